@@ -171,8 +171,9 @@ def price(database: Database, channel: BackgroundSandbox, path: Trace, found: di
 @contextmanager
 def running_gateway(database: Database, channel: BackgroundSandbox, path: Trace) -> Iterator[str]:
     """The address of a gateway with its worker, in a thread that the profiler sees."""
-    from midas_pipelines.gateway.server import address_of, listen, server_of
+    from midas_pipelines.gateway.server import server_of
     from midas_pipelines.gateway.service import Service
+    from midas_pipelines.sockets import address_of, listen
 
     settings = settings_of(database, channel, fourseller_webhook_secret=SECRET, payload_key=new_key())
     threading.setprofile(path)

@@ -1,4 +1,4 @@
-"""Where in the console something is settled: the page of an alert, and a page in place of each command in a text. Pure."""
+"""Where something is settled: the page of an alert, and a page or an endpoint in place of each command in a text. Pure."""
 
 from __future__ import annotations
 
@@ -47,6 +47,25 @@ PAGE_OF_COMMAND = {
     "webhooks": "/webhooks?state=quarantined",
 }
 """By how a command begins, the longer beginning first. What the console cannot do is not here."""
+API = "/api/marketplace"
+ENDPOINT_OF_COMMAND = {
+    "alerts": f"GET {API}/alerts",
+    "audit list": f"GET {API}/audit",
+    "conflicts list": f"GET {API}/conflicts",
+    "conflicts resolve": f"POST {API}/conflicts/{{conflict_id}}",
+    "explain": f"GET {API}/explain",
+    "items": f"GET {API}/items",
+    "orders list": f"GET {API}/orders",
+    "orders show": f"GET {API}/orders/{{order_id}}",
+    "orders ship": f"PATCH {API}/orders/{{order_id}}",
+    "rules": f"GET {API}/rules",
+    "status": f"GET {API}/status",
+    "stock low": f"GET {API}/stock",
+    "sync products --full --plan": f"GET {API}/plan",
+    "sync products": f"POST {API}/sync/products",
+    "sync inventory": f"POST {API}/sync/inventory",
+    "sync orders": f"POST {API}/orders",
+}
 _COMMAND = re.compile(r"(with )?`midas ([^`]+)`")
 
 
@@ -73,16 +92,32 @@ def in_console(text: str, console_url: str | None, *, markdown: bool = False, pa
     root = console_url.rstrip("/")
 
     def address(found: re.Match[str]) -> str:
-        command = next((one for one in PAGE_OF_COMMAND if f"{found[2]} ".startswith(f"{one} ")), None)
-        if command is None:
+        path = _place(PAGE_OF_COMMAND, found[2])
+        if path is None:
             return found[0]
-        path = PAGE_OF_COMMAND[command]
         path = page if page is not None and _room(page) == _room(path) else path
         shown = f"[the page {path}]({root}{path})" if markdown else root + path
         return f"at {shown}" if found[1] else shown
 
     linked = _COMMAND.sub(address, text)
     return linked if page is None or root + page in linked else f"{linked} See {root}{page}"
+
+
+def in_api(text: str) -> str:
+    """The text with an endpoint in place of each command that has one, else the console's page that does the same."""
+
+    def place(found: re.Match[str]) -> str:
+        with_, command = found[1] or "", found[2]
+        if (endpoint := _place(ENDPOINT_OF_COMMAND, command)) is not None:
+            return f"{with_}`{endpoint}`"
+        page = _place(PAGE_OF_COMMAND, command)
+        return found[0] if page is None else f"{'on ' if with_ else ''}the console's page {page}"
+
+    return _COMMAND.sub(place, text)
+
+
+def _place(places: dict[str, str], command: str) -> str | None:
+    return next((place for one, place in places.items() if f"{command} ".startswith(f"{one} ")), None)
 
 
 def _room(path: str) -> str:

@@ -7,8 +7,9 @@ import click
 from midas_pipelines.cli.opening import shop_database
 from midas_pipelines.gateway import server
 from midas_pipelines.gateway.service import Service
-from midas_pipelines.notify.targets import require_understood
+from midas_pipelines.notify.delivery import require_understood
 from midas_pipelines.settings import Settings, SettingsError
+from midas_pipelines.sockets import address_of, listen
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.schema.version import require_columns
 
@@ -28,12 +29,12 @@ def gateway(host: str | None, port: int | None, worker: bool) -> None:
         address = host or settings.gateway_host
         server.require_keys(service, address)
         try:
-            listening = server.listen(address, settings.gateway_port if port is None else port)
+            listening = listen(address, settings.gateway_port if port is None else port)
         except OSError as taken:
             raise click.ClickException(
                 f"Cannot listen on {address}:{port or settings.gateway_port}: {taken.strerror or taken}."
             ) from None
-        click.echo(f"The gateway listens at {server.address_of(listening)}; its API is described at /docs.")
+        click.echo(f"The gateway listens at {address_of(listening)}; its API is described at /docs.")
         _exit_with(server.serve(service, listening))
 
 

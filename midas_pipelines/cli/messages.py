@@ -10,8 +10,7 @@ from midas_pipelines.cli.audited import Changing
 from midas_pipelines.cli.opening import shop_database
 from midas_pipelines.cli.printing import json_option, print_json, print_table, say
 from midas_pipelines.notify.alerts import recent_alerts
-from midas_pipelines.notify.delivery import deliver
-from midas_pipelines.notify.targets import read_targets, require_understood
+from midas_pipelines.notify.delivery import deliver, read_targets, require_understood
 from midas_pipelines.settings import load_settings
 from midas_pipelines.store.gateway import webhooks as inbox
 from midas_pipelines.store.gateway.notifications import notify

@@ -83,13 +83,11 @@ class Verifier:
         """The id, timestamp and signatures that a webhook carries. Raises BadSignature before any body is read."""
         webhook_id, timestamp, signatures = (headers.get(name, "") for name in HEADERS)
         if not (webhook_id and timestamp and signatures):
-            raise BadSignature(
-                "headers", "A webhook needs the headers webhook-id, webhook-timestamp and webhook-signature."
-            )
+            text = "A webhook needs the headers webhook-id, webhook-timestamp and webhook-signature."
+            raise BadSignature("headers", text)
         if len(webhook_id) > LONGEST_ID or not webhook_id.isprintable():
-            raise BadSignature(
-                "headers", f"Its webhook-id is longer than {LONGEST_ID} characters, or not printable."
-            )
+            text = f"Its webhook-id is longer than {LONGEST_ID} characters, or not printable."
+            raise BadSignature("headers", text)
         if not SECONDS.fullmatch(timestamp):
             raise BadSignature("headers", "Its webhook-timestamp is no number of seconds since 1970.")
         return webhook_id, timestamp, signatures
@@ -104,11 +102,11 @@ class Verifier:
             raise BadSignature("signature", "Its signature does not match.")
         age = time.time() - int(timestamp)
         if abs(age) > TOLERANCE_SECONDS:
-            raise BadSignature(
-                "timestamp",
-                f"Its signature is right, but its timestamp is {abs(age):.0f} seconds "
-                f"{'behind' if age > 0 else 'ahead of'} the clock here: more than five minutes away.",
+            side = "behind" if age > 0 else "ahead of"
+            text = (
+                f"Its signature is right, but its timestamp is {abs(age):.0f} seconds {side} the clock here: "
             )
+            raise BadSignature("timestamp", f"{text}more than five minutes away.")
         return webhook_id
 
 
@@ -170,15 +168,6 @@ class Arrived:
     body: bytes
     stored: asyncio.Future[bool]
 
-    def answer(self, result: bool | Exception) -> None:
-        """Tells the caller, unless it has hung up."""
-        if self.stored.done():
-            return
-        if isinstance(result, Exception):
-            self.stored.set_exception(result)
-        else:
-            self.stored.set_result(result)
-
 
 class Inbox:
     """Stores webhooks, from `run` to `stop`. While one transaction is under way the next ones gather."""
@@ -221,36 +210,41 @@ class Inbox:
 
     async def _store(self, batch: list[Arrived]) -> None:
         try:
-            new, bad = await in_thread(self._write, batch)
+            results = await in_thread(self._write, batch)
         except Exception as failed:
             if len(batch) > 1 and not blame(failed).of_all:
                 for one in batch:
                     await self._store([one])
                 return
-            for one in batch:
-                one.answer(failed)
-            return
-        if new:
+            results = [failed for _ in batch]
+        if True in results:
             self._on_new()
-        for one in batch:
-            one.answer(bad.get(id(one)) or one.webhook_id in new)
-            new.discard(one.webhook_id)  # of several with one id in a batch the first is the new one
+        for one, result in zip(batch, results, strict=True):
+            if one.stored.done():  # the caller has hung up
+                continue
+            if isinstance(result, Exception):
+                one.stored.set_exception(result)
+            else:
+                one.stored.set_result(result)
 
-    def _write(self, batch: list[Arrived]) -> tuple[set[str], dict[int, BadEvent]]:
-        """Stores what can be read; the ids that are new, and why the others cannot be read."""
-        bad: dict[int, BadEvent] = {}
-        readable: list[NewWebhook] = []
-        for one in batch:
-            try:
-                readable.append(self._read(one))
-            except BadEvent as why:
-                bad[id(one)] = why
-        if not readable:
-            return set(), bad
-        with self._database.writing() as connection:
-            return webhooks.store_webhooks(connection, readable), bad
+    def _write(self, batch: list[Arrived]) -> list[bool | Exception]:
+        """Stores what can be read; whether the id of each is new, or why it cannot be read."""
+        read = [self._read(one) for one in batch]
+        new: set[str] = set()
+        if readable := [one for one in read if isinstance(one, NewWebhook)]:
+            with self._database.writing() as connection:
+                new = webhooks.store_webhooks(connection, readable)
+        results: list[bool | Exception] = []
+        for one in read:
+            results.append(one if isinstance(one, BadEvent) else one.webhook_id in new)
+            if isinstance(one, NewWebhook):
+                new.discard(one.webhook_id)  # of several with one id in a batch the first is the new one
+        return results
 
-    def _read(self, arrived: Arrived) -> NewWebhook:
-        event = read_event(arrived.body)
+    def _read(self, arrived: Arrived) -> NewWebhook | BadEvent:
+        try:
+            event = read_event(arrived.body)
+        except BadEvent as why:
+            return why
         sealed = self._vault.seal(event.data, personal=event.type not in PRODUCT_TYPES)
         return NewWebhook(arrived.webhook_id, event.type, event.subject, sealed)

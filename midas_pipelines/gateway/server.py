@@ -22,6 +22,7 @@ from midas_pipelines.gateway.app import create_app
 from midas_pipelines.gateway.service import Service
 from midas_pipelines.settings import SettingsError
 from midas_pipelines.store.gateway.keys import any_valid_key
+from midas_pipelines.transport_security import is_this_machine
 
 HEADER_SECONDS = 10.0
 """How long a caller may take to send the head of a request."""
@@ -99,31 +100,10 @@ class PatientOnce(HttpToolsProtocol):
             self.transport.close()
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket; port 0 takes a free one."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listening.bind((host, port))
-    listening.listen(2048)
-    return listening
-
-
-def address_of(listening: socket.socket) -> str:
-    """Where a socket listens, as a URL."""
-    host, port = listening.getsockname()[:2]
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach the address."""
-    return host in ("localhost", "::1") or host.startswith("127.")
-
-
 def require_keys(service: Service, host: str) -> None:
     """Raises SettingsError when other machines could reach the gateway and no key exists."""
     with service.database.reading() as connection:
-        if not is_loopback(host) and not any_valid_key(connection):
+        if not (host and is_this_machine(host)) and not any_valid_key(connection):
             raise SettingsError(
                 f"The gateway would listen on {host}, where others can reach it, and there is no API key: "
                 "make one with `midas keys create --role operator --name shop`, or listen on 127.0.0.1."
@@ -178,13 +158,7 @@ def serve(service: Service, listening: socket.socket) -> str | None:
         SettingsError: the worker cannot start.
     """
     server = server_of(service)
-
-    async def serving() -> str | None:
-        ending = asyncio.create_task(_end_when_broken(service, lambda: setattr(server, "should_exit", True)))
-        await server.serve(sockets=[listening])
-        return await _ended(ending)
-
-    problem = _run(serving())
+    problem = _run(service, server.serve(sockets=[listening]), lambda: setattr(server, "should_exit", True))
     if not server.started:
         raise SettingsError("The gateway could not start; see the error above.")
     return problem
@@ -192,39 +166,39 @@ def serve(service: Service, listening: socket.socket) -> str | None:
 
 def work(service: Service) -> str | None:
     """Runs the service's worker without HTTP; ends as `serve` does."""
+    stopped = asyncio.Event()
 
-    async def working() -> str | None:
-        stopped = asyncio.Event()
+    async def working() -> None:
         for name in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(name, stopped.set)
         async with service.running():
-            ending = asyncio.create_task(_end_when_broken(service, stopped.set))
             await stopped.wait()
-        return await _ended(ending)
 
-    return _run(working())
-
-
-async def _end_when_broken(service: Service, end: Callable[[], None]) -> str | None:
-    problem = await service.supervisor.broken()
-    if problem is not None:
-        log.error("%s This process ends, so that it is started again.", problem)
-        # A thread that never returns would keep the process from ending.
-        hard = threading.Timer(2 * STOP_SECONDS, os._exit, [1])
-        hard.daemon = True
-        hard.start()
-        end()
-    return problem
+    return _run(service, working(), stopped.set)
 
 
-async def _ended(ending: asyncio.Task[str | None]) -> str | None:
-    if ending.done():
-        return ending.result()
-    ending.cancel()
-    return None
+def _run(service: Service, main: Coroutine[Any, Any, None], end: Callable[[], None]) -> str | None:
+    """Runs until `main` ends; where a task of the service cannot go on it is asked to, and which one is returned."""
 
+    async def end_when_broken() -> str | None:
+        problem = await service.supervisor.broken()
+        if problem is not None:
+            log.error("%s This process ends, so that it is started again.", problem)
+            # A thread that never returns would keep the process from ending.
+            hard = threading.Timer(2 * STOP_SECONDS, os._exit, [1])
+            hard.daemon = True
+            hard.start()
+            end()
+        return problem
 
-def _run(main: Coroutine[Any, Any, str | None]) -> str | None:
+    async def supervised() -> str | None:
+        ending = asyncio.create_task(end_when_broken())
+        await main
+        if ending.done():
+            return ending.result()
+        ending.cancel()
+        return None
+
     sys.setswitchinterval(SWITCH_SECONDS)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(main)
+        return runner.run(supervised())

@@ -8,8 +8,9 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
+import sqlalchemy as sa
 from fastapi import Request
 
 from midas_pipelines.gateway.dagster_launcher import DagsterLauncher
@@ -24,6 +25,9 @@ from midas_pipelines.store.orders.payload_vault import vault_of
 from midas_pipelines.sync.context import SyncContext, worker_name
 from midas_pipelines.sync.orders.intake.poll import OrderReport, import_orders
 from midas_pipelines.sync.threads import OneAtATime, in_own_loop, own_threads
+
+Given = ParamSpec("Given")
+Found = TypeVar("Found")
 
 CALL_THREADS = 16
 """Threads for the database work of calls; fewer than their connections."""
@@ -87,6 +91,26 @@ class Service:
                 self._worker_context(), self.metrics, self.lineage, self.imports.run, self.supervisor
             )
         self.inbox = Inbox(self.door, self.vault, self._stored)
+
+    def read(
+        self,
+        work: Callable[Concatenate[sa.Connection, Given], Found],
+        *args: Given.args,
+        **named: Given.kwargs,
+    ) -> Found:
+        """What `work` finds in one transaction that reads."""
+        with self.database.reading() as connection:
+            return work(connection, *args, **named)
+
+    def write(
+        self,
+        work: Callable[Concatenate[sa.Connection, Given], Found],
+        *args: Given.args,
+        **named: Given.kwargs,
+    ) -> Found:
+        """What `work` returns, done in one transaction that writes."""
+        with self.database.writing() as connection:
+            return work(connection, *args, **named)
 
     def sync_context(self, run_id: str) -> SyncContext:
         """An engine of its own for one call, named in every log row by `run_id`."""

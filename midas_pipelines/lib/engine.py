@@ -23,8 +23,7 @@ if TYPE_CHECKING:
         report_recovery,
         report_stuck,
     )
-    from midas_pipelines.notify.delivery import Delivered, deliver, something_due
-    from midas_pipelines.notify.targets import read_targets
+    from midas_pipelines.notify.delivery import Delivered, deliver, read_targets, something_due
     from midas_pipelines.recovery.backup import create_backup
     from midas_pipelines.recovery.compliance import compliance_rows, read_facts
     from midas_pipelines.recovery.restore import run_drill

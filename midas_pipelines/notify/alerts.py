@@ -65,18 +65,16 @@ def raise_alerts(connection: sa.Connection, *, kind: str, texts: Mapping[str, st
     """
     known = open_subjects(connection, kind) if texts else set()
     fresh = [subject for subject in texts if subject not in known]
-    rows: list[dict[str, Any]] = [
-        {"kind": kind, "subject": subject, "text": texts[subject], "members": None}
-        for subject in sorted(fresh)
-    ]
-    if len(fresh) > MOST_ALONE:
-        text = worst([texts[subject] for subject in fresh])
-        rows = [{"kind": kind, "subject": f"many:{uuid4().hex[:8]}", "text": text, "members": fresh}]
-    if not rows:
+    if not fresh:
         return 0
     statement = insert(connection, alerts).on_conflict_do_nothing().returning(alerts.c.id)
-    written = len(connection.execute(statement, rows).all())
-    return len(fresh) if len(fresh) > MOST_ALONE else written
+    if len(fresh) > MOST_ALONE:
+        text = worst([texts[subject] for subject in fresh])
+        many = {"kind": kind, "subject": f"many:{uuid4().hex[:8]}", "text": text, "members": fresh}
+        connection.execute(statement, [many])
+        return len(fresh)
+    rows = [{"kind": kind, "subject": subject, "text": texts[subject]} for subject in sorted(fresh)]
+    return len(connection.execute(statement, rows).all())
 
 
 def worst(lines: Sequence[str]) -> str:
@@ -140,19 +138,18 @@ def clear_alerts(connection: sa.Connection, *, kind: str, subjects: Collection[s
     """
     if not subjects:
         return 0
-    open_ones = sa.and_(alerts.c.kind == kind, alerts.c.cleared_at.is_(None))
     cleared = 0
-    for row in connection.execute(sa.select(alerts.c.id, alerts.c.members).where(open_ones, GROUPED)).all():
+    for row in connection.execute(sa.select(alerts.c.id, alerts.c.members).where(_open(kind), GROUPED)).all():
         left = [subject for subject in row.members if subject not in set(subjects)]
         cleared += len(row.members) - len(left)
         values = {"members": left} if left else {"cleared_at": utc_now()}
         if len(left) < len(row.members):
             connection.execute(sa.update(alerts).where(alerts.c.id == row.id).values(values))
-    statement = sa.update(alerts).where(open_ones, alerts.c.subject.in_(subjects))
+    statement = sa.update(alerts).where(_open(kind), alerts.c.subject.in_(subjects))
     return cleared + connection.execute(statement.values(cleared_at=utc_now())).rowcount
 
 
-def mark_alert(connection: sa.Connection, alert_id: int, **values: Any) -> bool:
+def mark_alert(connection: sa.Connection, alert_id: int, /, **values: Any) -> bool:
     """Writes columns of one open alert, grouped ones whole: `cleared_at` closes it; False where it is not open."""
     mine = sa.and_(alerts.c.id == alert_id, alerts.c.cleared_at.is_(None))
     return bool(connection.execute(sa.update(alerts).where(mine).values(values)).rowcount)
@@ -160,10 +157,12 @@ def mark_alert(connection: sa.Connection, alert_id: int, **values: Any) -> bool:
 
 def open_subjects(connection: sa.Connection, kind: str) -> set[str]:
     """The subjects of open alerts of this kind."""
-    query = sa.select(alerts.c.subject, alerts.c.members).where(
-        alerts.c.kind == kind, alerts.c.cleared_at.is_(None)
-    )
+    query = sa.select(alerts.c.subject, alerts.c.members).where(_open(kind))
     return {subject for row in connection.execute(query) for subject in (row.members or [row.subject])}
+
+
+def _open(kind: str) -> sa.ColumnElement[bool]:
+    return sa.and_(alerts.c.kind == kind, alerts.c.cleared_at.is_(None))
 
 
 def recent_alerts(
@@ -176,19 +175,8 @@ def recent_alerts(
     before: int | None = None,
 ) -> tuple[list[dict[str, Any]], int]:
     """The newest alerts, or those before one, and the number of all; `limit` None for every one, `snoozed` for both."""
-    names = [
-        "id",
-        "kind",
-        "subject",
-        "text",
-        "created_at",
-        "sent_at",
-        "cleared_at",
-        "reason",
-        "taken_by",
-        "snoozed_until",
-    ]
-    asked = sa.select(*(alerts.c[name] for name in names))
+    hidden = ("members", "sent_to", "attempts", "next_attempt_at")
+    asked = sa.select(*(column for column in alerts.c if column.name not in hidden))
     if only_open:
         asked = asked.where(alerts.c.cleared_at.is_(None))
     if snoozed is not None:

@@ -1,19 +1,24 @@
-"""Sends the outbox: due alerts go to each target as one message; what a target did not accept is retried.
+"""Sends the outbox: due alerts go to each target, an apprise address of MIDAS_NOTIFY_URLS, as one message.
 
-A failing target never fails a sync: its alerts wait, with backoff.
+What a target did not accept is retried with backoff; a failing target never fails a sync.
 """
 
 from __future__ import annotations
 
+import hashlib
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import Any
 
 import sqlalchemy as sa
+from pydantic import SecretStr
 
 from midas_pipelines.console_pages import in_console, page_of
+from midas_pipelines.mail_address import header_text
 from midas_pipelines.notify.alerts import NEWS
-from midas_pipelines.notify.targets import Target, TargetFailed
+from midas_pipelines.settings import SettingsError
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.schema.alert_tables import alerts
 from midas_pipelines.storefront.types import Backoff, utc_now
@@ -22,6 +27,77 @@ AT_ONCE = 50
 """The most alerts in one message; the rest follow in the next."""
 LEASE_SECONDS = 300
 RETRY = Backoff(first=60, longest=3600, other=LEASE_SECONDS)
+
+logging.getLogger("apprise").setLevel(logging.CRITICAL)  # its warnings quote addresses
+
+
+class TargetFailed(Exception):
+    """A target did not accept a message; the text names the kind of target, never its address."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """An address such as `mailtos://user:password@example.com`; it may hold a password, so it is never shown."""
+
+    url: str = field(repr=False)
+
+    @property
+    def fingerprint(self) -> str:
+        """A short digest that identifies the address without revealing it."""
+        return hashlib.sha256(self.url.encode()).hexdigest()[:16]
+
+    @property
+    def kind(self) -> str:
+        """The scheme, for people: `mailtos`, `slack`, `json`."""
+        kind, parted, _ = self.url.partition("://")
+        return kind if kind and parted else "unknown"
+
+    def send(self, title: str, body: str) -> None:
+        """Sends a message and waits until it is accepted. Raises TargetFailed."""
+        import apprise  # takes half a second, and most runs have nothing to send
+
+        service = apprise.Apprise(asset=apprise.AppriseAsset(http_redirects=False))
+        if not service.add(self.url):
+            raise TargetFailed(f"{_not_understood(self)}: check its spelling.")
+        try:
+            taken = service.notify(body=body, title=header_text(title), body_format=apprise.NotifyFormat.TEXT)
+        except Exception as error:  # a plug-in of apprise may raise anything
+            raise TargetFailed(f"The {self.kind}:// target failed: {type(error).__name__}.") from None
+        if not taken:
+            raise TargetFailed(f"The {self.kind}:// target did not accept the message; it will be retried.")
+
+
+def read_targets(urls: SecretStr | None) -> list[Target]:
+    """The targets of a list of addresses, separated by white space or commas; none where unset."""
+    words = urls.get_secret_value().replace(", ", " ").replace(",\n", " ").split() if urls else []
+    parts: list[str] = []
+    for word in words:  # a comma may belong to an address: only one before a new scheme separates two
+        for piece in word.split(","):
+            if "://" in piece or not parts:
+                parts.append(piece)
+            else:
+                parts[-1] += f",{piece}"
+    return [Target(part.strip(",")) for part in parts if part.strip(",")]
+
+
+def require_understood(urls: SecretStr | None) -> None:
+    """Raises SettingsError, with the nearest kind of address, when apprise does not understand one of MIDAS_NOTIFY_URLS."""
+    for target in read_targets(urls):
+        import apprise
+
+        if apprise.Apprise.instantiate(target.url) is not None:
+            continue
+        services = apprise.Apprise().details()["schemas"]
+        parts = ("protocols", "secure_protocols")
+        kinds = {kind for one in services for part in parts for kind in one[part] or ()}
+        nearest = get_close_matches(target.kind, kinds - {target.kind}, n=1)
+        known = target.kind in kinds or not nearest
+        advice = "check its spelling." if known else f"did you mean {nearest[0]}://?"
+        raise SettingsError(f"{_not_understood(target)}: {advice}")
+
+
+def _not_understood(target: Target) -> str:
+    return f"MIDAS_NOTIFY_URLS has a {target.kind}:// address that is not understood"
 
 
 @dataclass
@@ -43,9 +119,17 @@ def deliver(database: Database, targets: Sequence[Target], console_url: str | No
     result = Delivered()
     while targets and (due := _take(database)):
         took: dict[int, set[str]] = {row["id"]: set(row["sent_to"] or []) for row in due}
-        reasons = [
-            reason for target in targets if (reason := _send(target, due, took, console_url)) is not None
-        ]
+        reasons = []
+        for target in targets:
+            fresh = [row for row in due if target.fingerprint not in took[row["id"]]]
+            try:
+                if fresh:
+                    target.send(*_message(fresh, console_url))
+            except TargetFailed as failed:
+                reasons.append(str(failed))
+                continue
+            for row in fresh:
+                took[row["id"]].add(target.fingerprint)
         _note(database, due, took, {target.fingerprint for target in targets}, reasons, result)
         result.problems += [reason for reason in reasons if reason not in result.problems]
     return result
@@ -89,32 +173,13 @@ def _take(database: Database) -> list[dict[str, Any]]:
     return due
 
 
-def _send(
-    target: Target, due: list[dict[str, Any]], took: dict[int, set[str]], console_url: str | None
-) -> str | None:
-    fresh = [row for row in due if target.fingerprint not in took[row["id"]]]
-    if not fresh:
-        return None
-    try:
-        target.send(*message([(row["kind"], _linked(row, console_url)) for row in fresh]))
-    except TargetFailed as failed:
-        return str(failed)
-    for row in fresh:
-        took[row["id"]].add(target.fingerprint)
-    return None
-
-
-def _linked(alert: dict[str, Any], console_url: str | None) -> str:
-    return in_console(alert["text"], console_url, page=page_of(alert["kind"], alert["subject"]))
-
-
-def message(entries: Sequence[tuple[str, str]]) -> tuple[str, str]:
-    """Title and body for alerts, each a kind and its text; several become a list."""
-    if len(entries) == 1:
-        kind, text = entries[0]
-        return f"midas: {kind.replace('_', ' ')}", text
-    kinds = ", ".join(sorted({kind.replace("_", " ") for kind, _ in entries}))
-    return f"midas: {len(entries)} alerts ({kinds})", "\n".join(f"- {text}" for _, text in entries)
+def _message(rows: Sequence[dict[str, Any]], console_url: str | None) -> tuple[str, str]:
+    """Title and body for alerts; several become a list."""
+    texts = [in_console(row["text"], console_url, page=page_of(row["kind"], row["subject"])) for row in rows]
+    kinds = ", ".join(sorted({row["kind"].replace("_", " ") for row in rows}))
+    if len(texts) == 1:
+        return f"midas: {kinds}", texts[0]
+    return f"midas: {len(texts)} alerts ({kinds})", "\n".join(f"- {text}" for text in texts)
 
 
 def _note(

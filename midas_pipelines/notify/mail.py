@@ -1,19 +1,32 @@
-"""Sends mail to customers by SMTP: accepted, to be retried, or refused for good."""
+"""Mail to customers: written from Jinja2 templates, sent by SMTP: accepted, to be retried, or refused for good.
+
+For each kind there is `<kind>.txt`, whose first line is the subject, and `<kind>.html`. A shop overrides any of them, and
+`layout.html`, with a file of the same name in its own folder.
+"""
 
 from __future__ import annotations
 
 import smtplib
 import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import formatdate
-from typing import Self
+from functools import lru_cache
+from pathlib import Path
+from traceback import extract_tb
+from typing import Any, Self
 from urllib.parse import unquote, urlsplit
+
+import jinja2
+from jinja2.sandbox import SandboxedEnvironment
 
 from midas_pipelines.mail_address import header_text, in_ascii, read_sender
 
+OURS = Path(__file__).parent / "templates"
 SECONDS = 20.0
 """The longest wait for an answer of the server."""
 FAILURES: dict[type[Exception], str] = {
@@ -139,3 +152,48 @@ def _in_words(error: Exception, handed_over: bool = False) -> MailError:
         return MailError(why, down=True)
     what = FAILURES.get(type(error), "could not be reached or did not answer correctly")
     return MailError(f"The mail server {what} ({type(error).__name__}).", retry=True, down=True)
+
+
+def render_mail(
+    kind: str, to: str, facts: Mapping[str, Any], *, folder: Path | None, key: str
+) -> CustomerMail:
+    """Renders the mail of that kind, of the shop's own templates in `folder` first; `key` is for the Message-ID.
+
+    Raises MailError: a template is missing or wrong; names it and the line, without personal data.
+    """
+    if folder is not None and not folder.is_dir():
+        raise MailError("MIDAS_MAIL_TEMPLATES is not a folder: create it, or remove the setting.", retry=True)
+    text, html = (_fill_in(f"{kind}.{part}", facts, folder) for part in ("txt", "html"))
+    subject, _, body = text.strip().lstrip("\ufeff").partition("\n")
+    if not (subject.strip() and body.strip() and html.strip()):
+        raise MailError(f"The mail template {kind} is wrong: its subject, text or page is empty.", retry=True)
+    return CustomerMail(to, subject.strip(), body.strip() + "\n", html, key)
+
+
+def _fill_in(name: str, facts: Mapping[str, Any], folder: Path | None) -> str:
+    try:
+        return _environment(folder).get_template(name).render(facts)
+    except Exception as error:  # a template may raise anything, with text that may quote the customer
+        frames = [(Path(frame.filename), frame.lineno) for frame in extract_tb(error.__traceback__)]
+        lines = [f"{path.name}, line {line}," for path, line in frames if path.suffix in (".txt", ".html")]
+        where = lines[-1] if lines else name
+        why = f"The mail template {where} is wrong: {type(error).__name__}."
+        raise MailError(why, retry=True) from None
+
+
+def money(amount: Decimal, currency: str, digits: int = 2) -> str:
+    """Template filter: formats an amount, such as 1,234.50 USD."""
+    return f"{amount:,.{digits}f} {currency}".strip()
+
+
+@lru_cache(maxsize=8)
+def _environment(folder: Path | None) -> SandboxedEnvironment:
+    environment = SandboxedEnvironment(
+        loader=jinja2.FileSystemLoader([OURS] if folder is None else [folder, OURS]),
+        autoescape=lambda name: bool(name and name.endswith(".html")),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["money"] = money
+    return environment

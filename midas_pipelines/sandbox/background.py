@@ -20,6 +20,7 @@ from midas_pipelines.fourseller.contract import BASE_PATH
 from midas_pipelines.sandbox.app import Sandbox
 from midas_pipelines.sandbox.config import SandboxConfig
 from midas_pipelines.sandbox.faults import TRANSPORT
+from midas_pipelines.sockets import address_of, listen
 
 STOP_SECONDS = 10.0
 
@@ -30,18 +31,6 @@ class ProtocolWithTransport(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         cast("dict[str, Any]", self.scope)["extensions"] = {TRANSPORT: self.transport}
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket; port 0 takes a free one. From here on a caller may connect."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return socket.create_server((host, port), family=family, backlog=2048)
-
-
-def root_of(listening: socket.socket) -> str:
-    """The address of the sandbox's root, e.g. http://127.0.0.1:8004."""
-    host, port = listening.getsockname()[:2]
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def server_of(sandbox: Sandbox) -> uvicorn.Server:
@@ -78,7 +67,7 @@ def run(sandbox: Sandbox, server: uvicorn.Server, listening: socket.socket) -> N
 def serve(config: SandboxConfig, host: str = "127.0.0.1", port: int = 8004) -> None:
     """Serves until SIGINT or SIGTERM; prints one line, the URL of the API."""
     listening = listen(host, port)
-    sys.stdout.write(f"{root_of(listening)}{BASE_PATH}\n")
+    sys.stdout.write(f"{address_of(listening)}{BASE_PATH}\n")
     sys.stdout.flush()
     sandbox = Sandbox(config)
     with suppress(KeyboardInterrupt):
@@ -134,7 +123,7 @@ class BackgroundSandbox:
             self._start_process()
             return self
         listening = listen(self._host, self._port)
-        self.root = root_of(listening)
+        self.root = address_of(listening)
         self.app = Sandbox(self.config)
         self._server = server_of(self.app)
         work = (self.app, self._server, listening)

@@ -18,8 +18,9 @@ import httpx
 import uvloop
 from standardwebhooks import Webhook
 
-from midas_pipelines.gateway.server import address_of, listen, server_of
+from midas_pipelines.gateway.server import server_of
 from midas_pipelines.gateway.service import Service
+from midas_pipelines.sockets import address_of, listen
 from midas_pipelines.store.gateway.keys import Role, create_key
 from midas_pipelines_tests.shop import value
 from midas_pipelines_tests.sync.world import World

@@ -12,13 +12,12 @@ from unittest.mock import Mock
 
 import pytest
 from pydantic import SecretStr
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Message
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from midas_pipelines.gateway import server
 from midas_pipelines.gateway.api import limits
-from midas_pipelines.gateway.api.callers import Callers, Rate, network
-from midas_pipelines.gateway.api.limits import key_of
+from midas_pipelines.gateway.api.callers import Callers, Rate, key_of, network
 from midas_pipelines.gateway.inbox import BadSignature, Verifier
 from midas_pipelines.store.gateway.keys import Role
 from midas_pipelines_tests.gateway.conftest import Start
@@ -211,7 +210,10 @@ def test_what_would_only_wait_is_answered_503_in_time(start: Start, monkeypatch:
     assert refusals(door, "shed") == 1
 
 
-def test_while_a_webhook_waits_too_long_to_be_stored_the_next_calls_are_answered_503() -> None:
+def test_while_a_webhook_waits_too_long_to_be_stored_the_next_calls_are_answered_503(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(limits, "SHED_SECONDS", 0.0)
     statuses: list[int] = []
 
     async def send(message: Message) -> None:
@@ -221,20 +223,11 @@ def test_while_a_webhook_waits_too_long_to_be_stored_the_next_calls_are_answered
     async def scenario() -> None:
         stored = asyncio.Event()
 
-        async def app(_: Scope, __: Receive, send: Send) -> None:
-            await asyncio.wait_for(stored.wait(), 30)
-            await send({"type": "http.response.start", "status": 202, "headers": []})
+        async def take(*_: object) -> bool:
+            return await asyncio.wait_for(stored.wait(), 30)
 
-        door = limits.Limits(
-            app,
-            callers=Callers(1000),
-            verifier=Verifier(SecretStr(SECRET)),
-            largest_body=1000,
-            longest_wait=0.0,
-            count=lambda *_: None,
-            count_refused=lambda _: None,
-            refusals=Mock(),
-        )
+        service = Mock(verifier=Verifier(SecretStr(SECRET)), inbox=Mock(take=take))
+        door = limits.Limits(Mock(), service=service, callers=Callers(1000), refusals=Mock())
 
         async def one() -> None:
             body, headers = signed(EVENT)

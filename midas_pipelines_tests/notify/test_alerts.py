@@ -16,8 +16,7 @@ from midas_pipelines.notify.alerts import (
     raise_alert,
     raise_alerts,
 )
-from midas_pipelines.notify.delivery import RETRY, deliver, something_due
-from midas_pipelines.notify.targets import Target, TargetFailed, read_targets
+from midas_pipelines.notify.delivery import RETRY, Target, TargetFailed, deliver, read_targets, something_due
 from midas_pipelines.store.database import Database
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines_tests.notify.conftest import MailServer, WebhookReceiver

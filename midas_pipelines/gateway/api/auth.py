@@ -6,19 +6,18 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, get_type_hints
 
+import sqlalchemy as sa
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
-from fastapi.security import HTTPBearer
 from pydantic import BaseModel
 
 from midas_pipelines.errors import CallRefused
 from midas_pipelines.fourseller.http.answers import read_json
-from midas_pipelines.gateway.api.callers import Callers, network
-from midas_pipelines.gateway.api.limits import address_of_caller, key_of
+from midas_pipelines.gateway.api.callers import Callers, address_of_caller, key_of, network
 from midas_pipelines.gateway.api.problems import status_of
 from midas_pipelines.gateway.api.repeated import once
+from midas_pipelines.gateway.service import Service, service_of
 from midas_pipelines.notify.alerts import LOCKOUT, raise_alert
-from midas_pipelines.store.database import Database
 from midas_pipelines.store.gateway.audit import AuditEntry, kept, note_answered, note_asked
 from midas_pipelines.store.gateway.keys import (
     MOST_FAILURES,
@@ -65,7 +64,6 @@ ROLES: dict[tuple[str, str], Role | None] = {
 """The role that each endpoint needs; None for one that needs no key."""
 
 CHANGES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
-bearer = HTTPBearer(auto_error=False, description="A key made by `midas keys create`.")
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -76,38 +74,32 @@ class GuardedRoute(APIRoute):
     def get_route_handler(self) -> Handler:
         """The endpoint behind its guard."""
         handler = super().get_route_handler()
-        path, model = self.path, _body_model(self.endpoint)
+        path = self.path
+        kinds = [kind for name, kind in get_type_hints(self.endpoint).items() if name != "return"]
+        models = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
 
         async def guarded(request: Request) -> Response:
-            needed = ROLES[request.method, path]
-            database: Database = request.app.state.service.database
+            needed, service = ROLES[request.method, path], service_of(request)
             if needed is None:
                 return await handler(request)
-            caller = request.state.caller = await _caller(request, needed, path)
+            key = key_of(request.headers.get("authorization", ""))
+            caller = request.state.caller = await admit_key(request, key, path)
+            if not caller.role.covers(needed):
+                await request.app.state.refusals.note(audit_entry(request, path, caller), 403)
+                text = f"This needs the role {needed.value}; the key {caller.name} is {caller.role.value}."
+                raise CallRefused(403, text)
             if request.method not in CHANGES:
                 return await handler(request)
-            entry = audit_entry(request, path, caller, _noted(await request.body(), model))
-            if path == PERSONS:
-                return await audited(database, entry, handler, request)
-            return await audited(
-                database,
-                entry,
-                lambda asked: once(asked, database, caller.key_id, lambda: handler(asked)),
-                request,
-            )
+            entry = audit_entry(request, path, caller, _noted(await request.body(), models))
+
+            async def do(request: Request) -> Response:
+                if path == PERSONS:
+                    return await handler(request)
+                return await once(request, service, caller.key_id, lambda: handler(request))
+
+            return await audited(service, entry, do, request)
 
         return guarded
-
-
-async def _caller(request: Request, needed: Role, path: str) -> Caller:
-    """The caller by the call's key; leaves a row in the audit log of who was refused."""
-    caller = await admit_key(request, key_of(request.headers.get("authorization", "")), path)
-    if not caller.role.covers(needed):
-        await _note_refused(request, path, caller, 403)
-        raise CallRefused(
-            403, f"This needs the role {needed.value}; the key {caller.name} is {caller.role.value}."
-        )
-    return caller
 
 
 async def admit_key(request: Request, key: str, path: str) -> Caller:
@@ -116,22 +108,41 @@ async def admit_key(request: Request, key: str, path: str) -> Caller:
     Raises:
         CallRefused: 401 without a valid key, 429 while its id or the address is locked out.
     """
-    database: Database = request.app.state.service.database
-    callers: Callers = request.app.state.callers
+    service, callers = service_of(request), request.app.state.callers
     address = address_of_caller(request.scope)
-    caller = await asyncio.to_thread(_find, database, key, callers.knows(key))
+    caller = await asyncio.to_thread(service.read, _find, key, callers)
     if caller is None:
         callers.refused(address, key)
-        wait = await asyncio.to_thread(_count_wrong_key, database, address, key)
-        request.app.state.service.metrics.refused.labels("key").inc()
-        await _note_refused(request, path, Caller("none", "no valid key", Role.VIEWER), 429 if wait else 401)
+        transaction = service.write if key else service.read
+        wait = await asyncio.to_thread(transaction, _count_wrong_key, address, key)
+        service.metrics.refused.labels("key").inc()
+        entry = audit_entry(request, path, Caller("none", "no valid key", Role.VIEWER))
+        await request.app.state.refusals.note(entry, 429 if wait else 401)
         _require_unlocked(wait)
         detail = "A valid API key is needed, as `Authorization: Bearer …`: make one with `midas keys create`."
         raise CallRefused(401, detail, {"WWW-Authenticate": "Bearer"})
     callers.admitted(key, caller.key_id)
     if callers.use_is_due(caller.key_id):
-        await asyncio.to_thread(_note_used, database, caller.key_id)
+        await asyncio.to_thread(service.write, note_key_used, caller.key_id)
     return caller
+
+
+def _find(connection: sa.Connection, key: str, callers: Callers) -> Caller | None:
+    """The caller of that key. Raises CallRefused while its id is locked out for who is not known with it."""
+    if not callers.knows(key):
+        _require_unlocked(locked_seconds(connection, f"key {id_of(key)}"))
+    return find_caller(connection, key)
+
+
+def _count_wrong_key(connection: sa.Connection, address: str, key: str) -> float:
+    """Counts a wrong key, and alerts staff to what it locks out; the seconds for which its address was locked before."""
+    subject = f"address {network(address)}"
+    wait = locked_seconds(connection, subject)
+    if key:
+        for locked in count_wrong_key(connection, (subject, f"key {id_of(key)}")):
+            text = f"The gateway locked out the {locked} after {MOST_FAILURES} wrong keys: see `midas audit list`."
+            raise_alert(connection, kind=LOCKOUT, subject=locked, text=text)
+    return wait
 
 
 def _require_unlocked(seconds: float) -> None:
@@ -139,36 +150,6 @@ def _require_unlocked(seconds: float) -> None:
     if seconds:
         detail = "Too many wrong keys: this key id or address is locked out for a while."
         raise CallRefused(429, detail, {"Retry-After": str(max(1, round(seconds)))})
-
-
-def _count_wrong_key(database: Database, address: str, key: str) -> float:
-    """Counts a wrong key, and alerts staff to what it locks out; the seconds for which its address was locked before."""
-    subject = f"address {network(address)}"
-    if not key:
-        with database.reading() as connection:
-            return locked_seconds(connection, subject)
-    with database.writing() as connection:
-        wait = locked_seconds(connection, subject)
-        for locked in count_wrong_key(connection, (subject, f"key {id_of(key)}")):
-            text = f"The gateway locked out the {locked} after {MOST_FAILURES} wrong keys: see `midas audit list`."
-            raise_alert(connection, kind=LOCKOUT, subject=locked, text=text)
-    return wait
-
-
-def _note_used(database: Database, key_id: str) -> None:
-    with database.writing() as connection:
-        note_key_used(connection, key_id)
-
-
-async def _note_refused(request: Request, path: str, caller: Caller, status: int) -> None:
-    await request.app.state.refusals.note(audit_entry(request, path, caller), status)
-
-
-def _find(database: Database, key: str, known: bool) -> Caller | None:
-    """The caller of that key. Raises CallRefused while its id is locked out for who is not known with it."""
-    with database.reading() as connection:
-        _require_unlocked(0.0 if known else locked_seconds(connection, f"key {id_of(key)}"))
-        return find_caller(connection, key)
 
 
 def audit_entry(
@@ -186,28 +167,21 @@ def audit_entry(
     )
 
 
-def _body_model(endpoint: Callable[..., Any]) -> type[BaseModel] | None:
-    """The model of an endpoint's body, if it has one."""
-    hints = get_type_hints(endpoint)
-    hints.pop("return", None)
-    models = [kind for kind in hints.values() if isinstance(kind, type) and issubclass(kind, BaseModel)]
-    return models[0] if models else None
-
-
-def _noted(body: bytes, model: type[BaseModel] | None) -> dict[str, Any] | None:
+def _noted(body: bytes, models: list[type[BaseModel]]) -> dict[str, Any] | None:
     """What the audit log keeps of a body: the fields of a valid one; of a refused one only that it is no valid one."""
     if not body:
         return None
     try:
-        valid = model.model_validate(read_json(body)) if model is not None else None
+        given = read_json(body)
+        valid = [model.model_validate(given) for model in models]
     except ValueError:
         return {"body": "not valid"}
-    return {"body": kept(valid.model_dump(mode="json", exclude_unset=True))} if valid is not None else None
+    return {"body": kept(valid[0].model_dump(mode="json", exclude_unset=True))} if valid else None
 
 
-async def audited(database: Database, entry: AuditEntry, handler: Handler, request: Request) -> Response:
+async def audited(service: Service, entry: AuditEntry, handler: Handler, request: Request) -> Response:
     """The handler's answer; the call is in the audit log before it, the result after it."""
-    await asyncio.to_thread(_note, database, entry)
+    await asyncio.to_thread(service.write, note_asked, entry)
     status = 500
     try:
         response = await handler(request)
@@ -216,13 +190,5 @@ async def audited(database: Database, entry: AuditEntry, handler: Handler, reque
         status = status_of(error)
         raise
     finally:
-        await asyncio.to_thread(_note, database, entry, status)
+        await asyncio.to_thread(service.write, note_answered, entry, status)
     return response
-
-
-def _note(database: Database, entry: AuditEntry, status: int | None = None) -> None:
-    with database.writing() as connection:
-        if status is None:
-            note_asked(connection, entry)
-        else:
-            note_answered(connection, entry, status)

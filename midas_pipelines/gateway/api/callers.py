@@ -1,4 +1,4 @@
-"""How often who may call, by key id or by address; who was not let in is in the audit log, one row a minute for each."""
+"""Who calls: by key id or by address, how often each may, and who was not let in, as rows of the audit log."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import logging
 import time
 from collections import OrderedDict
 from dataclasses import replace
+from typing import Any
 
 import sqlalchemy as sa
+from starlette.types import Scope
 
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.gateway.audit import AuditEntry, note_refused
@@ -19,8 +21,6 @@ from midas_pipelines.store.gateway.keys import USED_SECONDS
 MOST_CALLERS = 10_000
 FAILURE_COST = 10.0
 """Calls that a refused key or signature counts for."""
-
-LOG_SECONDS = 10.0
 WINDOW_SECONDS = 60.0
 MOST_ROWS = 120
 """Rows of refusals in a window, all addresses together: a flood from many of them does not fill the database."""
@@ -58,7 +58,7 @@ class Rate:
 
 
 class Callers:
-    """The rates of one process. `keys` are recognized by their hash once they were found valid."""
+    """How often who may call, by key id or by address. Keys are recognized by their hash once they were found valid."""
 
     def __init__(self, per_second: float) -> None:
         self._calls = Rate(per_second)
@@ -100,25 +100,8 @@ class Callers:
         return self._unsigned.take(network(address), time.monotonic())
 
 
-class Remarks:
-    """A throttled log: at most one line of each kind per ten seconds, with the number of skipped lines."""
-
-    def __init__(self) -> None:
-        self._since: dict[str, tuple[float, int]] = {}
-
-    def note(self, kind: str, text: str) -> None:
-        """Logs the text, or counts it."""
-        now = time.monotonic()
-        at, more = self._since.get(kind, (-LOG_SECONDS, 0))
-        if now - at < LOG_SECONDS:
-            self._since[kind] = (at, more + 1)
-            return
-        self._since[kind] = (now, 0)
-        log.warning("%s%s", text, f" ({more} more of the kind before it.)" if more else "")
-
-
 class Refusals:
-    """The refusals of one process; those that get no row are counted in the next row of their address."""
+    """Writes who was not let in into the audit log: a row a minute for each; the others are counted in the next row."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -126,14 +109,8 @@ class Refusals:
         self._window, self._rows = 0.0, 0
 
     def due(self, address: str, actor: str, status: int, now: float) -> int | None:
-        """How many refusals before this one got no row, or None when this one gets none either.
-
-        Args:
-            address: the caller's.
-            actor: what the row names; an unsigned webhook is not hidden by a wrong key from the same address.
-            status: what was answered.
-            now: in seconds.
-        """
+        """How many refusals of the actor, the address and the status before this one got no row; None when this one
+        gets none either. `now` is in seconds."""
         if now - self._window >= WINDOW_SECONDS:
             self._window, self._rows = now, 0
             if len(self._seen) > MOST_CALLERS:
@@ -152,16 +129,22 @@ class Refusals:
         more = self.due(entry.remote or "local", entry.actor, status, time.monotonic())
         if more is None:
             return
-        if more:
-            entry = replace(entry, detail={"more": more})
         try:
-            await asyncio.to_thread(self._write, entry, status)
+            await asyncio.to_thread(
+                self._write, replace(entry, detail={"more": more}) if more else entry, status
+            )
         except sa.exc.SQLAlchemyError as failed:
             log.warning("A refused call is not in the audit log: %s.", type(failed).__name__)
 
     def _write(self, entry: AuditEntry, status: int) -> None:
         with self._database.writing() as connection:
             note_refused(connection, entry, status)
+
+
+def address_of_caller(scope: Scope) -> str:
+    """The address that the call came from; behind a proxy that MIDAS_GATEWAY_PROXIES names, the one that it names."""
+    client: Any = scope.get("client")
+    return str(client[0]) if client else "local"
 
 
 def network(address: str) -> str:
@@ -173,6 +156,12 @@ def network(address: str) -> str:
     if parsed.version == 4:
         return str(parsed)
     return str(parsed.ipv4_mapped or ipaddress.ip_network((parsed, 64), strict=False))
+
+
+def key_of(authorization: str) -> str:
+    """The key in an Authorization header; empty without one."""
+    scheme, _, key = authorization.partition(" ")
+    return key.strip() if scheme.lower() == "bearer" else ""
 
 
 def _hash(key: str) -> str:

@@ -1,26 +1,32 @@
-"""What every call passes first: a request id, a limit on its rate, on the size of its body and on the time it takes
-to send it; a webhook's signature; and what is counted about it. Plain ASGI, for it comes before everything else."""
+"""What every call passes first: a request id, a limit on its rate, its size and its time; and the way in of webhooks,
+which are verified and stored here. Plain ASGI, for it comes before everything else."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import time
 import uuid
-from collections.abc import Callable
-from typing import Any
 
 from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from midas_pipelines.errors import CallRefused
-from midas_pipelines.gateway.api.callers import Callers, Refusals, Remarks
-from midas_pipelines.gateway.api.problems import problem
-from midas_pipelines.gateway.inbox import BadSignature, Verifier
+from midas_pipelines.errors import CallRefused, ExpectedError
+from midas_pipelines.gateway.api.callers import Callers, Rate, Refusals, address_of_caller, key_of
+from midas_pipelines.gateway.api.problems import NO_DATABASE, answer_expected, problem
+from midas_pipelines.gateway.inbox import BadSignature
+from midas_pipelines.gateway.service import Service
 from midas_pipelines.store.gateway.audit import AuditEntry
 
 SENSIBLE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+LARGEST_BODY = 1_000_000
+"""Bytes; a larger body is answered 413."""
 BODY_SECONDS = 10.0
+SHED_SECONDS = 5.0
+"""While a webhook waits longer to be stored, calls are answered 503."""
 MOST_UNDER_WAY = 500
 """Calls in progress, about a second's worth of webhooks; more are answered 503."""
 
@@ -31,56 +37,33 @@ STREAMS = frozenset({"/live"})
 FREE = frozenset({WEBHOOKS, "/healthz"})
 """Paths without a limit on the rate of calls."""
 
-Count = Callable[[str, str, int, float], None]
+LOGS_PER_SECOND = 0.1
+
+log = logging.getLogger(__name__)
 
 
 class Limits:
-    """The outermost layer.
+    """The outermost layer: passes a call on, or answers it."""
 
-    Args:
-        callers: how often who may call.
-        verifier: what a webhook's signature is checked with, before anything else is done for it.
-        largest_body: in bytes.
-        longest_wait: seconds; while a webhook waits longer to be stored, new calls are answered 503.
-        count: called for each answered call: method, route, status, seconds.
-        count_refused: called with the reason of each call refused here.
-        refusals: writes forged webhooks into the audit log.
-    """
-
-    def __init__(
-        self,
-        app: ASGIApp,
-        *,
-        callers: Callers,
-        verifier: Verifier,
-        largest_body: int,
-        longest_wait: float,
-        count: Count,
-        count_refused: Callable[[str], None],
-        refusals: Refusals,
-    ) -> None:
+    def __init__(self, app: ASGIApp, *, service: Service, callers: Callers, refusals: Refusals) -> None:
         self._app = app
+        self._service = service
         self._callers = callers
-        self._verifier = verifier
-        self._largest_body = largest_body
-        self._longest_wait = longest_wait
-        self._count = count
-        self._count_refused = count_refused
         self._refusals = refusals
-        self._remarks = Remarks()
+        self._logs = Rate(LOGS_PER_SECOND)
         self._under_way = 0
         self._webhooks: dict[int, float] = {}  # since when each one waits, the oldest first
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes a call on, or answers it."""
+        """One call, with its request id and what is counted about it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started = time.perf_counter()
-        headers = dict(scope["headers"])
-        request_id = _request_id(headers.get(b"x-request-id", b""))
+        started, status = time.perf_counter(), 500
+        headers = Headers(scope=scope)
+        given = headers.get("x-request-id", "")
+        request_id = given if SENSIBLE_ID.fullmatch(given) else uuid.uuid4().hex
         scope.setdefault("state", {})["request_id"] = request_id
-        status = 500
 
         async def answer(message: Message) -> None:
             nonlocal status
@@ -90,25 +73,28 @@ class Limits:
             await send(message)
 
         try:
-            await self._pass(scope, headers, request_id, receive, answer)
+            await self._pass(scope, headers, receive, answer)
         finally:
-            self._count(scope["method"], _route(scope), status, time.perf_counter() - started)
+            # The route's template, so that ids do not make a metric of their own each.
+            method, path = scope["method"], scope["path"]
+            route = path if path in FREE else getattr(scope.get("route"), "path", "unknown")
+            metrics = self._service.metrics
+            metrics.calls.labels(method, route, str(status)).inc()
+            metrics.call_seconds.labels(method, route).observe(time.perf_counter() - started)
 
-    async def _pass(
-        self, scope: Scope, headers: dict[bytes, bytes], request_id: str, receive: Receive, send: Send
-    ) -> None:
-        is_webhook = scope["path"] == WEBHOOKS and scope["method"] == "POST" and self._verifier.ready
+    async def _pass(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
+        path, request_id = scope["path"], scope["state"]["request_id"]
+        is_webhook = path == WEBHOOKS and scope["method"] == "POST" and self._service.verifier.ready
         try:
-            if scope["path"] not in FREE:
+            if path not in FREE:
                 self._limit(scope, headers)
             if is_webhook:
-                self._verify(scope, None)
-            body = await self._body(headers, receive)
+                self._verify(scope, headers, None)
+            body = await _read_body(headers, receive)
             if body is None:  # the caller has hung up
                 return
-            if is_webhook:
-                self._verify(scope, body)
-            if scope["path"] not in PROBES:
+            webhook_id = self._verify(scope, headers, body) if is_webhook else ""
+            if path not in PROBES:
                 self._shed()
         except CallRefused as why:
             if is_webhook and why.http_status == 401:
@@ -117,35 +103,30 @@ class Limits:
                 await self._refusals.note(entry, 401)
             await problem(why.http_status, str(why), request_id, headers=why.headers)(scope, receive, send)
             return
-        counts = scope["path"] not in STREAMS
+        counts = path not in STREAMS
         self._under_way += counts
-        if is_webhook:
-            self._webhooks[id(scope)] = time.monotonic()
         try:
-            await self._app(scope, _replayed(body, receive), send)
+            if is_webhook:
+                await (await self._store(scope, webhook_id, body))(scope, receive, send)
+            else:
+                await self._app(scope, _replayed(body, receive), send)
         finally:
             self._under_way -= counts
-            self._webhooks.pop(id(scope), None)
 
-    def _limit(self, scope: Scope, headers: dict[bytes, bytes]) -> None:
-        wait = self._callers.take(
-            address_of_caller(scope), key_of(headers.get(b"authorization", b"").decode("latin-1"))
-        )
+    def _limit(self, scope: Scope, headers: Headers) -> None:
+        wait = self._callers.take(address_of_caller(scope), key_of(headers.get("authorization", "")))
         if wait:
             self._count_refused("rate")
             raise CallRefused(429, "Too many calls: slow down, then go on.", _again(wait))
 
-    def _verify(self, scope: Scope, body: bytes | None) -> None:
-        """Refuses a webhook that 4Seller did not sign: by its headers, then with its body. Does not use the database."""
-        headers = Headers(scope=scope)
+    def _verify(self, scope: Scope, headers: Headers, body: bytes | None) -> str:
+        """The id of a webhook that 4Seller signed, checked by its headers, then with its body, without the database."""
+        verifier = self._service.verifier
         try:
-            if body is None:
-                self._verifier.check_head(headers)
-            else:
-                scope["state"]["webhook_id"] = self._verifier.check(body, headers)
+            return verifier.check_head(headers)[0] if body is None else verifier.check(body, headers)
         except BadSignature as why:
             self._count_refused(why.reason)
-            self._remarks.note(why.reason, f"A webhook was refused. {why}")
+            self._log(why.reason, f"A webhook was refused. {why}")
             close = {"Connection": "close"}  # what it still sends is not read
             wait = self._callers.unsigned(address_of_caller(scope)) if why.reason != "timestamp" else 0.0
             if wait:
@@ -153,45 +134,59 @@ class Limits:
                 raise CallRefused(429, text, _again(wait) | close) from None
             raise CallRefused(401, str(why), {"WWW-Authenticate": "Webhook"} | close) from None
 
+    async def _store(self, scope: Scope, webhook_id: str, body: bytes) -> Response:
+        """The answer to a signed webhook, once it is stored: a worker applies it a moment later."""
+        self._webhooks[id(scope)] = time.monotonic()
+        try:
+            new = await self._service.inbox.take(webhook_id, body)
+        except (ExpectedError, *NO_DATABASE) as error:
+            return await answer_expected(Request(scope), error)
+        finally:
+            del self._webhooks[id(scope)]
+        self._service.metrics.received.labels(str(new).lower()).inc()
+        return JSONResponse({"id": webhook_id, "new": new}, 202 if new else 200)
+
     def _shed(self) -> None:
         """Refuses calls that could not be answered in time, so that the caller can retry."""
         oldest = next(iter(self._webhooks.values()), None)
-        late = oldest is not None and time.monotonic() - oldest > self._longest_wait
+        late = oldest is not None and time.monotonic() - oldest > SHED_SECONDS
         if late or self._under_way >= MOST_UNDER_WAY:
             self._count_refused("shed")
-            self._remarks.note("shed", f"Calls are answered 503: {self._under_way} are under way.")
-            raise CallRefused(
-                503, "More calls wait than can be answered in time; try again shortly.", _again(3)
-            )
+            self._log("shed", f"Calls are answered 503: {self._under_way} are under way.")
+            text = "More calls wait than can be answered in time; try again shortly."
+            raise CallRefused(503, text, _again(3))
 
-    async def _body(self, headers: dict[bytes, bytes], receive: Receive) -> bytes | None:
-        declared = headers.get(b"content-length", b"0")
-        if declared.isdigit() and int(declared) > self._largest_body:
-            raise self._too_large()
-        try:
-            async with asyncio.timeout(BODY_SECONDS):
-                return await self._read(receive)
-        except TimeoutError:
-            raise CallRefused(
-                408, f"The body did not arrive within {BODY_SECONDS:g} seconds.", {"Connection": "close"}
-            ) from None
+    def _count_refused(self, reason: str) -> None:
+        self._service.metrics.refused.labels(reason).inc()
 
-    def _too_large(self) -> CallRefused:
-        return CallRefused(413, f"The body may have {self._largest_body} bytes.", {"Connection": "close"})
+    def _log(self, kind: str, text: str) -> None:
+        """Logs the text, at most one of each kind per ten seconds: the metric counts them all."""
+        if not self._logs.take(kind, time.monotonic()):
+            log.warning(text)
 
-    async def _read(self, receive: Receive) -> bytes | None:
-        parts: list[bytes] = []
-        size = 0
-        while True:
-            message = await receive()
-            if message["type"] != "http.request":
-                return None
-            parts.append(message.get("body", b""))
-            size += len(parts[-1])
-            if size > self._largest_body:
-                raise self._too_large()
-            if not message.get("more_body"):
-                return b"".join(parts)
+
+async def _read_body(headers: Headers, receive: Receive) -> bytes | None:
+    """The body; None when the caller hangs up. Raises CallRefused for one that is too large or too slow."""
+    close = {"Connection": "close"}
+    too_large = CallRefused(413, f"The body may have {LARGEST_BODY} bytes.", close)
+    declared = headers.get("content-length", "0")
+    if declared.isdigit() and int(declared) > LARGEST_BODY:
+        raise too_large
+    body = bytearray()
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            while True:
+                message = await receive()
+                if message["type"] != "http.request":
+                    return None
+                body += message.get("body", b"")
+                if len(body) > LARGEST_BODY:
+                    raise too_large
+                if not message.get("more_body"):
+                    return bytes(body)
+    except TimeoutError:
+        text = f"The body did not arrive within {BODY_SECONDS:g} seconds."
+        raise CallRefused(408, text, close) from None
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:
@@ -207,28 +202,5 @@ def _replayed(body: bytes, receive: Receive) -> Receive:
     return again
 
 
-def _request_id(given: bytes) -> str:
-    text = given.decode("latin-1")
-    return text if SENSIBLE_ID.fullmatch(text) else uuid.uuid4().hex
-
-
-def address_of_caller(scope: Scope) -> str:
-    """The address that the call came from; behind a proxy that MIDAS_GATEWAY_PROXIES names, the one that it names."""
-    client: Any = scope.get("client")
-    return str(client[0]) if client else "local"
-
-
-def key_of(authorization: str) -> str:
-    """The key in an Authorization header; empty without one."""
-    scheme, _, key = authorization.partition(" ")
-    return key.strip() if scheme.lower() == "bearer" else ""
-
-
 def _again(seconds: float) -> dict[str, str]:
     return {"Retry-After": str(max(1, round(seconds)))}
-
-
-def _route(scope: Scope) -> str:
-    """The route's template, so that ids do not make a metric of their own each."""
-    route = scope.get("route")
-    return getattr(route, "path", "unknown")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Any, Literal
@@ -25,6 +24,7 @@ from pydantic import (
 from midas_pipelines.fourseller.models import Tracking
 from midas_pipelines.fourseller.status import OrderStatus
 from midas_pipelines.gateway.api.auth import PREFIX, GuardedRoute
+from midas_pipelines.gateway.api.readings import Cursor, Limit, decode_cursor, page_of_rows
 from midas_pipelines.gateway.service import service_of
 from midas_pipelines.store.orders.listing import SHOWN, Filters, list_orders
 from midas_pipelines.sync.orders.lookup import find_order, read_timeline
@@ -37,29 +37,7 @@ MOST = 2**31 - 1
 """The largest number of a line, and of its units, that the database takes."""
 
 Text = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
-OrderId = Annotated[
-    str,
-    Path(
-        min_length=1,
-        max_length=200,
-        pattern=r"^[^\x00-\x1f\x7f]+$",
-        description="The marketplace's id, the order number, or the shop's own id.",
-    ),
-]
-
-
-Cursor = Annotated[str | None, Query(pattern=r"^b[0-9]{1,18}$", description="`next` of the page before.")]
-"""Names the last row of the page before, so that new rows shift no page."""
-
-
-def decode_cursor(cursor: str | None) -> int | None:
-    """The id that the page starts before."""
-    return None if cursor is None else int(cursor.removeprefix("b"))
-
-
-def next_cursor(rows: Sequence[Mapping[str, Any]], limit: int) -> str | None:
-    """The cursor behind a page; None when it was the last."""
-    return f"b{rows[-1]['id']}" if len(rows) == limit else None
+OrderId = Annotated[Text, Path(description="The marketplace's id, the order number, or the shop's own id.")]
 
 
 FIRST_MOMENT, LAST_MOMENT = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
@@ -260,14 +238,13 @@ def get_orders(
     ] = None,
     placed_from: Annotated[Moment | None, Query()] = None,
     placed_to: Annotated[Moment | None, Query()] = None,
-    limit: Annotated[int, Query(ge=1, le=100)] = 50,
+    limit: Limit = 50,
     cursor: Cursor = None,
 ) -> dict[str, Any]:
     """The newest first; `cursor` continues after a page, even if orders were imported meanwhile."""
     filters = Filters(status.value if status else None, sales_channel, exception, placed_from, placed_to)
-    with service_of(request).database.reading() as connection:
-        rows = list_orders(connection, filters, before=decode_cursor(cursor), limit=limit)
-    return {"data": rows, "next": next_cursor(rows, limit)}
+    rows = service_of(request).read(list_orders, filters, before=decode_cursor(cursor), limit=limit)
+    return page_of_rows(rows, limit)
 
 
 @router.post("/orders", summary="Import orders now", response_model=OrdersImported)

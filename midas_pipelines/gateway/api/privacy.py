@@ -6,10 +6,11 @@ import re
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from midas_pipelines.gateway.api.auth import PREFIX, GuardedRoute
+from midas_pipelines.gateway.api.readings import Limit
 from midas_pipelines.gateway.service import service_of
 from midas_pipelines.sync.privacy.requests import Subject, answer_request, list_requests
 
@@ -90,7 +91,6 @@ def post_privacy_request(request: Request, asked: AskedPrivacy) -> dict[str, Any
 
 
 @router.get("/privacy/requests", summary="List requests of persons", response_model=PrivacyRequests)
-def get_privacy_requests(request: Request, limit: Annotated[int, Query(ge=1, le=100)] = 50) -> dict[str, Any]:
+def get_privacy_requests(request: Request, limit: Limit = 50) -> dict[str, Any]:
     """Each with its clock, its proof, and what was sent to whom."""
-    with service_of(request).database.reading() as connection:
-        return {"data": list_requests(connection, limit=limit)}
+    return {"data": service_of(request).read(list_requests, limit=limit)}

@@ -1,4 +1,5 @@
-"""`Idempotency-Key` on POST and PATCH: of calls with the same key and body one is executed, and all get its answer."""
+"""`Idempotency-Key` on POST and PATCH: of calls with the same key and body one is executed, and all get its answer, which is
+kept for 24 hours."""
 
 from __future__ import annotations
 
@@ -6,41 +7,38 @@ import asyncio
 import hashlib
 import re
 from collections.abc import Awaitable, Callable
+from typing import Any
 
+import sqlalchemy as sa
 from fastapi import Request, Response
 
 from midas_pipelines.errors import CallRefused
 from midas_pipelines.gateway.api.problems import answer_expected, status_of
-from midas_pipelines.store.database import Database
-from midas_pipelines.store.gateway.repeated_calls import (
-    KeptCall,
-    begin_call,
-    forget_call,
-    keep_answer,
-    read_call,
-)
+from midas_pipelines.gateway.service import Service
+from midas_pipelines.store.schema.safety_tables import repeated_calls
+from midas_pipelines.storefront.bulk import insert
+from midas_pipelines.storefront.types import utc_now
 
-HEADER = "idempotency-key"
 KEY = re.compile(r"[\x21-\x7e]{1,255}")
+KEPT_SECONDS = 24 * 3600
+DEAD_SECONDS = 150
+"""A call that has no answer after so long died with its process; the next one with its key is executed."""
 TWIN_SECONDS = 30.0
 """How long a call waits for the answer of its twin that is being executed."""
 
 Handle = Callable[[], Awaitable[Response]]
+table = repeated_calls.c
 
 
-async def once(request: Request, database: Database, caller: str, handle: Handle) -> Response:
-    """The answer of `handle`, or that of an earlier call with the same key.
+async def once(request: Request, service: Service, caller: str, handle: Handle) -> Response:
+    """The answer of `handle`, or that of an earlier call with the same Idempotency-Key; without one it is executed.
 
-    Args:
-        request: the call; without an Idempotency-Key it is executed.
-        database: where answers are kept.
-        caller: the id of the key that the call came with: each caller has idempotency keys of its own.
-        handle: executes the call.
+    `caller` is the id of the key that the call came with: each caller has idempotency keys of its own.
 
     Raises:
         CallRefused: 400 for a key that is none, 422 for another body, 409 while the first call takes long.
     """
-    key = request.headers.get(HEADER)
+    key = request.headers.get("idempotency-key")
     if key is None:
         return await handle()
     if not KEY.fullmatch(key):
@@ -48,17 +46,25 @@ async def once(request: Request, database: Database, caller: str, handle: Handle
     named = "\n".join((caller, request.method, request.url.path, request.url.query, key))
     digest = hashlib.sha256(named.encode()).hexdigest()
     body_digest = hashlib.sha256(await request.body()).hexdigest()
-    earlier = await asyncio.to_thread(begin_call, database, digest, body_digest)
-    if earlier is None:
-        return await _executed(request, database, digest, handle)
-    if earlier.body_digest != body_digest:
-        raise CallRefused(
-            422, "This Idempotency-Key was used with another body: take a new key for a new call."
-        )
-    return _replayed(await _answered(database, digest, earlier))
+    if await asyncio.to_thread(service.write, _begin, digest, body_digest):
+        return await _executed(request, service, digest, handle)
+    loop = asyncio.get_running_loop()
+    until = loop.time() + TWIN_SECONDS
+    while True:
+        first = await asyncio.to_thread(service.read, _find, digest)
+        if first is not None and first.body_digest != body_digest:
+            text = "This Idempotency-Key was used with another body: take a new key for a new call."
+            raise CallRefused(422, text)
+        if first is not None and first.status is not None:
+            headers = {"Idempotent-Replayed": "true"}
+            return Response(first.body, first.status, headers=headers, media_type=first.media_type)
+        if first is None or loop.time() >= until:
+            text = "The first call with this Idempotency-Key has no answer yet, or failed: try again."
+            raise CallRefused(409, text, {"Retry-After": "5"})
+        await asyncio.sleep(0.05)
 
 
-async def _executed(request: Request, database: Database, digest: str, handle: Handle) -> Response:
+async def _executed(request: Request, service: Service, digest: str, handle: Handle) -> Response:
     """Executes the call and keeps its answer, unless the failure is ours: then the same key may be tried again."""
     keep = False
     try:
@@ -70,29 +76,35 @@ async def _executed(request: Request, database: Database, digest: str, handle: H
             response = await answer_expected(request, error)
         keep = response.status_code < 500
         if keep:
-            text = bytes(response.body).decode()
-            kind = response.headers.get("content-type")
-            await asyncio.to_thread(keep_answer, database, digest, response.status_code, kind, text)
+            await asyncio.to_thread(
+                service.write,
+                _keep,
+                digest,
+                status=response.status_code,
+                media_type=response.headers.get("content-type"),
+                body=bytes(response.body).decode(),
+            )
         return response
     finally:
         if not keep:
-            await asyncio.to_thread(forget_call, database, digest)
+            await asyncio.to_thread(service.write, _forget, digest)
 
 
-async def _answered(database: Database, digest: str, earlier: KeptCall) -> KeptCall:
-    loop = asyncio.get_running_loop()
-    until = loop.time() + TWIN_SECONDS
-    found: KeptCall | None = earlier
-    while found is not None and found.status is None and loop.time() < until:
-        await asyncio.sleep(0.05)
-        found = await asyncio.to_thread(read_call, database, digest)
-    if found is None or found.status is None:
-        detail = "The first call with this Idempotency-Key has no answer yet, or failed: try again."
-        raise CallRefused(409, detail, {"Retry-After": "5"})
-    return found
+def _begin(connection: sa.Connection, digest: str, body_digest: str) -> bool:
+    """Whether this call is the first with its key, and is to be executed."""
+    died = sa.and_(table.status.is_(None), table.begun_at < utc_now(-DEAD_SECONDS))
+    connection.execute(sa.delete(repeated_calls).where(sa.or_(table.begun_at < utc_now(-KEPT_SECONDS), died)))
+    adding = insert(connection, repeated_calls).values(digest=digest, body_digest=body_digest)
+    return connection.execute(adding.on_conflict_do_nothing().returning(table.digest)).first() is not None
 
 
-def _replayed(kept: KeptCall) -> Response:
-    assert kept.status is not None
-    headers = {"Idempotent-Replayed": "true"}
-    return Response(kept.body, kept.status, headers=headers, media_type=kept.media_type)
+def _find(connection: sa.Connection, digest: str) -> sa.Row[Any] | None:
+    return connection.execute(sa.select(repeated_calls).where(table.digest == digest)).first()
+
+
+def _keep(connection: sa.Connection, digest: str, /, **answer: Any) -> None:
+    connection.execute(sa.update(repeated_calls).where(table.digest == digest).values(answer))
+
+
+def _forget(connection: sa.Connection, digest: str) -> None:
+    connection.execute(sa.delete(repeated_calls).where(table.digest == digest))

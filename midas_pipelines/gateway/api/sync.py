@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from midas_pipelines.gateway.api.auth import PREFIX, GuardedRoute
 from midas_pipelines.gateway.service import Service, service_of
-from midas_pipelines.store.items.mappings import count_dirty, mark_dirty
+from midas_pipelines.store.items.mappings import mark_dirty
 from midas_pipelines.store.items.shards import range_tags
 from midas_pipelines.store.operations.sync_log import RunningSync, last_ended, running_syncs
 from midas_pipelines.store.schema.tables import mappings
@@ -134,13 +134,13 @@ LAUNCHED: dict[int | str, dict[str, Any]] = {
 @router.get("/sync/products", summary="How the product sync is going", response_model=SyncState)
 def get_products(request: Request) -> dict[str, Any]:
     """The running one and the last that ended, from any source."""
-    return _state(service_of(request), "products")
+    return service_of(request).read(_state, "products")
 
 
 @router.get("/sync/inventory", summary="How the inventory push is going", response_model=SyncState)
 def get_inventory(request: Request) -> dict[str, Any]:
     """The running one and the last that ended, from any source."""
-    return _state(service_of(request), "inventory")
+    return service_of(request).read(_state, "inventory")
 
 
 @router.post("/sync/products", summary="Sync products", response_model=SyncDone, responses=LAUNCHED)
@@ -169,7 +169,7 @@ async def post_inventory(request: Request, wanted: SyncRequest) -> object:
         quantities = [row for row in planned.plan if row["action"] in ("quantity", "update")]
         return await _done(service, request, wanted, ids, {"scanned": planned.scanned}, quantities)
     if wanted.skus:
-        await asyncio.to_thread(_mark, service, ids)
+        await asyncio.to_thread(service.write, lambda connection: mark_dirty(connection, ids))
     report = await push_inventory(context, ids=ids if wanted.skus else None, ignore_delays=bool(wanted.skus))
     counts = _counts(report, ("scanned", "pushed", "unchanged", "failed"))
     return await _done(service, request, wanted, ids, counts, [])
@@ -188,35 +188,25 @@ def _few(service: Service, wanted: SyncRequest) -> list[int] | None:
     Raises UnknownSku for one that no item has.
     """
     if wanted.skus is not None:
-        if len(set(wanted.skus)) > AT_ONCE:
-            return None
-        return mapping_ids(service.sync_context("look-up"), wanted.skus)
+        few = len(set(wanted.skus)) <= AT_ONCE
+        return mapping_ids(service.sync_context("look-up"), wanted.skus) if few else None
     if wanted.mode == "full":
         return None
-    with service.database.reading() as connection:
-        if count_dirty(connection) > AT_ONCE:
-            return None
-        return list(connection.scalars(sa.select(mappings.c.id).where(mappings.c.dirty_since.is_not(None))))
-
-
-def _mark(service: Service, ids: list[int]) -> None:
-    with service.database.writing() as connection:
-        mark_dirty(connection, ids)
+    query = sa.select(mappings.c.id).where(mappings.c.dirty_since.is_not(None)).limit(AT_ONCE + 1)
+    dirty = service.read(lambda connection: list(connection.scalars(query)))
+    return dirty if len(dirty) <= AT_ONCE else None
 
 
 async def _launch(service: Service, kind: Kind, wanted: SyncRequest) -> Response:
     skus = wanted.skus or []
+    tags, job, ops = {}, "incremental_sync", {"fourseller_listings": {"skus": skus}}
     if wanted.dry_run:
-        config = {"full": wanted.mode == "full", "skus": skus}
-        launched = await service.orchestrator.launch("plan_sync", {"sync_plan": config})
+        job, ops = "plan_sync", {"sync_plan": {"full": wanted.mode == "full", "skus": skus}}
     elif kind == "inventory" and wanted.skus is None:
-        launched = await service.orchestrator.launch("inventory_push", {"inventory_levels": {}})
-    elif wanted.mode == "full" and not skus:
-        launched = await service.orchestrator.launch("full_sync", {}, range_tags(service.settings.shards))
-    else:
-        launched = await service.orchestrator.launch(
-            "incremental_sync", {"fourseller_listings": {"skus": skus}}
-        )
+        job, ops = "inventory_push", {"inventory_levels": {}}
+    elif wanted.mode == "full":
+        job, ops, tags = "full_sync", {}, range_tags(service.settings.shards)
+    launched = await service.orchestrator.launch(job, ops, tags)
     progress = f"{PREFIX}/sync/{kind}"
     launch = SyncLaunched(run_id=launched.run_id, url=launched.url, progress=progress)
     return JSONResponse(launch.model_dump(), 202, {"Location": progress})
@@ -230,30 +220,16 @@ async def _done(
     counts: dict[str, int | float],
     plan: list[dict[str, Any]],
 ) -> SyncDone:
-    items = await _finished(service, ids, wait=not wanted.dry_run)
-    waiting = any(item.waits for item in items) or counts.get("failed")
-    outcome: Literal["done", "partial", "planned"] = (
-        "planned" if wanted.dry_run else "partial" if waiting else "done"
-    )
-    return SyncDone(outcome=outcome, run_id=request.state.request_id, counts=counts, items=items, plan=plan)
-
-
-async def _finished(service: Service, ids: list[int], *, wait: bool) -> list[Item]:
-    """The items once no worker has a claim on them, or after `FINISH_SECONDS`."""
+    """The answer, once no worker has a claim on the items, or after `FINISH_SECONDS`."""
     loop = asyncio.get_running_loop()
     until = loop.time() + FINISH_SECONDS
+    query = sa.select(mappings).where(mappings.c.id.in_(ids)).order_by(mappings.c.id)
     while True:
-        items, held = await asyncio.to_thread(_read, service, ids)
-        if not wait or not held or loop.time() > until:
-            return items
+        rows = await asyncio.to_thread(service.read, lambda connection: connection.execute(query).all())
+        held = any(row.claimed_by is not None for row in rows)
+        if wanted.dry_run or not held or loop.time() > until:
+            break
         await asyncio.sleep(0.02)
-
-
-def _read(service: Service, ids: list[int]) -> tuple[list[Item], bool]:
-    table = mappings.c
-    query = sa.select(mappings).where(table.id.in_(ids)).order_by(table.id)
-    with service.database.reading() as connection:
-        rows = connection.execute(query).all()
     items = [
         Item(
             sku=row.sku,
@@ -265,13 +241,19 @@ def _read(service: Service, ids: list[int]) -> tuple[list[Item], bool]:
         )
         for row in rows
     ]
-    return items, any(row.claimed_by is not None for row in rows)
+    partial = any(item.waits for item in items) or counts.get("failed")
+    return SyncDone(
+        outcome="planned" if wanted.dry_run else "partial" if partial else "done",
+        run_id=request.state.request_id,
+        counts=counts,
+        items=items,
+        plan=plan,
+    )
 
 
-def _state(service: Service, kind: Kind) -> dict[str, Any]:
-    with service.database.reading() as connection:
-        running = [one for one in running_syncs(connection) if one.kind == kind]
-        last = last_ended(connection, kind)
+def _state(connection: sa.Connection, kind: Kind) -> dict[str, Any]:
+    running = [one for one in running_syncs(connection) if one.kind == kind]
+    last = last_ended(connection, kind)
     if last is not None:
         last["counts"] = {k: v for k, v in (last["counts"] or {}).items() if isinstance(v, int | float)}
     return {"running": _progress(running[-1]) if running else None, "last": last}

@@ -1,15 +1,14 @@
-"""`POST /api/marketplace/webhooks`: verified, stored, then answered; applied by a worker a moment later."""
+"""`POST /api/marketplace/webhooks` as the API describes it; `limits.py` verifies, stores and answers what 4Seller signed."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Request, Response
+from fastapi import APIRouter, Header
 from pydantic import BaseModel, Field
 
 from midas_pipelines.errors import CallRefused
 from midas_pipelines.gateway.api.auth import PREFIX, GuardedRoute
-from midas_pipelines.gateway.service import service_of
 
 router = APIRouter(prefix=PREFIX, route_class=GuardedRoute, tags=["webhooks"])
 
@@ -45,28 +44,16 @@ class Sent(BaseModel):
     },
 )
 async def take_webhook(
-    request: Request,
-    response: Response,
     webhook_id: Annotated[str | None, Header(description="Unique for each event.")] = None,
     webhook_timestamp: Annotated[str | None, Header(description="Seconds since 1970.")] = None,
     webhook_signature: Annotated[
         str | None, Header(description="`v1,` and the base64 HMAC-SHA256 of `id.timestamp.body`.")
     ] = None,
-) -> Accepted:
+) -> None:
     """Standard Webhooks: signed over the raw body, at most five minutes old.
 
     Answered 202 once it is stored, 200 when its id was stored before. Whether it could be applied is seen in
     `midas webhooks list`, not here.
     """
-    service = service_of(request)
-    if not service.verifier.ready:
-        raise CallRefused(
-            401,
-            "No webhook can be verified here: FOURSELLER_WEBHOOK_SECRET is not set.",
-            {"WWW-Authenticate": "Webhook"},
-        )
-    verified: str = request.state.webhook_id
-    new = await service.inbox.take(verified, await request.body())
-    service.metrics.received.labels(str(new).lower()).inc()
-    response.status_code = 202 if new else 200
-    return Accepted(id=verified, new=new)
+    text = "No webhook can be verified here: FOURSELLER_WEBHOOK_SECRET is not set."
+    raise CallRefused(401, text, {"WWW-Authenticate": "Webhook"})

@@ -11,33 +11,23 @@ from starlette.responses import FileResponse, Response
 
 from midas_pipelines.errors import CallRefused
 from midas_pipelines.gateway.api.auth import PREFIX
-from midas_pipelines.gateway.console import (
-    administration,
-    decide,
-    items,
-    live,
-    machine_room,
-    orders,
-    plan,
-    sign_in,
-    stock,
-    today,
-)
-from midas_pipelines.gateway.console.web import HERE, render
+from midas_pipelines.gateway.console import decide, items, machine_room, orders, plan, sign_in, today
+from midas_pipelines.gateway.console.web import STATIC, render
 from midas_pipelines.gateway.service import Service
 
 router = APIRouter(include_in_schema=False)
 
-PAGES = (administration, decide, items, live, machine_room, orders, plan, stock, today)
-STATIC = {path.name: path for path in (HERE / "static").iterdir()}
+PARTS = (decide, items, machine_room, orders, plan, sign_in, today)
 TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".LICENSE": "text/plain"}
 
 
 def add_console(app: FastAPI, service: Service) -> None:
     """Adds every page to the application."""
-    app.state.live = live.Live(service)
-    for one in (router, sign_in.router, sign_in.inside, *(page.router for page in PAGES)):
-        app.include_router(one)
+    app.state.live = today.Live(service)
+    app.include_router(sign_in.outside)
+    for part in PARTS:
+        app.include_router(part.router)
+    app.include_router(router)
     for_programs = cast("Callable[..., Awaitable[Response]]", app.exception_handlers[HTTPException])
 
     async def missing(request: Request, error: Exception) -> Response:
@@ -45,8 +35,9 @@ def add_console(app: FastAPI, service: Service) -> None:
         if not wants_a_page or request.url.path.startswith(PREFIX):
             return await for_programs(request, error)
         status = error.status_code if isinstance(error, HTTPException) else 500
-        text = "There is no page at this address."
-        return render(request, "problem.html", status, status_code=status, text=text)
+        return render(
+            request, "problem.html", status, status_code=status, text="There is no page at this address."
+        )
 
     app.add_exception_handler(HTTPException, missing)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 from uuid import uuid4
@@ -14,7 +15,7 @@ from starlette.responses import Response
 from midas_pipelines.errors import ExpectedError, WrongInput
 from midas_pipelines.gateway.console.guard import ConsoleRoute, clicked, done
 from midas_pipelines.gateway.console.today import ELSEWHERE, href
-from midas_pipelines.gateway.console.web import person_of, render
+from midas_pipelines.gateway.console.web import PAGE, person_of, render
 from midas_pipelines.gateway.service import service_of
 from midas_pipelines.store.items.conflicts import list_conflicts, read_conflict, resolve_conflicts
 from midas_pipelines.store.items.listing import list_items, suggest_items
@@ -29,46 +30,32 @@ from midas_pipelines.store.orders.listing import (
 )
 from midas_pipelines.store.schema.rule_tables import sync_conflicts
 from midas_pipelines.sync.connect.first_connection import confirm_matches
-from midas_pipelines.sync.context import SyncContext
-from midas_pipelines.sync.reconcile.conflicts import SIDES, close_alerts, resolve, undo_resolution
+from midas_pipelines.sync.reconcile.conflicts import close_alerts, resolve, undo_resolution
 from midas_pipelines.sync.threads import in_own_loop, in_thread
 
 router = APIRouter(include_in_schema=False, route_class=ConsoleRoute)
 
-PAGE = 50
+Side = Literal["shop", "marketplace"]
 Row = dict[str, Any]
-Reader = Callable[[sa.Connection, int, str], list[Row]]
-
-
-def _lines(which: sa.ColumnElement[bool]) -> Reader:
-    return lambda connection, skip, _: waiting_lines(connection, which, skip=skip, limit=PAGE)
+Reader = Callable[..., list[Row]]
 
 
 def _orders(*exceptions: str) -> Reader:
-    wanted = Filters(exception=exceptions)
-    return lambda connection, skip, _: list_orders(connection, wanted, skip=skip, limit=PAGE)
-
-
-def _conflicts(*, orphans: bool) -> Reader:
-    return lambda connection, skip, about: list_conflicts(
-        connection, orphans=orphans, about=about, skip=skip, limit=PAGE
-    )
+    return partial(list_orders, filters=Filters(exception=exceptions))
 
 
 CARDS: dict[str, Reader] = {
-    "oversold": _lines(OVERSOLD),
-    "unmapped": _lines(UNMAPPED),
+    "oversold": partial(waiting_lines, which=OVERSOLD),
+    "unmapped": partial(waiting_lines, which=UNMAPPED),
     "order_conflict": _orders("conflict"),
     "quarantined_order": _orders("quarantined"),
     "refused": _orders("refused"),
     "order_to_look_at": _orders("quantity", "total_mismatch", "unknown_status", "edited", "deleted"),
-    "conflict": _conflicts(orphans=False),
-    "orphan": _conflicts(orphans=True),
-    "quarantined_item": lambda connection, skip, _: list_items(
-        connection, state="failing", skip=skip, limit=PAGE
-    ),
+    "conflict": partial(list_conflicts, orphans=False),
+    "orphan": partial(list_conflicts, orphans=True),
+    "quarantined_item": partial(list_items, state="failing"),
 }
-"""How the cards of each cause are read, the most money at stake first: behind how many, and about which conflict."""
+"""How the cards of each cause are read, the most money at stake first."""
 
 
 @router.get("/decide")
@@ -83,7 +70,8 @@ def inbox(
         waiting = needs_a_person(connection)
         here = [one for one in waiting if one.cause not in ELSEWHERE]
         shown = cause if cause in CARDS else (here[0].cause if here else None)
-        cards = CARDS[shown](connection, skip, about) if shown else []
+        which = {"about": about} if shown in ("conflict", "orphan") else {}
+        cards = CARDS[shown](connection, skip=skip, limit=PAGE, **which) if shown else []
     return render(
         request,
         "decide.html",
@@ -126,28 +114,25 @@ def choose_item(
 async def adopt(request: Request, conflict_id: int, sku: Annotated[str, Form(max_length=50)]) -> Response:
     """Ties a product of 4Seller that was no item's to the item with the SKU; the next push brings it up to date."""
     context, by = clicked(request, "adopt"), person_of(request).name
-    with context.database.reading() as connection:
-        conflict = read_conflict(connection, conflict_id)
+    conflict = service_of(request).read(read_conflict, conflict_id)
     if conflict is None or conflict["resolved_at"] is not None or conflict["field"] != "unknown":
         raise WrongInput("This product waits no more: it was decided, or is gone.")
     pair = (sku, str(conflict["fourseller_product_id"]))
     await in_own_loop(lambda: confirm_matches(context, [pair], accept=False))
-    await in_thread(_close_adopted, context, conflict_id, by)
+    await in_thread(service_of(request).write, _close_adopted, conflict_id, by)
     return done(request, f"The product {pair[1]} is {sku} from now on.", "/decide?cause=orphan")
 
 
-def _close_adopted(context: SyncContext, conflict_id: int, by: str) -> None:
-    with context.database.writing() as connection:
-        mine = sync_conflicts.c.id == conflict_id
-        close_alerts(connection, resolve_conflicts(connection, mine, resolution="adopted", by=by))
+def _close_adopted(connection: sa.Connection, conflict_id: int, by: str) -> None:
+    mine = sync_conflicts.c.id == conflict_id
+    close_alerts(connection, resolve_conflicts(connection, mine, resolution="adopted", by=by))
 
 
 @router.get("/decide/conflicts")
 def preview_conflicts(
-    request: Request, take: str, id: Annotated[list[int] | None, Query()] = None
+    request: Request, take: Side, id: Annotated[list[int] | None, Query()] = None
 ) -> Response:
     """What a decision of several conflicts would do, before it is made."""
-    _require_side(take)
     with service_of(request).database.reading() as connection:
         found = [read_conflict(connection, one) for one in (id or [])[:PAGE]]
     rows = [one | effects(one) for one in found if one is not None and one["resolved_at"] is None]
@@ -156,41 +141,42 @@ def preview_conflicts(
 
 @router.post("/decide/conflicts")
 async def settle_conflicts(
-    request: Request, take: Annotated[str, Form()], id: Annotated[list[int], Form()]
+    request: Request, take: Annotated[Side, Form()], id: Annotated[list[int], Form()]
 ) -> Response:
     """Decides one conflict or several; all of them can be undone together."""
-    _require_side(take)
     context, by = clicked(request, "conflict"), person_of(request).name
-    settled, failed = [], []
-    for one in id[:PAGE]:
-        try:
-            await in_own_loop(lambda one=one: resolve(context, one, take, by))  # type: ignore[misc]
-            settled.append(one)
-        except ExpectedError as why:
-            failed.append(str(why))
-    if not settled:
-        raise WrongInput(" ".join(failed[:3]))
-    text = " ".join([f"The {take}'s side counts for {_conflicts_in_words(settled)}.", *failed[:3]])
-    fields = [("id", one) for one in settled]
-    return done(request, text, "/decide?cause=conflict", undo="/decide/conflicts/undo", fields=fields)
+
+    async def settle(one: int) -> object:
+        return await in_own_loop(lambda: resolve(context, one, take, by))
+
+    settled, problems = await _each(id, settle)
+    text = f"The {take}'s side counts for {_in_words(settled)}.{problems}"
+    return done(request, text, "/decide?cause=conflict", undo="/decide/conflicts/undo", id=settled)
 
 
 @router.post("/decide/conflicts/undo")
-def undo_decisions(request: Request, id: Annotated[list[int], Form()]) -> Response:
+async def undo_decisions(request: Request, id: Annotated[list[int], Form()]) -> Response:
     """Takes decisions back, where nothing has gone out for them."""
     context, by = clicked(request, "undo"), person_of(request).name
-    undone, failed = [], []
-    for one in id[:PAGE]:
+    undone, problems = await _each(id, lambda one: in_thread(undo_resolution, context, one, by))
+    return done(request, f"{_in_words(undone)} open again.{problems}")
+
+
+async def _each(ids: list[int], act: Callable[[int], Awaitable[object]]) -> tuple[list[int], str]:
+    """The conflicts that `act` took, and why it did not take the others. Raises WrongInput where it took none."""
+    taken, failed = [], []
+    for one in ids[:PAGE]:
         try:
-            undone.append(undo_resolution(context, one, by))
+            await act(one)
+            taken.append(one)
         except ExpectedError as why:
-            failed.append(str(why))
-    if not undone:
-        raise WrongInput(" ".join(failed[:3]))
-    return done(request, " ".join([f"{_conflicts_in_words(undone)} open again.", *failed[:3]]))
+            failed.append(f" {why}")
+    if not taken:
+        raise WrongInput("".join(failed[:3]).strip())
+    return taken, "".join(failed[:3])
 
 
-def _conflicts_in_words(found: Sequence[object]) -> str:
+def _in_words(found: Sequence[object]) -> str:
     return f"{len(found)} conflict{'s' if len(found) != 1 else ''}"
 
 
@@ -202,19 +188,8 @@ def effects(conflict: Row) -> dict[str, str]:
             "if_shop": "The item is listed again with the next push.",
             "if_marketplace": "It stays off 4Seller until it is released.",
         }
-    shop = f"4Seller gets {ours if field != 'content' else 'the content of the shop'} with the next push."
+    kept = f"4Seller keeps {theirs}: the {field} is pinned until it is released."
     if field == "quantity":
-        delta = conflict["delta"] or 0
-        return {
-            "if_shop": shop,
-            "if_marketplace": f"The shop's stock changes by {delta:+d}, as a row of the ledger.",
-        }
-    return {
-        "if_shop": shop,
-        "if_marketplace": f"4Seller keeps {theirs}: the {field} is pinned until it is released.",
-    }
-
-
-def _require_side(take: str) -> None:
-    if take not in SIDES:
-        raise WrongInput("Say whose side counts: shop or marketplace.")
+        kept = f"The shop's stock changes by {conflict['delta'] or 0:+d}, as a row of the ledger."
+    sent = ours if field != "content" else "the content of the shop"
+    return {"if_shop": f"4Seller gets {sent} with the next push.", "if_marketplace": kept}

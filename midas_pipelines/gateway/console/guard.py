@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import hmac
 import time
-from collections.abc import Sequence
+from typing import Any
 from urllib.parse import quote
 
+import sqlalchemy as sa
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
@@ -29,8 +30,9 @@ from midas_pipelines.gateway.console.web import (
 )
 from midas_pipelines.gateway.service import Service, service_of
 from midas_pipelines.store.gateway.audit import kept
-from midas_pipelines.store.gateway.console_sessions import Person, find_person, mark_seen, set_notice
+from midas_pipelines.store.gateway.console import Person, find_person, update_session
 from midas_pipelines.store.gateway.keys import Caller, Role
+from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.reconcile.conflicts import UNDO_TIME
 
@@ -66,7 +68,7 @@ class ConsoleRoute(APIRoute):
             except (ExpectedError, RequestValidationError, *NO_DATABASE) as error:
                 response = _failed(request, error)
             if request.state.notice is not None:
-                await asyncio.to_thread(_note, request)
+                await _keep_notice(request)
             return response
 
         return guarded
@@ -86,34 +88,32 @@ async def _enter(request: Request, path: str, handler: Handler) -> Response:
     needed = needed_role(request.method, path)
     if not person.role.covers(needed):
         await request.app.state.refusals.note(audit_entry(request, path, caller), 403)
-        raise CallRefused(
-            403, f"This needs the role {needed.value}; you are signed in as {person.role.value}."
-        )
+        text = f"This needs the role {needed.value}; you are signed in as {person.role.value}."
+        raise CallRefused(403, text)
     if request.method == "GET":
         response = await handler(request)
         if person.notice is not None and getattr(request.state, "takes_notice", False):
-            await asyncio.to_thread(_note, request)
+            await _keep_notice(request)
         return response
     form = await request.form()
     require_form_token(request, str(form.get("csrf", "")), token)
     request.state.back = local_path(str(form.get("back", "/")))
     if path in UNDO_ONLY or "limit" in form:
-        require_in_time(str(form.get("limit", "")), token)
+        _require_in_time(str(form.get("limit", "")), token)
     given = {name: value for name, value in form.items() if name not in ("csrf", "back", "key", "limit")}
     entry = audit_entry(request, path, caller, {"form": kept(given)} if given else None)
-    return await audited(service.database, entry, handler, request)
+    return await audited(service, entry, handler, request)
 
 
 def require_form_token(request: Request, given: str, token: str) -> None:
     """Raises CallRefused for a form that no page of ours has made for the holder of this cookie."""
     elsewhere = request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none")
     if elsewhere or not token or not hmac.compare_digest(given.encode(), csrf_of(token).encode()):
-        raise CallRefused(
-            403, "This form is out of date, or was not made by the console: open the page again."
-        )
+        text = "This form is out of date, or was not made by the console: open the page again."
+        raise CallRefused(403, text)
 
 
-def require_in_time(limit: str, token: str) -> None:
+def _require_in_time(limit: str, token: str) -> None:
     """Raises WrongInput for the form of an undo that was made more than ten minutes ago, or not by `done`."""
     until, _, mark = limit.partition(":")
     if not hmac.compare_digest(mark.encode(), csrf_of(until + token).encode()) or float(until) < time.time():
@@ -126,50 +126,35 @@ def clicked(request: Request, what: str) -> SyncContext:
 
 
 def done(
-    request: Request,
-    text: str,
-    to: str | None = None,
-    *,
-    undo: str | None = None,
-    fields: Sequence[tuple[str, object]] = (),
+    request: Request, text: str, to: str | None = None, *, undo: str | None = None, **fields: Any
 ) -> Response:
-    """The end of a click: the page that it came from, or `to`, with a notice.
+    """The end of a click: the page that it came from, or `to`, with a notice of what was done, as a sentence.
 
-    Args:
-        request: the click.
-        text: what was done, as a sentence.
-        to: the page to open.
-        undo: the path of the click that takes it back.
-        fields: what the form of that click has.
+    `undo` is the path of the click that takes it back; `fields` are what its form has, a list for one of several values.
     """
     until = f"{time.time() + UNDO_TIME.total_seconds():.0f}"
-    limit = f"{until}:{csrf_of(until + request.cookies[COOKIE])}"
-    request.state.notice = {
-        "level": "done",
-        "text": text,
-        "undo": undo,
-        "fields": [*fields, ("limit", limit)],
-    }
+    fields["limit"] = f"{until}:{csrf_of(until + request.cookies[COOKIE])}"
+    several = {name: value if isinstance(value, list) else [value] for name, value in fields.items()}
+    pairs = [(name, one) for name, values in several.items() for one in values]
+    request.state.notice = {"level": "done", "text": text, "undo": undo, "fields": pairs}
     return go_to(to or request.state.back)
 
 
-def _note(request: Request) -> None:
+async def _keep_notice(request: Request) -> None:
     """Keeps the notice of this click for the person's next page, or clears the one that this page has shown."""
-    with service_of(request).database.writing() as connection:
-        set_notice(connection, person_of(request).session_id, request.state.notice)
+    notice = sa.null() if request.state.notice is None else request.state.notice
+    mine = person_of(request).session_id
+    await asyncio.to_thread(service_of(request).write, update_session, mine, notice=notice)
 
 
 def find_signed_in(service: Service, token: str) -> Person | None:
     """Who is signed in by that token; puts off the idle time-out."""
     if not token:
         return None
-    idle = service.settings.console_idle_minutes
-    with service.database.reading() as connection:
-        found = find_person(connection, token, idle_minutes=idle)
-    if found is not None and found[1]:
-        with service.database.writing() as connection:
-            mark_seen(connection, found[0].session_id)
-    return found[0] if found is not None else None
+    person = service.read(find_person, token, idle_minutes=service.settings.console_idle_minutes)
+    if person is not None and person.seen_is_due:
+        service.write(update_session, person.session_id, seen_at=utc_now())
+    return person
 
 
 def _failed(request: Request, error: Exception) -> Response:

@@ -1,8 +1,10 @@
-"""Items: the list, and one item's story from what the channel shows down to the first unit."""
+"""Items: the list, and one item's story from what the channel shows down to the first unit. Stock and rules: what runs out
+first, and what a channel may show of it; rules are tried on the past first."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from decimal import Decimal
+from typing import Annotated, Any
 
 import sqlalchemy as sa
 from fastapi import APIRouter, Form, Query, Request
@@ -10,27 +12,34 @@ from starlette.responses import Response
 
 from midas_pipelines.errors import WrongInput
 from midas_pipelines.gateway.console.guard import ConsoleRoute, clicked, done
-from midas_pipelines.gateway.console.stock import last_rule_change, rule_changed
-from midas_pipelines.gateway.console.web import fragment, person_of, render
+from midas_pipelines.gateway.console.web import PAGE, csv_file, fragment, older, person_of, render
 from midas_pipelines.gateway.service import service_of
 from midas_pipelines.store.items.conflicts import recent_conflicts
 from midas_pipelines.store.items.listing import STATES, list_items, quarantined_items, retry_items
 from midas_pipelines.store.schema.tables import mappings
+from midas_pipelines.store.stock.levels import top_movers
+from midas_pipelines.store.stock.rule_changes import list_rules, newest_change
+from midas_pipelines.store.stock.rules import POLICIES
 from midas_pipelines.sync.explain import explain_item
 from midas_pipelines.sync.listings.content import FIELDS
+from midas_pipelines.sync.operations.stock_levels import soonest_low
 from midas_pipelines.sync.product_sync import Mode, mapping_ids, sync_products
 from midas_pipelines.sync.reconcile.conflicts import pin_field, release_pin
-from midas_pipelines.sync.rules.edit import explain_rule, set_rule
+from midas_pipelines.sync.rules.edit import clear_rule, explain_rule, set_rule, undo_rule
 from midas_pipelines.sync.rules.simulate import simulate
 from midas_pipelines.sync.threads import in_own_loop
 
 router = APIRouter(include_in_schema=False, route_class=ConsoleRoute)
 
-PAGE = 50
 LEDGER_SHOWN = 60
+MOST_SHOWN = 100
+MOST_IN_FILE = 100_000
+NUMBERS = ("buffer", "cap", "allocation", "fixed", "low_stock", "cover_days")
+TRIED = NUMBERS[:4]
 ONE = "/items/{sku:path}"
 Number = Annotated[int | None, Query(ge=0, le=2**31 - 1)]
 Field = Annotated[str, Form(max_length=30)]
+Typed = Annotated[str, Form(max_length=20)]
 
 
 @router.get("/items")
@@ -42,12 +51,9 @@ def item_list(
 ) -> Response:
     """The items that hold the words and are in the state."""
     wanted = state if state in STATES else None
-    with service_of(request).database.reading() as connection:
-        rows = list_items(connection, text=q, state=wanted, after=after, limit=PAGE)
-    more = rows[-1]["id"] if len(rows) == PAGE else None
-    return render(
-        request, "items.html", rows=rows, q=q, state=wanted, states=list(STATES), more=more, after=after
-    )
+    rows = service_of(request).read(list_items, text=q, state=wanted, after=after, limit=PAGE)
+    shown: dict[str, Any] = {"q": q, "state": wanted, "states": list(STATES), "after": after}
+    return render(request, "items.html", rows=rows, more=older(rows), **shown)
 
 
 @router.get(ONE + "/rule")
@@ -64,8 +70,8 @@ def item_page(request: Request, sku: str) -> Response:
     """The story of one item."""
     service = service_of(request)
     facts = explain_item(service.database, sku, service.settings.title_limit, most=LEDGER_SHOWN)
+    (item,) = mapping_ids(service.sync_context("look-up"), [sku])
     with service.database.reading() as connection:
-        (item,) = mapping_ids(service.sync_context("look-up"), [sku])
         row = connection.execute(sa.select(mappings).where(mappings.c.id == item)).one()
         past = recent_conflicts(connection, mapping_id=item, limit=20)
         listed = list_items(connection, after=item - 1, limit=1)
@@ -125,9 +131,7 @@ async def pin_one(request: Request, sku: str, field: Field) -> Response:
     value = await in_own_loop(pin)
     shown = "" if isinstance(value, dict | list) else f" at {value}"
     text = f"{sku}: {field} stays as it is on 4Seller{shown}, until it is released."
-    return done(
-        request, text, undo=request.url.path.removesuffix("pin") + "release", fields=[("field", field)]
-    )
+    return done(request, text, undo=request.url.path.removesuffix("pin") + "release", field=field)
 
 
 @router.post(ONE + "/release")
@@ -143,7 +147,105 @@ def release_one(request: Request, sku: str, field: Field) -> Response:
 def set_exclude(request: Request, sku: str, exclude: Field) -> Response:
     """Takes the item off 4Seller, or lets it be listed again."""
     out = exclude == "yes"
-    after = last_rule_change(request)
+    after = _last_rule_change(request)
     set_rule(service_of(request).database, {"exclude": out}, sku=sku, by=person_of(request).actor)
     text = f"{sku} is never listed on 4Seller." if out else f"{sku} may be listed."
-    return rule_changed(request, text, after, sku=sku)
+    return _rule_changed(request, text, after, sku)
+
+
+@router.get("/stock")
+def stock(request: Request) -> Response:
+    """The hundred items that run out first, and those that sell most."""
+    service = service_of(request)
+    rows = service.read(soonest_low, service.settings, MOST_SHOWN)
+    return render(request, "stock.html", rows=rows, movers=top_movers(service.database))
+
+
+@router.get("/stock.csv")
+def stock_file(request: Request) -> Response:
+    """All of them as a file."""
+    service = service_of(request)
+    return csv_file("stock.csv", service.read(soonest_low, service.settings, MOST_IN_FILE))
+
+
+@router.get("/rules")
+def rules(
+    request: Request,
+    sku: Annotated[str, Query(max_length=50)] = "",
+    category: Annotated[str, Query(max_length=100)] = "",
+) -> Response:
+    """Every rule; and what a changed one would have done in the last 30 days."""
+    service = service_of(request)
+    typed = {name: request.query_params.get(name, "")[:9] for name in TRIED}
+    values = _numbers(typed)
+    tried = simulate(service.database, values, sku=sku or None, category=category or None) if values else None
+    asked = {"sku": sku, "category": category} | typed
+    shown: dict[str, Any] = {"rules": service.read(list_rules), "numbers": NUMBERS, "policies": POLICIES}
+    return render(request, "rules.html", tried=tried, asked=asked, **shown)
+
+
+@router.post("/rules")
+def set_(
+    request: Request,
+    sku: Annotated[str, Form(max_length=50)] = "",
+    category: Annotated[str, Form(max_length=100)] = "",
+    buffer: Typed = "",
+    cap: Typed = "",
+    allocation: Typed = "",
+    fixed: Typed = "",
+    low_stock: Typed = "",
+    cover_days: Typed = "",
+    minimum_price: Annotated[str, Form(max_length=12, pattern=r"^\s*([0-9]+([.][0-9]{1,2})?)?\s*$")] = "",
+    policy: Typed = "",
+) -> Response:
+    """Sets the fields that are given; the others stay."""
+    typed = dict(zip(NUMBERS, (buffer, cap, allocation, fixed, low_stock, cover_days), strict=True))
+    price = Decimal(minimum_price) if minimum_price.strip() else None
+    values = _numbers(typed) | {"policy": policy or None, "minimum_price": price}
+    after = _last_rule_change(request)
+    marked = set_rule(service_of(request).database, values, **_scope(request, sku, category))
+    text = f"The rule is set; {marked} items are checked again now."
+    return _rule_changed(request, text, after, sku, category)
+
+
+@router.post("/rules/clear")
+def clear(
+    request: Request, sku: Annotated[str, Form()] = "", category: Annotated[str, Form()] = ""
+) -> Response:
+    """Removes the rules of exactly one scope."""
+    after = _last_rule_change(request)
+    gone = clear_rule(service_of(request).database, **_scope(request, sku, category))
+    if not gone:
+        return done(request, "There was no rule of this scope.")
+    return _rule_changed(request, f"{gone} rules removed.", after, sku, category)
+
+
+@router.post("/rules/undo")
+def undo_(
+    request: Request,
+    after: Annotated[int, Form()],
+    last: Annotated[int, Form()],
+    sku: Annotated[str, Form()] = "",
+    category: Annotated[str, Form()] = "",
+) -> Response:
+    """Puts the rules of one scope back as they were before a click."""
+    undo_rule(service_of(request).database, after=after, last=last, **_scope(request, sku, category))
+    return done(request, "The rule is as it was before.")
+
+
+def _scope(request: Request, sku: str, category: str) -> dict[str, Any]:
+    return {"sku": sku or None, "category": category or None, "by": person_of(request).actor}
+
+
+def _rule_changed(request: Request, text: str, after: int, sku: str = "", category: str = "") -> Response:
+    """The end of a click that changed the rules of one scope behind that row of their history."""
+    last = _last_rule_change(request)
+    return done(request, text, undo="/rules/undo", sku=sku, category=category, after=after, last=last)
+
+
+def _last_rule_change(request: Request) -> int:
+    return service_of(request).read(newest_change)
+
+
+def _numbers(typed: dict[str, str]) -> dict[str, object]:
+    return {name: int(text) for name, text in typed.items() if text.strip().isdecimal()}

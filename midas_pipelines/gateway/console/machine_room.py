@@ -1,40 +1,45 @@
-"""Machine room: every workflow as it really is, what waits and how fast it goes, the runs that a person may start, and
-the events that 4Seller sent."""
+"""Machine room: every workflow as it really is, what waits and how fast it goes, the runs that a person may start, the events
+that 4Seller sent; and the pages of admins: keys, settings, the audit log, the doctor's report."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from datetime import timedelta
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Form, Query, Request
 from starlette.responses import Response
 
 from midas_pipelines.errors import CallRefused, ExpectedError, WrongInput
+from midas_pipelines.gateway.api.readings import workflow_rows
 from midas_pipelines.gateway.console.guard import ConsoleRoute, done
-from midas_pipelines.gateway.console.web import Before, person_of, render
+from midas_pipelines.gateway.console.web import PAGE, Before, older, person_of, render
 from midas_pipelines.gateway.dagster_launcher import Switch
-from midas_pipelines.gateway.service import Service, service_of
-from midas_pipelines.lib.timetable import entry, is_on, next_run
+from midas_pipelines.gateway.service import service_of
+from midas_pipelines.lib.doctor.report import doctor_report
+from midas_pipelines.lib.settings_list import setting_rows
 from midas_pipelines.store.gateway import webhooks as inbox
+from midas_pipelines.store.gateway.audit import AuditFilter, read_audit
+from midas_pipelines.store.gateway.keys import Caller, Role, create_key, list_keys, revoke_key, rotate_key
 from midas_pipelines.store.gateway.notifications import notify
 from midas_pipelines.store.items.claims import RESTORED, allow_pushes, stop_pushes, why_stopped
 from midas_pipelines.store.operations.backlog import overview, read_backlog
-from midas_pipelines.store.operations.sync_log import last_syncs
+from midas_pipelines.store.operations.cursors import last_proofs, record_proof
 from midas_pipelines.store.operations.sync_metrics import finished_syncs, sum_up
 from midas_pipelines.store.privacy.persons import without_persons
 from midas_pipelines.store.schema.wake_triggers import WEBHOOKS
 from midas_pipelines.sync.product_sync import Mode, sync_products
 from midas_pipelines.sync.reconcile.run import reconcile
 from midas_pipelines.sync.threads import in_own_loop
-from midas_pipelines.workflows import WORKFLOWS
 
 router = APIRouter(include_in_schema=False, route_class=ConsoleRoute)
 
 HOUR = 3600
-PAGE = 50
 STATES = ("quarantined", "pending", "applied", "superseded", "all")
+EVENTS = ("asked", "answered", "refused")
+WORST_FIRST = ("wrong", "warning", "ok")
+KeyId = Annotated[str, Form(pattern=r"^\w{1,20}$")]
 
 
 @router.get("/machine-room")
@@ -48,10 +53,26 @@ async def machine_room(request: Request) -> Response:
             switches = await service.orchestrator.switches()
         except CallRefused as why:
             trouble = str(why)
-    facts = await asyncio.to_thread(_facts, service, switches)
-    return render(
-        request, "machine_room.html", trouble=trouble, dagster=service.settings.dagster_url, **facts
-    )
+
+    def page() -> Response:
+        stopped = service.read(why_stopped)
+        rows = workflow_rows(service)
+        for row in rows:
+            row["switch"] = switches.get(row["name"]) or Switch(row["on"], row["next_at"])
+        return render(
+            request,
+            "machine_room.html",
+            trouble=trouble,
+            dagster=service.settings.dagster_url,
+            rows=rows,
+            seen=overview(service.database),
+            stopped=stopped,
+            restored=(stopped or "").startswith(RESTORED),
+            pace=sum_up(finished_syncs(service.database, HOUR)),
+            limit=service.settings.rate_limit,
+        )
+
+    return await asyncio.to_thread(page)
 
 
 @router.post("/machine-room/run")
@@ -99,33 +120,6 @@ def resume(request: Request) -> Response:
     return done(request, "Changes are pushed to 4Seller again.", undo="/machine-room/pause")
 
 
-def _facts(service: Service, switches: dict[str, Switch]) -> dict[str, Any]:
-    now, settings = datetime.now(UTC), service.settings
-    with service.database.reading() as connection:
-        stopped = why_stopped(connection)
-    syncs = {row["kind"]: row for row in last_syncs(service.database)}
-    rows = [
-        {
-            "name": workflow.name,
-            "what": workflow.what,
-            "kind": workflow.kind,
-            "every": entry(settings, workflow).every,
-            "switch": switches.get(workflow.name)
-            or Switch(is_on(settings, workflow), next_run(settings, workflow, now)),
-            "last": syncs.get(workflow.kind) if workflow.kind else None,
-        }
-        for workflow in WORKFLOWS
-    ]
-    return {
-        "rows": rows,
-        "seen": overview(service.database),
-        "stopped": stopped,
-        "restored": stopped is not None and stopped.startswith(RESTORED),
-        "pace": sum_up(finished_syncs(service.database, HOUR)),
-        "limit": settings.rate_limit,
-    }
-
-
 @router.get("/webhooks")
 def webhooks(request: Request, state: str = "quarantined", before: Before = None) -> Response:
     """The newest events in a state."""
@@ -133,8 +127,9 @@ def webhooks(request: Request, state: str = "quarantined", before: Before = None
     with service_of(request).database.reading() as connection:
         rows = inbox.listed(connection, state=state, limit=PAGE, before=before)
         left = read_backlog(connection)
-    more = rows[-1]["id"] if len(rows) == PAGE else None
-    return render(request, "webhooks.html", rows=rows, left=left, state=state, states=STATES, more=more)
+    return render(
+        request, "webhooks.html", rows=rows, left=left, state=state, states=STATES, more=older(rows)
+    )
 
 
 @router.post("/webhooks/replay")
@@ -156,13 +151,98 @@ def replay_events(
 def payload(request: Request, id: Annotated[str, Query(max_length=200)]) -> Response:
     """What an event said, without what names a person; for admins."""
     service = service_of(request)
-    with service.database.reading() as connection:
-        row = inbox.find_webhook(connection, id)
+    row = service.read(inbox.find_webhook, id)
     if row is None:
         raise CallRefused(404, "There is no such event: it may have been deleted by its age.")
-    said: Any
     try:
         said = json.dumps(without_persons(service.vault.open(row.payload)), indent=2, ensure_ascii=False)
     except ExpectedError as why:
         said = str(why)
     return render(request, "webhook.html", row=row, said=said)
+
+
+@router.get("/keys")
+def keys(request: Request) -> Response:
+    """Every key, without its secret."""
+    return _keys_page(request)
+
+
+@router.post("/keys")
+def make_key(
+    request: Request,
+    name: Annotated[str, Form(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")],
+    role: Annotated[Role, Form()],
+    days: Annotated[int | None, Form(ge=1, le=365)] = None,
+) -> Response:
+    """Makes a key and shows it, once."""
+    service = service_of(request)
+    made = service.write(create_key, name=name, role=role, days=days or service.settings.key_days)
+    return _keys_page(request, made)
+
+
+@router.post("/keys/rotate")
+def rotate(
+    request: Request, key_id: KeyId, grace_minutes: Annotated[int, Form(ge=0, le=10_080)] = 0
+) -> Response:
+    """Replaces a key, and shows the new one, once."""
+    service = service_of(request)
+    made = service.write(rotate_key, key_id, grace_minutes=grace_minutes, days=service.settings.key_days)
+    return _keys_page(request, made)
+
+
+@router.post("/keys/revoke")
+def revoke(request: Request, key_id: KeyId) -> Response:
+    """Ends a key, and every session that was begun with it, at once."""
+    caller = service_of(request).write(revoke_key, key_id)
+    return done(request, f"The key {caller.key_id} ({caller.name}) is revoked.", "/keys")
+
+
+@router.post("/keys/review")
+def review(request: Request) -> Response:
+    """Records that every valid key is still needed."""
+    by = person_of(request).actor
+    with service_of(request).database.writing() as connection:
+        valid = [row["key_id"] for row in list_keys(connection) if row["state"] == "valid"]
+        record_proof(connection, "key_review", passed=True, by=by, detail={"keys": valid})
+    text = f"Recorded: {len(valid)} keys were reviewed. The next review is due in 90 days."
+    return done(request, text, "/keys")
+
+
+def _keys_page(request: Request, made: tuple[Caller, str] | None = None) -> Response:
+    with service_of(request).database.reading() as connection:
+        rows = list_keys(connection)
+        reviewed = last_proofs(connection).get("key_review")
+    return render(request, "keys.html", rows=rows, made=made, reviewed=reviewed, roles=[*Role])
+
+
+@router.get("/settings")
+def settings(request: Request) -> Response:
+    """Every setting as this process has it."""
+    return render(request, "settings.html", rows=setting_rows(service_of(request).settings))
+
+
+@router.get("/doctor")
+def doctor(request: Request) -> Response:
+    """Everything that a start needs, checked now, the worst first."""
+    lines = sorted(
+        doctor_report(service_of(request).settings), key=lambda line: WORST_FIRST.index(line.state)
+    )
+    return render(request, "doctor.html", lines=lines)
+
+
+@router.get("/activity")
+def activity(
+    request: Request,
+    who: Annotated[str, Query(max_length=100)] = "",
+    what: Annotated[str, Query(max_length=100)] = "",
+    event: str = "",
+    days: Annotated[str, Query(pattern=r"^[0-9]{0,4}$")] = "",
+    before: Before = None,
+) -> Response:
+    """The audit log, the newest first."""
+    service = service_of(request)
+    since = service.database.now() - timedelta(days=int(days)) if days else None
+    which = AuditFilter(who.strip(), what.strip(), event, since)
+    rows = service.read(read_audit, before=before, limit=PAGE, which=which)
+    asked = {"who": who, "what": what, "event": event, "days": days}
+    return render(request, "activity.html", rows=rows, asked=asked, more=older(rows), events=EVENTS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
@@ -15,7 +15,7 @@ from starlette.responses import Response
 from midas_pipelines.errors import WrongInput
 from midas_pipelines.fourseller.status import OrderStatus
 from midas_pipelines.gateway.console.guard import ConsoleRoute, clicked, done
-from midas_pipelines.gateway.console.web import Before, fragment, go_to, render
+from midas_pipelines.gateway.console.web import PAGE, Before, fragment, go_to, older, render
 from midas_pipelines.gateway.service import service_of
 from midas_pipelines.store.orders.listing import Filters, list_orders
 from midas_pipelines.storefront.catalog import items_by_sku
@@ -35,13 +35,13 @@ from midas_pipelines.sync.threads import in_own_loop
 
 router = APIRouter(include_in_schema=False, route_class=ConsoleRoute)
 
-PAGE = 50
 MOST = 2**31 - 1
 ONE = "/orders/{order_id:path}"
 Line = Annotated[int, Form(ge=1, le=MOST)]
 Units = Annotated[int, Form(ge=1, le=100_000)]
 OneOrAll = Annotated[int | None, Form(ge=1, le=MOST)]
 Text = Annotated[str, Form(max_length=200)]
+Tick = Annotated[str, Form()]
 
 
 @router.get("/orders")
@@ -54,23 +54,23 @@ def order_list(
     before: Before = None,
 ) -> Response:
     """The newest first; a search opens the order with that id."""
-    problem = None
-    with service_of(request).database.reading() as connection:
-        if q.strip():
-            try:
-                found = find_order(connection, q)
-                return go_to(f"/orders/{quote(found.marketplace_order_id, safe='')}")
-            except NoSuchOrder as none:
-                problem = str(none)
-        wanted = {"yes": True, "no": False}.get(exception)
-        filters = Filters(status or None, sales_channel or None, wanted)
-        rows = list_orders(connection, filters, before=before, limit=PAGE)
+    service, problem = service_of(request), None
+    if q.strip():
+        try:
+            return go_to(_path(service.read(find_order, q).marketplace_order_id))
+        except NoSuchOrder as none:
+            problem = str(none)
+    wanted = {"yes": True, "no": False}.get(exception)
+    filters = Filters(status or None, sales_channel or None, wanted)
+    rows = service.read(list_orders, filters, before=before, limit=PAGE)
     asked = {"status": status, "sales_channel": sales_channel, "exception": exception}
-    more = rows[-1]["id"] if len(rows) == PAGE else None
-    statuses = [one.value for one in OrderStatus]
-    return render(
-        request, "orders.html", rows=rows, asked=asked, q=q, problem=problem, more=more, statuses=statuses
-    )
+    shown: dict[str, Any] = {
+        "asked": asked,
+        "q": q,
+        "problem": problem,
+        "statuses": [one.value for one in OrderStatus],
+    }
+    return render(request, "orders.html", rows=rows, more=older(rows), **shown)
 
 
 @router.get("/orders/check-number")
@@ -86,47 +86,35 @@ def check_number(request: Request, carrier: str = "", number: str = "") -> Respo
 @router.get(ONE)
 def order_page(request: Request, order_id: str) -> Response:
     """One order: its lines, its timeline, and what can be done."""
-    return _page(request, order_id, buyer=None)
+    return _page(request, order_id)
 
 
 @router.post(ONE + "/buyer")
 def show_buyer(request: Request, order_id: str) -> Response:
     """The same with the buyer; that someone looked is in the audit log."""
-    with service_of(request).database.reading() as connection:
-        row = find_order(connection, order_id)
-        query = sa.select(orders.c.shipping_address).where(orders.c.id == row.local_order_id)
-        address = connection.scalar(query)
+    order = _row(request, order_id).local_order_id
+    query = sa.select(orders.c.shipping_address).where(orders.c.id == order)
+    address = service_of(request).read(lambda connection: connection.scalar(query))
     return _page(request, order_id, buyer=address if isinstance(address, dict) else {"address": address})
 
 
 @router.post(ONE + "/map")
-def map_to_item(
-    request: Request, order_id: str, line: Line, sku: Text, always: Annotated[str, Form()] = ""
-) -> Response:
+def map_to_item(request: Request, order_id: str, line: Line, sku: Text, always: Tick = "") -> Response:
     """Maps a line to an item."""
-    database = service_of(request).database
-    with database.reading() as connection:
-        row, item = find_order(connection, order_id), items_by_sku(connection, [sku]).get(sku)
-    if item is None:
-        raise WrongInput(f"The shop has no item with the SKU {sku}.")
-    map_line(database, row.id, line, item, _context(request, "map"), remember=bool(always))
+    _give_item(request, "map", map_line, order_id, line, sku, remember=bool(always))
     return _undoable(request, f"Line {line} of order {order_id} is {sku}.", "map", line=line, always=always)
 
 
 @router.post(ONE + "/substitute")
 def substitute(request: Request, order_id: str, line: Line, sku: Text) -> Response:
     """Serves an oversold line from another item."""
-    with service_of(request).database.reading() as connection:
-        row, item = find_order(connection, order_id), items_by_sku(connection, [sku]).get(sku)
-    if item is None:
-        raise WrongInput(f"The shop has no item with the SKU {sku}.")
-    substitute_item(service_of(request).database, row.id, line, item, _context(request, "substitute"))
+    _give_item(request, "substitute", substitute_item, order_id, line, sku)
     return done(request, f"Line {line} of order {order_id} is served by {sku}.")
 
 
 @router.post(ONE + "/restock")
 def restock_for(
-    request: Request, order_id: str, line: Line, units: Units, once: Text, first: Annotated[str, Form()] = ""
+    request: Request, order_id: str, line: Line, units: Units, once: Text, first: Tick = ""
 ) -> Response:
     """Books stock that came in for an oversold line."""
     row, context = _row(request, order_id), _context(request, "restock")
@@ -141,7 +129,7 @@ def restock_for(
 
 @router.post(ONE + "/resolve")
 def resolve_order(
-    request: Request, order_id: str, decision: Annotated[str, Form()], restock: Annotated[str, Form()] = ""
+    request: Request, order_id: str, decision: Annotated[str, Form()], restock: Tick = ""
 ) -> Response:
     """Ends a contradiction between shop and marketplace."""
     if decision not in ("shipped", "cancelled"):
@@ -170,18 +158,13 @@ def dismiss_exceptions(request: Request, order_id: str) -> Response:
     return _undoable(request, text, "dismiss", seen=",".join(seen))
 
 
-def _undoable(request: Request, text: str, what: str, **fields: object) -> Response:
-    path = f"/orders/{quote(request.path_params['order_id'], safe='')}/undo"
-    return done(request, text, undo=path, fields=[("what", what), *fields.items()])
-
-
 @router.post(ONE + "/undo")
 def undo_click(
     request: Request,
     order_id: str,
     what: Annotated[Literal["map", "restock", "dismiss"], Form()],
     line: OneOrAll = None,
-    always: Annotated[str, Form()] = "",
+    always: Tick = "",
     once: Text = "",
     seen: Text = "",
 ) -> Response:
@@ -204,7 +187,7 @@ async def ship_order(
     number: Text,
     line: OneOrAll = None,
     units: OneOrAll = None,
-    force: Annotated[str, Form()] = "",
+    force: Tick = "",
 ) -> Response:
     """Records a shipment of everything that is left, or of one line, whole or in part, and pushes it."""
     parcel = tracking(carrier, number, force=bool(force))
@@ -243,7 +226,7 @@ def take_return(request: Request, order_id: str, line: Line, units: Units) -> Re
 
 
 @router.post(ONE + "/erase")
-def erase_buyer_of(request: Request, order_id: str, sure: Annotated[str, Form()] = "") -> Response:
+def erase_buyer_of(request: Request, order_id: str, sure: Tick = "") -> Response:
     """Erases the buyer."""
     if sure != "yes":
         raise WrongInput("Tick the box first: a buyer who is erased is gone for good.")
@@ -253,21 +236,18 @@ def erase_buyer_of(request: Request, order_id: str, sure: Annotated[str, Form()]
     return done(request, text if erased else f"Order {order_id} has no buyer to erase any more.")
 
 
-def _page(request: Request, order_id: str, *, buyer: dict[str, Any] | None) -> Response:
+def _page(request: Request, order_id: str, *, buyer: dict[str, Any] | None = None) -> Response:
     with service_of(request).database.reading() as connection:
         row = find_order(connection, order_id)
         timeline = read_timeline(connection, row)
         stored = StoredOrder(connection, row)
         whole, found = is_fully_shipped(stored, stored.shop_status()), stored.lines()
-    left = {one.line: (left_to_ship(one), away(one, all_shipped=whole)) for one in found}
+    left = {one.line: {"to_ship": left_to_ship(one), "away": away(one, all_shipped=whole)} for one in found}
     return render(
         request,
         "order.html",
         order=timeline.order,
-        lines=[
-            line | {"to_ship": left[line["line"]][0], "away": left[line["line"]][1]}
-            for line in timeline.lines
-        ],
+        lines=[line | left[line["line"]] for line in timeline.lines],
         entries=timeline.entries,
         exceptions=[one for one in (timeline.order["exception"] or "").split(",") if one],
         buyer=buyer,
@@ -277,9 +257,23 @@ def _page(request: Request, order_id: str, *, buyer: dict[str, Any] | None) -> R
     )
 
 
+def _path(order_id: str) -> str:
+    return f"/orders/{quote(order_id, safe='')}"
+
+
 def _row(request: Request, order_id: str) -> sa.Row[Any]:
-    with service_of(request).database.reading() as connection:
-        return find_order(connection, order_id)
+    return service_of(request).read(find_order, order_id)
+
+
+def _give_item(
+    request: Request, what: str, give: Callable[..., object], order_id: str, line: int, sku: str, **how: bool
+) -> None:
+    """Has `give` tie a line to the item with the SKU."""
+    service = service_of(request)
+    row, item = _row(request, order_id), service.read(items_by_sku, [sku]).get(sku)
+    if item is None:
+        raise WrongInput(f"The shop has no item with the SKU {sku}.")
+    give(service.database, row.id, line, item, _context(request, what), **how)
 
 
 @contextmanager
@@ -293,3 +287,7 @@ def _locked(request: Request, order_id: str, what: str) -> Iterator[StoredOrder]
 def _context(request: Request, what: str) -> OrderContext:
     service = service_of(request)
     return OrderContext(clicked(request, what).run_id, service.vault, settings=service.settings)
+
+
+def _undoable(request: Request, text: str, what: str, **fields: Any) -> Response:
+    return done(request, text, undo=f"{_path(request.path_params['order_id'])}/undo", what=what, **fields)

@@ -17,8 +17,7 @@ from midas_pipelines.gateway.console.guard import ConsoleRoute, clicked, done
 from midas_pipelines.gateway.console.web import csv_file, person_of, render
 from midas_pipelines.gateway.service import Service, service_of
 from midas_pipelines.notify.alerts import recent_alerts
-from midas_pipelines.store.database import Database
-from midas_pipelines.store.gateway.console_plans import (
+from midas_pipelines.store.gateway.console import (
     approve_plan,
     keep_plan,
     newest_plans,
@@ -89,8 +88,7 @@ def make_new_plan(request: Request, scope: Annotated[str, Form()] = "changed") -
     """Makes a plan of the changed items, or of all; reads only our database."""
     with ONE_PLAN:
         plan = make_plan(clicked(request, "plan"), dirty_only=scope != "all")
-    with service_of(request).database.writing() as connection:
-        _keep(connection, plan, person_of(request).name)
+    service_of(request).write(_keep, plan, person_of(request).name)
     return done(request, "This is what would be sent. Nothing has been sent yet.", f"/plan/{plan.hash}")
 
 
@@ -101,7 +99,8 @@ def read_one_plan(
     """One plan: totals by action, its steps, the largest changes of price first."""
     with service_of(request).database.reading() as connection:
         row = _plan(connection, digest)
-        steps = [one for one in row["steps"] if _fits(one, action, q)]
+        fits = [one for one in row["steps"] if action in ("", one["action"])]
+        steps = [one for one in fits if q.lower() in (one["sku"] or "").lower()]
         shown = _with_now(connection, steps)
     totals = Counter(one["action"] for one in row["steps"])
     shown.sort(key=lambda one: (-one["price_change"], one["sku"] or ""))
@@ -136,29 +135,28 @@ async def approve_one_plan(
     if len(typed.strip()) < 6 or not digest.startswith(typed.strip().lower()):
         raise WrongInput("Type the first six characters of the plan's hash to approve that very plan.")
     service = service_of(request)
-    plan = await in_thread(_approve, service.database, digest, person_of(request).name, set(leave or ()))
+    plan = await in_thread(service.write, _approve, digest, person_of(request).name, set(leave or ()))
     service.background.start(lambda: _apply(service, plan, request.state.request_id))
     return done(request, "Approved. It is being sent now.", f"/plan/{plan.hash}")
 
 
-def _approve(database: Database, digest: str, by: str, leave: set[int]) -> ApprovedPlan:
+def _approve(connection: sa.Connection, digest: str, by: str, leave: set[int]) -> ApprovedPlan:
     """The plan, or a plan of its own without the items to leave, marked as approved."""
-    with database.writing() as connection:
-        row = _plan(connection, digest)
-        plan = ApprovedPlan(row["made_at"], tuple(PlanStep(**step) for step in row["steps"]))
-        if plan.hash != digest:
-            raise WrongInput("This plan is not as it was made: make a new one.")
-        if leave:
-            plan = ApprovedPlan(plan.made_at, tuple(step for step in plan.steps if step.item not in leave))
-            _keep(connection, plan, by)
-        if not plan.steps or not approve_plan(connection, plan.hash, by):
-            raise WrongInput("This plan is empty, or was approved before: make a new one.")
+    row = _plan(connection, digest)
+    plan = ApprovedPlan(row["made_at"], tuple(PlanStep(**step) for step in row["steps"]))
+    if plan.hash != digest:
+        raise WrongInput("This plan is not as it was made: make a new one.")
+    if leave:
+        plan = ApprovedPlan(plan.made_at, tuple(step for step in plan.steps if step.item not in leave))
+        _keep(connection, plan, by)
+    if not plan.steps or not approve_plan(connection, plan.hash, by):
+        raise WrongInput("This plan is empty, or was approved before: make a new one.")
     return plan
 
 
 def _keep(connection: sa.Connection, plan: ApprovedPlan, by: str) -> None:
     steps = [asdict(step) for step in plan.steps]
-    keep_plan(connection, digest=plan.hash, made_at=plan.made_at, by=by, steps=steps)
+    keep_plan(connection, plan.hash, made_at=plan.made_at, by=by, steps=steps)
 
 
 async def _apply(service: Service, plan: ApprovedPlan, run_id: str) -> None:
@@ -173,12 +171,7 @@ async def _apply(service: Service, plan: ApprovedPlan, run_id: str) -> None:
         result = f"It failed: {type(error).__name__}; see the gateway's log."
         raise
     finally:
-        await in_thread(_note, service.database, plan.hash, result)
-
-
-def _note(database: Database, digest: str, result: str) -> None:
-    with database.writing() as connection:
-        note_result(connection, digest, result)
+        await in_thread(service.write, note_result, plan.hash, result)
 
 
 def _plan(connection: sa.Connection, digest: str) -> dict[str, Any]:
@@ -186,10 +179,6 @@ def _plan(connection: sa.Connection, digest: str) -> dict[str, Any]:
     if row is None:
         raise WrongInput("There is no such plan: make a new one.")
     return row
-
-
-def _fits(step: dict[str, Any], action: str, text: str) -> bool:
-    return (not action or step["action"] == action) and text.lower() in (step["sku"] or "").lower()
 
 
 def _with_now(connection: sa.Connection, steps: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -1,55 +1,65 @@
-"""Signing in with a key or a one-time link, and signing out."""
+"""Signing in with a key, a one-time link or OpenID Connect (authorization code with PKCE, state and nonce), and signing out."""
 
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
 import hmac
 import secrets
 from datetime import datetime
-from typing import Annotated
-from urllib.parse import urlsplit
+from typing import Annotated, Any
+from urllib.parse import urlencode, urlsplit
 
+import httpx
 from fastapi import APIRouter, Form, Request
+from joserfc import jwt
+from joserfc.errors import JoseError
+from joserfc.jwk import KeySet
 from starlette.responses import Response
 
-from midas_pipelines.errors import CallRefused, ExpectedError
+from midas_pipelines.errors import CallRefused, ExpectedError, WrongInput
 from midas_pipelines.gateway.api.auth import admit_key, audit_entry
-from midas_pipelines.gateway.console import oidc
 from midas_pipelines.gateway.console.guard import ConsoleRoute, find_signed_in, require_form_token
 from midas_pipelines.gateway.console.web import COOKIE, csrf_of, go_to, local_path, render
 from midas_pipelines.gateway.service import service_of
+from midas_pipelines.settings import Settings
 from midas_pipelines.store.gateway.audit import note_answered
-from midas_pipelines.store.gateway.console_sessions import (
+from midas_pipelines.store.gateway.console import (
     end_session,
     keep_request,
     start_session,
     take_request,
     use_link,
 )
-from midas_pipelines.store.gateway.keys import Caller
+from midas_pipelines.store.gateway.keys import Caller, Role
+from midas_pipelines.transport_security import is_this_machine
 
 FORM_COOKIE = "midas_sign_in"
 """Ties the sign-in form to the browser that it was made for."""
-
 NO_KEY = "This is no valid key: an admin makes one with `midas keys create`."
 
-router = APIRouter(include_in_schema=False)
-inside = APIRouter(include_in_schema=False, route_class=ConsoleRoute)
+ALGORITHMS = ["RS256", "PS256", "ES256", "EdDSA"]
+"""Of ID tokens; only asymmetric ones, so that the client secret makes no token."""
+SECONDS = 5.0
+LEEWAY = 60
+
+outside = APIRouter(include_in_schema=False)
+router = APIRouter(include_in_schema=False, route_class=ConsoleRoute)
 
 
-@router.get("/sign-in")
+@outside.get("/sign-in")
 def sign_in_page(request: Request, next: str = "/", link: str | None = None) -> Response:
     """The form, or the end of a one-time link."""
     if link is None:
         return _form(request, next)
-    with service_of(request).database.writing() as connection:
-        caller = use_link(connection, link)
+    caller = service_of(request).write(use_link, link)
     if caller is None:
         return _form(request, next, "This link is used up or too old: sign in with a key.", 401)
-    return let_in(request, caller, next)
+    return _let_in(request, caller, next)
 
 
-@router.post("/sign-in")
+@outside.post("/sign-in")
 async def sign_in(
     request: Request,
     key: Annotated[str, Form(max_length=200)],
@@ -63,62 +73,58 @@ async def sign_in(
     except CallRefused as why:
         text = NO_KEY if why.http_status == 401 else str(why)
         return _form(request, next, text, why.http_status)
-    return await asyncio.to_thread(let_in, request, caller, next)
+    return await asyncio.to_thread(_let_in, request, caller, next)
 
 
-@router.get("/sign-in/oidc")
+@outside.get("/sign-in/oidc")
 def sign_in_elsewhere(request: Request, next: str = "/") -> Response:
     """Sends the browser to the OpenID Connect provider."""
     service = service_of(request)
-    if not oidc.is_configured(service.settings):
+    if not _has_provider(service.settings):
         return _form(request, next, "Signing in by OpenID Connect is not set up here.", 404)
     base = (service.settings.console_url or str(request.base_url)).rstrip("/")
     try:
-        url, kept = oidc.begin(service.settings, f"{base}/sign-in/oidc/callback")
+        url, kept = _begin(service.settings, f"{base}/sign-in/oidc/callback")
     except ExpectedError as why:
         return _form(request, next, str(why), why.http_status)
     before = find_signed_in(service, request.cookies.get(COOKIE, ""))
     until = before.valid_until.isoformat() if before is not None and before.recheck else None
-    with service.database.writing() as connection:
-        state = keep_request(connection, kept | {"next": local_path(next), "until": until})
+    state = service.write(keep_request, kept | {"next": local_path(next), "until": until})
     response = go_to(f"{url}&state={state}")
-    set_cookie(request, response, FORM_COOKIE, state, seconds=600)
+    _set_cookie(request, response, FORM_COOKIE, state, seconds=600)
     return response
 
 
-@router.get("/sign-in/oidc/callback")
+@outside.get("/sign-in/oidc/callback")
 def back_from_elsewhere(request: Request, state: str = "", code: str = "", error: str = "") -> Response:
     """The provider's answer: only to the browser that asked, once."""
     service, kept = service_of(request), None
     if state and hmac.compare_digest(state.encode(), request.cookies.get(FORM_COOKIE, "").encode()):
-        with service.database.writing() as connection:
-            kept = take_request(connection, state)
+        kept = service.write(take_request, state)
     if kept is None:
-        return _form(
-            request, "/", "This sign-in was not begun in this browser, or is too old: begin again.", 403
-        )
+        text = "This sign-in was not begun in this browser, or is too old: begin again."
+        return _form(request, "/", text, 403)
     to = str(kept["next"])
     if error or not code:
         return _form(request, to, "The sign-in provider refused: sign in again, or with a key.", 403)
     try:
-        caller = oidc.finish(service.settings, code, kept)
+        caller = _finish(service.settings, code, kept)
     except ExpectedError as why:
         return _form(request, to, str(why), why.http_status)
     until = datetime.fromisoformat(kept["until"]) if kept["until"] else None
-    return let_in(request, caller, to, service.settings.oidc_recheck_minutes, until)
+    return _let_in(request, caller, to, service.settings.oidc_recheck_minutes, until)
 
 
-@inside.post("/sign-out")
+@router.post("/sign-out")
 def sign_out(request: Request) -> Response:
     """Ends the session."""
-    with service_of(request).database.writing() as connection:
-        end_session(connection, request.cookies.get(COOKIE, ""))
+    service_of(request).write(end_session, request.cookies.get(COOKIE, ""))
     response = go_to("/sign-in")
     response.delete_cookie(COOKIE)
     return response
 
 
-def let_in(
+def _let_in(
     request: Request,
     caller: Caller,
     to: str,
@@ -131,15 +137,14 @@ def let_in(
     with service.database.writing() as connection:
         end_session(connection, request.cookies.get(COOKIE, ""))
         token = start_session(connection, caller, hours=hours, recheck_minutes=recheck_minutes, until=until)
-    with service.database.writing() as connection:
-        note_answered(connection, audit_entry(request, "/sign-in", caller), 303)
+    service.write(note_answered, audit_entry(request, "/sign-in", caller), 303)
     response = go_to(local_path(to))
-    set_cookie(request, response, COOKIE, token, seconds=int(hours * 3600))
+    _set_cookie(request, response, COOKIE, token, seconds=int(hours * 3600))
     response.delete_cookie(FORM_COOKIE)
     return response
 
 
-def set_cookie(request: Request, response: Response, name: str, token: str, *, seconds: int) -> None:
+def _set_cookie(request: Request, response: Response, name: str, token: str, *, seconds: int) -> None:
     """A cookie that no script reads, and that no other site's form sends."""
     secure = request.url.scheme == "https" or service_of(request).settings.console_secure
     response.set_cookie(name, token, max_age=seconds, httponly=True, secure=secure, samesite="lax")
@@ -147,15 +152,107 @@ def set_cookie(request: Request, response: Response, name: str, token: str, *, s
 
 def _form(request: Request, to: str, text: str | None = None, status: int = 200) -> Response:
     token, settings = secrets.token_urlsafe(24), service_of(request).settings
-    provider = urlsplit(str(settings.oidc_issuer)).hostname if oidc.is_configured(settings) else None
-    response = render(
-        request,
-        "sign_in.html",
-        status,
-        form_csrf=csrf_of(token),
-        next=local_path(to),
-        text=text,
-        oidc=provider,
-    )
-    set_cookie(request, response, FORM_COOKIE, token, seconds=3600)
+    provider = urlsplit(str(settings.oidc_issuer)).hostname if _has_provider(settings) else None
+    shown = {"form_csrf": csrf_of(token), "next": local_path(to), "text": text, "oidc": provider}
+    response = render(request, "sign_in.html", status, **shown)
+    _set_cookie(request, response, FORM_COOKIE, token, seconds=3600)
     return response
+
+
+def _has_provider(settings: Settings) -> bool:
+    return bool(settings.oidc_issuer and settings.oidc_client_id)
+
+
+def _begin(settings: Settings, redirect: str) -> tuple[str, dict[str, Any]]:
+    """The provider's page to send the browser to, and what the answer is checked against."""
+    found = _discover(settings)
+    kept = {name: secrets.token_urlsafe(32) for name in ("nonce", "verifier")} | {"redirect": redirect}
+    challenge = base64.urlsafe_b64encode(hashlib.sha256(kept["verifier"].encode()).digest()).rstrip(b"=")
+    asked = {
+        "response_type": "code",
+        "client_id": settings.oidc_client_id,
+        "redirect_uri": redirect,
+        "scope": "openid profile email",
+        "nonce": kept["nonce"],
+        "code_challenge": challenge.decode(),
+        "code_challenge_method": "S256",
+    }
+    return f"{found['authorization_endpoint']}?{urlencode(asked)}", kept
+
+
+def _finish(settings: Settings, code: str, kept: dict[str, Any]) -> Caller:
+    """The person behind a code.
+
+    Raises:
+        CallRefused: the provider does not answer, its token is not valid, or the person has no role here.
+    """
+    found = _discover(settings)
+    form = {
+        "grant_type": "authorization_code",
+        "code": code,
+        "redirect_uri": kept["redirect"],
+        "client_id": str(settings.oidc_client_id),
+        "code_verifier": kept["verifier"],
+    }
+    if settings.oidc_client_secret is not None:
+        form["client_secret"] = settings.oidc_client_secret.get_secret_value()
+    answer = _ask("POST", found["token_endpoint"], data=form)
+    keys = _ask("GET", found["jwks_uri"])
+    try:
+        token = jwt.decode(str(answer["id_token"]), KeySet.import_key_set(keys), algorithms=ALGORITHMS)  # type: ignore[arg-type]
+        rules = jwt.JWTClaimsRegistry(
+            leeway=LEEWAY,
+            iss={"essential": True, "value": str(settings.oidc_issuer)},
+            aud={"essential": True, "value": str(settings.oidc_client_id)},
+            exp={"essential": True},
+            sub={"essential": True},
+        )
+        rules.validate(token.claims)
+        if not hmac.compare_digest(str(token.claims.get("nonce")), kept["nonce"]):
+            raise ValueError("nonce")
+    except (JoseError, ValueError, KeyError, TypeError) as why:
+        text = f"The provider's answer is not valid ({type(why).__name__}): sign in again."
+        raise CallRefused(401, text) from None
+    return _caller_of(settings, dict(token.claims))
+
+
+def _caller_of(settings: Settings, claims: dict[str, Any]) -> Caller:
+    """The person whom the claims name, with the highest role that they give. Pure."""
+    if claims.get("active") is False or claims.get("deactivated") is True:
+        raise CallRefused(403, "Your account is deactivated: ask an admin of the sign-in provider.")
+    given = claims.get(settings.oidc_role_claim)
+    words = {str(one) for one in (given if isinstance(given, list) else str(given or "").split(","))}
+    roles = {
+        Role.ADMIN: settings.oidc_admin_values,
+        Role.OPERATOR: settings.oidc_operator_values,
+        Role.VIEWER: settings.oidc_viewer_values,
+    }
+    for role, values in roles.items():
+        if words & {one.strip() for one in values.split(",") if one.strip()}:
+            name = str(claims.get("name") or claims.get("email") or claims["sub"])
+            return Caller("", "".join(one for one in name if one.isprintable())[:100], role)
+    text = f"You are known, and have no role here: ask an admin to add one to “{settings.oidc_role_claim}”."
+    raise CallRefused(403, text)
+
+
+def _discover(settings: Settings) -> dict[str, Any]:
+    issuer = str(settings.oidc_issuer)
+    found = _ask("GET", f"{issuer.rstrip('/')}/.well-known/openid-configuration")
+    if found.get("issuer") != issuer:
+        raise CallRefused(503, "The sign-in provider names another issuer than MIDAS_OIDC_ISSUER.")
+    return found
+
+
+def _ask(method: str, url: str, **options: Any) -> dict[str, Any]:
+    parts = urlsplit(url)
+    if parts.scheme != "https" and not (parts.hostname and is_this_machine(parts.hostname)):
+        raise WrongInput("The sign-in provider has an address without https.")
+    try:
+        answer = httpx.request(method, url, timeout=SECONDS, trust_env=False, **options)
+        found = answer.raise_for_status().json()
+        if not isinstance(found, dict):
+            raise ValueError("no object")
+    except (httpx.HTTPError, ValueError) as why:
+        text = f"The sign-in provider did not answer as it should: {type(why).__name__}."
+        raise CallRefused(503, text) from None
+    return found

@@ -1,33 +1,37 @@
-"""Today: what needs a person, worst first; under it what runs without one. And the alerts to staff."""
+"""Today: what needs a person, worst first; under it what runs without one. The alerts to staff, and the numbers that open
+pages follow: read once for all of them, sent when they change."""
 
 from __future__ import annotations
 
+import asyncio
+import json
+import logging
+import time
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from itertools import groupby
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Form, Query, Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from midas_pipelines.console_pages import page_of
 from midas_pipelines.errors import WrongInput
+from midas_pipelines.gateway.api.problems import NO_DATABASE
+from midas_pipelines.gateway.api.readings import workflow_rows
 from midas_pipelines.gateway.console.guard import ConsoleRoute, done
-from midas_pipelines.gateway.console.web import Before, person_of, render
+from midas_pipelines.gateway.console.web import PAGE, Before, older, person_of, render
 from midas_pipelines.gateway.service import Service, service_of
-from midas_pipelines.lib.timetable import next_run
 from midas_pipelines.notify.alerts import mark_alert, recent_alerts
-from midas_pipelines.notify.delivery import send_test
-from midas_pipelines.notify.targets import read_targets
-from midas_pipelines.store.operations.backlog import Attention, needs_a_person
-from midas_pipelines.store.operations.sync_log import last_syncs
+from midas_pipelines.notify.delivery import read_targets, send_test
+from midas_pipelines.store.operations.backlog import CAUSES, Attention, needs_a_person, read_backlog
+from midas_pipelines.store.operations.sync_log import running_syncs
 from midas_pipelines.store.operations.sync_metrics import Trends, read_trends
 from midas_pipelines.storefront.types import utc_now
-from midas_pipelines.workflows import WORKFLOWS
 
 router = APIRouter(include_in_schema=False, route_class=ConsoleRoute)
 
 MOST_OPEN = 500
-PAGE = 50
 ELSEWHERE = {
     "brake": "/plan",
     "low_stock": "/stock",
@@ -44,21 +48,27 @@ ALERT_STATES: dict[str, dict[str, bool]] = {
     "all": {"only_open": False},
 }
 
+EVERY_SECONDS = 3.0
+LOOK_SECONDS = 0.5
+"""How soon a stream notices that the gateway is ending."""
+LONGEST_SECONDS = 600.0
+"""Then the browser connects again, and its session is checked again."""
+
+log = logging.getLogger(__name__)
+
 
 @router.get("/")
 def today(request: Request) -> Response:
     """The first page."""
     service = service_of(request)
-    with service.database.reading() as connection:
-        waiting = needs_a_person(connection)
     trends = read_trends(service.database, datetime.now(UTC))
     return render(
         request,
         "today.html",
-        waiting=[(one, href(one)) for one in waiting],
+        waiting=[(one, href(one)) for one in service.read(needs_a_person)],
         trends=trends,
         plots=_plots(trends),
-        workflows=_workflows(service),
+        workflows=[row for row in workflow_rows(service) if row["kind"]],
         trouble=service.worker.trouble if service.worker is not None else None,
     )
 
@@ -66,23 +76,6 @@ def today(request: Request) -> Response:
 def href(attention: Attention) -> str:
     """Where that cause is settled."""
     return ELSEWHERE.get(attention.cause, f"/decide?cause={attention.cause}")
-
-
-def _workflows(service: Service) -> list[dict[str, Any]]:
-    """Each workflow that syncs: its last result and its next run."""
-    now = datetime.now(UTC)
-    syncs = {row["kind"]: row for row in last_syncs(service.database)}
-    return [
-        {
-            "name": workflow.name,
-            "what": workflow.what,
-            "kind": workflow.kind,
-            "last": syncs.get(workflow.kind),
-            "next_at": next_run(service.settings, workflow, now),
-        }
-        for workflow in WORKFLOWS
-        if workflow.kind
-    ]
 
 
 def _plots(trends: Trends) -> list[tuple[str, list[int] | list[float], str]]:
@@ -97,6 +90,60 @@ def _plots(trends: Trends) -> list[tuple[str, list[int] | list[float], str]]:
     return plots
 
 
+class Live:
+    """One reader for all open pages of a process; it reads only while a page is open."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._read_at = -EVERY_SECONDS
+        self._text = ""
+        self._reading = asyncio.Lock()
+
+    async def stream(self) -> AsyncIterator[str]:
+        """Server-sent events: the numbers now, and again whenever they change."""
+        sent, until = "", time.monotonic() + LONGEST_SECONDS
+        yield "retry: 5000\n\n"
+        while time.monotonic() < until and not self._service.is_ending():
+            text = await self._newest()
+            if text != sent:
+                sent = text
+                yield f"data: {text}\n\n"
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def _newest(self) -> str:
+        async with self._reading:
+            if time.monotonic() - self._read_at >= EVERY_SECONDS:
+                try:
+                    self._text = await asyncio.to_thread(self._read)
+                except NO_DATABASE as failed:
+                    log.warning("Live numbers could not be read: %s.", type(failed).__name__)
+                self._read_at = time.monotonic()
+        return self._text
+
+    def _read(self) -> str:
+        with self._service.database.reading() as connection:
+            found = {one.cause: one.count for one in needs_a_person(connection)}
+            running = running_syncs(connection)
+            backlog = read_backlog(connection)
+        numbers: dict[str, Any] = {
+            **{cause: found.get(cause, 0) for cause in CAUSES},
+            **{f"progress_{one.kind}": str(one) for one in running},
+            "items_waiting": backlog.dirty,
+            "webhooks_waiting": backlog.webhooks,
+            "to_decide": sum(found.values()) or "",
+            "running": {one.kind: [one.done, one.total] for one in running},
+        }
+        return json.dumps(numbers, sort_keys=True)
+
+
+@router.get("/live")
+async def live(request: Request) -> Response:
+    """Counts of what needs a person, and the progress of running syncs."""
+    numbers: Live = request.app.state.live
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return StreamingResponse(numbers.stream(), media_type="text/event-stream", headers=headers)
+
+
 @router.get("/alerts")
 def alerts(
     request: Request,
@@ -108,10 +155,8 @@ def alerts(
     service = service_of(request)
     state = state if state in ALERT_STATES else "open"
     limit = PAGE if state == "all" else MOST_OPEN
-    with service.database.reading() as connection:
-        found, _ = recent_alerts(
-            connection, **ALERT_STATES[state], kind=kind or None, limit=limit, before=before
-        )
+    which = ALERT_STATES[state]
+    found, _ = service.read(recent_alerts, **which, kind=kind or None, limit=limit, before=before)
     groups = [("All, newest first", found)] if found else []
     if state != "all":
         found.sort(key=lambda one: str(one["kind"]))
@@ -124,7 +169,7 @@ def alerts(
         state=state,
         states=list(ALERT_STATES),
         kind=kind,
-        more=found[-1]["id"] if len(found) == PAGE and state == "all" else None,
+        more=older(found) if state == "all" else None,
         targets=[target.kind for target in read_targets(service.settings.notify_urls)],
     )
 
@@ -137,24 +182,18 @@ def mark(
     hours: Annotated[int, Form(ge=1, le=720)] = 24,
 ) -> Response:
     """Closes an alert, takes it, or hides it for hours; what still holds after a close raises a new one."""
-    by = person_of(request).name
-    marks: dict[str, tuple[dict[str, object], str, str | None]] = {
-        "close": ({"cleared_at": utc_now()}, "The alert is closed.", None),
-        "take": ({"taken_by": by}, f"{by} sees to it.", "give back"),
-        "give back": ({"taken_by": None}, "The alert is taken by no one.", None),
-        "snooze": (
-            {"snoozed_until": utc_now(3600 * hours)},
-            f"The alert is hidden for {hours} hours.",
-            "wake",
-        ),
-        "wake": ({"snoozed_until": None}, "The alert is shown again.", None),
+    by, until = person_of(request).name, utc_now(3600 * hours)
+    marks: dict[str, tuple[str, object, str, str | None]] = {
+        "close": ("cleared_at", utc_now(), "The alert is closed.", None),
+        "take": ("taken_by", by, f"{by} sees to it.", "give back"),
+        "give back": ("taken_by", None, "The alert is taken by no one.", None),
+        "snooze": ("snoozed_until", until, f"The alert is hidden for {hours} hours.", "wake"),
+        "wake": ("snoozed_until", None, "The alert is shown again.", None),
     }
-    values, text, undo = marks[what]
-    with service_of(request).database.writing() as connection:
-        if not mark_alert(connection, alert, **values):
-            raise WrongInput("This alert was closed before.")
-    fields = [("alert", alert), ("what", undo)]
-    return done(request, text, undo="/alerts/mark" if undo else None, fields=fields)
+    column, value, text, undo = marks[what]
+    if not service_of(request).write(mark_alert, alert, **{column: value}):
+        raise WrongInput("This alert was closed before.")
+    return done(request, text, undo="/alerts/mark" if undo else None, alert=alert, what=undo)
 
 
 @router.post("/alerts/test")
@@ -163,7 +202,6 @@ def test_message(request: Request) -> Response:
     targets = read_targets(service_of(request).settings.notify_urls)
     if not targets:
         raise WrongInput("There is nowhere to send to: set MIDAS_NOTIFY_URLS to apprise addresses.")
-    problems = send_test(targets, person_of(request).name)
-    if problems:
+    if problems := send_test(targets, person_of(request).name):
         raise WrongInput(" ".join(problems))
     return done(request, f"The test message was accepted by {len(targets)} of {len(targets)} targets.")

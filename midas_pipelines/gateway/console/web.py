@@ -7,7 +7,6 @@ import hashlib
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from decimal import Decimal
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,7 +18,7 @@ from markupsafe import Markup
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from midas_pipelines.console_pages import in_console
-from midas_pipelines.store.gateway.console_sessions import Person
+from midas_pipelines.store.gateway.console import Person
 from midas_pipelines.store.gateway.keys import Role
 
 HERE = Path(str(files(__package__)))
@@ -55,6 +54,8 @@ NAVIGATION = (
 ADMINS_ONLY = frozenset({"/keys", "/activity", "/settings", "/doctor"})
 
 COOKIE = "midas_session"
+PAGE = 50
+"""Rows of a list that one page shows."""
 
 Before = Annotated[int | None, Query(ge=1, le=2**63 - 1)]
 """Of a page of a list: the id that it goes on behind."""
@@ -89,6 +90,11 @@ def render(request: Request, template: str, status: int = 200, **context: Any) -
         "is_admin": is_admin,
     }
     return HTMLResponse(TEMPLATES.get_template(template).render(shown | context), status, HEADERS)
+
+
+def older(rows: Sequence[Mapping[str, Any]]) -> int | None:
+    """The id behind which a list goes on; None where it ends with these rows."""
+    return rows[-1]["id"] if len(rows) == PAGE else None
 
 
 def fragment(name: str, level: str, sentences: Iterable[str]) -> Response:
@@ -132,10 +138,13 @@ def moment(value: datetime | None) -> Markup:
 
 
 def ago(value: datetime | None) -> Markup:
-    """How long ago it was, with the moment on hover."""
+    """How long ago it was in the largest unit that says enough, with the moment on hover."""
     if value is None:
         return Markup("")
-    return _time(value, "ago", duration((datetime.now(UTC) - value).total_seconds()))
+    seconds = max(0, int((datetime.now(UTC) - value).total_seconds()))
+    units = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+    size, name = next((one for one in units if seconds >= one[0]), units[-1])
+    return _time(value, "ago", f"{seconds // size} {name}")
 
 
 def _time(value: datetime, kind: str, text: str) -> Markup:
@@ -145,33 +154,9 @@ def _time(value: datetime, kind: str, text: str) -> Markup:
     )
 
 
-def duration(seconds: float) -> str:
-    """Seconds in the largest unit that says enough."""
-    for size, name in ((86_400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= size:
-            return f"{int(seconds // size)} {name}"
-    return f"{max(0, int(seconds))} s"
-
-
-def money(amount: Decimal | str | None, currency: str | None = "USD") -> str:
-    """An amount with its currency."""
-    return "" if amount is None else f"{amount} {currency or ''}".rstrip()
-
-
-def words(name: str) -> str:
-    """A code in words: `quarantined_item` reads "quarantined item"."""
-    return name.replace("_", " ")
-
-
-def _version() -> str:
-    """Changes with any of the static files, so that a browser keeps them until then."""
-    digest = hashlib.sha256()
-    for path in sorted((HERE / "static").iterdir()):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:12]
-
-
-VERSION = _version()
+STATIC = {path.name: path for path in sorted((HERE / "static").iterdir())}
+VERSION = hashlib.sha256(b"".join(path.read_bytes() for path in STATIC.values())).hexdigest()[:12]
+"""Changes with any of the static files, so that a browser keeps them until then."""
 TEMPLATES = Environment(
     loader=FileSystemLoader(HERE / "templates"),
     autoescape=True,
@@ -182,8 +167,8 @@ TEMPLATES = Environment(
 TEMPLATES.filters |= {
     "moment": moment,
     "ago": ago,
-    "money": money,
-    "words": words,
+    "money": lambda amount, currency="USD": "" if amount is None else f"{amount} {currency or ''}".rstrip(),
+    "words": lambda name: name.replace("_", " "),
     "here": lambda text: in_console(text or "", "/"),
     "path": lambda text: quote(str(text), safe=""),
 }

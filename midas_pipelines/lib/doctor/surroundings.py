@@ -14,8 +14,8 @@ import sqlalchemy as sa
 from standardwebhooks import Webhook
 
 from midas_pipelines.notify.alerts import DAGSTER, GONE
+from midas_pipelines.notify.delivery import read_targets, require_understood
 from midas_pipelines.notify.mail import MailError, SmtpConnection
-from midas_pipelines.notify.targets import read_targets, require_understood
 from midas_pipelines.settings import Settings, SettingsError
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.operations.cursors import read_cursor

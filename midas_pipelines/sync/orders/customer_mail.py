@@ -16,8 +16,7 @@ import sqlalchemy as sa
 
 from midas_pipelines.fourseller.models import Tracking
 from midas_pipelines.notify.alerts import match_alerts
-from midas_pipelines.notify.mail import MailError, SmtpConnection
-from midas_pipelines.notify.mail_templates import render_mail
+from midas_pipelines.notify.mail import MailError, SmtpConnection, render_mail
 from midas_pipelines.settings import Settings, SettingsError
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.schema.shipment_tables import customer_mails, order_shipments
