@@ -14,6 +14,11 @@ import httpx
 from midas_pipelines.errors import CallRefused
 
 SECONDS = 10.0
+RETRY = {"Retry-After": "10"}
+TOO_BIG = (
+    "This is too big to be done at once, and no Dagster is configured to do it: set MIDAS_DAGSTER_URL to its webserver, "
+    "for example http://127.0.0.1:3000, or name at most 50 SKUs."
+)
 DRIVER = {"midas/driver": "gateway"}
 
 _SWITCHES = """
@@ -68,14 +73,10 @@ class DagsterLauncher:
         """Launches a job with the configuration of its assets.
 
         Raises:
-            Refused: 409 when no webserver is configured, 503 when it does not answer or refuses.
+            CallRefused: 409 when no webserver is configured, 503 when it does not answer or refuses.
         """
         if self._url is None:
-            raise CallRefused(
-                409,
-                "This is too big to be done at once, and no Dagster is configured to do it: set MIDAS_DAGSTER_URL to "
-                "its webserver, for example http://127.0.0.1:3000, or name at most 50 SKUs.",
-            )
+            raise CallRefused(409, TOO_BIG)
         run_id = await asyncio.to_thread(self._submit, self._url, job, ops, {**DRIVER, **(tags or {})})
         return Launched(run_id, f"{self._url}/runs/{run_id}")
 
@@ -86,14 +87,12 @@ class DagsterLauncher:
         for node in (answer.get("repositoriesOrError") or {}).get("nodes") or []:
             found |= {job["name"]: self._ran(job) for job in node["jobs"]}
             for one in node["schedules"]:
-                ticks = one["futureTicks"]["results"]
-                on = one["scheduleState"]["status"] == "RUNNING"
-                at = _moment(ticks[0]["timestamp"]) if on and ticks else None
-                name = one["pipelineName"]
+                name, on = one["pipelineName"], one["scheduleState"]["status"] == "RUNNING"
+                ticks = one["futureTicks"]["results"] if on else []
+                at = _moment(ticks[0]["timestamp"]) if ticks else None
                 found[name] = replace(found.get(name, Switch()), on=on, next_at=at)
             for one in node["sensors"]:
-                on = one["sensorState"]["status"] == "RUNNING"
-                name = one["name"].removesuffix("_sensor")
+                name, on = one["name"].removesuffix("_sensor"), one["sensorState"]["status"] == "RUNNING"
                 found[name] = replace(found.get(name, Switch()), on=on)
         return found
 
@@ -116,9 +115,8 @@ class DagsterLauncher:
         if not job["runs"]:
             return Switch()
         run = job["runs"][0]
-        started = _moment(run["startTime"]) if run["startTime"] else None
         url = f"{self._url}/runs/{run['runId']}"
-        return Switch(run_status=run["status"].lower(), run_at=started, run_url=url)
+        return Switch(run_status=run["status"].lower(), run_at=_moment(run["startTime"]), run_url=url)
 
     async def close(self) -> None:
         """Closes its connections."""
@@ -140,14 +138,11 @@ class DagsterLauncher:
         config = {"ops": {name: {"config": value} for name, value in ops.items()}}
         try:
             return client.submit_job_execution(job, run_config=config, tags=tags)
-        except (
-            DagsterGraphQLClientError
-        ) as failed:  # other texts than the error's kind may quote the configuration
-            kind = str(failed.args[0])
+        except DagsterGraphQLClientError as failed:
+            kind = str(failed.args[0])  # other texts than the error's kind may quote the configuration
             why = kind if kind.isidentifier() else "it did not answer"
-            raise CallRefused(
-                503, f"The Dagster at MIDAS_DAGSTER_URL did not launch {job}: {why}.", RETRY
-            ) from None
+            text = f"The Dagster at MIDAS_DAGSTER_URL did not launch {job}: {why}."
+            raise CallRefused(503, text, RETRY) from None
 
     async def _ask(self, query: str) -> dict[str, Any]:
         if self._http is None:
@@ -155,12 +150,11 @@ class DagsterLauncher:
         try:
             response = await self._http.post(f"{self._url}/graphql", json={"query": query})
             data = response.raise_for_status().json().get("data")
-        except httpx.HTTPStatusError as failed:
-            answer = f"{failed.response.status_code}; a redirect is not followed"
-            raise CallRefused(503, f"Dagster at MIDAS_DAGSTER_URL answered {answer}.", RETRY) from None
         except (httpx.HTTPError, ValueError, AttributeError) as failed:
-            kind = type(failed).__name__
-            raise CallRefused(503, f"Dagster at MIDAS_DAGSTER_URL did not answer: {kind}.", RETRY) from None
+            why = f"did not answer: {type(failed).__name__}"
+            if isinstance(failed, httpx.HTTPStatusError):
+                why = f"answered {failed.response.status_code}; a redirect is not followed"
+            raise CallRefused(503, f"Dagster at MIDAS_DAGSTER_URL {why}.", RETRY) from None
         return data if isinstance(data, dict) else {}
 
 
@@ -172,8 +166,5 @@ def _reason(name: str, error: dict[str, Any]) -> str:
     return f"Dagster could not load {name}: {reason}."
 
 
-def _moment(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)
-
-
-RETRY = {"Retry-After": "10"}
+def _moment(seconds: float | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)

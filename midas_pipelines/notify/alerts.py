@@ -104,8 +104,8 @@ def match_alerts(
 
 def renew_alerts(connection: sa.Connection, *, kind: str, texts: Mapping[str, str]) -> None:
     """Gives the open alerts about these subjects their words of now; grouped ones keep theirs."""
-    mine = sa.and_(alerts.c.kind == kind, alerts.c.cleared_at.is_(None))
-    for row in connection.execute(sa.select(alerts.c.id, alerts.c.subject, alerts.c.text).where(mine)).all():
+    query = sa.select(alerts.c.id, alerts.c.subject, alerts.c.text).where(_open(kind))
+    for row in connection.execute(query).all():
         if (text := texts.get(row.subject, row.text)) != row.text:
             connection.execute(sa.update(alerts).where(alerts.c.id == row.id).values(text=text))
 

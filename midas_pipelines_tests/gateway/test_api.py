@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from midas_pipelines.notify.alerts import raise_alert
 from midas_pipelines.store.gateway.keys import Role
 from midas_pipelines_tests.gateway.conftest import Start
 from midas_pipelines_tests.gateway.running import Gateway
@@ -192,6 +193,13 @@ def test_the_status_says_how_everything_stands(gateway: Gateway) -> None:
         ("fourseller", 1),
     ]
     assert {"products", "orders"} <= {workflow["name"] for workflow in seen["workflows"]}
+
+
+def test_a_program_reads_alerts_with_endpoints(door: Gateway, operator: str) -> None:
+    with door.world.database.writing() as connection:
+        raise_alert(connection, kind="items_stuck", subject="items", text="`midas items list` shows all.")
+    (alert,) = door.call("GET", "alerts", operator).json()["data"]
+    assert alert["text"] == "`GET /api/marketplace/items` shows all."
 
 
 def test_prometheus_reads_counters_latencies_and_backlogs(gateway: Gateway) -> None:

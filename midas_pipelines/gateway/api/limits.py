@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from midas_pipelines.errors import CallRefused, ExpectedError
 from midas_pipelines.gateway.api.callers import Callers, Rate, Refusals, address_of_caller, key_of
-from midas_pipelines.gateway.api.problems import NO_DATABASE, answer_expected, problem
+from midas_pipelines.gateway.api.problems import NO_DATABASE, answer_error, problem
 from midas_pipelines.gateway.inbox import BadSignature
 from midas_pipelines.gateway.service import Service
 from midas_pipelines.store.gateway.audit import AuditEntry
@@ -140,7 +140,7 @@ class Limits:
         try:
             new = await self._service.inbox.take(webhook_id, body)
         except (ExpectedError, *NO_DATABASE) as error:
-            return await answer_expected(Request(scope), error)
+            return await answer_error(Request(scope), error)
         finally:
             del self._webhooks[id(scope)]
         self._service.metrics.received.labels(str(new).lower()).inc()

@@ -21,7 +21,6 @@ from pydantic import (
     model_validator,
 )
 
-from midas_pipelines.fourseller.models import Tracking
 from midas_pipelines.fourseller.status import OrderStatus
 from midas_pipelines.gateway.api.auth import PREFIX, GuardedRoute
 from midas_pipelines.gateway.api.readings import Cursor, Limit, decode_cursor, page_of_rows
@@ -40,15 +39,13 @@ Text = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f
 OrderId = Annotated[Text, Path(description="The marketplace's id, the order number, or the shop's own id.")]
 
 
-FIRST_MOMENT, LAST_MOMENT = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
-
-
 def _in_utc(moment: datetime) -> datetime:
     """The moment in UTC; the first or the last one there is where an offset leads beyond them."""
     try:
         return moment.astimezone(UTC)
     except OverflowError:
-        return FIRST_MOMENT if moment.year == 1 else LAST_MOMENT
+        ends = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+        return ends[moment.year != 1]
 
 
 def _no_number(value: object) -> object:
@@ -174,21 +171,6 @@ class Shipment(BaseModel):
     ] = None
     force: bool = Field(False, description="Accept a number that does not match the carrier's formats.")
 
-    @property
-    def units(self) -> dict[int, int] | None:
-        """The units by line number; None for all that is left."""
-        if self.lines is None:
-            return None
-        units: Counter[int] = Counter()
-        for packed in self.lines:
-            units[packed.line] += packed.quantity
-        return dict(units)
-
-    @property
-    def tracking(self) -> Tracking:
-        """The shipment as pushed to 4Seller. Raises BadTracking."""
-        return tracking(self.carrier, self.number, url=self.url, force=self.force)
-
 
 STATUS_ALONE: dict[str, JsonValue] = {
     "required": ["status"],
@@ -271,6 +253,11 @@ async def patch_order(request: Request, order_id: OrderId, move: OrderPatch) -> 
     """Updates the shop's order and pushes it to 4Seller. A transition that is not allowed changes nothing: 409."""
     context = service_of(request).sync_context(request.state.request_id)
     goal = OrderStatus(move.status) if move.status is not None else None
-    shipment = move.shipment
-    parcel, units = (shipment.tracking, shipment.units) if shipment is not None else (None, None)
+    parcel, units = None, None
+    if (sent := move.shipment) is not None:
+        parcel = tracking(sent.carrier, sent.number, url=sent.url, force=sent.force)
+        if sent.lines is not None:  # else all that is left to ship
+            units = Counter[int]()
+            for packed in sent.lines:
+                units[packed.line] += packed.quantity
     return vars(await change_status(context, order_id, goal, parcel, units))

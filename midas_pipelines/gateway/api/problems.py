@@ -6,7 +6,6 @@ import json
 import logging
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any
 
 import sqlalchemy as sa
 from fastapi import FastAPI, Request
@@ -45,22 +44,16 @@ def problem(
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     """An error as a response."""
-    body = Problem(
-        title=HTTPStatus(status).phrase,
-        status=status,
-        detail=detail,
-        request_id=request_id,
-        errors=errors or [],
-    )
+    title = HTTPStatus(status).phrase
+    body = Problem(title=title, status=status, detail=detail, request_id=request_id, errors=errors or [])
     content = json.dumps(body.model_dump(exclude_none=True), ensure_ascii=True)
     return Response(content, status, headers=dict(headers or {}), media_type=MEDIA_TYPE)
 
 
 def install_problem_handlers(app: FastAPI) -> None:
     """Answers every exception with a problem."""
-    for kind in (ExpectedError, HTTPException, RequestValidationError, *NO_DATABASE):
-        app.add_exception_handler(kind, answer_expected)
-    app.add_exception_handler(Exception, _unexpected)
+    for kind in (ExpectedError, HTTPException, RequestValidationError, *NO_DATABASE, Exception):
+        app.add_exception_handler(kind, answer_error)
 
 
 def status_of(error: Exception) -> int:
@@ -82,8 +75,8 @@ def no_database(error: Exception) -> str:
     return "The database does not answer; try again shortly."
 
 
-async def answer_expected(request: Request, error: Exception) -> Response:
-    """The problem that an expected error is answered with."""
+async def answer_error(request: Request, error: Exception) -> Response:
+    """The problem that an error is answered with."""
     status, headers, errors = status_of(error), {}, None
     match error:
         case ExpectedError():
@@ -98,17 +91,9 @@ async def answer_expected(request: Request, error: Exception) -> Response:
                 {"where": ".".join(str(part) for part in item["loc"])[:200], "what": str(item["msg"])[:300]}
                 for item in error.errors()[:MOST_SHOWN]
             ]
-        case _:
+        case _ if status == 503:
             log.warning("The database failed a call: %s", type(getattr(error, "orig", error)).__name__)
             detail, headers = no_database(error), {"Retry-After": "5"}
-    return problem(status, detail, _id(request), errors=errors, headers=headers)
-
-
-def _id(request: Request) -> str | None:
-    return getattr(request.state, "request_id", None)
-
-
-async def _unexpected(request: Request, error: Any) -> Response:
-    # The server logs the error and closes the connection: the caller should know.
-    text = "Internal error; see the gateway's log."
-    return problem(status_of(error), text, _id(request), headers={"Connection": "close"})
+        case _:  # the server logs the error and closes the connection: the caller should know
+            detail, headers = "Internal error; see the gateway's log.", {"Connection": "close"}
+    return problem(status, detail, getattr(request.state, "request_id", None), errors=errors, headers=headers)

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from fastapi import Request, Response
 
 from midas_pipelines.errors import CallRefused
-from midas_pipelines.gateway.api.problems import answer_expected, status_of
+from midas_pipelines.gateway.api.problems import answer_error, status_of
 from midas_pipelines.gateway.service import Service
 from midas_pipelines.store.schema.safety_tables import repeated_calls
 from midas_pipelines.storefront.bulk import insert
@@ -73,7 +73,7 @@ async def _executed(request: Request, service: Service, digest: str, handle: Han
         except Exception as error:
             if status_of(error) >= 500 or status_of(error) == 429:
                 raise
-            response = await answer_expected(request, error)
+            response = await answer_error(request, error)
         keep = response.status_code < 500
         if keep:
             await asyncio.to_thread(

@@ -15,16 +15,25 @@ from midas_pipelines.gateway.api.auth import PREFIX, GuardedRoute
 from midas_pipelines.gateway.service import Service, service_of
 from midas_pipelines.store.items.mappings import mark_dirty
 from midas_pipelines.store.items.shards import range_tags
-from midas_pipelines.store.operations.sync_log import RunningSync, last_ended, running_syncs
+from midas_pipelines.store.operations.sync_log import last_ended, running_syncs
 from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.sync.listings.brake import BrakeEngaged
-from midas_pipelines.sync.product_sync import Mode, mapping_ids, push_inventory, sync_products
+from midas_pipelines.sync.product_sync import (
+    InventoryReport,
+    Mode,
+    ProductReport,
+    mapping_ids,
+    push_inventory,
+    sync_products,
+)
 
 router = APIRouter(prefix=PREFIX, route_class=GuardedRoute, tags=["sync"])
 
 AT_ONCE = 50
 """Items done within the call; more become a Dagster run."""
 
+PRODUCT_COUNTS = ["scanned", "created", "updated", "deleted", "unchanged", "failed", "quarantined", "adopted"]
+INVENTORY_COUNTS = ["scanned", "pushed", "unchanged", "failed"]
 FINISH_SECONDS = 5.0
 """How long a call waits for items that another worker is pushing this moment."""
 
@@ -127,7 +136,7 @@ class SyncState(BaseModel):
 
 
 LAUNCHED: dict[int | str, dict[str, Any]] = {
-    202: {"model": SyncLaunched, "description": "Too large for a call; launched as a Dagster run."}
+    202: {"model": SyncLaunched, "description": "Too large for a call; launched as a Dagster run."},
 }
 
 
@@ -146,40 +155,45 @@ def get_inventory(request: Request) -> dict[str, Any]:
 @router.post("/sync/products", summary="Sync products", response_model=SyncDone, responses=LAUNCHED)
 async def post_products(request: Request, wanted: SyncRequest) -> object:
     """Up to 50 items are done at once and answered with what happened; more become a Dagster run (202)."""
-    service = service_of(request)
-    ids = await asyncio.to_thread(_few, service, wanted)
-    if ids is None:
-        return await _launch(service, "products", wanted)
-    context = service.sync_context(request.state.request_id)
-    report = await sync_products(context, Mode.INCREMENTAL, skus=wanted.skus or (), dry_run=wanted.dry_run)
-    names = ("scanned", "created", "updated", "deleted", "unchanged", "failed", "quarantined", "adopted")
-    return await _done(service, request, wanted, ids, _counts(report, names), report.plan)
+    return await _sync(request, "products", wanted)
 
 
 @router.post("/sync/inventory", summary="Push quantities", response_model=SyncDone, responses=LAUNCHED)
 async def post_inventory(request: Request, wanted: SyncRequest) -> object:
     """Up to 50 items are done at once and answered with what happened; more become a Dagster run (202)."""
-    service = service_of(request)
+    return await _sync(request, "inventory", wanted)
+
+
+async def _sync(request: Request, kind: Kind, wanted: SyncRequest) -> object:
+    service, skus = service_of(request), wanted.skus or ()
     ids = await asyncio.to_thread(_few, service, wanted)
     if ids is None:
-        return await _launch(service, "inventory", wanted)
+        return await _launch(service, kind, wanted)
     context = service.sync_context(request.state.request_id)
-    if wanted.dry_run:
-        planned = await sync_products(context, Mode.INCREMENTAL, skus=wanted.skus or (), dry_run=True)
-        quantities = [row for row in planned.plan if row["action"] in ("quantity", "update")]
-        return await _done(service, request, wanted, ids, {"scanned": planned.scanned}, quantities)
-    if wanted.skus:
-        await asyncio.to_thread(service.write, lambda connection: mark_dirty(connection, ids))
-    report = await push_inventory(context, ids=ids if wanted.skus else None, ignore_delays=bool(wanted.skus))
-    counts = _counts(report, ("scanned", "pushed", "unchanged", "failed"))
-    return await _done(service, request, wanted, ids, counts, [])
-
-
-def _counts(report: Any, names: tuple[str, ...]) -> dict[str, int | float]:
-    """These counts of a report. Raises BrakeEngaged where the brake stopped it."""
+    plan: list[dict[str, Any]] = []
+    report: ProductReport | InventoryReport
+    if kind == "products" or wanted.dry_run:
+        report = await sync_products(context, Mode.INCREMENTAL, skus=skus, dry_run=wanted.dry_run)
+        names, plan = PRODUCT_COUNTS, report.plan
+        if kind == "inventory":
+            names, plan = ["scanned"], [row for row in plan if row["action"] in ("quantity", "update")]
+    else:
+        if skus:
+            await asyncio.to_thread(service.write, lambda connection: mark_dirty(connection, ids))
+        report = await push_inventory(context, ids=ids if skus else None, ignore_delays=bool(skus))
+        names = INVENTORY_COUNTS
     if report.stopped:
         raise BrakeEngaged(report.stopped)
-    return {name: getattr(report, name) for name in names}
+    items = await _items(service, ids, wait=not wanted.dry_run)
+    counts = {name: getattr(report, name) for name in names}
+    partial = any(item.waits for item in items) or counts.get("failed")
+    return SyncDone(
+        outcome="planned" if wanted.dry_run else "partial" if partial else "done",
+        run_id=request.state.request_id,
+        counts=counts,
+        items=items,
+        plan=plan,
+    )
 
 
 def _few(service: Service, wanted: SyncRequest) -> list[int] | None:
@@ -199,7 +213,9 @@ def _few(service: Service, wanted: SyncRequest) -> list[int] | None:
 
 async def _launch(service: Service, kind: Kind, wanted: SyncRequest) -> Response:
     skus = wanted.skus or []
-    tags, job, ops = {}, "incremental_sync", {"fourseller_listings": {"skus": skus}}
+    tags: dict[str, str] = {}
+    job: str = "incremental_sync"
+    ops: dict[str, dict[str, Any]] = {"fourseller_listings": {"skus": skus}}
     if wanted.dry_run:
         job, ops = "plan_sync", {"sync_plan": {"full": wanted.mode == "full", "skus": skus}}
     elif kind == "inventory" and wanted.skus is None:
@@ -212,25 +228,18 @@ async def _launch(service: Service, kind: Kind, wanted: SyncRequest) -> Response
     return JSONResponse(launch.model_dump(), 202, {"Location": progress})
 
 
-async def _done(
-    service: Service,
-    request: Request,
-    wanted: SyncRequest,
-    ids: list[int],
-    counts: dict[str, int | float],
-    plan: list[dict[str, Any]],
-) -> SyncDone:
-    """The answer, once no worker has a claim on the items, or after `FINISH_SECONDS`."""
+async def _items(service: Service, ids: list[int], *, wait: bool) -> list[Item]:
+    """The items, once no worker has a claim on them, or after `FINISH_SECONDS`."""
     loop = asyncio.get_running_loop()
     until = loop.time() + FINISH_SECONDS
     query = sa.select(mappings).where(mappings.c.id.in_(ids)).order_by(mappings.c.id)
     while True:
         rows = await asyncio.to_thread(service.read, lambda connection: connection.execute(query).all())
         held = any(row.claimed_by is not None for row in rows)
-        if wanted.dry_run or not held or loop.time() > until:
+        if not wait or not held or loop.time() > until:
             break
         await asyncio.sleep(0.02)
-    items = [
+    return [
         Item(
             sku=row.sku,
             state=row.state,
@@ -241,27 +250,17 @@ async def _done(
         )
         for row in rows
     ]
-    partial = any(item.waits for item in items) or counts.get("failed")
-    return SyncDone(
-        outcome="planned" if wanted.dry_run else "partial" if partial else "done",
-        run_id=request.state.request_id,
-        counts=counts,
-        items=items,
-        plan=plan,
-    )
 
 
 def _state(connection: sa.Connection, kind: Kind) -> dict[str, Any]:
-    running = [one for one in running_syncs(connection) if one.kind == kind]
+    sync = next((one for one in reversed(running_syncs(connection)) if one.kind == kind), None)
     last = last_ended(connection, kind)
     if last is not None:
         last["counts"] = {k: v for k, v in (last["counts"] or {}).items() if isinstance(v, int | float)}
-    return {"running": _progress(running[-1]) if running else None, "last": last}
-
-
-def _progress(sync: RunningSync) -> dict[str, Any]:
+    if sync is None:
+        return {"running": None, "last": last}
     left = sync.seconds_left
-    return {
+    progress = {
         "run_id": sync.run_id,
         "scope": sync.scope,
         "started_at": sync.started_at,
@@ -270,3 +269,4 @@ def _progress(sync: RunningSync) -> dict[str, Any]:
         "rate": round(sync.done / sync.seconds, 2) if sync.done else None,
         "seconds_left": None if left is None else round(left, 1),
     }
+    return {"running": progress, "last": last}

@@ -20,7 +20,7 @@ from midas_pipelines.gateway.service import service_of
 from midas_pipelines.lib.doctor.report import doctor_report
 from midas_pipelines.lib.settings_list import setting_rows
 from midas_pipelines.store.gateway import webhooks as inbox
-from midas_pipelines.store.gateway.audit import AuditFilter, read_audit
+from midas_pipelines.store.gateway.audit import read_audit
 from midas_pipelines.store.gateway.keys import Caller, Role, create_key, list_keys, revoke_key, rotate_key
 from midas_pipelines.store.gateway.notifications import notify
 from midas_pipelines.store.items.claims import RESTORED, allow_pushes, stop_pushes, why_stopped
@@ -242,7 +242,7 @@ def activity(
     """The audit log, the newest first."""
     service = service_of(request)
     since = service.database.now() - timedelta(days=int(days)) if days else None
-    which = AuditFilter(who.strip(), what.strip(), event, since)
-    rows = service.read(read_audit, before=before, limit=PAGE, which=which)
+    which = {"who": who.strip(), "action": what.strip(), "event": event}
+    rows = service.read(read_audit, before=before, limit=PAGE, since=since, **which)
     asked = {"who": who, "what": what, "event": event, "days": days}
     return render(request, "activity.html", rows=rows, asked=asked, more=older(rows), events=EVENTS)

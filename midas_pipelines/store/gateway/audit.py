@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -86,36 +85,29 @@ def kept(value: Any) -> Any:
     return text if SENSIBLE.fullmatch(text) else NOT_KEPT
 
 
-@dataclass(frozen=True, slots=True)
-class AuditFilter:
-    """Which rows: parts of the actor's name and of the action, an event, rows at or after a moment; None for any."""
-
-    who: str | None = None
-    action: str | None = None
-    event: str | None = None
-    since: datetime | None = None
-
-
 def read_audit(
-    connection: sa.Connection, *, before: int | None, limit: int, which: AuditFilter | None = None
+    connection: sa.Connection,
+    *,
+    before: int | None,
+    limit: int,
+    who: str = "",
+    action: str = "",
+    event: str = "",
+    since: datetime | None = None,
 ) -> list[dict[str, Any]]:
-    """The newest rows, or those before one, newest first."""
+    """The newest rows, or those before one, newest first: by parts of the actor's name and of the action, an event, and
+    rows at or after a moment."""
     query = sa.select(gateway_audit).order_by(table.id.desc()).limit(limit)
     if before is not None:
         query = query.where(table.id < before)
-    if which is not None:
-        query = query.where(*_fitting(which))
-    return [dict(row) for row in connection.execute(query).mappings()]
-
-
-def _fitting(which: AuditFilter) -> Iterable[sa.ColumnElement[bool]]:
-    for text, column in ((which.who, table.actor), (which.action, table.action)):
+    for text, column in ((who, table.actor), (action, table.action)):
         if text:
-            yield column.icontains(text, autoescape=True)
-    if which.event:
-        yield table.event == which.event
-    if which.since is not None:
-        yield table.at >= which.since
+            query = query.where(column.icontains(text, autoescape=True))
+    if event:
+        query = query.where(table.event == event)
+    if since is not None:
+        query = query.where(table.at >= since)
+    return [dict(row) for row in connection.execute(query).mappings()]
 
 
 def verify_audit(connection: sa.Connection) -> AuditState:
@@ -124,7 +116,8 @@ def verify_audit(connection: sa.Connection) -> AuditState:
     expected = ends.start_hash if ends is not None else FIRST_HASH
     problems: list[str] = []
     count, last_id = 0, 0
-    for row in _all_rows(connection):
+    query = sa.select(gateway_audit).order_by(table.id).execution_options(yield_per=1000)
+    for row in connection.execute(query).mappings():
         if row["previous"] != expected:
             problems.append(f"Rows are missing, added or in another order before row {row['id']}.")
         if row_hash(row) != row["hash"]:
@@ -186,8 +179,3 @@ def _lock_head(connection: sa.Connection) -> sa.Row[Any]:
         connection.execute(insert(connection, gateway_audit_head).values(first).on_conflict_do_nothing())
         found = connection.execute(query).one()
     return found
-
-
-def _all_rows(connection: sa.Connection) -> Iterable[sa.RowMapping]:
-    query = sa.select(gateway_audit).order_by(table.id).execution_options(yield_per=1000)
-    return connection.execute(query).mappings()

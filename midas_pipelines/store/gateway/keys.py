@@ -41,8 +41,7 @@ class Role(StrEnum):
 
     def covers(self, needed: Role) -> bool:
         """Whether this role may do what `needed` may."""
-        order = list(Role)
-        return order.index(self) >= order.index(needed)
+        return list(Role).index(self) >= list(Role).index(needed)
 
 
 class UnknownKey(WrongInput):
@@ -64,8 +63,7 @@ def create_key(
     """Creates a key, valid for so many days; returns its owner and the key itself, which is not stored."""
     key_id, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
     row = {"key_id": key_id, "name": name, "role": role.value, "secret_hash": _hash(secret)}
-    ends = {"valid_until": utc_now(days * 86_400)}
-    connection.execute(sa.insert(gateway_keys).values(row | ends))
+    connection.execute(sa.insert(gateway_keys).values(row | {"valid_until": utc_now(days * 86_400)}))
     return Caller(key_id, name, role), f"{PREFIX}_{key_id}_{secret}"
 
 
@@ -156,10 +154,8 @@ def list_keys(connection: sa.Connection) -> list[dict[str, Any]]:
     columns = (table.key_id, table.name, table.role, table.created_at, table.valid_until, table.last_used_at)
     ended = (table.revoked_at.is_not(None), "revoked")
     valid = sa.case((key_is_valid(), "valid"), ended, else_="expired").label("state")
-    return [
-        dict(row)
-        for row in connection.execute(sa.select(*columns, valid).order_by(table.id.desc())).mappings()
-    ]
+    query = sa.select(*columns, valid).order_by(table.id.desc())
+    return [dict(row) for row in connection.execute(query).mappings()]
 
 
 def any_valid_key(connection: sa.Connection) -> bool:
@@ -168,13 +164,12 @@ def any_valid_key(connection: sa.Connection) -> bool:
 
 
 def _end(connection: sa.Connection, key_id: str, *, after_minutes: int) -> Caller:
-    statement = (
-        sa.update(gateway_keys)
-        .where(table.key_id == key_id, key_is_valid())
-        .values(valid_until=_earlier(utc_now(after_minutes * 60)), revoked_at=utc_now())
-        .returning(table.key_id, table.name, table.role)
+    end = utc_now(after_minutes * 60)
+    ended = sa.update(gateway_keys).where(table.key_id == key_id, key_is_valid())
+    ended = ended.values(
+        valid_until=sa.case((table.valid_until < end, table.valid_until), else_=end), revoked_at=utc_now()
     )
-    row = connection.execute(statement).first()
+    row = connection.execute(ended.returning(table.key_id, table.name, table.role)).first()
     if row is None:
         raise UnknownKey(f"No valid key has the id {key_id}: see `midas keys list`.")
     return Caller(row.key_id, row.name, Role(row.role))
@@ -183,10 +178,6 @@ def _end(connection: sa.Connection, key_id: str, *, after_minutes: int) -> Calle
 def key_is_valid() -> sa.ColumnElement[bool]:
     """Whether the key of a row is neither revoked nor replaced."""
     return sa.or_(table.valid_until.is_(None), table.valid_until > utc_now())
-
-
-def _earlier(moment: utc_now) -> sa.ColumnElement[Any]:
-    return sa.case((table.valid_until < moment, table.valid_until), else_=moment)
 
 
 def _hash(secret: str) -> str:

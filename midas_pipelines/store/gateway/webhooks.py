@@ -173,24 +173,25 @@ def finish_webhooks(connection: sa.Connection, ended: Sequence[FinishedWebhook],
     """Writes each result and ends the claim; a claim that has passed to another worker is left alone."""
     if not ended:
         return
-    statement = (
-        sa.update(marketplace_webhooks)
-        .where(table.id == sa.bindparam("row"), table.claimed_by == worker)
-        .values(
-            claimed_by=None,
-            claimed_until=None,
-            attempts=table.attempts + sa.bindparam("tries"),
-            outcome=sa.bindparam("ended_as"),
-            reason=sa.bindparam("why"),
-            processed_at=sa.case((sa.bindparam("over", type_=sa.Boolean), utc_now()), else_=sa.null()),
-        )
+    statement = FREE.where(table.id == sa.bindparam("row"), table.claimed_by == worker).values(
+        attempts=table.attempts + sa.bindparam("tries"),
+        outcome=sa.bindparam("ended_as"),
+        reason=sa.bindparam("why"),
+        processed_at=sa.case((sa.bindparam("over", type_=sa.Boolean), utc_now()), else_=sa.null()),
     )
 
     def write(part: Sequence[FinishedWebhook]) -> None:
-        for one in part:  # first, while the claim still shows whose the event is
-            if one.outcome is None and one.wait_seconds > 0:
-                connection.execute(_wait(one).where(table.claimed_by == worker))
-        connection.execute(statement, [_result(one) for one in part])
+        results: list[dict[str, Any]] = []
+        for one in part:
+            if one.outcome is None and one.wait_seconds > 0:  # while the claim still shows whose the event is
+                wait = RETRY.bounded(one.wait_seconds, one.webhook.attempts + int(one.counts))
+                later = sa.update(marketplace_webhooks).values(next_attempt_at=utc_now(max(1, round(wait))))
+                connection.execute(later.where(table.id == one.webhook.id, table.claimed_by == worker))
+            result = {"row": one.webhook.id, "tries": int(one.counts), "why": one.reason}
+            results.append(
+                result | {"ended_as": one.outcome and one.outcome.value, "over": one.outcome is not None}
+            )
+        connection.execute(statement, results)
 
     write_each(connection, sorted(ended, key=lambda one: one.webhook.id), write)
     over = [one.webhook.id for one in ended if one.outcome is not None]
@@ -230,22 +231,6 @@ def _has_order(which: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
     """Whether the event is about an order on record that is such a one."""
     mine = table.subject == sa.literal(ORDER) + known.marketplace_order_id
     return sa.exists().where(known.channel == FOURSELLER, mine, which)
-
-
-def _result(one: FinishedWebhook) -> dict[str, Any]:
-    return {
-        "row": one.webhook.id,
-        "tries": int(one.counts),
-        "ended_as": None if one.outcome is None else one.outcome.value,
-        "why": one.reason,
-        "over": one.outcome is not None,
-    }
-
-
-def _wait(one: FinishedWebhook) -> sa.Update:
-    wait = RETRY.bounded(one.wait_seconds, one.webhook.attempts + int(one.counts))
-    until = utc_now(max(1, round(wait)))
-    return sa.update(marketplace_webhooks).where(table.id == one.webhook.id).values(next_attempt_at=until)
 
 
 def retry_or_quarantine(webhook: Webhook, reason: str) -> FinishedWebhook:
