@@ -16,8 +16,8 @@ from midas_pipelines.errors import CallRefused
 from midas_pipelines.gateway.api.problems import answer_error, status_of
 from midas_pipelines.gateway.service import Service
 from midas_pipelines.store.schema.safety_tables import repeated_calls
-from midas_pipelines.storefront.bulk import insert
 from midas_pipelines.storefront.types import utc_now
+from midas_pipelines.storefront.writing import insert
 
 KEY = re.compile(r"[\x21-\x7e]{1,255}")
 KEPT_SECONDS = 24 * 3600

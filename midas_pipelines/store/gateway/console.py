@@ -12,8 +12,8 @@ import sqlalchemy as sa
 
 from midas_pipelines.store.gateway.keys import Caller, Role, key_is_valid
 from midas_pipelines.store.schema.gateway_tables import console_plans, console_sessions, gateway_keys
-from midas_pipelines.storefront.bulk import upsert
 from midas_pipelines.storefront.types import utc_now
+from midas_pipelines.storefront.writing import upsert
 
 SIGNED_IN, LINK, REQUEST = "signed_in", "link", "request"
 SEEN_SECONDS = 60
