@@ -30,9 +30,8 @@ from midas_pipelines.sync.orders.changes.close import resolve_conflict
 from midas_pipelines.sync.orders.model import carriers
 from midas_pipelines.sync.orders.model.order_log import OrderContext, StoredOrder
 from midas_pipelines.sync.orders.retry import Retried, dismiss, retry_order
-from midas_pipelines.sync.orders.stock.allocate import restock_units
 from midas_pipelines.sync.orders.stock.pending_lines import map_line
-from midas_pipelines.sync.orders.stock.units import away, is_fully_shipped, left_to_ship
+from midas_pipelines.sync.orders.stock.units import away, is_fully_shipped, left_to_ship, restock_units
 from midas_pipelines.sync.privacy.due import erase_order, hold_buyer, release_hold
 
 

@@ -26,10 +26,14 @@ from midas_pipelines.sync.orders.model.carriers import BadTracking, tracking
 from midas_pipelines.sync.orders.model.order_log import OrderContext, StoredOrder, lock_order
 from midas_pipelines.sync.orders.retry import dismiss, retry_order, undo_dismissal
 from midas_pipelines.sync.orders.status.status_change import change_status
-from midas_pipelines.sync.orders.stock.allocate import restock_units
-from midas_pipelines.sync.orders.stock.pending_lines import map_line, restock_line, substitute_item
-from midas_pipelines.sync.orders.stock.undo import undo_restock, unmap_line
-from midas_pipelines.sync.orders.stock.units import away, is_fully_shipped, left_to_ship
+from midas_pipelines.sync.orders.stock.pending_lines import (
+    map_line,
+    restock_line,
+    substitute_item,
+    undo_restock,
+    unmap_line,
+)
+from midas_pipelines.sync.orders.stock.units import away, is_fully_shipped, left_to_ship, restock_units
 from midas_pipelines.sync.privacy.due import erase_order
 from midas_pipelines.sync.threads import in_own_loop
 

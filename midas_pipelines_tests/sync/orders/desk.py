@@ -21,8 +21,7 @@ from midas_pipelines.sync.orders.model.carriers import tracking
 from midas_pipelines.sync.orders.model.order_log import OrderContext, lock_order
 from midas_pipelines.sync.orders.retry import Retried, dismiss, retry_order
 from midas_pipelines.sync.orders.status.status_sync import StatusSyncReport, push_statuses, sync_statuses
-from midas_pipelines.sync.orders.stock.allocate import restock_units
-from midas_pipelines.sync.orders.stock.units import is_fully_shipped
+from midas_pipelines.sync.orders.stock.units import is_fully_shipped, restock_units
 from midas_pipelines_tests.shop import add_product, rows, run, value
 from midas_pipelines_tests.sync.world import World
 from midas_pipelines_tests.vaults import VAULT

@@ -6,7 +6,7 @@ import pytest
 
 from midas_pipelines.sync.orders.lookup import NoSuchOrder, find_order
 from midas_pipelines.sync.orders.model.order_log import OrderContext
-from midas_pipelines.sync.orders.stock.pending_lines import CannotMap, map_line
+from midas_pipelines.sync.orders.stock.pending_lines import CannotChangeLine, map_line
 from midas_pipelines_tests.shop import add_product
 from midas_pipelines_tests.sync.orders import desk, paper
 from midas_pipelines_tests.sync.orders.paper import order_json
@@ -64,10 +64,10 @@ def test_a_line_is_mapped_once_and_to_one_item(world: World) -> None:
     one, other = (add_product(world.database) for _ in range(2))
     paper.polled(world, order_json("THEIRS", 2))
     row = desk.order(world, "X-1").id
-    with pytest.raises(CannotMap, match="no line 2"):
+    with pytest.raises(CannotChangeLine, match="no line 2"):
         map_line(world.database, row, 2, (one, None), OrderContext())
     assert map_line(world.database, row, 1, (one, None), OrderContext())
-    with pytest.raises(CannotMap, match="another item"):
+    with pytest.raises(CannotChangeLine, match="another item"):
         map_line(world.database, row, 1, (other, None), OrderContext())
     assert [desk.stock(world, product) for product in (one, other)] == [3, 5]
     desk.assert_whole(world)
@@ -76,5 +76,5 @@ def test_a_line_is_mapped_once_and_to_one_item(world: World) -> None:
 def test_a_line_of_an_order_that_was_set_aside_cannot_be_mapped(world: World) -> None:
     product = add_product(world.database)
     paper.polled(world, order_json("THEIRS", items="A"))
-    with pytest.raises(CannotMap, match="no line 1"):
+    with pytest.raises(CannotChangeLine, match="no line 1"):
         map_line(world.database, desk.order(world, "X-1").id, 1, (product, None), OrderContext())

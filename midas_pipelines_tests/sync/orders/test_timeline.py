@@ -16,7 +16,7 @@ from midas_pipelines.sync.orders.customer_mail import send_mails
 from midas_pipelines.sync.orders.lookup import Timeline, cause_in_words, find_order, read_timeline
 from midas_pipelines.sync.orders.model.order_log import OrderContext, lock_order
 from midas_pipelines.sync.orders.stock import pending_lines
-from midas_pipelines.sync.orders.stock.allocate import restock_units
+from midas_pipelines.sync.orders.stock.units import restock_units
 from midas_pipelines_tests.notify.smtp import Mailbox
 from midas_pipelines_tests.shop import add_product, add_variant, run
 from midas_pipelines_tests.sync.orders import desk

@@ -21,10 +21,9 @@ from midas_pipelines.sync.orders.model.lines import read_exceptions
 from midas_pipelines.sync.orders.model.order_log import OrderContext, lock_order
 from midas_pipelines.sync.orders.model.state_machine import ENDED
 from midas_pipelines.sync.orders.status.status_sync import sync_statuses
-from midas_pipelines.sync.orders.stock.allocate import restock_units
 from midas_pipelines.sync.orders.stock.backorders import subject
 from midas_pipelines.sync.orders.stock.pending_lines import allocate_pending_lines, map_line
-from midas_pipelines.sync.orders.stock.units import is_fully_shipped, left_to_ship
+from midas_pipelines.sync.orders.stock.units import is_fully_shipped, left_to_ship, restock_units
 from midas_pipelines_tests.shop import add_product, add_variant, rows
 from midas_pipelines_tests.sync.orders import desk
 from midas_pipelines_tests.sync.world import World

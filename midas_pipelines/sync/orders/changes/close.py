@@ -16,8 +16,13 @@ from midas_pipelines.sync.orders.model.lines import OrderException
 from midas_pipelines.sync.orders.model.order_log import StoredOrder
 from midas_pipelines.sync.orders.model.sale import Sale
 from midas_pipelines.sync.orders.model.state_machine import ENDED, OPEN, SHIPPED_STATES, TABLE, StatusDecision
-from midas_pipelines.sync.orders.stock.allocate import allocate_again, release_units, restock_units
-from midas_pipelines.sync.orders.stock.units import is_fully_shipped, left_to_ship
+from midas_pipelines.sync.orders.stock.units import (
+    allocate_again,
+    is_fully_shipped,
+    left_to_ship,
+    release_units,
+    restock_units,
+)
 
 
 def end_order(order: StoredOrder, status: OrderStatus, *, all_shipped: bool) -> None:

@@ -30,6 +30,7 @@ from midas_pipelines.sync.orders.model.lines import (
 from midas_pipelines.sync.orders.model.order_log import OrderContext, lock_rows, set_exceptions, set_line
 from midas_pipelines.sync.orders.model.state_machine import ENDED
 
+ALERT = "oversold"
 AT_ONCE = 200
 """Lines allocated in one transaction."""
 
@@ -111,47 +112,51 @@ def _serve(connection: sa.Connection, line_ids: Sequence[int], order_context: Or
         return 0
     lines = connection.execute(_to_be_served().where(_LINES.id.in_(line_ids))).all()
     moves = [
-        StockMove(
-            (line.product_id, line.variant_id),
-            -line.backordered,
-            CHANNEL,
-            "backorder",
-            reference(line.marketplace_order_id, line.line, line.allocated),
-        )
+        line_move(line.marketplace_order_id, line, -line.backordered, CHANNEL, "backorder", line.allocated)
         for line in lines
     ]
     units = 0
     for line, moved in zip(lines, move_stock(connection, moves), strict=True):
         if moved:
             units -= moved
-            _book(connection, line, -moved, order_context)
-    clear_oversold_alert(connection, {(line.product_id, line.variant_id) for line in lines})
+            left = line.backordered + moved
+            set_backordered(connection, line, left, allocated=line.allocated - moved)
+            still = f"; {left} still backordered" if left else ""
+            detail = f"Line {line.line}, {line.sku}: stock came back, took {-moved}{still}."
+            order_context.log(connection, line.marketplace_order_id, "allocated", detail)
+            mark_backordered(connection, line.order_id)
+    clear_oversold_alert(connection, {item_of(line) for line in lines})
     return units
 
 
-def _book(connection: sa.Connection, line: sa.Row[Any], units: int, order_context: OrderContext) -> None:
-    left = line.backordered - units
-    values = {
-        "allocated": line.allocated + units,
-        "backordered": left,
-        "exception": backordered_only(line.exception, left),
-    }
-    set_line(connection, line.id, **values)
-    still = f"; {left} still backordered" if left else ""
-    detail = f"Line {line.line}, {line.sku}: stock came back, took {units}{still}."
-    order_context.log(connection, line.marketplace_order_id, "allocated", detail)
-    mark_backordered(connection, line.order_id)
+def item_of(line: Any) -> ItemKey:
+    """The item that a line sold."""
+    return (line.product_id, line.variant_id)
+
+
+def line_move(
+    order_id: str, line: sa.Row[Any], delta: int, source: str, cause: str, already: int
+) -> StockMove:
+    """A movement of the item of a line; `already` units of it moved so before (`reference`)."""
+    return StockMove(item_of(line), delta, source, cause, reference(order_id, line.line, already))
+
+
+def set_backordered(connection: sa.Connection, line: sa.Row[Any], backordered: int, **columns: Any) -> None:
+    """Writes how many units a line is backordered now, its exception with them, and other columns."""
+    exception = backordered_only(columns.pop("exception", line.exception), backordered)
+    set_line(connection, line.id, backordered=backordered, exception=exception, **columns)
 
 
 def mark_backordered(connection: sa.Connection, order_row: int) -> None:
     """Marks the order `oversold` while one of its lines is backordered, and only then."""
-    owing = sa.select(_LINES.id).where(_LINES.order_id == order_row, _LINES.backordered > 0)
-    waits = connection.execute(owing.limit(1)).first() is not None
-    word = (OrderException.OVERSOLD,)
+    owing = sa.exists().where(_LINES.order_id == order_row, _LINES.backordered > 0)
+    waits, word = connection.scalar(sa.select(owing)), (OrderException.OVERSOLD,)
     set_exceptions(connection, order_row, add=word if waits else (), drop=() if waits else word)
 
 
-ALERT = "oversold"
+def subject(item: ItemKey) -> str:
+    """The alert's name for an item."""
+    return f"item:{item[0]}:{item[1] or 0}"
 
 
 def raise_oversold_alert(connection: sa.Connection, found: Iterable[Short]) -> None:
@@ -174,8 +179,12 @@ def clear_oversold_alert(connection: sa.Connection, items: Collection[ItemKey]) 
     wanted = {subject(item): item for item in items}
     if not wanted:
         return
-    still_open = wanted.keys() & open_subjects(connection, ALERT)
-    quiet = [one for one in sorted(still_open) if not _waits(connection, wanted[one])]
+    quiet = []
+    for name in sorted(wanted.keys() & open_subjects(connection, ALERT)):
+        product_id, variant_id = wanted[name]
+        same = sa.and_(_LINES.product_id == product_id, _LINES.variant_id.is_not_distinct_from(variant_id))
+        if not connection.scalar(sa.select(sa.exists().where(same, _LINES.backordered > 0))):
+            quiet.append(name)
     clear_alerts(connection, kind=ALERT, subjects=quiet)
 
 
@@ -188,18 +197,3 @@ def clear_old_alerts(database: Database) -> None:
             named = [one.split(":") for one in subjects]
             items = {(int(product), int(variant) or None) for _, product, variant in named}
             clear_oversold_alert(connection, items)
-
-
-def _waits(connection: sa.Connection, item: ItemKey) -> bool:
-    product_id, variant_id = item
-    owing = sa.select(_LINES.id).where(
-        _LINES.product_id == product_id,
-        sa.func.coalesce(_LINES.variant_id, 0) == (variant_id or 0),
-        _LINES.backordered > 0,
-    )
-    return connection.execute(owing.limit(1)).first() is not None
-
-
-def subject(item: ItemKey) -> str:
-    """The alert's name for an item."""
-    return f"item:{item[0]}:{item[1] or 0}"

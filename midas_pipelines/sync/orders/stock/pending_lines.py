@@ -1,5 +1,5 @@
-"""Order lines that wait for an item or for stock: maps them, by a person or by a new mapping, and allocates stock once, that
-which a person has found or bought included."""
+"""Order lines that wait for an item or for stock: maps them, by a person or by a new mapping, allocates stock once, that which
+a person has found or bought included, and takes back what a person did."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import sqlalchemy as sa
 
 from midas_pipelines.errors import WrongInput
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.items.mappings import link_sku
+from midas_pipelines.store.items.mappings import link_sku, linked_items, unlink_sku
 from midas_pipelines.store.orders.listing import OVERSOLD, UNMAPPED
-from midas_pipelines.store.schema.tables import marketplace_order_lines, marketplace_orders
+from midas_pipelines.store.schema.tables import inventory_changes, marketplace_order_lines, marketplace_orders
 from midas_pipelines.store.stock.ledger import StockMove, move_stock
 from midas_pipelines.storefront.catalog import ItemKey
 from midas_pipelines.storefront.orders import update_order_items
@@ -21,37 +21,42 @@ from midas_pipelines.storefront.writing import any_of, set_aside
 from midas_pipelines.sync.orders.model.lines import (
     CHANNEL,
     OrderException,
-    backordered_only,
+    Short,
     exception_text,
     explain_line,
     items_named,
     read_exceptions,
+    reference,
 )
-from midas_pipelines.sync.orders.model.order_log import OrderContext, StoredOrder, lock_rows, set_line
+from midas_pipelines.sync.orders.model.order_log import OrderContext, StoredOrder, lock_rows
 from midas_pipelines.sync.orders.model.sale import Named
 from midas_pipelines.sync.orders.model.state_machine import ENDED
-from midas_pipelines.sync.orders.stock.allocate import allocate_units
 from midas_pipelines.sync.orders.stock.backorders import (
     ORDER_OF_SERVICE,
     allocate_backorder,
     allocate_backorders,
     clear_old_alerts,
     clear_oversold_alert,
+    item_of,
     mark_backordered,
     orders_backordered,
+    raise_oversold_alert,
+    set_backordered,
 )
-from midas_pipelines.sync.orders.stock.units import units_shipped
+from midas_pipelines.sync.orders.stock.units import (
+    allocate_units,
+    give_back,
+    has_shipped,
+    on_shelf,
+    units_shipped,
+)
 
-_LINES = marketplace_order_lines.c
+_LINES, _LEDGER = marketplace_order_lines.c, inventory_changes.c
 AT_ONCE = 500
 
 
-class CannotMap(WrongInput):
-    """The line cannot be mapped to the item; the message says why."""
-
-
-class CannotRestock(WrongInput):
-    """The line does not wait for stock, or this stock is booked already."""
+class CannotChangeLine(WrongInput):
+    """The line cannot be mapped, restocked or undone so; nothing was changed, and the message says why."""
 
 
 def map_known_lines(database: Database, run_id: str | None = None) -> int:
@@ -90,15 +95,15 @@ def map_line(
         remember: whether the next order with the line's SKU is mapped to this item too.
 
     Raises:
-        CannotMap: the order has no such line, or it is mapped to another item.
+        CannotChangeLine: the order has no such line, or it is mapped to another item.
     """
+    mine = sa.and_(_LINES.order_id == order_row, _LINES.line == number)
     with database.reading() as connection:
-        query = sa.select(marketplace_order_lines).where(_LINES.order_id == order_row, _LINES.line == number)
-        line = connection.execute(query).first()
+        line = connection.execute(sa.select(marketplace_order_lines).where(mine)).first()
     if line is None:
-        raise CannotMap(f"The order has no line {number}: `midas orders show` numbers them.")
-    if line.product_id is not None and (line.product_id, line.variant_id) != item:
-        raise CannotMap(f"Line {number} is mapped to another item already; nothing was changed.")
+        raise CannotChangeLine(f"The order has no line {number}: `midas orders show` numbers them.")
+    if line.product_id is not None and item_of(line) != item:
+        raise CannotChangeLine(f"Line {number} is mapped to another item already; nothing was changed.")
     return _map(database, order_row, number, item, order_context, source="operator", remember=remember)
 
 
@@ -108,21 +113,27 @@ def substitute_item(
     """Serves a line that waits for all of its units from another item, which has to have them.
 
     Raises:
-        CannotMap: the line does not wait so, or the item has too few; nothing was changed.
+        CannotChangeLine: the line does not wait so, or the item has too few.
     """
     with database.writing() as connection:
         waiting = orders_backordered(connection, [item])
         held = {row.id: row for row in lock_rows(connection, {order_row, *waiting})}
         order = StoredOrder(connection, held[order_row], order_context)
-        line = next((one for one in order.lines() if one.line == number), None)
+        line = _line(order, number)
         if line is None or not line.backordered or line.allocated:
-            raise CannotMap(f"Line {number} does not wait for all of its units; nothing was changed.")
-        own = backordered_only(line.exception, 0)
-        set_line(connection, line.id, product_id=None, variant_id=None, backordered=0, exception=own)
+            raise CannotChangeLine(f"Line {number} does not wait for all of its units; nothing was changed.")
+        set_backordered(connection, line, 0, product_id=None, variant_id=None)
         _tie(order, number, item, "operator")
-        if any(one.backordered for one in order.lines() if one.line == number):
-            raise CannotMap(f"The other item has fewer than {line.quantity} units; nothing was changed.")
-        clear_oversold_alert(connection, [(line.product_id, line.variant_id)])
+        served = _line(order, number)
+        if served is None or served.backordered:
+            raise CannotChangeLine(
+                f"The other item has fewer than {line.quantity} units; nothing was changed."
+            )
+        clear_oversold_alert(connection, [item_of(line)])
+
+
+def _line(order: StoredOrder, number: int) -> sa.Row[Any] | None:
+    return next((line for line in order.lines() if line.line == number), None)
 
 
 def _map(
@@ -176,50 +187,29 @@ def tie_lines(
 
 def _tie(order: StoredOrder, number: int, item: ItemKey, source: str, remember: bool = False) -> bool:
     """Maps one line of a locked order to an item; False when it has one already."""
-    query = sa.select(marketplace_order_lines).where(
-        _LINES.order_id == order.id,
-        _LINES.line == number,
-        _LINES.product_id.is_(None),
-        _LINES.allocated == _LINES.released,
-    )
-    line = order.connection.execute(query).first()
-    if line is None:
+    line = _line(order, number)
+    if line is None or line.product_id is not None or line.allocated != line.released:
         return False
-    sold = max(0, line.quantity)
-    shop = order.shop_status()
-    gone = min(sold, units_shipped(order, shop)[line.line])
+    connection, sold = order.connection, max(0, line.quantity)
+    gone = min(sold, units_shipped(order, order.shop_status())[number])
     wanted = gone if order.status in ENDED else sold
     got = allocate_units(order, line, item, missing=wanted, gone=gone, source=source)
     mapped = exception_text(read_exceptions(line.exception) - {OrderException.UNMAPPED})
-    values = {
-        "product_id": item[0],
-        "variant_id": item[1],
-        "exception": backordered_only(mapped, got.backordered),
-    }
-    set_line(order.connection, line.id, **values)
+    columns = {"product_id": item[0], "variant_id": item[1]}
+    set_backordered(connection, line, got.backordered, exception=mapped, **columns)
     if order.local_order_id is not None:
-        tied = {"id": line.order_item_id, "product_id": item[0], "variant_id": item[1]}
-        update_order_items(order.connection, order.local_order_id, [tied])
+        update_order_items(connection, order.local_order_id, [{"id": line.order_item_id, **columns}])
     if remember and line.sku:
-        link_sku(order.connection, line.sku, item)
+        link_sku(connection, line.sku, item)
     where = f"product {item[0]}" + (f", variant {item[1]}" if item[1] else "")
-    named = line.sku or line.title or f"line {line.line}"
-    detail = f"Line {line.line}, {named}: it is {where}; {got}"
-    order.log("mapped", detail)
+    order.log("mapped", f"Line {number}, {line.sku or line.title or f'line {number}'}: it is {where}; {got}")
     if got.backordered:
-        allocated, quantity = wanted - got.backordered, line.quantity
-        short = explain_line(
-            line.line,
-            line.sku,
-            OrderException.OVERSOLD,
-            wanted=wanted,
-            allocated=allocated,
-            quantity=quantity,
-        )
-        order.log(OrderException.OVERSOLD, short)
-    mark_backordered(order.connection, order.id)
-    others = sa.select(_LINES.id).where(_LINES.order_id == order.id, UNMAPPED)
-    if order.connection.execute(others.limit(1)).first() is None:
+        oversold, held = OrderException.OVERSOLD, wanted - got.backordered
+        text = explain_line(number, line.sku, oversold, wanted=wanted, allocated=held, quantity=line.quantity)
+        order.log(oversold, text)
+    mark_backordered(connection, order.id)
+    others = sa.exists().where(_LINES.order_id == order.id, UNMAPPED)
+    if not connection.scalar(sa.select(others)):
         order.set_exceptions(drop=(OrderException.UNMAPPED,))
     return True
 
@@ -268,30 +258,90 @@ def restock_line(
     """Adds units of the item that a line waits for, and allocates them; returns how many the line still lacks.
 
     Args:
-        database: the shop's.
-        order_row: our row of the order.
-        number: of the line.
         units: from 1 on.
-        order_context: writes the order log.
         once: names this click, so that it counts once however often it is sent.
         this_order_first: whether it comes before orders that have waited longer.
 
     Raises:
-        CannotRestock: nothing was changed.
+        CannotChangeLine: the line does not wait for stock, or this stock is booked already.
     """
     mine = sa.and_(_LINES.order_id == order_row, _LINES.line == number)
     with database.writing() as connection:
         line = connection.execute(sa.select(marketplace_order_lines).where(mine)).first()
         if line is None or line.product_id is None or not line.backordered:
-            raise CannotRestock(f"Line {number} waits for no stock any more; nothing was changed.")
-        item = (line.product_id, line.variant_id)
+            raise CannotChangeLine(f"Line {number} waits for no stock any more; nothing was changed.")
+        item = item_of(line)
         lock_rows(connection, {order_row, *orders_backordered(connection, [item])})
         try:
             move_stock(connection, [StockMove(item, units, "operator", "restock", f"restock:{once}"[:200])])
         except sa.exc.IntegrityError:
-            raise CannotRestock("This stock is booked already; nothing was changed.") from None
+            raise CannotChangeLine("This stock is booked already; nothing was changed.") from None
         if this_order_first:
             allocate_backorder(connection, [order_row], order_context)
     allocate_backorders(database, order_context.run_id)
     with database.reading() as connection:
         return connection.scalar(sa.select(_LINES.backordered).where(mine)) or 0
+
+
+_LEDGER = inventory_changes.c
+
+
+def unmap_line(order: StoredOrder, number: int, *, forget: bool) -> None:
+    """Unmaps a line of a locked order, and releases its stock; `forget` unlinks its SKU from the item too.
+
+    Raises:
+        CannotChangeLine: goods of the order have shipped, it has ended, or the line has no item.
+    """
+    connection, line = order.connection, _live_line(order, number)
+    item, gone = item_of(line), {"product_id": None, "variant_id": None}
+    give_back(order, [line], {number: on_shelf(line)}, "undo", source="operator")
+    unmapped = exception_text(read_exceptions(line.exception) | {OrderException.UNMAPPED})
+    set_backordered(connection, line, 0, exception=unmapped, **gone)
+    order.set_exceptions(add=(OrderException.UNMAPPED,))
+    if order.local_order_id is not None:
+        update_order_items(connection, order.local_order_id, [{"id": line.order_item_id, **gone}])
+    if forget and line.sku and linked_items(connection, {line.sku}).get(line.sku) == item:
+        unlink_sku(connection, line.sku)
+    mark_backordered(connection, order.id)
+    clear_oversold_alert(connection, [item])
+    order.log("undone", f"Line {number}, {line.sku}: an operator took its item back.")
+
+
+def undo_restock(order: StoredOrder, number: int, *, once: str) -> None:
+    """Takes booked stock out again, and what the line of a locked order got of it; `once` named the booking.
+
+    Raises:
+        CannotChangeLine: another order got it, it was sold, goods have shipped, or it was taken back before.
+    """
+    connection, line, name = order.connection, _live_line(order, number), f"restock:{once}"[:200]
+    item, was = item_of(line), sa.and_(_LEDGER.cause == "restock", _LEDGER.reference == name)
+    booked = connection.execute(sa.select(inventory_changes).where(was)).first()
+    if booked is None or item_of(booked) != item:
+        raise CannotChangeLine(f"No stock was booked for line {number} so; nothing was changed.")
+    base = reference(order.marketplace_order_id, number)
+    mine = sa.or_(_LEDGER.reference == base, _LEDGER.reference.startswith(f"{base}+", autoescape=True))
+    later = sa.and_(_LEDGER.cause == "backorder", _LEDGER.id > booked.id, mine)
+    served = connection.scalar(sa.select(sa.func.sum(_LEDGER.delta)).where(later)) or 0
+    got = min(-int(served), on_shelf(line))
+    give_back(order, [line], {number: got}, "undo", source="operator")
+    try:
+        (moved,) = move_stock(connection, [StockMove(item, -booked.delta, "operator", "undo", name)])
+    except sa.exc.IntegrityError:
+        raise CannotChangeLine("This stock was taken out again before; nothing was changed.") from None
+    if moved != -booked.delta:
+        raise CannotChangeLine("Other orders have this stock by now; nothing was changed.")
+    short = line.backordered + got
+    set_backordered(connection, line, short)
+    mark_backordered(connection, order.id)
+    named = line.sku or f"Product {item[0]}"
+    raise_oversold_alert(connection, [Short(item, named, order.marketplace_order_id, short)])
+    order.log("undone", f"Line {number}, {line.sku}: an operator took {booked.delta} out of stock again.")
+
+
+def _live_line(order: StoredOrder, number: int) -> sa.Row[Any]:
+    line, shipped = _line(order, number), has_shipped(order, order.shop_status())
+    if line is None or line.product_id is None or order.status in ENDED or shipped:
+        raise CannotChangeLine(
+            f"Line {number} has no item, or its order has shipped or ended; nothing was changed."
+        )
+    return line

@@ -9,8 +9,7 @@ import pytest
 from midas_pipelines.sync.orders.changes.edits import shift
 from midas_pipelines.sync.orders.model.order_log import OrderContext, lock_order
 from midas_pipelines.sync.orders.stock import pending_lines
-from midas_pipelines.sync.orders.stock.allocate import restock_units
-from midas_pipelines.sync.orders.stock.units import is_fully_shipped
+from midas_pipelines.sync.orders.stock.units import is_fully_shipped, restock_units
 from midas_pipelines_tests.shop import add_product, rows, value
 from midas_pipelines_tests.sync.orders import desk
 from midas_pipelines_tests.sync.world import World
