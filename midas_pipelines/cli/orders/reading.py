@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -13,7 +14,7 @@ import sqlalchemy as sa
 
 from midas_pipelines.cli.audited import Changing, actor
 from midas_pipelines.cli.opening import shop_database
-from midas_pipelines.cli.printing import json_option, print_json, print_table, say
+from midas_pipelines.cli.printing import json_option, print_json, print_result, print_rows, print_table, say
 from midas_pipelines.errors import WrongInput
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
@@ -24,6 +25,7 @@ from midas_pipelines.sync.orders.model.lines import OrderException
 from midas_pipelines.sync.orders.model.order_log import OrderContext, StoredOrder, lock_order
 
 MOST_UNITS = 2**31 - 1
+NUMBER = re.compile("[0-9]{1,10}")
 EXCEPTIONS = ["any", QUARANTINED, *(exception.value for exception in OrderException)]
 STATUSES = ["pending", "processing", "shipped", "delivered", "cancelled", "refunded"]
 
@@ -80,16 +82,12 @@ def parse_lines(lines: Sequence[str], whole: dict[int, int]) -> dict[int, int] |
     units: dict[int, int] = {}
     for text in lines:
         number, equals, count = text.partition("=")
-        if not _is_a_number(number) or int(number) not in whole:
+        if not NUMBER.fullmatch(number) or int(number) not in whole:
             raise WrongInput(f"--line {text[:40]}: give a line of the order, as in 2 or 2=1.")
-        if equals and not (_is_a_number(count) and 0 < int(count) <= MOST_UNITS):
+        if equals and not (NUMBER.fullmatch(count) and 0 < int(count) <= MOST_UNITS):
             raise WrongInput(f"--line {text[:40]}: give a number of units from 1 on, as in 2=1.")
         units[int(number)] = int(count) if equals else whole[int(number)]
     return units or None
-
-
-def _is_a_number(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) <= 10
 
 
 @orders.command("list")
@@ -110,10 +108,8 @@ def list_orders_command(exception: str | None, status: str | None, limit: int, a
     if as_json:
         print_json({"orders": shown, "more": len(found) > limit})
         return
-    if not shown:
-        say("No such orders.")
-        return
-    print_table("Orders", [_in_short(row) for row in shown])
+    rows = [_in_short(row) for row in shown]
+    print_rows(False, "orders", rows, title="Orders", none="No such orders.")
     if len(found) > limit:
         say(f"There are more; --limit {limit * 2} shows the next ones too.")
 
@@ -159,15 +155,11 @@ def messages(send_again: bool, as_json: bool) -> None:
             with database.writing() as connection:
                 count = put_back(connection, given_up=True)
         found = unsent_messages(database)
-    if as_json:
-        print_json({"messages": found, "put_back": count})
-        return
-    if send_again:
-        say(f"{count} messages are sent with the next round.")
-    elif found:
-        print_table("Messages not sent", found)
+    if as_json or send_again:
+        record = {"messages": found, "put_back": count}
+        print_result(as_json, record, f"{count} messages are sent with the next round.")
     else:
-        say("Every message was sent.")
+        print_rows(False, "messages", found, title="Messages not sent", none="Every message was sent.")
 
 
 def _print_timeline(timeline: Timeline) -> None:
@@ -185,15 +177,12 @@ def _print_timeline(timeline: Timeline) -> None:
     if timeline.lines:
         names = ("line", "sku", "title", "quantity", "allocated", "released", "backordered", "shipped")
         print_table("Lines", [{name: line[name] for name in names} for line in timeline.lines])
-    form = _form([one.at for one in timeline.entries], datetime.now(UTC))
+    if not timeline.entries:
+        return
+    this_year = {one.at.year for one in timeline.entries} <= {datetime.now(UTC).year}
+    form = "%m-%d %H:%M:%S" if this_year else "%Y-%m-%d %H:%M:%S"
     entries = [
         {"UTC": f"{one.at:{form}}", "what": one.what, "detail": one.detail, "cause": one.cause}
         for one in timeline.entries
     ]
-    if entries:
-        print_table(f"What happened, from {timeline.entries[0].at:%Y-%m-%d}", entries)
-
-
-def _form(moments: Sequence[datetime], now: datetime) -> str:
-    """How moments are printed: without the year where all of them are of this one."""
-    return "%m-%d %H:%M:%S" if {moment.year for moment in moments} <= {now.year} else "%Y-%m-%d %H:%M:%S"
+    print_table(f"What happened, from {timeline.entries[0].at:%Y-%m-%d}", entries)

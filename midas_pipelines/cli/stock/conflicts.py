@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from typing import TypeVar
 
 import click
 
@@ -26,7 +25,6 @@ from midas_pipelines.sync.listings.content import FIELDS
 from midas_pipelines.sync.product_sync import mapping_ids
 from midas_pipelines.sync.reconcile.conflicts import SIDES, pin_field, release_pin, resolve
 
-Result = TypeVar("Result")
 CONFLICT_ID = click.IntRange(1, 2**63 - 1)
 SHOWN = ("id", "sku", "field", "shop_value", "fourseller_value", "policy", "found_at")
 
@@ -60,9 +58,8 @@ def show_conflicts(conflict_id: int, as_json: bool) -> None:
     if as_json:
         print_json(found)
     else:
-        print_table(
-            f"Conflict {conflict_id}", [{"what": k, "value": v} for k, v in found.items() if v is not None]
-        )
+        rows = [{"what": name, "value": value} for name, value in found.items() if value is not None]
+        print_table(f"Conflict {conflict_id}", rows)
 
 
 @conflicts.command("resolve", cls=Changing)
@@ -77,10 +74,9 @@ def resolve_(conflict_id: int, take: str, as_json: bool) -> None:
     """
     with shop_database() as (settings, database):
         done = asyncio.run(resolve(SyncContext(settings, database), conflict_id, take, actor(settings)))
-    if as_json:
-        print_json(done)
-    else:
-        say(f"Conflict {conflict_id} is resolved: the {take}'s {done.get('field')} counts.")
+    print_result(
+        as_json, done, f"Conflict {conflict_id} is resolved: the {take}'s {done.get('field')} counts."
+    )
 
 
 @conflicts.command(cls=Changing)
@@ -92,11 +88,8 @@ def pin(sku: str, field: str, as_json: bool) -> None:
     with shop_database() as (settings, database):
         context = SyncContext(settings, database)
         value = asyncio.run(pin_field(context, mapping_ids(context, [sku])[0], field))
-    print_result(
-        as_json,
-        {"sku": sku, "field": field, "value": value},
-        f"{sku}: {field} stays {value} on 4Seller until `midas conflicts release {sku} {field}`.",
-    )
+    words = f"{sku}: {field} stays {value} on 4Seller until `midas conflicts release {sku} {field}`."
+    print_result(as_json, {"sku": sku, "field": field, "value": value}, words)
 
 
 @conflicts.command("release", cls=Changing)
@@ -108,14 +101,11 @@ def let_go(sku: str, field: str | None, as_json: bool) -> None:
     with shop_database() as (settings, database):
         context = SyncContext(settings, database)
         released = release_pin(context, mapping_ids(context, [sku])[0], field)
-    print_result(
-        as_json,
-        {"sku": sku, "released": released},
-        f"{sku}: released {', '.join(released)}." if released else f"{sku} has no such pin.",
-    )
+    words = f"{sku}: released {', '.join(released)}." if released else f"{sku} has no such pin."
+    print_result(as_json, {"sku": sku, "released": released}, words)
 
 
-COUNTS = (
+COUNTS = [
     "scanned",
     "equal",
     "changing",
@@ -126,7 +116,7 @@ COUNTS = (
     "consistency",
     "unknown",
     "complete",
-)
+]
 
 
 @click.command(cls=Changing)
@@ -153,9 +143,9 @@ def reconcile(as_json: bool) -> None:
     if as_json:
         print_json(shown | {"note": counts.get("note"), "worst": counts.get("worst", [])})
     else:
-        unread = bool(run.failure) or not shown["complete"]
+        unread = bool(run.failure) or not shown.pop("complete")
         consistency = shown.pop("consistency")
-        print_counts("Reconciled", shown | {"complete": None})
+        print_counts("Reconciled", shown)
         say(consistency_sentence(consistency, unread=unread))
         if counts.get("worst"):
             print_table("What differed", counts["worst"])

@@ -8,7 +8,7 @@ from datetime import datetime
 import click
 
 from midas_pipelines.cli.opening import shop_database
-from midas_pipelines.cli.printing import json_option, print_json, say
+from midas_pipelines.cli.printing import json_option, print_json, print_result, say
 from midas_pipelines.sync.explain import explain_item as explanation_of
 from midas_pipelines.sync.explain import lineage
 from midas_pipelines.sync.snapshots.files import Snapshots, today
@@ -29,12 +29,9 @@ def explain(sku: str, at: datetime | None, as_json: bool) -> None:
             explanation = explanation_of(database, sku, settings.title_limit)
         else:
             explanation = explain_at(database, Snapshots.of(settings), sku, at.date())
-    if as_json:
-        print_json(explanation)
-        return
-    say(f"{sku}:" if at is None else f"{sku} on {at:%Y-%m-%d}:")
-    for line in lineage(explanation) if at is None else lines_at(explanation):
-        say(f"  {line}")
+    lines = lineage(explanation) if at is None else lines_at(explanation)
+    title = f"{sku}:" if at is None else f"{sku} on {at:%Y-%m-%d}:"
+    print_result(as_json, explanation, title, *(f"  {line}" for line in lines))
 
 
 @click.command()

@@ -29,9 +29,8 @@ def list_items(as_json: bool) -> None:
     """List the items that are quarantined or backing off, with their reasons."""
     with shop_database() as (_, database):
         found = quarantined_items(database)
-    print_rows(
-        as_json, "items", found, title="Items that wait", none="No item is quarantined or backing off."
-    )
+    none = "No item is quarantined or backing off."
+    print_rows(as_json, "items", found, title="Items that wait", none=none)
 
 
 @items.command(cls=Changing)
@@ -117,6 +116,5 @@ def movers(days: int, as_json: bool) -> None:
     """The ten items that sold most."""
     with shop_database() as (_, database):
         found = top_movers(database, days)
-    print_rows(
-        as_json, "movers", found, title=f"Sold most in {days} days", none=f"Nothing was sold in {days} days."
-    )
+    none = f"Nothing was sold in {days} days."
+    print_rows(as_json, "movers", found, title=f"Sold most in {days} days", none=none)

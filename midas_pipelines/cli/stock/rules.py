@@ -11,7 +11,7 @@ import click
 
 from midas_pipelines.cli.audited import Changing, actor
 from midas_pipelines.cli.opening import shop_database
-from midas_pipelines.cli.printing import json_option, print_json, print_result, print_rows, print_table, say
+from midas_pipelines.cli.printing import json_option, print_result, print_rows, print_table
 from midas_pipelines.store.stock.rule_changes import list_rules, rules_history
 from midas_pipelines.store.stock.rules import BEGINNING, FOURSELLER, VALUES
 from midas_pipelines.sync.rules.edit import CHANNELS, clear_rule, explain_rule, find_scope, set_rule
@@ -44,25 +44,29 @@ def rules() -> None:
     """
 
 
-def _scope(command: Command) -> Command:
-    for option in (
-        click.option("--category", metavar="SLUG", help="A category and those below it."),
-        click.option("--sku", metavar="SKU", help="One item."),
-        click.option("--channel", type=click.Choice(CHANNELS), default=FOURSELLER, show_default=True),
-    ):
-        command = option(command)
-    return command
+def _options(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """Several options as one decorator, in the order in which the help shows them."""
+
+    def decorate(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
 
 
-def _quantities(command: Command) -> Command:
-    for option in (
-        click.option("--fixed", type=int, metavar="N", help="Show N, whatever is on hand."),
-        click.option("--allocation", type=int, metavar="PCT", help="Percent of what the buffer leaves."),
-        click.option("--cap", type=int, metavar="N", help="Show at most N."),
-        click.option("--buffer", type=int, metavar="N", help="Keep N back as safety stock."),
-    ):
-        command = option(command)
-    return command
+one_channel = click.option("--channel", type=click.Choice(CHANNELS), default=FOURSELLER, show_default=True)
+scope_options = _options(
+    one_channel,
+    click.option("--sku", metavar="SKU", help="One item."),
+    click.option("--category", metavar="SLUG", help="A category and those below it."),
+)
+quantity_options = _options(
+    click.option("--buffer", type=int, metavar="N", help="Keep N back as safety stock."),
+    click.option("--cap", type=int, metavar="N", help="Show at most N."),
+    click.option("--allocation", type=int, metavar="PCT", help="Percent of what the buffer leaves."),
+    click.option("--fixed", type=int, metavar="N", help="Show N, whatever is on hand."),
+)
 
 
 @rules.command("list")
@@ -73,7 +77,7 @@ def show_rules(channel: str | None, as_json: bool) -> None:
     with shop_database() as (_, database), database.reading() as connection:
         found = [_row(rule) for rule in list_rules(connection, channel)]
     none = "No rules: every channel shows what is on hand."
-    print_rows(as_json, "rules", found if as_json else _even(found), title="Rules", none=none)
+    print_rows(as_json, "rules", found, title="Rules", none=none)
 
 
 @rules.command("history")
@@ -90,8 +94,8 @@ def show_history(sku: str | None, category: str | None, as_json: bool) -> None:
 
 
 @rules.command("set", cls=Changing)
-@_scope
-@_quantities
+@scope_options
+@quantity_options
 @click.option("--exclude/--include", default=None, help="Never list it here, or list it after all.")
 @click.option(
     "--minimum-price", type=AmountType(), metavar="USD", help="Raise a lower selling price to this."
@@ -107,82 +111,54 @@ def show_history(sku: str | None, category: str | None, as_json: bool) -> None:
     "--until", "valid_until", type=MOMENTS, help="When it ceases to hold, UTC; an end that is set stays."
 )
 @json_option
-def put(
-    channel: str,
-    sku: str | None,
-    category: str | None,
-    valid_from: datetime | None,
-    valid_until: datetime | None,
-    as_json: bool,
-    **values: Any,
-) -> None:
+def put(valid_from: datetime | None, valid_until: datetime | None, as_json: bool, **values: Any) -> None:
     """Set fields of a rule; the others stay. The items it touches are pushed by the next sync."""
+    scope = {name: values.pop(name) for name in ("channel", "sku", "category")}
+    begins, ends = _utc(valid_from), _utc(valid_until)
     with shop_database() as (settings, database):
-        marked = set_rule(
-            database,
-            values,
-            channel=channel,
-            sku=sku,
-            category=category,
-            valid_from=_utc(valid_from),
-            valid_until=_utc(valid_until),
-            by=actor(settings),
-        )
-    print_result(
-        as_json,
-        {"set": True, "items_marked": marked},
-        f"Set. {marked} items will be checked again by the next sync.",
-    )
+        marked = set_rule(database, values, by=actor(settings), valid_from=begins, valid_until=ends, **scope)
+    words = f"Set. {marked} items will be checked again by the next sync."
+    print_result(as_json, {"set": True, "items_marked": marked}, words)
 
 
 @rules.command(cls=Changing)
-@_scope
+@scope_options
 @json_option
 def clear(channel: str, sku: str | None, category: str | None, as_json: bool) -> None:
     """Remove the rules of exactly this scope."""
     with shop_database() as (settings, database):
         gone = clear_rule(database, channel=channel, sku=sku, category=category, by=actor(settings))
-    print_result(
-        as_json, {"cleared": gone}, f"{gone} rules removed." if gone else "There was no rule of this scope."
-    )
+    words = f"{gone} rules removed." if gone else "There was no rule of this scope."
+    print_result(as_json, {"cleared": gone}, words)
 
 
 @rules.command()
 @click.argument("sku")
-@click.option("--channel", type=click.Choice(CHANNELS), default=FOURSELLER, show_default=True)
+@one_channel
 @json_option
 def explain(sku: str, channel: str, as_json: bool) -> None:
     """Print the arithmetic from stock on hand to what the channel shows."""
     with shop_database() as (_, database):
         explanation = explain_rule(database, sku, channel)
-    if as_json:
-        print_json(explanation)
-        return
-    say(f"{sku} on {channel}:")
-    for line in explanation["arithmetic"]:
-        say(f"  {line}")
+    lines = [f"  {line}" for line in explanation["arithmetic"]]
+    print_result(as_json, explanation, f"{sku} on {channel}:", *lines)
 
 
 @rules.command("simulate")
-@_scope
-@_quantities
+@scope_options
+@quantity_options
 @click.option("--days", type=click.IntRange(1, 3650), default=30, show_default=True, help="How far back.")
 @json_option
-def simulate_rule(
-    channel: str, sku: str | None, category: str | None, days: int, as_json: bool, **values: Any
-) -> None:
+def simulate_rule(days: int, as_json: bool, **values: Any) -> None:
     """Run a changed rule over the ledger's past: oversells avoided, sales turned away, units withheld.
 
     Nothing is set. The fields given take the place of what the rules say now, for the items of the scope.
     """
+    scope = {name: values.pop(name) for name in ("channel", "sku", "category")}
     with shop_database() as (_, database):
-        result = simulate(database, values, channel=channel, sku=sku, category=category, days=days)
-    if as_json:
-        print_json(result.as_dict())
-        return
-    for line in result.sentences():
-        say(line)
-    if result.items:
+        result = simulate(database, values, days=days, **scope)
+    print_result(as_json, result.as_dict(), *result.sentences())
+    if result.items and not as_json:
         print_table("Items it would have changed most", result.items)
 
 
@@ -194,26 +170,20 @@ def _row(rule: dict[str, Any]) -> dict[str, Any]:
     scope = rule["sku"] or (f"category {rule['category']}" if rule["category_id"] else "all items")
     if rule["product_id"] is not None and rule["sku"] is None:
         scope = f"product {rule['product_id']}"
-    names = [name for name in VALUES if name != "listing_policy"]
+    names = [*(name for name in VALUES if name != "listing_policy"), "policy"]
     shown = {"channel": rule["channel"], "scope": scope} | {name: rule[name] for name in names}
-    shown["policy"] = rule["policy"]
     shown["from"] = None if rule["valid_from"] == BEGINNING else f"{rule['valid_from']:%Y-%m-%d %H:%M}"
     shown["until"] = f"{rule['valid_until']:%Y-%m-%d %H:%M}" if rule["valid_until"] else None
     return shown
 
 
 def _past(row: dict[str, Any]) -> dict[str, Any]:
-    narrow = [
-        f"{name} {row[f'{name}_id']}" for name in ("category", "product", "variant") if row[f"{name}_id"]
-    ]
+    scopes = [(name, row[f"{name}_id"]) for name in ("category", "product", "variant")]
     said = ", ".join(f"{name} {value}" for name, value in (row["said"] or {}).items())
-    until = f"{row['changed_until']:%Y-%m-%d %H:%M:%S}" if row["changed_until"] else ""
-    scope = " ".join([row["channel"], *narrow])
-    times = {"from": f"{row['changed_at']:%Y-%m-%d %H:%M:%S}", "until": until}
-    return times | {"scope": scope, "rule": said or "removed", "by": row["changed_by"]}
-
-
-def _even(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The same rows without the columns that are empty in all of them."""
-    used = [name for name in (found[0] if found else ()) if any(row[name] is not None for row in found)]
-    return [{name: "" if row[name] is None else row[name] for name in used} for row in found]
+    return {
+        "from": f"{row['changed_at']:%Y-%m-%d %H:%M:%S}",
+        "until": f"{row['changed_until']:%Y-%m-%d %H:%M:%S}" if row["changed_until"] else "",
+        "scope": " ".join([row["channel"], *(f"{name} {number}" for name, number in scopes if number)]),
+        "rule": said or "removed",
+        "by": row["changed_by"],
+    }
