@@ -10,6 +10,8 @@ from typing import Any
 
 import pydantic_core
 
+_PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")
+
 
 def writable(text: str) -> str:
     """The text with U+FFFD for what no database holds: NUL, and half of a surrogate pair."""
@@ -68,3 +70,8 @@ def to_json(value: Any) -> str:
     except (ValueError, UnicodeEncodeError):  # half a character, which only `json` knows how to spell
         text = writable(json.dumps(value, default=str, ensure_ascii=False))
     return _NUL.sub(r"\1\\ufffd", text) if "\\u0000" in text else text
+
+
+def escaped(text: str) -> str:
+    """The text with each character that Markdown or HTML gives a meaning escaped; its lines stay lines."""
+    return "  \n".join(_PUNCTUATION.sub(r"\\\1", line) for line in text.splitlines())

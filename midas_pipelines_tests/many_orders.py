@@ -12,7 +12,7 @@ from midas_pipelines.settings import load_settings
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.operations.backlog import dropped_webhooks, needs_a_person, overview
 from midas_pipelines.store.operations.sync_metrics import finished_syncs, read_trends, stock_measured
-from midas_pipelines.store.orders import checks, days
+from midas_pipelines.store.orders import checks, listing
 from midas_pipelines.store.orders.listing import Filters, list_orders
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.operations.daily_report import write_report
@@ -88,11 +88,11 @@ READINGS: dict[str, Reading] = {
     "webhooks_come_to_an_end": lambda database: dropped_webhooks(database, 3600),
     "no_order_open_too_long": lambda database: checks.stale_orders(database, 14),
     "no_order_waits_for_a_person": checks.needing_a_person,
-    "orders_are_fresh": days.last_import,
-    "orders of a day": lambda database: days.orders_by_day(
+    "orders_are_fresh": listing.last_import,
+    "orders of a day": lambda database: listing.orders_by_day(
         database, NOW - timedelta(days=1), NOW + timedelta(days=1)
     ),
-    "days with new orders": lambda database: days.days_with_new_orders(database, NOW - timedelta(hours=1)),
+    "days with new orders": lambda database: listing.days_with_new_orders(database, NOW - timedelta(hours=1)),
     "status": overview,
     "what needs a person": waiting,
     "trends": lambda database: read_trends(database, NOW),

@@ -60,7 +60,7 @@ def check_result(
         check_name=name,
         passed=well,
         severity=severity,
-        description=description and engine.plain(description),  # the UI renders it; it may quote 4Seller
+        description=description and engine.escaped(description),  # the UI renders it; it may quote 4Seller
         metadata={
             **({} if checked is None else {"checked": checked}),
             **({} if well and not offenders else {"failed": len(offenders) if total is None else total}),

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
         unexplained_deductions,
         unpaired_orders,
     )
-    from midas_pipelines.store.orders.days import (
+    from midas_pipelines.store.orders.listing import (
         DayOfOrders,
         days_with_new_orders,
         last_import,
@@ -71,7 +71,7 @@ if TYPE_CHECKING:
     from midas_pipelines.sync.listings.scan import ApprovedPlan, read_plan
     from midas_pipelines.sync.operations import capacity
     from midas_pipelines.sync.operations.daily_report import send_report, write_report
-    from midas_pipelines.sync.operations.formatting import plain
+    from midas_pipelines.text import escaped
     from midas_pipelines.sync.operations.stock_levels import (
         LowStockReport,
         availability_summary,

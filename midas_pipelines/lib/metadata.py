@@ -13,7 +13,7 @@ from urllib.parse import quote
 import dagster as dg
 
 from midas_pipelines.lib import engine
-from midas_pipelines.sync.operations.formatting import plain
+from midas_pipelines.text import escaped
 
 OWNERS = ["team:marketplaces"]
 SHOP, FOURSELLER, PEOPLE = {"writes/shop": ""}, {"writes/fourseller": ""}, {"writes/people": ""}
@@ -155,8 +155,8 @@ def links(context: "engine.SyncContext", rows: Iterable[Mapping[str, Any]]) -> S
 
 def _line(name: str, names: "engine.Names", pages: Mapping[str, str | None]) -> str:
     found = {where: _address(template, names) for where, template in pages.items() if template}
-    title = f" {plain(names['title'])}" if names.get("title") else ""
-    return f"- {plain(name)}{title}: " + ", ".join(f"[{where}]({url})" for where, url in found.items() if url)
+    title = f" {escaped(names['title'])}" if names.get("title") else ""
+    return f"- {escaped(name)}{title}: " + ", ".join(f"[{where}]({url})" for where, url in found.items() if url)
 
 
 def _address(template: str, names: "engine.Names") -> str | None:

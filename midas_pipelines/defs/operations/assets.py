@@ -79,7 +79,7 @@ def staff_report(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.
             shadow = asyncio.run(engine.compare_shadow(sync))
             shadowed = {**numbers(shadow, "kept", "agree"), "differ": len(shadow.differ)}
             shadowed["shadow_differences"] = table(shadow.differ[:20])
-    return made({"report": dg.MetadataValue.md(engine.plain(text)), **counts, **shadowed})
+    return made({"report": dg.MetadataValue.md(engine.escaped(text)), **counts, **shadowed})
 
 
 @dg.asset(group_name=GROUP, kinds={"python"}, owners=OWNERS, tags=PERSONAL, pool="operations")

@@ -38,22 +38,11 @@ class ErrorBook:
 
     def note(self, call: Any) -> None:
         """Records one failed call, as the client reports it."""
-        self._rows.append(
-            {
-                "endpoint": call.endpoint,
-                "status": call.status,
-                "code": call.code,
-                "message": call.message,
-                "attempt": call.attempt,
-                "item": call.item,
-                "run_id": self._run_id,
-                "created_at": call.at,
-            }
-        )
+        names = ("endpoint", "status", "code", "message", "attempt", "item")
+        row = {name: getattr(call, name) for name in names}
+        self._rows.append(row | {"run_id": self._run_id, "created_at": call.at})
         if len(self._rows) % self._block == 0:
-            with suppress(
-                sa.exc.SQLAlchemyError
-            ):  # while the database is away, the rows wait for the next block
+            with suppress(sa.exc.SQLAlchemyError):  # the rows wait while the database is away
                 self.flush()
 
     def flush(self) -> None:
@@ -62,10 +51,9 @@ class ErrorBook:
             rows = [self._rows.popleft() for _ in range(len(self._rows))]
             try:
                 if rows:
+                    adding = sa.insert(api_errors)
                     with self._database.writing() as connection:
-                        write_each(
-                            connection, rows, lambda part: connection.execute(sa.insert(api_errors), part)
-                        )
+                        write_each(connection, rows, lambda part: connection.execute(adding, part))
             except BaseException:
                 self._rows.extendleft(reversed(rows))
                 raise
@@ -114,16 +102,18 @@ def note_work(database: Database, row: dict[str, Any]) -> None:
 
 def sync_of_run(database: Database, kind: str, run_id: str) -> dict[str, Any] | None:
     """The newest row of that kind written by a run, as a dictionary."""
-    query = sa.select(sync_logs).where(sync_logs.c.kind == kind, sync_logs.c.run_id == run_id)
     with database.reading() as connection:
-        row = connection.execute(query.order_by(sync_logs.c.id.desc()).limit(1)).mappings().first()
-    return dict(row) if row is not None else None
+        return _newest(connection, kind, sync_logs.c.run_id == run_id)
 
 
 def last_ended(connection: sa.Connection, kind: str) -> dict[str, Any] | None:
     """The newest row of that kind that has ended."""
-    query = sa.select(sync_logs).where(sync_logs.c.kind == kind, sync_logs.c.outcome != "running")
-    row = connection.execute(query.order_by(sync_logs.c.id.desc()).limit(1)).mappings().first()
+    return _newest(connection, kind, sync_logs.c.outcome != "running")
+
+
+def _newest(connection: sa.Connection, kind: str, which: sa.ColumnElement[bool]) -> dict[str, Any] | None:
+    query = sa.select(sync_logs).where(sync_logs.c.kind == kind, which).order_by(sync_logs.c.id.desc())
+    row = connection.execute(query.limit(1)).mappings().first()
     return dict(row) if row is not None else None
 
 

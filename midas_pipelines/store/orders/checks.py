@@ -13,8 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.orders.days import placed
-from midas_pipelines.store.orders.listing import NEEDS_A_PERSON, QUARANTINED, Filters, list_orders
+from midas_pipelines.store.orders.listing import NEEDS_A_PERSON, QUARANTINED, placed
 from midas_pipelines.store.schema.tables import (
     ORDER_OPEN,
     inventory_changes,
@@ -63,7 +62,8 @@ def _looked_at(database: Database, days: int | None, margin: int = 0) -> _Looked
     if days is None:
         return _Looked()
     since = utc_now(-days * DAY - margin)
-    query = sa.select(_ORDERS.id, _ORDERS.local_order_id).where(_ORDERS.imported_at >= since)
+    oldest = sa.select(_ORDERS.id, _ORDERS.local_order_id).where(_ORDERS.imported_at >= since)
+    oldest = oldest.order_by(_ORDERS.imported_at, _ORDERS.id).limit(1)
     later = sa.and_(_LOGS.created_at >= since, _LOGS.step != "imported")
     logged = sa.select(_LOGS.channel, _LOGS.marketplace_order_id).where(later).distinct().subquery()
     same = sa.and_(
@@ -71,11 +71,10 @@ def _looked_at(database: Database, days: int | None, margin: int = 0) -> _Looked
     )
     each = sa.select(sa.select(_ORDERS.id).where(same).scalar_subquery()).select_from(logged)  # by its index
     with database.reading() as connection:
-        oldest = connection.execute(query.order_by(_ORDERS.imported_at, _ORDERS.id).limit(1)).first()
-        first, local = (oldest.id, oldest.local_order_id) if oldest else (LARGEST_ID, None)
-        flawed = connection.scalars(sa.select(_ORDERS.id).where(NEEDS_A_PERSON, _ORDERS.id < first)).all()
-        touched = [row for row in connection.scalars(each) if row is not None and row < first]
-    older = {*flawed, *touched}
+        row = connection.execute(oldest).first()
+        first, local = (row.id, row.local_order_id) if row else (LARGEST_ID, None)
+        older = set(connection.scalars(sa.select(_ORDERS.id).where(NEEDS_A_PERSON, _ORDERS.id < first)))
+        older |= {one for one in connection.scalars(each) if one is not None and one < first}
     return _Looked(first, local, tuple(sorted(older)))
 
 
@@ -170,31 +169,15 @@ def unpaired_orders(database: Database, days: int | None = None) -> list[dict[st
     has dismissed that.
     """
     looked = _looked_at(database, days)
-    stray = (
-        sa.select(
-            sa.null().label("order"),
-            orders.c.order_number,
-            sa.literal("a shop order that no marketplace order explains").label("problem"),
-        )
-        .outerjoin(marketplace_orders, _ORDERS.local_order_id == orders.c.id)
-        .where(orders.c.order_number.startswith("4S-"), _ORDERS.id.is_(None))
-    )
+    nothing, why = sa.null(), "a shop order that no marketplace order explains"
+    stray = sa.select(nothing.label("order"), orders.c.order_number, sa.literal(why).label("problem"))
+    stray = stray.outerjoin(marketplace_orders, _ORDERS.local_order_id == orders.c.id)
+    stray = stray.where(orders.c.order_number.startswith("4S-"), _ORDERS.id.is_(None))
     if looked.first_local is not None:
         stray = stray.where(orders.c.id >= looked.first_local)
-    lost = (
-        sa.select(
-            _ORDER,
-            sa.null().label("order_number"),
-            sa.literal("imported, and the shop's order is gone").label("problem"),
-        )
-        .outerjoin(orders, orders.c.id == _ORDERS.local_order_id)
-        .where(
-            looked.at(_ORDERS.id),
-            _ORDERS.outcome == "imported",
-            orders.c.id.is_(None),
-            sa.not_(_dismissed(DELETED)),
-        )
-    )
+    gone = sa.and_(_ORDERS.outcome == "imported", orders.c.id.is_(None), sa.not_(_dismissed(DELETED)))
+    lost = sa.select(_ORDER, nothing, sa.literal("imported, and the shop's order is gone"))
+    lost = lost.outerjoin(orders, orders.c.id == _ORDERS.local_order_id).where(looked.at(_ORDERS.id), gone)
     return _rows(database, stray.union_all(lost))
 
 
@@ -272,19 +255,19 @@ def _line_named() -> sa.ColumnElement[str]:
 
 def needing_a_person(database: Database) -> list[dict[str, Any]]:
     """Orders that are quarantined or have an exception, the oldest first."""
-    with database.reading() as connection:
-        found = list_orders(connection, Filters(exception=True), after=0)
-    return [
-        {
-            "order": row["marketplace_order_id"],
-            "number": row["order_number"],
-            "status": row["status"],
-            "exception": row["exception"] or QUARANTINED,
-            "reason": row["reason"],
-            "since": row["imported_at"],
-        }
-        for row in found
-    ]
+    query = (
+        sa.select(
+            _ORDER,
+            orders.c.order_number.label("number"),
+            _ORDERS.status,
+            sa.func.coalesce(_ORDERS.exception, QUARANTINED).label("exception"),
+            _ORDERS.reason,
+            _ORDERS.imported_at.label("since"),
+        )
+        .outerjoin(orders, orders.c.id == _ORDERS.local_order_id)
+        .where(NEEDS_A_PERSON)
+    )
+    return _rows(database, query.order_by(_ORDERS.id))
 
 
 def statuses_gone_back(
@@ -311,16 +294,10 @@ def statuses_gone_back(
 
 def stale_orders(database: Database, days: int) -> list[dict[str, Any]]:
     """Orders that are still pending or processing that many days after they were placed; the oldest first."""
-    query = (
-        sa.select(_ORDER, _ORDERS.status, _ORDERS.placed_at)
-        .where(
-            ORDER_OPEN,
-            _ORDERS.local_order_id.is_not(None),
-            placed(lambda moment: moment < utc_now(-days * DAY)),
-        )
-        .order_by(sa.func.coalesce(_ORDERS.placed_at, _ORDERS.imported_at))
-    )
-    return _rows(database, query)
+    late = placed(lambda moment: moment < utc_now(-days * DAY))
+    query = sa.select(_ORDER, _ORDERS.status, _ORDERS.placed_at)
+    query = query.where(ORDER_OPEN, _ORDERS.local_order_id.is_not(None), late)
+    return _rows(database, query.order_by(sa.func.coalesce(_ORDERS.placed_at, _ORDERS.imported_at)))
 
 
 def _rows(database: Database, query: sa.Select[Any] | sa.CompoundSelect[Any]) -> list[dict[str, Any]]:

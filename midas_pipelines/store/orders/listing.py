@@ -1,24 +1,28 @@
-"""Lists marketplace orders and the lines that wait for a person; nothing that says who bought."""
+"""Lists marketplace orders, the lines that wait for a person, and what was placed by day; nothing that says who bought."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+import operator
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
+from midas_pipelines.store.database import Database
 from midas_pipelines.store.items.mappings import ON_HAND, SKU
 from midas_pipelines.store.schema.tables import (
+    ORDER_OPEN,
     ORDER_QUARANTINED,
     mappings,
     marketplace_order_lines,
     marketplace_orders,
+    sync_logs,
 )
 from midas_pipelines.storefront.schema import orders, product_variants, products
 
-SHOWN = (
+SHOWN = [
     "id",
     "marketplace_order_id",
     "local_order_id",
@@ -31,7 +35,8 @@ SHOWN = (
     "total",
     "placed_at",
     "imported_at",
-)
+]
+PLOTTED_CHANNELS = {"amazon", "ebay", "etsy", "shopify", "shein", "temu", "tiktok", "tiktok_shop", "walmart"}
 _LINE, _ORDER = marketplace_order_lines.c, marketplace_orders.c
 QUARANTINED = "quarantined"
 NEEDS_A_PERSON = sa.or_(_ORDER.exception.is_not(None), ORDER_QUARANTINED)
@@ -83,21 +88,20 @@ def list_orders(
     shop = (orders.c.order_number, orders.c.status.label("shop_status"))
     query = sa.select(*(_ORDER[name] for name in SHOWN), *shop)
     query = query.outerjoin_from(marketplace_orders, orders, orders.c.id == _ORDER.local_order_id)
-    for value, column in ((filters.status, _ORDER.status), (filters.sales_channel, _ORDER.sales_channel)):
+    for value, column, compare in (
+        (filters.status, _ORDER.status, operator.eq),
+        (filters.sales_channel, _ORDER.sales_channel, operator.eq),
+        (filters.placed_from, _ORDER.placed_at, operator.ge),
+        (filters.placed_to, _ORDER.placed_at, operator.lt),
+        (before, _ORDER.id, operator.lt),
+        (after, _ORDER.id, operator.gt),
+    ):
         if value is not None:
-            query = query.where(column == value)
+            query = query.where(compare(column, value))
     if isinstance(filters.exception, bool):
         query = query.where(NEEDS_A_PERSON if filters.exception else ~NEEDS_A_PERSON)
     elif filters.exception is not None:
         query = query.where(sa.or_(*map(_has_exception, filters.exception)))
-    if filters.placed_from is not None:
-        query = query.where(_ORDER.placed_at >= filters.placed_from)
-    if filters.placed_to is not None:
-        query = query.where(_ORDER.placed_at < filters.placed_to)
-    if before is not None:
-        query = query.where(_ORDER.id < before)
-    if after is not None:
-        query = query.where(_ORDER.id > after)
     if skip is not None:
         stake = sa.func.coalesce(sa.cast(_ORDER.total, sa.Float), 0.0)
         query = query.add_columns(stake.label("stake")).order_by(stake.desc()).offset(skip)
@@ -143,3 +147,101 @@ def waiting_lines(
     query = query.where(which).order_by(stake.desc(), _LINE.id)
     found = connection.execute(query.offset(skip).limit(limit))
     return [dict(row) for row in found.mappings()]
+
+
+@dataclass(slots=True)
+class DayOfOrders:
+    """The marketplace orders that were placed on one day."""
+
+    orders: int = 0
+    sales: dict[str, int | float] = field(default_factory=dict)
+    """Units, orders and revenue by channel; cancelled orders, whose units and revenue do not count; those with an exception."""
+
+    def add(self, row: sa.Row[Any]) -> None:
+        """Adds the orders of one channel in one currency."""
+        self.orders += row.orders
+        named = (row.sales_channel or "").lower().replace(" ", "_")
+        channel = named if named in PLOTTED_CHANNELS else "other"  # what a hub calls one may name a person
+        currency = row.currency.lower() if len(row.currency or "") == 3 else "other"
+        for name, value in (
+            ("units", int(row.units)),
+            (f"orders_{channel}", row.orders),
+            (f"revenue_{currency}", float(row.revenue)),
+            (f"revenue_{currency}_{channel}", float(row.revenue)),
+            ("cancelled", row.cancelled),
+            ("exceptions", row.exceptions),
+        ):
+            self.sales[name] = round(self.sales.get(name, 0) + value, 2)
+
+
+def orders_by_day(
+    database: Database, placed_from: datetime | None = None, placed_to: datetime | None = None
+) -> dict[str, DayOfOrders]:
+    """The imported orders placed from one moment until before another, by the day in UTC; only days with orders.
+
+    An order without a date counts on the day it was imported.
+    """
+    cancelled = _ORDER.status == "cancelled"
+    day = _day(database)
+    units = sa.select(sa.func.sum(_LINE.quantity)).where(_LINE.order_id == _ORDER.id).scalar_subquery()
+    query = sa.select(
+        day,
+        _ORDER.sales_channel,
+        _ORDER.currency,
+        sa.func.count().label("orders"),
+        sa.func.coalesce(sa.func.sum(units).filter(~cancelled), 0).label("units"),
+        sa.func.coalesce(sa.func.sum(_ORDER.total).filter(~cancelled), 0).label("revenue"),
+        sa.func.count().filter(cancelled).label("cancelled"),
+        sa.func.count().filter(_ORDER.exception.is_not(None)).label("exceptions"),
+    )
+    query = query.where(_ORDER.local_order_id.is_not(None)).group_by(
+        day, _ORDER.sales_channel, _ORDER.currency
+    )
+    if placed_from is not None:
+        query = query.where(placed(lambda moment: moment >= placed_from))
+    if placed_to is not None:
+        query = query.where(placed(lambda moment: moment < placed_to))
+    days: dict[str, DayOfOrders] = {}
+    with database.reading() as connection:
+        for row in connection.execute(query):
+            days.setdefault(str(row.day), DayOfOrders()).add(row)
+    return days
+
+
+def days_with_new_orders(database: Database, since: datetime | None) -> set[str]:
+    """The days on which the orders were placed that were imported since then; None for all days with orders."""
+    query = sa.select(_day(database)).where(_ORDER.local_order_id.is_not(None)).distinct()
+    if since is not None:
+        query = query.where(_ORDER.imported_at >= since)
+    with database.reading() as connection:
+        return {str(day) for day in connection.scalars(query)}
+
+
+def _day(database: Database) -> sa.Label[Any]:
+    moment = sa.func.coalesce(_ORDER.placed_at, _ORDER.imported_at)
+    return sa.func.date(sa.func.timezone("UTC", moment) if database.is_postgresql else moment).label("day")
+
+
+def placed(holds: Callable[[sa.ColumnElement[Any]], sa.ColumnElement[bool]]) -> sa.ColumnElement[bool]:
+    """The condition on when an order was placed; while that is unknown, on when it was imported. Each has its
+    column bare, so that an index is of use."""
+    return sa.or_(holds(_ORDER.placed_at), sa.and_(_ORDER.placed_at.is_(None), holds(_ORDER.imported_at)))
+
+
+def last_import(database: Database) -> datetime | None:
+    """When orders were last read without failing; None when never."""
+    log = sync_logs.c
+    query = sa.select(log.started_at).where(
+        log.kind == "orders",
+        log.scope == "changed",  # not a backfill of some days
+        log.outcome.in_(["done", "partial"]),
+    )
+    with database.reading() as connection:
+        return connection.scalar(query.order_by(log.id.desc()).limit(1))
+
+
+def open_orders(database: Database) -> int:
+    """How many orders the shop still has to handle."""
+    query = sa.select(sa.func.count()).where(ORDER_OPEN, _ORDER.local_order_id.is_not(None))
+    with database.reading() as connection:
+        return connection.scalar(query) or 0

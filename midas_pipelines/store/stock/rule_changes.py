@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from datetime import datetime
 from decimal import Decimal
@@ -22,8 +21,6 @@ EMPTY = dict.fromkeys((*(name for name in VALUES if name != "listing_policy"), "
 """The fields of a rule that says nothing."""
 
 BLOCK = 5000
-WAIT_SECONDS = 2.0
-"""How long marking waits for locked rows; rows locked for longer are marked by the next push."""
 
 
 def put_rule(
@@ -142,34 +139,23 @@ def _put_on_agenda(connection: sa.Connection, scope: Scope, *moments: datetime |
 def mark_rules_due(database: Database) -> int:
     """Marks dirty the items of every scope whose rules have changed, begun or ended; returns how many.
 
-    Runs after the rule is committed: an item that this marks is read with the rule.
+    Runs after the rule is committed: an item that this marks is read with the rule. A scope with an item that is being
+    changed right now stays on the agenda for the next call.
     """
     with database.reading() as connection:
         due = connection.execute(sa.select(rule_agenda).where(rule_agenda.c.due_at <= utc_now())).all()
     marked = 0
     for row in due:
-        done, left = _mark_scope(database, Scope(row.category_id, row.product_id, row.variant_id))
-        marked += done
-        if not left:
+        whole = True
+        for ids in _blocks(database, Scope(row.category_id, row.product_id, row.variant_id)):
+            with database.writing() as connection:
+                free = mark_dirty(connection, ids, next_attempt_at=None)
+            marked += len(free)
+            whole = whole and len(free) == len(ids)
+        if whole:
             with database.writing() as connection:
                 connection.execute(sa.delete(rule_agenda).where(rule_agenda.c.id == row.id))
     return marked
-
-
-def _mark_scope(database: Database, scope: Scope) -> tuple[int, int]:
-    marked, left = 0, 0
-    for ids in _blocks(database, scope):
-        until = time.monotonic() + WAIT_SECONDS
-        waiting = ids
-        while waiting and (waiting is ids or time.monotonic() < until):
-            with database.writing() as connection:
-                free = mark_dirty(connection, waiting, next_attempt_at=None)
-            marked += len(free)
-            waiting = sorted(set(waiting) - set(free))
-            if waiting:
-                time.sleep(0.02)
-        left += len(waiting)
-    return marked, left
 
 
 def _blocks(database: Database, scope: Scope) -> Iterator[list[int]]:
@@ -195,30 +181,24 @@ def _blocks(database: Database, scope: Scope) -> Iterator[list[int]]:
 def categories_below(connection: sa.Connection, category_id: int) -> set[int]:
     """The category and every one below it."""
     rows = connection.execute(sa.select(categories.c.id, categories.c.parent_id)).all()
-    found, grown = {category_id}, True
-    while grown:
-        more = {row.id for row in rows if row.parent_id in found} - found
-        found |= more
-        grown = bool(more)
+    found, above = set[int](), {category_id}
+    while above:
+        found |= above
+        above = {row.id for row in rows if row.parent_id in above} - found
     return found
 
 
 def list_rules(connection: sa.Connection, channel: str | None = None) -> list[dict[str, Any]]:
     """Every rule with its scope in words: the channel's first, then categories, then items."""
     rule = channel_rules.c
-    query = sa.select(channel_rules, categories.c.slug.label("category"), _sku().label("sku")).select_from(
-        channel_rules.outerjoin(categories, categories.c.id == rule.category_id)
+    sku = sa.case((rule.variant_id.is_not(None), product_variants.c.sku), else_=products.c.sku).label("sku")
+    query = (
+        sa.select(channel_rules, categories.c.slug.label("category"), sku)
+        .outerjoin(categories, categories.c.id == rule.category_id)
+        .outerjoin(products, products.c.id == rule.product_id)
+        .outerjoin(product_variants, product_variants.c.id == rule.variant_id)
+        .order_by(rule.channel, rule.product_id.is_not(None), rule.category_id.is_not(None), rule.id)
     )
     if channel is not None:
         query = query.where(rule.channel == channel)
-    order = (rule.channel, rule.product_id.is_not(None), rule.category_id.is_not(None), rule.id)
-    return [dict(row) for row in connection.execute(query.order_by(*order)).mappings()]
-
-
-def _sku() -> sa.ColumnElement[str]:
-    rule = channel_rules.c
-    own = sa.select(products.c.sku).where(products.c.id == rule.product_id).scalar_subquery()
-    variant = (
-        sa.select(product_variants.c.sku).where(product_variants.c.id == rule.variant_id).scalar_subquery()
-    )
-    return sa.case((rule.variant_id.is_not(None), variant), else_=own)
+    return [dict(row) for row in connection.execute(query).mappings()]

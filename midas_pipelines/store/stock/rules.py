@@ -113,20 +113,39 @@ def read_rules(
         items: any number, with their categories; one query reads the rules of all of them.
         at: the moment whose rules count; now by the database's clock where it is None.
     """
-    rows = _read_rows(connection, {product for product, _ in items}, channel, at)
-    if not rows:
+    rule, moment = channel_rules.c, utc_now() if at is None else at
+    query = (
+        sa.select(channel_rules, categories.c.slug.label("category"))
+        .outerjoin(categories, categories.c.id == rule.category_id)
+        .where(rule.channel == channel, rule.valid_from <= moment)
+        .where(sa.or_(rule.valid_until.is_(None), rule.valid_until > moment))
+        .order_by(rule.valid_from, rule.id)
+    )
+    mine = rule.product_id.in_({product for product, _ in items})
+    by_scope: dict[Scope, list[dict[str, Any]]] = {}
+    for which in (rule.product_id.is_(None), mine):
+        for row in connection.execute(query.where(which)).mappings():
+            scope = Scope(row["category_id"], row["product_id"], row["variant_id"])
+            by_scope.setdefault(scope, []).append(dict(row))
+    if not by_scope:
         return {}
-    parents = _parents(connection) if any(row["category_id"] is not None for row in rows) else {}
-    layered = _Layers(rows, parents)
+    above: dict[int, int | None] = {}
+    if any(scope.category_id is not None for scope in by_scope):
+        parents = connection.execute(sa.select(categories.c.id, categories.c.parent_id))
+        above = {row.id: row.parent_id for row in parents}
     merged: dict[tuple[int, ...], Rule] = {}
     found: dict[ItemKey, Rule] = {}
-    for key, category in items.items():
-        layers = layered.of(key, category)
-        ids = tuple(layer["id"] for layer in layers)
-        if ids not in merged:
-            merged[ids] = merge(layers)
-        if ids:
-            found[key] = merged[ids]
+    for (product, variant), category in items.items():
+        chain = [Scope(product_id=product, variant_id=variant)]
+        while category is not None and (one := Scope(category)) not in chain:  # a shop's may go in a circle
+            chain.append(one)
+            category = above.get(category)
+        layers = [row for scope in (Scope(), *reversed(chain)) for row in by_scope.get(scope, ())]
+        if layers:
+            ids = tuple(layer["id"] for layer in layers)
+            if ids not in merged:
+                merged[ids] = merge(layers)
+            found[product, variant] = merged[ids]
     return found
 
 
@@ -155,50 +174,3 @@ def _scope_words(layer: Mapping[str, Any]) -> str:
     if layer.get("category_id") is not None:
         return f"the rule of category {layer.get('category') or layer['category_id']}"
     return f"the rule of channel {layer.get('channel')}"
-
-
-def _read_rows(
-    connection: sa.Connection, product_ids: set[int], channel: str, at: datetime | None
-) -> list[dict[str, Any]]:
-    rule = channel_rules.c
-    moment: Any = utc_now() if at is None else at
-    query = (
-        sa.select(channel_rules, categories.c.slug.label("category"))
-        .select_from(channel_rules.outerjoin(categories, categories.c.id == rule.category_id))
-        .where(rule.channel == channel, rule.valid_from <= moment)
-        .where(sa.or_(rule.valid_until.is_(None), rule.valid_until > moment))
-        .order_by(rule.valid_from, rule.id)
-    )
-    wide = connection.execute(query.where(rule.product_id.is_(None))).mappings().all()
-    narrow = connection.execute(query.where(rule.product_id.in_(product_ids))).mappings().all()
-    return [dict(row) for row in (*wide, *narrow)]
-
-
-def _parents(connection: sa.Connection) -> dict[int, int]:
-    query = sa.select(categories.c.id, categories.c.parent_id).where(categories.c.parent_id.is_not(None))
-    return {row.id: row.parent_id for row in connection.execute(query)}
-
-
-class _Layers:
-    """The rows in the order in which they count for an item."""
-
-    def __init__(self, rows: list[dict[str, Any]], parents: dict[int, int]) -> None:
-        self._parents = parents
-        self._channel: list[dict[str, Any]] = []
-        self._categories: dict[int, list[dict[str, Any]]] = {}
-        self._items: dict[ItemKey, list[dict[str, Any]]] = {}
-        for row in rows:
-            if row["product_id"] is not None:
-                self._items.setdefault((row["product_id"], row["variant_id"]), []).append(row)
-            elif row["category_id"] is not None:
-                self._categories.setdefault(row["category_id"], []).append(row)
-            else:
-                self._channel.append(row)
-
-    def of(self, key: ItemKey, category: int | None) -> list[dict[str, Any]]:
-        chain: list[int] = []
-        while category is not None and category not in chain:  # a shop's categories may go in a circle
-            chain.append(category)
-            category = self._parents.get(category)
-        between = [row for one in reversed(chain) for row in self._categories.get(one, ())]
-        return [*self._channel, *between, *self._items.get(key, ())]

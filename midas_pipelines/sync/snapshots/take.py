@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from midas_pipelines.fourseller.listed import ListedProducts, ListedRow, Listing, product_of, stamp_of
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.items.mappings import Mapping
-from midas_pipelines.store.orders.days import last_import
+from midas_pipelines.store.orders.listing import last_import
 from midas_pipelines.store.stock.rules import available
 from midas_pipelines.storefront.catalog import ShopItem
 from midas_pipelines.sync.context import SyncContext

@@ -15,7 +15,7 @@ from midas_pipelines.store.orders.checks import (
     unexplained_deductions,
     unpaired_orders,
 )
-from midas_pipelines.store.orders.days import last_import, open_orders, orders_by_day
+from midas_pipelines.store.orders.listing import last_import, open_orders, orders_by_day
 from midas_pipelines.sync.orders.intake.poll import Window
 from midas_pipelines.sync.orders.model.order_log import lock_order
 from midas_pipelines.sync.orders.retry import dismiss

@@ -15,11 +15,12 @@ from midas_pipelines.sync.operations.capacity import (
     MOST_IN_FLIGHT,
     CallRate,
     Measured,
+    duration_in_words,
     limit_of,
+    number,
     pace_of,
     plan_capacity,
 )
-from midas_pipelines.sync.operations.formatting import duration_in_words, number
 
 IN_FLIGHT = 50
 NO_LIMIT = CallRate(math.inf, "None known")

@@ -9,7 +9,7 @@ import pytest
 
 from midas_pipelines.sandbox.state import now_text
 from midas_pipelines.store.orders.checks import stale_orders
-from midas_pipelines.store.orders.days import orders_by_day
+from midas_pipelines.store.orders.listing import orders_by_day
 from midas_pipelines_tests.shop import add_product, rows, run
 from midas_pipelines_tests.sync.orders import desk, letterbox, paper
 from midas_pipelines_tests.sync.orders.paper import Raw, Report, order_json

@@ -5,7 +5,7 @@ import re
 import pytest
 from markdown_it import MarkdownIt
 
-from midas_pipelines.sync.operations.formatting import plain
+from midas_pipelines.text import escaped
 
 
 @pytest.mark.parametrize(
@@ -24,5 +24,5 @@ from midas_pipelines.sync.operations.formatting import plain
     ],
 )
 def test_no_markup_comes_through(text: str) -> None:
-    page = MarkdownIt("js-default").render(f"- {plain(text)}")
+    page = MarkdownIt("js-default").render(f"- {escaped(text)}")
     assert set(re.findall(r"<(\w+)", page)) <= {"ul", "li", "p", "br"}
