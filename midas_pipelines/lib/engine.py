@@ -50,13 +50,14 @@ if TYPE_CHECKING:
         unpaired_orders,
     )
     from midas_pipelines.store.orders.listing import (
+        OVERSOLD,
         DayOfOrders,
         days_with_new_orders,
         last_import,
         open_orders,
         orders_by_day,
+        waiting_lines,
     )
-    from midas_pipelines.store.orders.listing import OVERSOLD, waiting_lines
     from midas_pipelines.store.schema.version import require_upgraded
     from midas_pipelines.store.stock.levels import (
         duplicate_skus,
@@ -71,7 +72,6 @@ if TYPE_CHECKING:
     from midas_pipelines.sync.listings.scan import ApprovedPlan, read_plan
     from midas_pipelines.sync.operations import capacity
     from midas_pipelines.sync.operations.daily_report import send_report, write_report
-    from midas_pipelines.text import escaped
     from midas_pipelines.sync.operations.stock_levels import (
         LowStockReport,
         availability_summary,
@@ -97,6 +97,7 @@ if TYPE_CHECKING:
     from midas_pipelines.sync.snapshots.files import Snapshots, Spool, place, today
     from midas_pipelines.sync.snapshots.take import listing_of, snapshot_catalog, snapshot_listing
     from midas_pipelines.sync.sync_log import report_progress
+    from midas_pipelines.text import escaped
 
 else:
 

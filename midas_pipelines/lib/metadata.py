@@ -156,7 +156,9 @@ def links(context: "engine.SyncContext", rows: Iterable[Mapping[str, Any]]) -> S
 def _line(name: str, names: "engine.Names", pages: Mapping[str, str | None]) -> str:
     found = {where: _address(template, names) for where, template in pages.items() if template}
     title = f" {escaped(names['title'])}" if names.get("title") else ""
-    return f"- {escaped(name)}{title}: " + ", ".join(f"[{where}]({url})" for where, url in found.items() if url)
+    return f"- {escaped(name)}{title}: " + ", ".join(
+        f"[{where}]({url})" for where, url in found.items() if url
+    )
 
 
 def _address(template: str, names: "engine.Names") -> str | None:

@@ -16,8 +16,8 @@ import sqlalchemy as sa
 from midas_pipelines.store.schema.shipment_tables import order_shipments
 from midas_pipelines.store.schema.tables import marketplace_order_lines
 from midas_pipelines.store.stock.ledger import StockMove, move_stock
-from midas_pipelines.storefront.bulk import update_rows
 from midas_pipelines.storefront.catalog import ItemKey
+from midas_pipelines.storefront.writing import update_rows
 from midas_pipelines.sync.orders.model.lines import CHANNEL, Short, reference
 from midas_pipelines.sync.orders.model.order_log import StoredOrder
 from midas_pipelines.sync.orders.model.state_machine import ENDED, SHIPPED_STATES
