@@ -36,7 +36,7 @@ from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.gateway.audit import verify_audit
 from midas_pipelines.store.operations.cursors import record_proof
-from midas_pipelines.store.privacy.keys import FILE_NAME, key_file, key_ring
+from midas_pipelines.store.privacy.keys import key_ring
 from midas_pipelines.store.privacy.register import TABLES
 from midas_pipelines.store.schema.version import VERSION_TABLE, read_version
 from midas_pipelines.storefront.types import utc_now
@@ -48,10 +48,9 @@ HISTORY, HOME = "dagster.sql.gz.age", "home.tar.gz.age"
 OUR_TABLES = (*TABLES, VERSION_TABLE)
 """Our tables, and the shop's that we know."""
 
-LEFT_OUT = ("tmp", ".tmp", "logs", ".logs_queue", ".telemetry")
+KEPT = ("dagster.yaml", "history", "schedules", "storage", "snapshots")
+"""What of DAGSTER_HOME is in a backup: keys, logs, backups and the shop's own file are not."""
 JOURNALS = ("-wal", "-shm", "-journal")
-SECRETS = (".key", ".pem", ".env", FILE_NAME)
-"""How names of files end, or begin, that hold keys and stay out."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,7 @@ def create_backup(settings: Settings, database: Database, by: str) -> Made:
             names = [name for name in dumps.tables_of(connection) if name not in OUR_TABLES]
             _write_tables(folder, HISTORY, connection, names, manifest, keys)
     if settings.home().is_dir():
-        _write(folder, HOME, _tar_of(settings.home(), settings), manifest, keys)
+        _write(folder, HOME, _tar_of(settings.home()), manifest, keys)
     size, seconds = sum(part.size for part in manifest.parts), round(time.monotonic() - began, 3)
     manifest.facts |= {"size": size, "seconds": seconds}
     write_manifest(folder, manifest, signer)
@@ -148,22 +147,20 @@ def _write(folder: UPath, name: str, chunks: Iterable[bytes], manifest: Manifest
     manifest.parts.append(BackupPart(name, counted.size, counted.hash.hexdigest()))
 
 
-def _tar_of(home: Path, settings: Settings) -> Iterator[bytes]:
-    """A folder as a tar, each SQLite file as of one moment; without keys, logs, backups, and the shop's own database."""
-    url, out = settings.database(), {key_file(settings).absolute(), Path(settings.backup_to or "").absolute()}
-    if url.get_backend_name() == "sqlite":
-        out.add(Path(str(url.database)).absolute())
+def _tar_of(home: Path) -> Iterator[bytes]:
+    """What is kept of DAGSTER_HOME as a tar, each SQLite file as of one moment."""
+    found = (path for name in KEPT for path in ((home / name), *sorted((home / name).rglob("*"))))
     with tempfile.TemporaryFile() as spool, closing(tarfile.open(fileobj=spool, mode="w")) as tar:
-        for path in sorted(home.rglob("*")):
-            inside, whole = path.relative_to(home), path.absolute()
-            if not path.is_file() or path.is_symlink() or out & {whole, *whole.parents} or _left_out(inside):
+        for path in found:
+            unneeded = path.name.endswith(JOURNALS) or path.name.startswith(dumps.SCRATCH)
+            if unneeded or not path.is_file() or path.is_symlink():
                 continue
             start = spool.tell()
             with ExitStack() as stack:
                 plain = stack.enter_context(path.open("rb"))
                 is_database = plain.peek(15).startswith(b"SQLite format 3")
-                file = stack.enter_context(dumps.snapshot(whole)) if is_database else plain
-                info = tarfile.TarInfo(str(inside))
+                file = stack.enter_context(dumps.snapshot(path.absolute())) if is_database else plain
+                info = tarfile.TarInfo(str(path.relative_to(home)))
                 info.size, info.mode = os.fstat(file.fileno()).st_size, 0o600
                 tar.addfile(info, file)
             spool.seek(start)
@@ -171,9 +168,3 @@ def _tar_of(home: Path, settings: Settings) -> Iterator[bytes]:
             spool.seek(start)
             spool.truncate()
         yield b"\0" * 2 * tarfile.BLOCKSIZE
-
-
-def _left_out(inside: Path) -> bool:
-    name = inside.name
-    scratch = name.endswith(JOURNALS) or name.startswith(dumps.SCRATCH)
-    return scratch or name.endswith(SECRETS) or name.startswith(SECRETS) or inside.parts[0] in LEFT_OUT

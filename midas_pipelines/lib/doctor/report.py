@@ -157,9 +157,9 @@ def channel_lines(
 ) -> Iterator[Finding]:
     """The 4Seller account: TLS, key, clock and rate limit; `new_key` resumes pushes when 4Seller takes the key again."""
     access = settings.channel()
-    reached = "4Seller is reached by https, and its certificate is verified."
     local = "4Seller is a sandbox on this machine: no TLS is needed."
-    yield ok("TLS", reached if access.url.startswith("https://") else local)
+    tls = "4Seller is reached by https, and its certificate is verified."
+    yield ok("TLS", tls if access.url.startswith("https://") else local)
     try:
         ahead = asyncio.run(_read_both(settings))
     except BadCredentials as refused:
@@ -176,11 +176,8 @@ def channel_lines(
     elif database is not None and key_is_refused(database, access):
         words = "It was refused before, and pushes wait."
         yield warning("refused key", words, "Run `midas doctor --new-key`.")
-    if ahead is None:
-        words = "Its answers carry no date."
-        yield warning("clock of 4Seller", words, "Compare the two clocks by hand.")
-    else:
-        yield _clock("4Seller", ahead)
+    none = warning("clock of 4Seller", "Its answers carry no date.", "Compare the two clocks by hand.")
+    yield none if ahead is None else _clock("4Seller", ahead)
     if database is None:
         return
     day = (api_errors.c.status == 429, api_errors.c.created_at > utc_now(-24 * 3600))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -63,7 +64,7 @@ def webhook_lines(settings: Settings, database: Database | None) -> Iterator[Fin
     except httpx.HTTPError as failed:
         step = "Start it with `midas gateway`, and see that 4Seller reaches it through your proxy."
         yield warning("gateway", f"None answers at {url} ({type(failed).__name__}).", step)
-    yield _asked(settings.fourseller_api_url) or _last_webhook(database)
+    yield _received(settings.fourseller_api_url, database)
 
 
 def _signed(gateway: httpx.Client, secret: str) -> Finding:
@@ -82,24 +83,18 @@ def _signed(gateway: httpx.Client, secret: str) -> Finding:
     return wrong("webhooks", f"The gateway answers {right} to a signed call, {unsigned} to another.", step)
 
 
-def _asked(api_url: str) -> Finding | None:
-    """What came of asking 4Seller for a webhook; None where it cannot be asked: only the sandbox offers that."""
+def _received(api_url: str, database: Database | None) -> Finding:
+    """Whether a webhook arrives that 4Seller is asked for, which only the sandbox offers; else when the last one came."""
     url = httpx.URL(api_url).copy_with(path="/__sandbox/webhooks/try")
-    try:
+    with suppress(httpx.HTTPError):
         answer = httpx.post(url, timeout=SECONDS, trust_env=False) if url.scheme == "http" else None
-    except httpx.HTTPError:
-        return None
-    if answer is None or not answer.is_success:
-        return None
-    sent = answer.json()
-    if sent["status"] == NO_EVENT:
-        return ok("webhooks received", f"4Seller was asked for one, and it reached {sent['url']}.")
-    step = "Set the gateway's address and FOURSELLER_WEBHOOK_SECRET at 4Seller as they are here."
-    found = f"4Seller was asked for one: {sent['url'] or 'it has no address'} answered {sent['status']}."
-    return warning("webhooks received", found, step)
-
-
-def _last_webhook(database: Database | None) -> Finding:
+        if answer is not None and answer.is_success:
+            sent = answer.json()
+            if sent["status"] == NO_EVENT:
+                return ok("webhooks received", f"4Seller was asked for one, and it reached {sent['url']}.")
+            step = "Set the gateway's address and FOURSELLER_WEBHOOK_SECRET at 4Seller as they are here."
+            came = f"{sent['url'] or 'it has no address'} answered {sent['status']}"
+            return warning("webhooks received", f"4Seller was asked for one: {came}.", step)
     last = None
     if database is not None:
         with database.reading() as connection:
@@ -143,7 +138,15 @@ def dagster_lines(settings: Settings, database: Database | None) -> Iterator[Fin
     elif not (settings.home() / "dagster.yaml").exists():
         yield wrong("Dagster", "There is no dagster.yaml in DAGSTER_HOME.", "Run `midas instance prepare`.")
     else:
-        yield _storage()
+        import dagster as dg  # takes a second to load
+
+        try:
+            with dg.DagsterInstance.get() as instance:
+                instance.get_runs(limit=1)
+            yield ok("Dagster", "Its home is prepared, and its storage answers.")
+        except Exception as failed:  # Dagster raises errors of many libraries
+            step = "See MIDAS_DAGSTER_POSTGRES_URL, then run `midas instance prepare`."
+            yield wrong("Dagster", f"Its storage does not answer: {type(failed).__name__}.", step)
     if not settings.schedules:
         yield warning("schedules", "They are off.", "Set MIDAS_SCHEDULES=true to start them.")
         return
@@ -155,18 +158,6 @@ def dagster_lines(settings: Settings, database: Database | None) -> Iterator[Fin
         yield ok("schedules", f"They are on, and Dagster's daemon reports{paused}.")
 
 
-def _storage() -> Finding:
-    import dagster as dg  # takes a second to load
-
-    try:
-        with dg.DagsterInstance.get() as instance:
-            instance.get_runs(limit=1)
-    except Exception as failed:  # Dagster raises errors of many libraries
-        step = "See MIDAS_DAGSTER_POSTGRES_URL, then run `midas instance prepare`."
-        return wrong("Dagster", f"Its storage does not answer: {type(failed).__name__}.", step)
-    return ok("Dagster", "Its home is prepared, and its storage answers.")
-
-
 def place_lines(settings: Settings, database: Database | None) -> Iterator[Finding]:
     """Disk, encryption key and modes that hold writes back."""
     home = settings.home()
@@ -175,9 +166,8 @@ def place_lines(settings: Settings, database: Database | None) -> Iterator[Findi
     little = free < LEAST_FREE
     yield warning("disk", found, "Free some: history and databases grow.") if little else ok("disk", found)
     yield _key(settings, database)
-    if settings.shadow:
-        found = f"It is on for {settings.shadow}."
-        yield warning("shadow mode", found, "`midas shadow` shows what is kept back.")
+    if on := settings.shadow:
+        yield warning("shadow mode", f"It is on for {on}.", "`midas shadow` shows what is kept back.")
 
 
 def _key(settings: Settings, database: Database | None) -> Finding:
@@ -187,11 +177,14 @@ def _key(settings: Settings, database: Database | None) -> Finding:
         keys = key_ring(settings).all() if there else ()
     except SettingsError as failed:
         return wrong("encryption key", str(failed), "Without the key no order can be stored.")
-    sealed = payloads_by_key(database) if database else {}
-    closed = {key_id: n for key_id, n in sealed.items() if key_id not in {key.key_id for key in keys}}
+    closed = dict(payloads_by_key(database)) if database else {}
+    for key in keys:
+        closed.pop(key.key_id, None)
     if closed:
         found = f"{sum(closed.values())} payloads are sealed with a key that is missing: {', '.join(closed)}."
         return wrong("encryption key", found, f"Put it back into {source}; without it they stay closed.")
-    if not keys:
-        return ok("encryption key", f"None yet: the first order makes {source}. Keep a copy of it then.")
-    return ok("encryption key", f"Payloads are sealed with the key {keys[0].key_id}, from {source}.")
+    found = f"None yet: the first order makes {source}. Keep a copy of it then."
+    return ok(
+        "encryption key",
+        f"Payloads are sealed with the key {keys[0].key_id}, from {source}." if keys else found,
+    )

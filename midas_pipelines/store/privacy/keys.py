@@ -17,7 +17,7 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property, lru_cache, partial
 from pathlib import Path
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -66,6 +66,7 @@ def new_key() -> str:
     return urlsafe_b64encode(secrets.token_bytes(32)).decode()
 
 
+@lru_cache(8)  # a key file is read whenever a payload is sealed or opened
 def read_keys(text: str) -> tuple[MasterKey, ...]:
     """The keys in a text, separated by commas or line ends. Raises ValueError, without the keys, where one is none."""
     found = [urlsafe_b64decode(part) for part in text.replace(",", " ").split()]
@@ -75,23 +76,19 @@ def read_keys(text: str) -> tuple[MasterKey, ...]:
 
 
 class KeyRing:
-    """The keys of one source, newest first, read again when an unknown one is asked for, or the source's stamp changed."""
+    """The keys of one source, newest first; `read` reads them, `forget` makes it read again what it has kept."""
 
     def __init__(
-        self, read: Callable[[], Sequence[MasterKey]], stamp: Callable[[], object] = lambda: None
+        self, read: Callable[[], Sequence[MasterKey]], forget: Callable[[], None] = lambda: None
     ) -> None:
-        self._read, self._stamp = read, stamp
-        self._keys: Sequence[MasterKey] = ()
-        self._read_at: object = self
+        self._read, self._forget = read, forget
 
     def all(self) -> Sequence[MasterKey]:
         """Every key, newest first. Raises SettingsError where there is none."""
-        stamp = self._stamp()
-        if stamp != self._read_at:
-            self._keys, self._read_at = self._read(), stamp
-        if not self._keys:
+        keys = self._read()
+        if not keys:
             raise SettingsError("There is no payload key: set MIDAS_PAYLOAD_KEY.")
-        return self._keys
+        return keys
 
     def newest(self) -> MasterKey:
         """The key that seals."""
@@ -103,7 +100,7 @@ class KeyRing:
             for key in self.all():
                 if key.key_id == key_id:
                     return key
-            self._read_at = self  # read again
+            self._forget()
         raise KeyError(key_id)
 
 
@@ -111,10 +108,10 @@ def key_ring(settings: Settings) -> KeyRing:
     """The keys that the settings name; a key file that does not exist is made."""
     if settings.payload_key is not None:
         return fixed_ring(settings.payload_key.get_secret_value())
-    if (command := settings.key_command) is not None:
-        return KeyRing(lambda: _printed_by(command))
-    path = key_file(settings)
-    return KeyRing(lambda: _in_file(path), lambda: _changed_at(path))
+    if settings.key_command is not None:
+        printed = cache(partial(_printed_by, settings.key_command))
+        return KeyRing(printed, printed.cache_clear)
+    return KeyRing(partial(_in_file, key_file(settings)))
 
 
 def fixed_ring(text: str) -> KeyRing:
@@ -187,13 +184,6 @@ def _in_file(path: Path) -> Sequence[MasterKey]:
     raise SettingsError(
         f"{why}. Set MIDAS_PAYLOAD_KEY, or MIDAS_PAYLOAD_KEY_FILE to a file that this user owns."
     )
-
-
-def _changed_at(path: Path) -> object:
-    with suppress(OSError):
-        found = path.stat()
-        return found.st_mtime_ns, found.st_ino
-    return None
 
 
 def _write(path: Path, text: str, *, new: bool = False) -> None:
