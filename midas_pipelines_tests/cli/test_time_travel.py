@@ -15,7 +15,7 @@ from midas_pipelines.sync.rules.edit import set_rule
 from midas_pipelines.sync.snapshots.files import CATALOG, LISTING, Snapshots, place, today
 from midas_pipelines.sync.snapshots.take import snapshot_catalog, snapshot_listing
 from midas_pipelines_tests.cli.conftest import Midas
-from midas_pipelines_tests.shop import add_product
+from midas_pipelines_tests.shop import add_category, add_product, run, value
 from midas_pipelines_tests.sync.world import World
 
 YESTERDAY = today() - timedelta(days=1)
@@ -38,12 +38,16 @@ def test_what_changed_between_two_days_comes_with_its_orders_rules_and_prices(
     _sold, priced, edited, removed, _same = (
         add_product(world.database, sku=f"A-{number}", stock_quantity=9, price="10.00") for number in range(5)
     )
+    parent, child = (add_category(world.database, name) for name in ("Parts", "Screens"))
+    run(world.database, "UPDATE categories SET parent_id = :p WHERE id = :c", p=parent, c=child)
+    run(world.database, "UPDATE products SET category_id = :c WHERE id = :id", c=child, id=edited)
     world.full()
     record(world, tmp_path, YESTERDAY)
     order = world.place(("A-0", 2))
     world.import_orders()
     world.set(priced, price="12.50")
-    set_rule(world.database, {"buffer": 4}, sku="A-2")
+    slug = value(world.database, "SELECT slug FROM categories WHERE id = :p", p=parent)
+    set_rule(world.database, {"buffer": 4}, category=slug)
     world.remove(removed)
     add_product(world.database, sku="B-1", stock_quantity=1)
     world.full()
@@ -61,7 +65,8 @@ def test_what_changed_between_two_days_comes_with_its_orders_rules_and_prices(
     assert "-2 → 7, sale:" in why["A-0"]
     assert f"order {order}, line 1" in why["A-0"]
     assert "the shop's price went from 10.00 to 12.50" in why["A-1"]
-    assert f"rule for product {edited} (fourseller): buffer 4, set by" in why["A-2"]
+    assert f"rule for category {parent} (fourseller): buffer 4, set by" in why["A-2"]
+    assert "rule for" not in why["A-0"]
     printed = midas("diff", "--from", f"{YESTERDAY}", "--sku", "A-1", **settings).output
     assert "1 products changed" in printed
     assert "A-1 changed: price 10.00 → 12.50" in printed
