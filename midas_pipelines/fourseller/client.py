@@ -76,9 +76,7 @@ class FourSeller:
         self._guard = guard
         self._watch = watch
         self._meter = CallMeter()
-        self.clock_ahead: float | None = (
-            None  # seconds that 4Seller's clock is ahead of ours, as last answered
-        )
+        self.clock_ahead: float | None = None  # seconds of 4Seller's clock before ours, as last answered
         self.key_accepted: bool | None = None  # by the last answer that shows it
 
     async def __aenter__(self) -> Self:
@@ -188,10 +186,9 @@ class FourSeller:
         """Pages of orders in the channel's order, prefetched; an order that cannot be read is in
         `rejected`. A page that cannot be fetched raises, so that no cursor moves past it."""
         times = {"updated_from": updated_from, "date_from": date_from, "date_to": date_to}
-        query = [(name, as_time(moment)) for name, moment in times.items() if moment]
-        if status:
-            query.append(("status", status))
-        async for page in self._pages("/orders", read_order, tuple(query)):
+        query = {name: as_time(moment) for name, moment in times.items() if moment}
+        query |= {"status": status} if status else {}
+        async for page in self._pages("/orders", read_order, tuple(query.items())):
             yield page
 
     # orders
@@ -268,21 +265,16 @@ class FourSeller:
 
     async def _turn(self, budget: Budget) -> None:
         """Waits for the pace: as long as it takes before the first request, within the deadline after it."""
-        wait = answers.PAUSE_UNASKED
         try:
             async with asyncio.timeout(budget.remaining if budget.sent else None):
                 wait = await self._pace.take()
         except TimeoutError:
-            pass
-        else:
-            if not wait:
-                return
-        raise RateLimited(
-            f"{budget.call.subject} got no turn under the rate limit in time; try again in {wait:.0f} s.",
-            retry_after_seconds=wait,
-            item=budget.call.item,
-            status=429,
-        )
+            wait = answers.PAUSE_UNASKED
+        if wait:
+            why = (
+                f"{budget.call.subject} got no turn under the rate limit in time; try again in {wait:.0f} s."
+            )
+            raise RateLimited(why, retry_after_seconds=wait, item=budget.call.item, status=429)
 
     async def _note(self, budget: Budget, error: FourSellerError) -> None:
         budget.note(error)
@@ -291,17 +283,18 @@ class FourSeller:
             await self._pace.blocked(error.asked_seconds)
         elif error.status is not None:
             await self._pace.succeeded()
-        failed = FailedCall(
-            endpoint=budget.call.endpoint,
-            status=error.status,
-            code=error.code,
-            attempt=budget.sent,
-            message=str(error),
-            item=budget.call.item,
-            at=datetime.now(UTC),
-            pause_seconds=error.asked_seconds,
+        self._on_failed_call(
+            FailedCall(
+                budget.call.endpoint,
+                error.status,
+                error.code,
+                budget.sent,
+                str(error),
+                budget.call.item,
+                datetime.now(UTC),
+                error.asked_seconds,
+            )
         )
-        self._on_failed_call(failed)
 
 
 def _of_product(method: str, product_id: str, below: str = "", *, body: bytes | None = None) -> Call:

@@ -83,12 +83,8 @@ class LateState(State):
         now = time.monotonic()
         while self._waiting and self._waiting[0][0] <= now and self._waiting[0][1] <= self._reads:
             _, _, event, row = self._waiting.popleft()
-            if event.startswith("order."):
-                self.orders[row["id"]] = row
-            elif event != "product.deleted":
-                self.keep(row)
-            elif self._ghosts is None:
-                self.drop(row["id"])
+            if event != "product.deleted" or self._ghosts is None:
+                self.apply(event, row)
             elif self._ghosts:
                 self._leaving.append((now + self._ghosts, row["id"]))
         for due, key in self._leaving:

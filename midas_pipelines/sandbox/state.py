@@ -101,25 +101,25 @@ class State:
 
     def create(self, draft: Json, key: str | None = None) -> Json:
         """A new product; the one made before when the same idempotency key comes again."""
-        if key and self.honour_idempotency_key and (known := self._keys.get(key)) in self.products:
+        key = key if self.honour_idempotency_key else None
+        if key and (known := self._keys.get(key)) in self.products:
             return self.products[known]
         self._check_sku(draft.get("sku"), own_id=None)
         product_id = self._number("product", "P")
-        now = now_text()
-        product = {**draft, "id": product_id, "created_at": now, "updated_at": now}
-        product["inventory"] = _stock(draft.get("inventory"), None)
-        if key and self.honour_idempotency_key:
+        if key:
             self._keys[key] = product_id
             self._journal("key", key, product_id)
-        return self._changed("product.updated", product)
+        dated = dict.fromkeys(("created_at", "updated_at"), now_text())
+        stock = _stock(draft.get("inventory"), None)
+        return self._changed("product.updated", {**draft, **dated, "id": product_id, "inventory": stock})
 
     def replace(self, product_id: str, draft: Json) -> Json:
         """Replaces the whole product; stock stays if the draft has none."""
         current = self.product(product_id)
         self._check_sku(draft.get("sku"), own_id=product_id)
-        product = {**draft, "id": product_id, "created_at": current["created_at"], "updated_at": now_text()}
-        product["inventory"] = _stock(draft.get("inventory"), current.get("inventory"))
-        return self._changed("product.updated", product)
+        kept = {"id": product_id, "created_at": current["created_at"], "updated_at": now_text()}
+        stock = _stock(draft.get("inventory"), current.get("inventory"))
+        return self._changed("product.updated", {**draft, **kept, "inventory": stock})
 
     def edit(self, product_id: str, fields: Json) -> Json:
         """Changes some fields, as a person on the marketplace would."""
@@ -130,19 +130,13 @@ class State:
             kept["inventory"] = _stock(kept["inventory"], current.get("inventory"))
         return self._changed(event, {**current, **kept, "updated_at": now_text()})
 
-    def remove(self, product_id: str) -> None:
-        """The product gone."""
-        gone = self.product(product_id)
-        self.drop(product_id)
-        self._journal("product", product_id, None)
-        for listener in self.listeners:
-            listener("product.deleted", gone)
-
     def set_quantity(self, product_id: str, quantity: int) -> Json:
         """The stock of a product, absolute."""
-        current = self.product(product_id)
-        stock = {**(current.get("inventory") or {"track_quantity": True}), "quantity": quantity}
-        return self._changed("inventory.updated", {**current, "inventory": stock, "updated_at": now_text()})
+        return self.edit(product_id, {"inventory": {"quantity": quantity}})
+
+    def remove(self, product_id: str) -> None:
+        """The product gone."""
+        self._changed("product.deleted", self.product(product_id))
 
     def product(self, product_id: str) -> Json:
         """One product. Raises Refused (404)."""
@@ -232,15 +226,21 @@ class State:
         return known or next(iter(self.with_sku(line.get("sku") or "")), None)
 
     def _changed(self, event: str, row: Json) -> Json:
-        if event.startswith("order."):
-            self.orders[row["id"]] = row
-            self._journal("order", row["id"], row)
-        else:
-            self.keep(row)
-            self._journal("product", row["id"], row)
+        self.apply(event, row)
+        kind = "order" if event.startswith("order.") else "product"
+        self._journal(kind, row["id"], None if event == "product.deleted" else row)
         for listener in self.listeners:
             listener(event, row)
         return row
+
+    def apply(self, event: str, row: Json) -> None:
+        """Puts what has changed into its place."""
+        if event.startswith("order."):
+            self.orders[row["id"]] = row
+        elif event == "product.deleted":
+            self.drop(row["id"])
+        else:
+            self.keep(row)
 
     def keep(self, product: Json) -> None:
         """Puts the product in the place of the one with its id."""

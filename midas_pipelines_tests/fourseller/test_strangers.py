@@ -64,26 +64,33 @@ CALLS: dict[str, Act] = {
     "delete": lambda c: c.delete_product("P1"),
     "list": lambda c: c.listing(),
 }
-EXTRAS = {"": b"", "cookie": b"set-cookie: a=b; path=/\r\n", "refresh": b"refresh: 0; url=/elsewhere\r\n"}
 
 
-@pytest.mark.parametrize("extra", EXTRAS.values(), ids=EXTRAS)
-@pytest.mark.parametrize("status", [300, 301, 302, 303, 304, 307, 308])
 @pytest.mark.parametrize("act", CALLS.values(), ids=CALLS)
-def test_a_redirect_is_an_error_and_never_followed(act: Act, status: int, extra: bytes) -> None:
-    head = b"HTTP/1.1 %d Moved\r\nlocation: http://127.0.0.1:{port}/elsewhere\r\n" % status
-    failed, got = met(act, head + extra + b"content-length: 0\r\n\r\n")
-    assert isinstance(failed, BadCredentials)
-    assert "FOURSELLER_API_URL" in str(failed)
-    assert len(got) == 1
+def test_a_redirect_is_an_error_and_never_followed(act: Act) -> None:
+    for status, extra in (
+        (300, b""),
+        (301, b"set-cookie: a=b; path=/\r\n"),
+        (307, b"refresh: 0; url=/elsewhere\r\n"),
+    ):
+        head = b"HTTP/1.1 %d Moved\r\nlocation: http://127.0.0.1:{port}/elsewhere\r\n" % status
+        failed, got = met(act, head + extra + b"content-length: 0\r\n\r\n")
+        assert isinstance(failed, BadCredentials)
+        assert "FOURSELLER_API_URL" in str(failed)
+        assert len(got) == 1
 
 
 @pytest.mark.parametrize(
     "odd", ["", ".", "..", "%2e", "%2E%2e", "../orders", "a/../b", "a\\..\\b", "..;/x", "a\x00b", "\ud800"]
 )
-@pytest.mark.parametrize("call", ["product", "order", "quantity", "delete_product"])
-def test_an_id_that_is_a_path_is_refused_before_anything_is_sent(odd: str, call: str) -> None:
-    failed, got = met(lambda client: getattr(client, call)(odd), b"HTTP/1.1 204 No\r\n\r\n")
+def test_an_id_that_is_a_path_is_refused_before_anything_is_sent(odd: str) -> None:
+    async def act(client: FourSeller) -> None:
+        for call in (client.product, client.order, client.quantity):
+            with pytest.raises(BadItem):
+                await call(odd)
+        await client.delete_product(odd)
+
+    failed, got = met(act, b"HTTP/1.1 204 No\r\n\r\n")
     assert isinstance(failed, BadItem)
     assert not got
 

@@ -114,10 +114,8 @@ class AdaptivePace:
 
 
 ATTEMPTS = 3
-FIRST_BACK_OFF = 0.25  # seconds; doubles with each attempt, and the wait is drawn from zero up to it
-LONGEST_BACK_OFF = 2.0
-
-_BACK_OFF = tenacity.wait_random_exponential(multiplier=FIRST_BACK_OFF, max=LONGEST_BACK_OFF)
+_BACK_OFF = tenacity.wait_random_exponential(multiplier=0.25, max=2.0)
+"""Seconds: the longest wait doubles with each attempt, and the wait is drawn from zero up to it."""
 
 _doubts: ContextVar[list[Ambiguous] | None] = ContextVar("doubts", default=None)
 
@@ -135,7 +133,8 @@ def noting_doubts() -> Iterator[list[Ambiguous]]:
 
 class Budget:
     """The attempts and seconds that one call may still use. The clock starts when the first request is sent, not
-    while it waits its turn; a 429 takes time but no attempt, because it is not about the item."""
+    while it waits its turn; a 429 takes time but no attempt, because it is not about the item. `doubt` is the last attempt
+    that may have been applied."""
 
     def __init__(self, call: Call, deadline_seconds: float) -> None:
         self.call = call
@@ -143,7 +142,7 @@ class Budget:
         self._failed = 0
         self._seconds = deadline_seconds
         self._ends: float | None = None
-        self._doubt: Ambiguous | None = None
+        self.doubt: Ambiguous | None = None
 
     @property
     def remaining(self) -> float:
@@ -164,7 +163,7 @@ class Budget:
         if not isinstance(error, RateLimited):
             self._failed += 1
         if isinstance(error, Ambiguous):
-            self._doubt = error
+            self.doubt = error
             if (noted := _doubts.get()) is not None:
                 noted.append(error)
 
@@ -182,12 +181,6 @@ class Budget:
     def is_spent(self, state: tenacity.RetryCallState) -> bool:
         """Whether the attempts are used up, or the next one could not start in time."""
         return self._failed >= ATTEMPTS or state.upcoming_sleep >= self.remaining
-
-    def verdict(self, error: FourSellerError) -> FourSellerError:
-        """The error to raise: Ambiguous if any attempt of a write may have been applied, whatever came after."""
-        if self._doubt is not None and isinstance(error, Unavailable | RateLimited):
-            return self._doubt
-        return error
 
 
 async def send_with_retries(budget: Budget, attempt: Callable[[Budget], Awaitable[Any]]) -> Any:
@@ -216,5 +209,5 @@ async def send_with_retries(budget: Budget, attempt: Callable[[Budget], Awaitabl
     )
     try:
         return await again(next_attempt)
-    except FourSellerError as error:
-        raise budget.verdict(error) from None
+    except FourSellerError as error:  # after any attempt that may have been applied the call is in doubt
+        raise (budget.doubt if budget.may_send_again(error) else None) or error from None
