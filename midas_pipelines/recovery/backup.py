@@ -10,7 +10,7 @@ import os
 import tarfile
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from datetime import UTC
@@ -31,7 +31,7 @@ from midas_pipelines.recovery.places import (
     thin_out,
     write_manifest,
 )
-from midas_pipelines.recovery.sealing import Damaged, identities, recipients, seal, unseal
+from midas_pipelines.recovery.sealing import recipients, seal
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.gateway.audit import verify_audit
@@ -107,22 +107,10 @@ def verify_backup(settings: Settings, name: str | None) -> tuple[str, int]:
 
     Raises Damaged where a part is missing, changed or cut short, or the manifest was changed.
     """
-    keys = identities(settings.backup_identity_file)
-    folder, manifest = find_backup(settings, name)
-    for part in manifest.parts:
-        open_part(folder, part, lambda _: None, keys)
-    return folder.name, sum(part.size for part in manifest.parts)
-
-
-def open_part(folder: UPath, part: BackupPart, take: Callable[[bytes], object], keys: list[Any]) -> None:
-    """Hands the plain content of a part to `take`, chunk by chunk. Raises Damaged."""
-    try:
-        with (folder / part.name).open("rb") as file:
-            found = unseal(file, take, keys, f"{folder.name}/{part.name}")
-    except FileNotFoundError:
-        raise Damaged(f"{folder.name} lacks the part {part.name}.") from None
-    if (found.size, found.hash.hexdigest()) != (part.size, part.sha256):
-        raise Damaged(f"{folder.name}/{part.name} is not what was written.")
+    backup = find_backup(settings, name)
+    for part in backup.manifest.parts:
+        backup.open(part.name, lambda _: None)
+    return backup.folder.name, sum(part.size for part in backup.manifest.parts)
 
 
 def _write_tables(

@@ -10,7 +10,7 @@ import fcntl
 import os
 import sqlite3
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -106,46 +106,38 @@ def _table(connection: sa.Connection, name: str) -> Iterator[bytes]:
     yield b"\\.\n" + _written(*after)
 
 
-class Script:
-    """Runs a script of `dump` as it arrives, chunk by chunk."""
+@contextmanager
+def script(connection: sa.Connection) -> Iterator[Callable[[bytes], None]]:
+    """What runs a script of `dump` as it arrives, chunk by chunk."""
+    driver, left, statements, copy = _driver(connection), b"", [b""], None
 
-    def __init__(self, connection: sa.Connection) -> None:
-        self._driver = _driver(connection)
-        self._left, self._statements = b"", [b""]
-        self._rows = ExitStack()
-        self._copy: Any = None
+    def run() -> None:
+        driver.execute(b"".join(statements))  # as it is: a % in it is no parameter
+        statements.clear()
 
-    def __enter__(self) -> Script:
-        return self
+    with ExitStack() as stack:
 
-    def __exit__(self, *failed: Any) -> None:
-        self._rows.__exit__(*failed)
-        if failed == (None, None, None):
-            self._run()
+        def write(chunk: bytes) -> None:
+            nonlocal left, copy
+            *lines, left = (left + chunk).split(b"\n")
+            rows: list[bytes] = []
+            for line in lines:
+                if copy is not None and line != b"\\.":
+                    rows.append(line + b"\n")
+                elif copy is not None:
+                    copy.write(b"".join(rows))
+                    stack.close()
+                    copy, rows = None, []
+                elif line.startswith(b"COPY ") and line.endswith(b" FROM stdin;"):
+                    run()
+                    copy = stack.enter_context(stack.enter_context(driver.cursor()).copy(line))
+                else:
+                    statements.append(line + b"\n")
+            if copy is not None and rows:
+                copy.write(b"".join(rows))
 
-    def write(self, chunk: bytes) -> None:
-        """Takes the next part of the script."""
-        *lines, self._left = (self._left + chunk).split(b"\n")
-        rows: list[bytes] = []
-        for line in lines:
-            if self._copy is not None and line != b"\\.":
-                rows.append(line + b"\n")
-            elif self._copy is not None:
-                self._copy.write(b"".join(rows))
-                self._rows.close()
-                self._copy, rows = None, []
-            elif line.startswith(b"COPY ") and line.endswith(b" FROM stdin;"):
-                self._run()
-                cursor = self._rows.enter_context(self._driver.cursor())
-                self._copy = self._rows.enter_context(cursor.copy(line))
-            else:
-                self._statements.append(line + b"\n")
-        if rows:
-            self._copy.write(b"".join(rows))
-
-    def _run(self) -> None:
-        self._driver.execute(b"".join(self._statements))  # as it is: a % in it is no parameter
-        self._statements.clear()
+        yield write
+    run()
 
 
 def quoted(name: str) -> str:

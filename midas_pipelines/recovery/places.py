@@ -9,6 +9,7 @@ from __future__ import annotations
 import hmac
 import json
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -17,7 +18,7 @@ from typing import Any
 from pydantic import TypeAdapter
 from upath import UPath
 
-from midas_pipelines.recovery.sealing import Damaged
+from midas_pipelines.recovery.sealing import Damaged, identities, unseal
 from midas_pipelines.settings import Settings, SettingsError
 from midas_pipelines.store.privacy.keys import MasterKey, key_is_there, key_ring
 
@@ -61,6 +62,28 @@ class Manifest:
         """The signature under that key: its id, and an HMAC of all the rest."""
         text = json.dumps(asdict(self) | {"signature": ""}, sort_keys=True)
         return f"{key.key_id}:{hmac.digest(key.signing, text.encode(), 'sha256').hex()}"
+
+
+@dataclass(frozen=True)
+class Backup:
+    """A whole backup, and the keys that open it."""
+
+    folder: UPath
+    manifest: Manifest
+    keys: list[Any]
+
+    def open(self, name: str, take: Callable[[bytes], object]) -> None:
+        """Hands the plain content of a part to `take`, chunk by chunk.
+
+        Raises Damaged where the part is missing, or is not what was written.
+        """
+        part = self.manifest.part(name)
+        if part is None or not (self.folder / name).exists():
+            raise Damaged(f"{self.folder.name} lacks the part {name}.")
+        with (self.folder / name).open("rb") as file:
+            found = unseal(file, take, self.keys, f"{self.folder.name}/{name}")
+        if (found.size, found.hash.hexdigest()) != (part.size, part.sha256):
+            raise Damaged(f"{self.folder.name}/{name} is not what was written.")
 
 
 def backup_place(settings: Settings) -> UPath:
@@ -107,12 +130,12 @@ def backups(place: UPath) -> list[tuple[UPath, Manifest]]:
     return sorted(found, key=lambda one: one[1].made_at, reverse=True)
 
 
-def find_backup(settings: Settings, name: str | None, *, unsigned: bool = False) -> tuple[UPath, Manifest]:
+def find_backup(settings: Settings, name: str | None, *, unsigned: bool = False) -> Backup:
     """The backup of that name, or the newest, as it was signed; `unsigned` also takes one whose key is lost.
 
     Raises Damaged where there is none or its manifest is not what was written, SettingsError without the signing key.
     """
-    place = backup_place(settings)
+    keys, place = identities(settings.backup_identity_file), backup_place(settings)
     found = next((one for one in backups(place) if name in (None, one[0].name)), None)
     if found is None:
         raise Damaged(f"There is no backup {name or ''}".rstrip() + f" in {place}: see `midas backup list`.")
@@ -129,7 +152,7 @@ def find_backup(settings: Settings, name: str | None, *, unsigned: bool = False)
         )
     if key and not hmac.compare_digest(manifest.signature.encode(), manifest.signed_with(key).encode()):
         raise Damaged(f"The manifest of {folder.name} was changed: do not restore it. Take another backup.")
-    return folder, manifest
+    return Backup(folder, manifest, keys)
 
 
 def kept(moments: list[datetime], now: datetime, days: int) -> set[datetime]:

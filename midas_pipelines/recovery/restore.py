@@ -18,14 +18,13 @@ from uuid import uuid4
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
-from upath import UPath
 
 from midas_pipelines.errors import WrongInput
 from midas_pipelines.notify.alerts import raise_alert
 from midas_pipelines.recovery import dumps
-from midas_pipelines.recovery.backup import HISTORY, HOME, SHOP, open_part
-from midas_pipelines.recovery.places import BackupPart, Manifest, find_backup
-from midas_pipelines.recovery.sealing import Damaged, identities
+from midas_pipelines.recovery.backup import HISTORY, HOME, SHOP
+from midas_pipelines.recovery.places import Backup, Manifest, find_backup
+from midas_pipelines.recovery.sealing import Damaged
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.gateway.audit import verify_audit
@@ -53,80 +52,60 @@ class NotEmpty(WrongInput):
     """The place of a restore holds something already; nothing was changed."""
 
 
-def restore_shop(
-    folder: UPath,
-    manifest: Manifest,
-    target: URL,
-    keys: list[Any],
-    *,
-    replace: bool = False,
-    drill: bool = False,
-) -> int:
+def restore_shop(backup: Backup, target: URL, *, replace: bool = False, drill: bool = False) -> int:
     """Writes the shop's and our tables into a database of the same kind, all or none; returns how many there are.
 
     `replace` replaces tables with rows; a `drill` is only looked at, so nothing in it is marked to be caught up.
 
     Raises NotEmpty where one of the tables has rows, Damaged where a part of the backup cannot be read.
     """
-    if target.get_backend_name() != manifest.kind:
-        raise WrongInput(f"The backup is of {manifest.kind}: restore it into a database of that kind.")
-    part = manifest.part(SHOP[manifest.kind])
-    if part is None:
-        raise Damaged(f"The backup {folder.name} holds no shop.")
-    if manifest.kind == "postgresql":
+    kind = backup.manifest.kind
+    if target.get_backend_name() != kind:
+        raise WrongInput(f"The backup is of {kind}: restore it into a database of that kind.")
+    if kind == "postgresql":
         with Database(target) as database, database.writing() as connection:
-            _run_script(connection, folder, part, manifest, keys, replace=replace)
-            return _catch_up(connection, manifest, drill)
+            _run_script(connection, backup, SHOP[kind], replace=replace)
+            return _catch_up(connection, backup.manifest, drill)
     file = Path(str(target.database)).absolute()
     if file.exists() and file.stat().st_size and not replace:
         raise NotEmpty(f"{file} exists already: give another file, or --replace.")
     with dumps.scratch_file(file.parent) as scratch:
         with scratch.open("wb") as spool:
-            open_part(folder, part, spool.write, keys)
+            backup.open(SHOP[kind], spool.write)
         with Database(target.set(database=str(scratch))) as database:
             with database.writing() as connection:
                 if connection.scalar(sa.text("PRAGMA integrity_check")) != "ok":
-                    raise Damaged(f"{folder.name}/{part.name} is no whole database.")
-                tables = _catch_up(connection, manifest, drill)
+                    raise Damaged(f"{backup.folder.name}/{SHOP[kind]} is no whole database.")
+                tables = _catch_up(connection, backup.manifest, drill)
             database.overwrite_erased()
         dumps.replace_file(scratch, file)
     return tables
 
 
-def restore_history(
-    folder: UPath, manifest: Manifest, keys: list[Any], *, database: URL | None, home: Path
-) -> int:
+def restore_history(backup: Backup, *, database: URL | None, home: Path) -> int:
     """Writes Dagster's storage: its tables into a database, its files into a folder, where each is empty; files written.
 
     Raises NotEmpty where there is a history already.
     """
-    if (part := manifest.part(HISTORY)) is not None and database is not None:
+    if backup.manifest.part(HISTORY) is not None and database is not None:
         with Database(database) as history, history.writing() as connection:
-            _run_script(connection, folder, part, manifest, keys, replace=False)
-    if (part := manifest.part(HOME)) is None:
+            _run_script(connection, backup, HISTORY, replace=False)
+    if backup.manifest.part(HOME) is None:
         return 0
     if (home / "history").exists():
         raise NotEmpty(f"{home} holds a history of Dagster's already: move it away, or leave out --history.")
     with dumps.scratch_file(home) as scratch:
         with scratch.open("wb") as spool:
-            open_part(folder, part, spool.write, keys)
+            backup.open(HOME, spool.write)
         with tarfile.open(scratch) as tar:
             tar.extractall(home, filter="data")  # no path outside, no links
             return len(tar.getnames())
 
 
-def _run_script(
-    connection: sa.Connection,
-    folder: UPath,
-    part: BackupPart,
-    manifest: Manifest,
-    keys: list[Any],
-    *,
-    replace: bool,
-) -> None:
+def _run_script(connection: sa.Connection, backup: Backup, part: str, *, replace: bool) -> None:
     """Makes the tables of a script and their rows again, in place of empty ones, or of any with `replace`."""
     dumps.be_patient(connection)
-    present = sorted({*manifest.tables[part.name]} & {*dumps.tables_of(connection)})
+    present = sorted({*backup.manifest.tables.get(part, ())} & {*dumps.tables_of(connection)})
     for name in () if replace else present:
         if connection.execute(sa.text(f"SELECT 1 FROM {dumps.quoted(name)} LIMIT 1")).first() is not None:
             raise NotEmpty(
@@ -134,8 +113,8 @@ def _run_script(
             )
     if present:
         connection.exec_driver_sql(f"DROP TABLE {', '.join(map(dumps.quoted, present))}")
-    with dumps.Script(connection) as script:
-        open_part(folder, part, script.write, keys)
+    with dumps.script(connection) as write:
+        backup.open(part, write)
 
 
 def _catch_up(connection: sa.Connection, manifest: Manifest, drill: bool) -> int:
@@ -179,12 +158,11 @@ def run_drill(settings: Settings, database: Database, by: str) -> Drill:
 
     Raises SettingsError, and Damaged where the backup cannot be read; that failure is recorded too.
     """
-    keys = identities(settings.backup_identity_file)
     began = time.monotonic()
     try:
-        folder, manifest = find_backup(settings, None)
+        backup = find_backup(settings, None)
         with scratch_database(database) as url:
-            restore_shop(folder, manifest, url, keys, drill=True)
+            restore_shop(backup, url, drill=True)
             with Database(url) as copy:
                 found = broken_invariants(copy)
     except Exception as failed:
@@ -193,9 +171,9 @@ def run_drill(settings: Settings, database: Database, by: str) -> Drill:
             record_proof(connection, "backup_drill", passed=False, by=by, detail=why)
         raise
     took = time.monotonic() - began
-    rpo = (datetime.now(UTC) - manifest.moment).total_seconds() - took
+    rpo = (datetime.now(UTC) - backup.manifest.moment).total_seconds() - took
     broken = {name: count for name, count in found.items() if count}
-    drill = Drill(folder.name, round(rpo, 1), round(took, 2), len(found), broken)
+    drill = Drill(backup.folder.name, round(rpo, 1), round(took, 2), len(found), broken)
     with database.writing() as connection:
         record_proof(connection, "backup_drill", passed=drill.passed, by=by, detail=asdict(drill))
     return drill

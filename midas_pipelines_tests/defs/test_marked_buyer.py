@@ -17,9 +17,8 @@ from pyrage import x25519
 from midas_pipelines.cli.dagster.running import QUIET
 from midas_pipelines.definitions import defs
 from midas_pipelines.lib.partitions import run_tags
-from midas_pipelines.recovery.backup import create_backup, open_part
+from midas_pipelines.recovery.backup import create_backup
 from midas_pipelines.recovery.places import find_backup
-from midas_pipelines.recovery.sealing import identities
 from midas_pipelines.store.gateway.keys import Role
 from midas_pipelines.store.privacy.register import TABLES
 from midas_pipelines_tests.gateway.console.visitor import Visitor, visitor_of
@@ -71,11 +70,10 @@ def in_backup(world: World) -> list[str]:
     """The parts of a new backup in which the word can be read by who has its key; no file shows it in clear."""
     create_backup(world.settings, world.database, "ann")
     assert in_files(Path(str(world.settings.backup_to))) == []
-    folder, manifest = find_backup(world.settings, None)
-    found = []
-    for part in manifest.parts:
+    backup, found = find_backup(world.settings, None), []
+    for part in backup.manifest.parts:
         plain = io.BytesIO()
-        open_part(folder, part, plain.write, identities(world.settings.backup_identity_file))
+        backup.open(part.name, plain.write)
         found += [part.name] if WORD.encode() in plain.getvalue().lower() else []
     return found
 

@@ -22,7 +22,7 @@ from midas_pipelines.recovery.restore import (
     restore_shop,
     run_drill,
 )
-from midas_pipelines.recovery.sealing import Damaged, identities
+from midas_pipelines.recovery.sealing import Damaged
 from midas_pipelines.settings import SettingsError
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.items.claims import why_stopped
@@ -44,9 +44,7 @@ def lost(copies: Copies) -> Iterator[Database]:
 
 
 def restore(safe: World, target: Database, *, unsigned: bool = False, **options: bool) -> None:
-    folder, manifest = find_backup(safe.settings, None, unsigned=unsigned)
-    keys = identities(safe.settings.backup_identity_file)
-    restore_shop(folder, manifest, target.engine.url, keys, **options)
+    restore_shop(find_backup(safe.settings, None, unsigned=unsigned), target.engine.url, **options)
 
 
 def content(database: Database, *tables: str) -> list[object]:
@@ -130,7 +128,8 @@ def test_a_damaged_backup_is_found_a_half_one_is_none_and_no_person_is_named_in_
     place = Path(str(safe.settings.backup_to))
     assert not any(b"Zyxwvu" in file.read_bytes() for file in place.rglob("*") if file.is_file())
     assert (place.stat().st_mode & 0o777) == 0o700
-    folder, manifest = find_backup(safe.settings, made.name)
+    found = find_backup(safe.settings, made.name)
+    folder, manifest = found.folder, found.manifest
     part = folder / manifest.parts[0].name
     whole = part.read_bytes()
     part.write_bytes(whole[:-20])
@@ -161,7 +160,8 @@ PLANTED: tuple[dict[str, object], ...] = (
 
 def test_planted_manifests_hide_no_backup_and_a_changed_one_is_refused(safe: World, lost: Database) -> None:
     made = create_backup(safe.settings, safe.database, "ann")
-    folder, manifest = find_backup(safe.settings, None)
+    found = find_backup(safe.settings, None)
+    folder, manifest = found.folder, found.manifest
     for year, change in enumerate(PLANTED, 2090):
         planted = folder.parent / f"midas-{year}0101T000000.000000Z"
         planted.mkdir()

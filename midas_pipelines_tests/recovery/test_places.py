@@ -36,13 +36,13 @@ def test_a_bucket_holds_backups_as_a_folder_does(
         place.fs.mkdir(bucket)
         made = create_backup(safe.settings, safe.database, "ann")
         assert verify_backup(safe.settings, None)[0] == made.name
-        folder, manifest = find_backup(safe.settings, made.name)
+        backup = find_backup(safe.settings, made.name)
         url = copies.fresh(empty)
         with connect(url) as lost:
-            restore_shop(folder, manifest, lost.engine.url, identities(safe.settings.backup_identity_file))
+            restore_shop(backup, lost.engine.url)
             assert rows(lost, "SELECT sku FROM products ORDER BY sku") == [("A",), ("B",)]
         copies.drop(url)
-        (folder / "manifest.json").write_text("{}")
+        (backup.folder / "manifest.json").write_text("{}")
         place.fs.invalidate_cache()
         assert backups(place) == []
         assert thin_out(place, 28) == 0  # it may be in the making still
@@ -60,10 +60,9 @@ def test_dagsters_storage_comes_back_without_its_keys(safe: World, tmp_path: Pat
         connection.exec_driver_sql("INSERT INTO runs VALUES (7)")
     safe.changes["dagster_home"] = str(home)
     create_backup(safe.settings, safe.database, "ann")
-    folder, manifest = find_backup(safe.settings, None)
-    keys = identities(safe.settings.backup_identity_file)
+    backup = find_backup(safe.settings, None)
     back = tmp_path / "back"
-    assert restore_history(folder, manifest, keys, database=None, home=back) == 2
+    assert restore_history(backup, database=None, home=back) == 2
     with connect(f"sqlite:///{back / 'history' / 'runs.db'}") as history:
         assert value(history, "SELECT id FROM runs") == 7
     assert not (back / "payload-key").exists()
@@ -81,17 +80,13 @@ def test_dagsters_database_comes_back(safe: World, postgresql_copies: PostgresCo
         instance.add_dynamic_partitions("words", ["one", "two"])
     safe.changes["dagster_postgres_url"] = storages[0]
     create_backup(safe.settings, safe.database, "ann")
-    folder, manifest = find_backup(safe.settings, None)
-    keys, other = (
-        identities(safe.settings.backup_identity_file),
-        load_settings(database_url=storages[1]).database(),
-    )
-    restore_history(folder, manifest, keys, database=other, home=Path(str(safe.settings.backup_to)) / "home")
+    backup, other = find_backup(safe.settings, None), load_settings(database_url=storages[1]).database()
+    restore_history(backup, database=other, home=Path(str(safe.settings.backup_to)) / "home")
     with stored(storages[1]) as instance:
         instance.add_dynamic_partitions("words", ["three"])  # sequences go on
         assert instance.get_dynamic_partitions("words") == ["one", "two", "three"]
     with pytest.raises(NotEmpty):
-        restore_history(folder, manifest, keys, database=other, home=Path("none"))
+        restore_history(backup, database=other, home=Path("none"))
     for url in storages:
         postgresql_copies.drop(url)
 

@@ -26,7 +26,6 @@ from midas_pipelines.recovery.compliance import (
 )
 from midas_pipelines.recovery.places import backup_place, backups, find_backup
 from midas_pipelines.recovery.restore import restore_history, restore_shop, run_drill
-from midas_pipelines.recovery.sealing import identities
 from midas_pipelines.settings import load_settings
 from midas_pipelines.store.gateway.audit import note_answered, read_audit, verify_audit
 from midas_pipelines.store.items.claims import why_stopped
@@ -110,15 +109,14 @@ def restore(name: str | None, replace: bool, history: bool, unsigned: bool, as_j
     backup again; then everything is pushed that differs.
     """
     settings = load_settings()
-    keys = identities(settings.backup_identity_file)
-    folder, manifest = find_backup(settings, name, unsigned=unsigned)
-    tables = restore_shop(folder, manifest, settings.database(), keys, replace=replace)
+    found = find_backup(settings, name, unsigned=unsigned)
+    folder, manifest = found.folder, found.manifest
+    tables = restore_shop(found, settings.database(), replace=replace)
     with shop_database() as (settings, database), database.writing() as connection:
         entry = command_entry(settings, "backup restore", folder.name, {"unsigned": unsigned})
         note_answered(connection, entry)
     if history:
-        stored = settings.dagster_database()
-        restore_history(folder, manifest, keys, database=stored, home=settings.home())
+        restore_history(found, database=settings.dagster_database(), home=settings.home())
     done = {"name": folder.name, "made_at": manifest.made_at, "tables": tables}
     print_result(
         as_json,
