@@ -155,6 +155,8 @@ class Settings(BaseModel):
     """Where celery keeps results: redis://... or db+postgresql+psycopg://..."""
     dagster_postgres_url: checks.DagsterPostgresUrl | None = None
     """The address postgresql://... of Dagster's own history; unset, SQLite files in DAGSTER_HOME."""
+    owner: str = Field("team:marketplaces", pattern=r"^(team:[\w-]+|[\w.+-]+@[\w-]+[.][\w.-]+)$")
+    """Who owns the assets and jobs in Dagster: an e-mail address, or a team such as team:marketplaces."""
     code_url: str | None = None
     """Where the code can be read, such as https://host/owner/name/blob/main."""
 

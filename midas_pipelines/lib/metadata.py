@@ -12,10 +12,11 @@ from urllib.parse import quote
 
 import dagster as dg
 
+from midas_pipelines.installation import SETTINGS
 from midas_pipelines.lib import engine
 from midas_pipelines.text import escaped
 
-OWNERS = ["team:marketplaces"]
+OWNERS = [SETTINGS.owner]
 SHOP, FOURSELLER, PEOPLE = {"writes/shop": ""}, {"writes/fourseller": ""}, {"writes/people": ""}
 """Tags for what an asset changes, or whom it writes to; search for them as `tag:"writes/fourseller"`."""
 PERSONAL = {"data/personal": ""}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from importlib import resources
 from inspect import isawaitable
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from midas_pipelines.sandbox.state import Json, Refused
@@ -25,7 +26,7 @@ Act = Callable[[Json, str], Any]
 
 SHOWN = 100  # rows of each table of the page
 REFRESH_SECONDS = 3
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"  # no script, nothing from outside
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'self'"  # no script, nothing from outside
 TONES = {"pending": "", "shipped": "good", "delivered": "good", "cancelled": "bad", "refunded": "bad"}
 TIMES = ("latency_ms", "jitter_ms", "slow_seconds", "timeout_seconds")
 
@@ -61,7 +62,16 @@ def control_routes(sandbox: Sandbox) -> Starlette:
         ("POST", "/orders/{id}", lambda body, key: _change_order(sandbox, body, key)),
     ]
     routes = [Route(f"/__sandbox{path}", _endpoint(act), methods=[method]) for method, path, act in table]
-    return Starlette(routes=[*routes, Route("/", _page(sandbox))])
+
+    async def press(request: Request) -> Response:
+        """Does what a button of the page says; what cannot be done now is left, as the page shows."""
+        act = _buttons(sandbox).get(str((await request.form()).get("press")))
+        with suppress(Refused, ValueError):
+            if act is not None:
+                act()
+        return RedirectResponse("/", 303)
+
+    return Starlette(routes=[*routes, Route("/", _page(sandbox)), Route("/", press, methods=["POST"])])
 
 
 def _by_method(counts: Counter[tuple[str, int]]) -> dict[str, dict[str, int]]:
@@ -133,6 +143,23 @@ def _change_order(sandbox: Sandbox, body: Json, key: str) -> Json:
     return sandbox.state.move(key, "cancelled" if action == "cancel" else "refunded")
 
 
+def _buttons(sandbox: Sandbox) -> dict[str, Callable[[], Any]]:
+    """The buttons of the page, by what they say."""
+    state, faults, shoppers = sandbox.state, sandbox.faults, sandbox.shoppers
+    return {
+        "A shopper orders": lambda: _place(sandbox, {}),
+        "Cancel the last order": lambda: _change_order(sandbox, {"action": "cancel"}, _last(state.orders)),
+        "Edit a price here": lambda: state.edit(_last(state.products), {"price": "99.99"}),
+        "Half of the calls fail": lambda: faults.set({"503": 0.5}),
+        "No call fails": lambda: faults.set({}),
+        "Shoppers on or off": lambda: shoppers.set_rate(0.0 if shoppers.rate else 1.0),
+    }
+
+
+def _last(rows: dict[str, Any]) -> str:
+    return next(reversed(rows), "")
+
+
 def _endpoint(act: Act) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
         try:
@@ -160,6 +187,7 @@ def _page(sandbox: Sandbox) -> Callable[[Request], Awaitable[Response]]:
         products = [one for key, one in sandbox.state.products.items() if product_id in (None, key)]
         orders = [one for key, one in sandbox.state.orders.items() if order_id in (None, key)]
         page = template.render(
+            buttons=_buttons(sandbox),
             only=", ".join(one for one in (product_id, order_id) if one is not None),
             cards=_cards(sandbox),
             products=products[-SHOWN:][::-1],

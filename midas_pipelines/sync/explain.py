@@ -67,6 +67,7 @@ def explain_item(
         "state": mapping.state,
         "reason": mapping.reason,
         "fourseller_product_id": mapping.fourseller_product_id,
+        "mapping_id": mapping.id,
         "confirmed": {
             "quantity": mapping.acked_quantity,
             "price": mapping.acked_price,

@@ -105,6 +105,7 @@ def test_the_brake_stops_a_sync_until_its_plan_is_applied(
 def test_explain_stock_and_alerts_tell_what_they_know(midas: Midas, world: World, settings: Settings) -> None:
     add_product(world.database, sku="A-1", stock_quantity=1)
     assert midas("explain", "A-1", "--json", **settings).json["available"] == 1
+    assert "Shard 01 in Dagster." in midas("explain", "A-1", **settings).output
     assert midas("stock", "low", "--json", **settings).json["raised"] == 1
     assert midas("stock", "movers", **settings).output.startswith("Nothing was sold")
     (alert,) = midas("alerts", "list", "--json", **settings).json["alerts"]

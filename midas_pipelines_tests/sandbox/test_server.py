@@ -128,6 +128,19 @@ def test_the_page_escapes_what_it_shows(
     assert "//" not in page.text.replace("<!doctype", "").split("</style>")[1]
 
 
+def test_the_buttons_of_the_page_do_what_they_say(
+    sandbox: BackgroundSandbox, api: httpx.Client, control: httpx.Client
+) -> None:
+    api.post("/products", json=PRODUCT | {"sku": "S-1", "inventory": {"quantity": 9}})
+    for label in ("A shopper orders", "Cancel the last order", "Cancel the last order", "Edit a price here"):
+        assert f'value="{label}"' in httpx.get(sandbox.root).text
+        assert httpx.post(sandbox.root, data={"press": label}).status_code == 303
+    assert [one["status"] for one in control.get("/orders").json()] == ["cancelled"]
+    assert [one["price"] for one in control.get("/products").json()] == ["99.99"]
+    httpx.post(sandbox.root, data={"press": "Half of the calls fail"})
+    assert control.get("/settings").json()["faults"] == {"503": 0.5}
+
+
 def test_the_people_are_plainly_invented(control: httpx.Client) -> None:
     for _ in range(20):
         customer = control.post("/orders", json={}).json()["customer"]

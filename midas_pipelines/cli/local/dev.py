@@ -107,6 +107,7 @@ def _run(place: Workplace, port: int, sandbox_port: int, gateway_port: int, shop
         os.environ.setdefault("MIDAS_ORDERS_SINCE", (datetime.now(UTC) - ORDERS_KEPT).date().isoformat())
         os.environ |= {
             "MIDAS_SCHEDULES": "true",
+            "PYTHONWARNINGS": "ignore:Function `dev_command` is superseded",  # `dg dev` is no part of what is installed
             "MIDAS_DAGSTER_URL": f"http://127.0.0.1:{port}",
             "MIDAS_CONSOLE_URL": f"http://127.0.0.1:{gateway_port}",
             "MIDAS_FOURSELLER_PAGE": sandbox.root + "/?id={fourseller_id}",

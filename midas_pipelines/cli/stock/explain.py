@@ -9,6 +9,7 @@ import click
 
 from midas_pipelines.cli.opening import shop_database
 from midas_pipelines.cli.printing import json_option, print_json, print_result, say
+from midas_pipelines.store.items.shards import shard_names
 from midas_pipelines.sync.explain import explain_item as explanation_of
 from midas_pipelines.sync.explain import lineage
 from midas_pipelines.sync.snapshots.files import Snapshots, today
@@ -30,6 +31,9 @@ def explain(sku: str, at: datetime | None, as_json: bool) -> None:
         else:
             explanation = explain_at(database, Snapshots.of(settings), sku, at.date())
     lines = lineage(explanation) if at is None else lines_at(explanation)
+    if at is None and "mapping_id" in explanation:
+        names = shard_names(settings.shards)
+        lines.append(f"Shard {names[explanation['mapping_id'] % len(names)]} in Dagster.")
     title = f"{sku}:" if at is None else f"{sku} on {at:%Y-%m-%d}:"
     print_result(as_json, explanation, title, *(f"  {line}" for line in lines))
 

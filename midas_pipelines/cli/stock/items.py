@@ -100,7 +100,7 @@ def stock() -> None:
 def low(as_json: bool) -> None:
     """The items that run out first; alerts are raised for those that have become low."""
     with shop_database() as (settings, database):
-        report = check_low_stock(SyncContext(settings, database))
+        report = check_low_stock(SyncContext(settings, database), alert=True)
     if as_json:
         print_json(asdict(report))
         return

@@ -91,6 +91,9 @@ class StatusReport(BaseModel):
     webhooks: BacklogReport
     orders: int = Field(description="Imported in the last 24 hours.")
     order_exceptions: int
+    needs_a_person: dict[str, int] = Field(
+        description="How many of each cause: conflicts, oversold and unmapped lines, low stock, alerts and more."
+    )
     consistency: float | None = Field(
         description="The share of items shown as the shop has them, last read back."
     )
@@ -200,6 +203,8 @@ def get_status(request: Request) -> dict[str, Any]:
     """Channels, workflows, backlogs and their age, consistency, 4Seller's health, versions."""
     service, now = service_of(request), datetime.now(UTC)
     seen = overview(service.database)
+    with service.database.reading() as connection:
+        waiting = {one.cause: one.count for one in needs_a_person(connection)}
     trouble = service.worker.trouble if service.worker is not None else None
     sold = sum(count for state, count in seen.items.items() if state != "removed")
     works = "running" if service.supervisor.problem() is None else "stopped"
@@ -225,6 +230,7 @@ def get_status(request: Request) -> dict[str, Any]:
             name: getattr(seen, name)
             for name in ("orders", "order_exceptions", "consistency", "consistency_at")
         },
+        "needs_a_person": waiting,
         "workflows": [
             {"name": row["kind"], "next_at": row["next_at"]}
             | {f"last_{name}": (row["last"] or nothing)[name] for name in nothing}

@@ -71,7 +71,7 @@ def find_order(connection: sa.Connection, text: str) -> sa.Row[Any]:
         )
     raise NoSuchOrder(
         f"No imported order has the id {name[:100]}: give the marketplace's id, the order number or the shop's id. "
-        "`midas sync orders` imports what is new."
+        "One that was placed just now may not be imported yet."
     )
 
 
