@@ -1,13 +1,15 @@
 """The one Definitions object that Dagster loads: all that is in `defs/`, each asset with its freshness and its code."""
 
+import inspect
 import logging
+import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
 from midas_pipelines.installation import SETTINGS
-from midas_pipelines.lib.code_references import in_dagster_dev, with_code
 from midas_pipelines.lib.schedules import with_freshness
 from midas_pipelines.settings import Settings
 
@@ -15,8 +17,8 @@ WHAT_TO_SET = (
     "MIDAS_DATABASE_URL is not set: the definitions are loaded, and each run will fail until it names the shop's "
     "database; `midas dev` shows everything on a sample shop, and docs/settings.md lists all settings."
 )
-
-
+ROOT = Path(__file__).parents[1]
+KEY = "dagster/code_references"
 BACKUPS = ("backups", "backup", "restore_drill")
 """The asset and the jobs that are left out while MIDAS_BACKUP_TO is not set: they could never be made."""
 
@@ -48,6 +50,37 @@ def _key(one: Any) -> str | None:
     keys = one.check_keys if isinstance(one, dg.AssetChecksDefinition) else getattr(one, "keys", ())
     named = {getattr(key, "asset_key", key).to_user_string() for key in keys}
     return named.pop() if len(named) == 1 else None
+
+
+def with_code(assets: Iterable[Any], settings: Settings) -> list[Any]:
+    """The assets with links to the lines that make them, if the reader of the UI can follow them."""
+    if settings.code_url is None and not in_dagster_dev():
+        return list(assets)
+    return [_linked(asset, settings.code_url) for asset in assets]
+
+
+def in_dagster_dev() -> bool:
+    """Whether `dagster dev` loads this, as in `midas dev`: then the UI and the files are on the same machine.
+
+    Anywhere else a path would be one inside a container, which no editor can open.
+    """
+    return os.environ.get("DAGSTER_IS_DEV_CLI") == "1"
+
+
+def _linked(asset: Any, code_url: str | None) -> Any:
+    if not isinstance(asset, dg.AssetsDefinition) or not asset.is_executable:
+        return asset
+    function = inspect.unwrap(asset.op.compute_fn.decorated_fn)  # type: ignore[union-attr]
+    path, line = Path(function.__code__.co_filename), function.__code__.co_firstlineno
+    found = dg.CodeReferencesMetadataValue(code_references=[_reference(path, line, code_url)])
+    return asset.map_asset_specs(lambda spec: spec.merge_attributes(metadata={KEY: found}))
+
+
+def _reference(path: Path, line: int, code_url: str | None) -> Any:
+    if code_url is None:
+        return dg.LocalFileCodeReference(file_path=str(path), line_number=line, label=path.name)
+    inside = path.relative_to(ROOT).as_posix()
+    return dg.UrlCodeReference(url=f"{code_url.rstrip('/')}/{inside}#L{line}", label=path.name)
 
 
 defs = load(SETTINGS)

@@ -42,7 +42,7 @@ COMMANDS = {
     "status": ("status", "Show what is in sync, what waits and what needs a person."),
     "step-worker": ("dagster.instance", "Execute steps for the Celery executor."),
     "stock": ("stock.items", "Show low stock and top sellers."),
-    "store": ("local.store", "Make a sample shop."),
+    "store": ("local.sandbox", "Make a sample shop."),
     "sync": ("dagster.sync", "Sync products, stock and orders now."),
     "undo": ("safety", "Put back what a run wrote to 4Seller."),
     "webhooks": ("messages", "List and replay the events that 4Seller sent."),

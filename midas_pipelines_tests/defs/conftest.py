@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -50,17 +50,25 @@ def tick(
 
 @pytest.fixture
 def execute(environment: World) -> Iterator[Execute]:
-    """Runs a job by name on an instance of its own, over every shard or one; `ops` configures its assets."""
+    """Runs a job by name on an instance of its own, over every shard or one, or these of its checks alone; `ops` configures
+    its assets."""
     with dg.DagsterInstance.ephemeral() as instance:
 
         def run(
-            job: str, ops: dict[str, Any] | None = None, shard: str | None = None
+            name: str,
+            ops: dict[str, Any] | None = None,
+            shard: str | None = None,
+            checks: Collection[str] = (),
         ) -> dg.ExecuteInProcessResult:
-            return defs.resolve_job_def(job).execute_in_process(
+            job = defs.resolve_job_def(name)
+            if checks:
+                known = job.asset_layer.asset_graph.asset_check_keys
+                job = job.get_subset(asset_check_selection={key for key in known if key.name in checks})
+            return job.execute_in_process(
                 instance=instance,
                 run_config=QUIET | ops_config(ops),
                 partition_key=shard,
-                tags=None if shard else run_tags(job),
+                tags=None if shard else run_tags(name),
                 raise_on_error=False,
             )
 

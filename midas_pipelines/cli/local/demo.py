@@ -23,6 +23,10 @@ from midas_pipelines.storefront.schema import product_variants, products
 
 LATENCY_MS = 20.0
 ORDERS = 25
+REPORTS = ("stock_watch", "performance", "daily_report", "backup", "compliance_report", "plan_sync")
+"""The jobs that write nothing to 4Seller; the first runs the checks of the shop."""
+PRODUCTS = ("created", "updated", "deleted", "unchanged", "quarantined", "failed")
+SHOWN = (*PRODUCTS, "pushed", "imported", "exceptions", "scanned", "equal", "discrepancies", "consistency")
 
 
 @dataclass
@@ -56,7 +60,8 @@ def demo(workplace: Path, as_json: bool) -> None:
     if as_json:
         print_json({"steps": [vars(step) for step in steps], "passed": not failed})
     else:
-        print_table("midas demo", [_row(step) for step in steps])
+        rows = [vars(step) | {"run": step.run.split("-")[0], "passed": None} for step in steps]
+        print_table("midas demo", rows)
         click.echo(
             f"{len(steps)} steps in {time.perf_counter() - started:.0f} s. `make dev` (`midas dev`) goes on with this shop: it "
             "prints a link that signs you in to the console, where you settle what needs a person, and one to the runs."
@@ -103,40 +108,26 @@ def _workflows(database: Database, say: Callable[[str], None]) -> Callable[[str,
         say(f"{step} ...")
         run = run_job(job)
         record = sync_of_run(database, kind, run.run_id) or {}
-        failed = [check for check in run.checks if not check["passed"] and check["severity"] == "ERROR"]
-        passed = run.succeeded and record.get("outcome") == "done" and not failed
+        passed = run.succeeded and record.get("outcome") == "done" and not run.broken
         summary = run.failure or _summary(record.get("counts") or {}, run.checks)
-        return DemoStep(
-            step, summary, record.get("requests"), round(record.get("seconds") or 0.0, 2), run.run_id, passed
-        )
+        seconds = round(record.get("seconds") or 0.0, 2)
+        return DemoStep(step, summary, record.get("requests"), seconds, run.run_id, passed)
 
     return workflow
-
-
-REPORTS = ("stock_watch", "performance", "daily_report", "backup", "compliance_report", "plan_sync")
-"""The jobs that write nothing to 4Seller; the first runs the checks of the shop."""
 
 
 def _report(say: Callable[[str], None]) -> DemoStep:
     from midas_pipelines.cli.dagster.running import run_job
 
-    say("Check the shop, write the reports ...")
+    step = "Check the shop, write the reports"
+    say(f"{step} ...")
     started = time.perf_counter()
     runs = [run_job(name) for name in REPORTS]
     failure = next((run.failure for run in runs if not run.succeeded), None)
     summary = failure or _summary({}, runs[0].checks)
     return DemoStep(
-        "Check the shop, write the reports",
-        summary,
-        None,
-        _since(started),
-        runs[0].run_id,
-        failure is None and not runs[0].broken,
+        step, summary, None, _since(started), runs[0].run_id, failure is None and not runs[0].broken
     )
-
-
-PRODUCTS = ("created", "updated", "deleted", "unchanged", "quarantined", "failed")
-SHOWN = (*PRODUCTS, "pushed", "imported", "exceptions", "scanned", "equal", "discrepancies", "consistency")
 
 
 def _summary(counts: dict[str, Any], checks: list[dict[str, Any]]) -> str:
@@ -185,13 +176,3 @@ def _place_orders(control_url: str) -> DemoStep:
 
 def _since(started: float) -> float:
     return round(time.perf_counter() - started, 2)
-
-
-def _row(step: DemoStep) -> dict[str, Any]:
-    return {
-        "step": step.step,
-        "what happened": step.what_happened,
-        "requests": step.requests,
-        "seconds": step.seconds,
-        "run": step.run.split("-")[0],
-    }

@@ -1,13 +1,19 @@
-"""`midas sandbox`: a stateful 4Seller on this machine."""
+"""`midas sandbox` and `midas store`: a stateful 4Seller on this machine, and a sample shop to try things on."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
+from midas_pipelines.cli.opening import shop_database
+from midas_pipelines.cli.printing import json_option, print_json
 from midas_pipelines.sandbox.background import serve
 from midas_pipelines.sandbox.config import SandboxConfig
 from midas_pipelines.sandbox.habit_table import HABITS
 from midas_pipelines.sandbox.habits import read_habit
+from midas_pipelines.store import migrate
+from midas_pipelines.storefront import sample
 
 
 @click.command()
@@ -43,44 +49,15 @@ from midas_pipelines.sandbox.habits import read_habit
     "--shoppers", "shoppers_rate", default=0.0, show_default=True, help="Shoppers' actions a second."
 )
 @click.option("--seed", type=int, help="Makes chance repeatable.")
-def sandbox(
-    port: int,
-    host: str,
-    latency_ms: float,
-    jitter_ms: float,
-    rate_limit: float | None,
-    fault_rate: float,
-    faults: tuple[str, ...],
-    habits: tuple[str, ...],
-    state_file: str | None,
-    api_key: str,
-    seller_id: str,
-    webhook_url: str | None,
-    webhook_secret: str | None,
-    shoppers_rate: float,
-    seed: int | None,
-) -> None:
+def sandbox(port: int, host: str, faults: tuple[str, ...], habits: tuple[str, ...], **options: Any) -> None:
     """Run a 4Seller of your own: it keeps products and orders, and fails on demand.
 
     Point FOURSELLER_API_URL at the address it prints. Its page shows what it holds; its controls are under
     /__sandbox.
     """
     try:
-        config = SandboxConfig(
-            api_key=api_key,
-            seller_id=seller_id,
-            latency_ms=latency_ms,
-            jitter_ms=jitter_ms,
-            rate_limit=rate_limit,
-            fault_rate=fault_rate,
-            faults=dict(_fault(text) for text in faults),
-            habits=dict(read_habit(text) for text in habits),
-            state_file=state_file,
-            webhook_url=webhook_url,
-            webhook_secret=webhook_secret,
-            shoppers_rate=shoppers_rate,
-            seed=seed,
-        )
+        shares, ways = dict(map(_fault, faults)), dict(map(read_habit, habits))
+        config = SandboxConfig(**options, faults=shares, habits=ways)
     except ValueError as wrong:
         raise click.UsageError(str(wrong)) from None
     try:
@@ -103,3 +80,30 @@ def _list_habits(context: click.Context) -> None:
     for name, habit in HABITS.items():
         click.echo(f"{name}={habit.number:g}\n    {habit.sentence}")
     context.exit()
+
+
+@click.group()
+def store() -> None:
+    """Make a sample shop."""
+
+
+@store.command()
+@click.option("--products", default=sample.CATALOGUE_SIZE, show_default=True, help="Sellable items to make.")
+@click.option("--seed", default=1, show_default=True, help="The same seed makes the same shop.")
+@json_option
+def seed(products: int, seed: int, as_json: bool) -> None:
+    """Fill the database with a made-up phone-repair shop; its tables are created where they are missing.
+
+    Rows that are there already stay. Running it again with the same seed adds nothing.
+    """
+    if products < 1:
+        raise click.BadParameter("at least one item is needed", param_hint="--products")
+    with shop_database(upgraded=False) as (_, database):
+        with database.writing() as connection:
+            created = sample.create_shop_tables(connection)
+            added = sample.seed_shop(connection, items=products, seed=seed)
+        migrate.upgrade(database)
+    if as_json:
+        print_json({"tables_created": created, "items_added": added, "seed": seed})
+    else:
+        click.echo(f"{added} items added." if added else f"The shop of seed {seed} is there already.")

@@ -10,8 +10,8 @@ from midas_pipelines.defs.catalog.assets import columns_as_expected
 from midas_pipelines.defs.inventory.assets import CHECKS
 from midas_pipelines.defs.listings.reconciliation import CHECKS as CONTRACT
 from midas_pipelines.defs.operations.assets import newest_backup_restores
-from midas_pipelines.defs.operations.retention import buyer_erasure, retention
-from midas_pipelines.defs.orders import checks as order_checks
+from midas_pipelines.defs.operations.op_jobs import buyer_erasure, retention
+from midas_pipelines.defs.orders import assets as order_checks
 from midas_pipelines.defs.resources import shop
 from midas_pipelines.installation import SETTINGS
 from midas_pipelines.lib import engine

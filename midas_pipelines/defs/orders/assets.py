@@ -1,4 +1,8 @@
-"""Orders: marketplace sales in the shop's own tables by the day they were placed, and their statuses and shipments."""
+"""Orders: marketplace sales in the shop's own tables by the day they were placed, their statuses, and checks on them.
+
+The first four checks look at the orders that changed in the last MIDAS_ORDERS_CHECKED_DAYS, and at those with an
+exception; the drill of the backups looks at all orders.
+"""
 
 import asyncio
 from collections.abc import Mapping
@@ -11,6 +15,7 @@ from midas_pipelines.defs.resources import MidasResource
 from midas_pipelines.installation import DATABASE_KIND
 from midas_pipelines.installation import table as table_name
 from midas_pipelines.lib import engine
+from midas_pipelines.lib.check_results import WARN, check_result, shop_check
 from midas_pipelines.lib.metadata import (
     FOURSELLER,
     LIVE_TAG,
@@ -27,19 +32,11 @@ from midas_pipelines.lib.metadata import (
 from midas_pipelines.lib.partitions import days_begun, has_partitions, is_a_day, order_days, window_of
 
 GROUP, DAYS = "orders", dg.AssetKey("imported_orders")
-COUNTS = (
-    "fetched",
-    "imported",
-    "duplicates",
-    "exceptions",
-    "failed",
-    "postponed",
-    "moved_on",
-    "mapped",
-    "allocated",
-)
-STATUS_COUNTS = ("scanned", "pushed", "parcels", "refused", "moved_on", "failed")
+COUNTS = ("fetched", "imported", "exceptions", "failed", "postponed", "mapped", "allocated")
+STATUS_COUNTS = ("scanned", "pushed", "refused", "failed")
 
+MISSED_POLLS = 3
+"""The number of intervals without a poll after which it counts as late."""
 RECORDED_WITHIN = timedelta(minutes=5)
 """Between an order's import and its record in Dagster, however slow."""
 FIRST_DAYS = timedelta(days=31)
@@ -92,7 +89,7 @@ def imported_orders(context: dg.AssetExecutionContext, midas: MidasResource) -> 
         report = asyncio.run(engine.import_orders(sync, window_of(span), on_progress=progress))
         known = engine.orders_by_day(sync.database, span.start, span.end)
         where = links(sync, report.preview)
-    days, words = context.partition_keys, counts_in_words(report, *COUNTS)
+    days, words = context.partition_keys, counts_in_words(report, *COUNTS, "duplicates", "moved_on")
     context.log.info(f"Orders of {days[0]} to {days[-1]}: {words}")
     for day in days:
         context.add_asset_metadata(sales_of(known, day), partition_key=day)
@@ -115,7 +112,7 @@ def _new_orders(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.M
             end = _midnight(days[-1]) + timedelta(days=1)
             known = engine.orders_by_day(sync.database, _midnight(days[0]), end)
         where = links(sync, report.preview)
-    context.log.info(f"Orders: {counts_in_words(report, *COUNTS)}")
+    context.log.info(f"Orders: {counts_in_words(report, *COUNTS, 'duplicates', 'moved_on')}")
     for day in days:
         context.log_event(
             dg.AssetMaterialization(DAYS, partition=day, metadata=sales_of(known, day), tags=LIVE_TAG)
@@ -141,18 +138,7 @@ def sales_of(known: "Mapping[str, engine.DayOfOrders]", day: str) -> dict[str, i
 
 def _counted(report: "engine.OrderReport") -> dict[str, int | float]:
     """What an import did; `already_known` are those of the overlap with the last one."""
-    names = (
-        "fetched",
-        "imported",
-        "exceptions",
-        "failed",
-        "postponed",
-        "mapped",
-        "allocated",
-        "requests",
-        "seconds",
-    )
-    return numbers(report, *names, already_known="duplicates", updated="moved_on")
+    return numbers(report, *COUNTS, "requests", "seconds", already_known="duplicates", updated="moved_on")
 
 
 @dg.asset(
@@ -173,16 +159,118 @@ def order_statuses(context: dg.AssetExecutionContext, midas: MidasResource) -> d
         open_orders = engine.open_orders(sync.database)
         with sync.database.reading() as connection:
             waiting = engine.needs_a_person(connection)
-    context.log.info(f"Statuses: {counts_in_words(report, *STATUS_COUNTS)}")
-    counts = numbers(
-        report, "scanned", "pushed", "refused", "failed", shipments="parcels", updated="moved_on"
-    )
+    context.log.info(f"Statuses: {counts_in_words(report, *STATUS_COUNTS, 'parcels', 'moved_on')}")
     return made(
         {
-            **counts,
+            **numbers(report, *STATUS_COUNTS, shipments="parcels", updated="moved_on"),
             **numbers(report, "requests", "seconds"),
             "open_orders": open_orders,
             **{one.cause: one.count for one in waiting},
             "preview": table(report.preview[:20]),
         }
+    )
+
+
+CHECKS = [
+    shop_check(
+        imported_orders,
+        "order_totals_add_up",
+        "Each order's total is the sum of its items, plus shipping and tax, less discounts, to the cent.",
+        lambda sync: engine.unbalanced_orders(sync.database, sync.settings.orders_checked_days),
+        counted="orders",
+        hint="`midas orders show ID` shows how each came about; a tax or discount under a name we do not know is the usual "
+        "cause.",
+    ),
+    shop_check(
+        imported_orders,
+        "one_shop_order_each",
+        "Each imported marketplace order has one order in the shop, and each of those one marketplace order.",
+        lambda sync: engine.unpaired_orders(sync.database, sync.settings.orders_checked_days),
+        counted="orders",
+        hint="Somebody deleted or copied a row of `orders`: `midas orders show ID` shows which; restore it from a backup.",
+    ),
+    shop_check(
+        imported_orders,
+        "deductions_equal_items",
+        "Each order line has allocated the units that the ledger shows for it, and they equal the units sold.",
+        lambda sync: engine.unexplained_deductions(sync.database, sync.settings.orders_checked_days),
+        counted="lines",
+        hint="`midas orders show ID` shows what the order allocated, `midas explain SKU` the item's ledger: somebody changed a "
+        "row by hand. Restore it, and correct the `stock_quantity` of what you counted.",
+    ),
+    shop_check(
+        order_statuses,
+        "statuses_never_go_back",
+        "No order is at an earlier status than one it has reached, unless a person resolved it so.",
+        lambda sync: engine.statuses_gone_back(
+            sync.database, engine.BACKWARD, sync.settings.orders_checked_days
+        ),
+        counted="orders",
+        hint="Somebody changed `marketplace_orders.status` by hand: `midas orders show ID` shows its previous status.",
+    ),
+    shop_check(
+        imported_orders,
+        "webhooks_come_to_an_end",
+        "Each webhook that was accepted is applied, superseded or quarantined with its reason, twice the "
+        "time of all retries after it came.",
+        lambda sync: engine.dropped_webhooks(sync.database, 2 * engine.webhooks.RETRY_SECONDS),
+        counted="webhooks",
+        hint="Is the gateway running, and does `midas status` show its workers? `midas webhooks list` shows each event, and "
+        "`midas webhooks retry` retries the quarantined ones.",
+    ),
+    shop_check(
+        imported_orders,
+        "no_order_open_too_long",
+        "No order is pending or processing longer than MIDAS_ORDERS_AGE_LIMIT_DAYS.",
+        lambda sync: engine.stale_orders(sync.database, sync.settings.orders_age_limit_days),
+        counted="orders",
+        severity=WARN,
+        hint="Ship them (`midas orders ship ID --carrier C --number N`) or cancel them on the marketplace.",
+    ),
+    shop_check(
+        imported_orders,
+        "no_order_waits_for_a_person",
+        "No order is quarantined, and none has an exception that a person must resolve.",
+        lambda sync: engine.needing_a_person(sync.database),
+        counted="orders",
+        severity=WARN,
+        hint="`midas orders list --exception any` shows all; docs/orders.md says what to do about each exception.",
+    ),
+    shop_check(
+        imported_orders,
+        "no_buyer_kept_too_long",
+        "No buyer is kept longer than MIDAS_ERASE_BUYERS_AFTER_DAYS says, unless the law holds the order.",
+        lambda sync: engine.overdue_buyers(sync.database, sync.settings),
+        counted="orders",
+        hint="See why `buyer_erasure` does not run: `midas status`, or its schedule and last run in this UI; "
+        "`midas privacy erase-due` erases them now.",
+    ),
+    shop_check(
+        imported_orders,
+        "every_request_answered_in_time",
+        "Each request of a person is answered within its 30 days.",
+        lambda sync: engine.late_requests(sync.database),
+        counted="requests",
+        hint="`midas privacy requests` lists them; say the request again, such as `midas privacy erase --email …`.",
+    ),
+]
+
+
+@dg.asset_check(asset=imported_orders)
+def orders_are_fresh(context: dg.AssetCheckExecutionContext, midas: MidasResource) -> dg.AssetCheckResult:
+    """Orders were read from 4Seller within the last few intervals."""
+    with midas.sync_context(context) as sync:
+        last = engine.last_import(sync.database)
+        limit = timedelta(minutes=MISSED_POLLS * sync.settings.orders_interval)
+    age = datetime.now(UTC) - last if last is not None else None
+    last_read = "never" if last is None else f"{last:%Y-%m-%d %H:%M:%S} UTC"
+    late = age is None or age > limit
+    return check_result(
+        [{"last read": last_read, "at the latest": f"{limit.total_seconds() / 60:g} minutes ago"}]
+        if late
+        else [],
+        severity=WARN,
+        hint="See why `order_import` does not run: `midas status`, or its schedule and last run in this UI; "
+        "`midas sync orders` reads them now.",
+        more={"last_read": last_read, "limit_minutes": limit.total_seconds() / 60},
     )

@@ -6,7 +6,7 @@ import dagster as dg
 import pytest
 
 from midas_pipelines.definitions import defs
-from midas_pipelines.defs.operations.outgoing import alerts_due
+from midas_pipelines.defs.operations.op_jobs import alerts_due
 from midas_pipelines_tests.defs.conftest import Execute, metadata, tick
 from midas_pipelines_tests.notify.conftest import WebhookReceiver, webhook  # noqa: F401 - fixture
 from midas_pipelines_tests.shop import run

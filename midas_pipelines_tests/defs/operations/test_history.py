@@ -9,7 +9,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from midas_pipelines.defs.operations.retention import delete_old_runs
+from midas_pipelines.defs.operations.op_jobs import delete_old_runs
 from midas_pipelines_tests.conftest import empty
 from midas_pipelines_tests.copies import Copies
 

@@ -8,12 +8,11 @@ import dagster as dg
 import pytest
 import sqlalchemy as sa
 
-from midas_pipelines.definitions import defs
+from midas_pipelines.definitions import KEY, defs, with_code
 from midas_pipelines.defs.inventory.assets import inventory_levels
 from midas_pipelines.defs.operations.assets import capacity_plan, staff_report, sync_performance
-from midas_pipelines.defs.operations.retention import retention
+from midas_pipelines.defs.operations.op_jobs import retention
 from midas_pipelines.defs.resources import MidasResource
-from midas_pipelines.lib.code_references import KEY, with_code
 from midas_pipelines.lib.executors import executor
 from midas_pipelines.settings import SettingsError, load_settings
 from midas_pipelines.store.operations.sync_log import note_work
@@ -150,7 +149,7 @@ def test_keeping_house_tells_how_much_was_forgotten(environment: World) -> None:
     assert told == {
         "runs": 0,
         "webhooks": 1,
-        "audit_rows": 1,
+        "audit": 1,
         "snapshots": 1,
         "writes": 0,
         "sync_logs": 0,

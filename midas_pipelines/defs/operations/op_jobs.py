@@ -1,0 +1,203 @@
+"""The jobs that make no asset: alerts to staff and messages to customers, each with the sensor that starts it when one is
+due, and the deletion in time of old history and of old orders' buyers."""
+
+import asyncio
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import dagster as dg
+from pydantic import Field
+
+from midas_pipelines.defs.resources import MidasResource, shop
+from midas_pipelines.installation import SETTINGS
+from midas_pipelines.lib import engine
+from midas_pipelines.lib.metadata import PEOPLE, numbers, table
+from midas_pipelines.lib.partitions import ops_config
+from midas_pipelines.lib.schedules import op_job, sensor_options, unless_running
+from midas_pipelines.settings import load_settings
+
+ALERTS, MAIL = "alert_delivery", "customer_mail"
+HEARD_OF = ("low_stock", "staff_report")
+"""The assets whose news staff gets, as alerts."""
+
+FINISHED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
+NO_RUN = ""
+"""The run id of events that belong to no run, such as those that the gateway reports."""
+BLOCK = 1000
+"""Ids in one query."""
+
+
+class AlertConfig(dg.Config):
+    """What alerts are raised about before all that are due are sent."""
+
+    made: list[str] = Field(
+        default=["low_stock"], description="The assets that were made: low_stock, staff_report."
+    )
+
+
+@dg.op(pool="alerts", tags=PEOPLE)
+def deliver_alerts(context: dg.OpExecutionContext, config: AlertConfig, midas: MidasResource) -> None:
+    """Raises the alerts about these assets, and delivers those that are due to MIDAS_NOTIFY_URLS; while a target is down
+    its alerts wait."""
+    counts: dict[str, int | float] = {}
+    with midas.sync_context(context) as sync:
+        if "low_stock" in config.made:
+            counts = numbers(engine.check_low_stock(sync, alert=True), "raised", "cleared")
+        if "staff_report" in config.made:
+            counts["reports"] = int(engine.send_report(sync))
+            if sync.settings.shadow:
+                asyncio.run(engine.compare_shadow(sync, tell=True))
+        targets = engine.read_targets(sync.settings.notify_urls)
+        delivered = engine.deliver(sync.database, targets, sync.settings.console_url)
+    problems = table([{"problem": text} for text in delivered.problems])
+    context.add_output_metadata({**counts, **numbers(delivered, "sent", "waiting"), "problems": problems})
+
+
+alert_delivery = op_job(SETTINGS, ALERTS, deliver_alerts)
+
+
+@dg.sensor(job=alert_delivery, **sensor_options(SETTINGS, ALERTS))
+def alerts_due(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+    """Starts the job when an asset that staff hears of was made, or an alert is due.
+
+    The cursor holds when each of the assets was last made.
+    """
+    events = {name: context.instance.get_latest_materialization_event(dg.AssetKey(name)) for name in HEARD_OF}
+    made = {name: event.timestamp for name, event in events.items() if event is not None}
+    before = json.loads(context.cursor or "{}")
+    fresh = [name for name, at in made.items() if at != before.get(name)]
+    with shop() as database:
+        if isinstance(database, dg.SkipReason):
+            return database
+        if not fresh and not engine.read_targets(load_settings().notify_urls):
+            return dg.SkipReason("MIDAS_NOTIFY_URLS is not set: alerts stay in `midas alerts list`.")
+        if not fresh and not engine.something_due(database):
+            return dg.SkipReason("No alert is due.")
+    request = unless_running(context, ALERTS)
+    if isinstance(request, dg.SkipReason):
+        return request
+    asked = dg.RunRequest(run_config=ops_config({"deliver_alerts": {"made": fresh}}), job_name=ALERTS)
+    return dg.SensorResult([asked], cursor=json.dumps(made))
+
+
+@dg.op(pool="messages")
+def send_customer_mail(context: dg.OpExecutionContext, midas: MidasResource) -> None:
+    """Sends each message that is due once; while the mail server is down, messages wait and nothing else fails."""
+    with midas.sync_context(context) as sync:
+        states = engine.send_mails(sync.database, sync.settings, sync.run_id)
+        unsent = engine.unsent_messages(sync.database)[:20]
+    counts = {state: states[state] for state in ("sent", "waiting", "failed")}
+    context.log.info(f"Messages: {', '.join(f'{count} {state}' for state, count in counts.items())}.")
+    problems = [
+        {name: str(row[name]) for name in ("order", "kind", "reason")} for row in unsent if row["reason"]
+    ]
+    context.add_output_metadata({**counts, "problems": table(problems)})
+
+
+customer_mail = op_job(SETTINGS, MAIL, send_customer_mail)
+
+
+@dg.sensor(job=customer_mail, **sensor_options(SETTINGS, MAIL))
+def customer_mail_due(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    """Starts the job when a message is due."""
+    if load_settings().smtp_url is None:
+        return dg.SkipReason("MIDAS_SMTP_URL is not set: no customer is written to.")
+    with shop() as database:
+        if isinstance(database, dg.SkipReason):
+            return database
+        if not engine.mail_due(database):
+            return dg.SkipReason("No message is due.")
+    return unless_running(context, MAIL)
+
+
+OLD = {
+    "runs": "old finished runs, unless something still needs them",
+    "audit": "old rows of the gateway's audit log",
+    "snapshots": "old snapshots of shop and channel",
+    "webhooks": "webhooks applied or superseded long ago",
+    "writes": "what listings showed before old writes",
+    "sync_logs": "old rows of the sync log",
+    "api_errors": "old failed calls",
+    "order_logs": "old steps of orders, but not what a person decided",
+    "alerts": "alerts that were over long ago",
+}
+"""What `retention` removes after MIDAS_KEEP_<name>_DAYS, each by a step of its own."""
+
+
+def _step(name: str, what: str) -> dg.OpDefinition:
+    @dg.op(name=f"remove_old_{name}", description=f"Deletes {what}.")
+    def remove_old(context: dg.OpExecutionContext) -> None:
+        days = getattr(load_settings(), f"keep_{name}_days")
+        count = _remove(context.instance, name, days)
+        if count is not None:
+            context.add_output_metadata({name: count})
+            context.log.info(f"{count} {name} older than {days} days removed.")
+
+    return remove_old
+
+
+def _remove(instance: dg.DagsterInstance, name: str, days: int) -> int | None:
+    """Removes what is older, and returns how many; None where the shop's database cannot be used."""
+    before = datetime.now(UTC) - timedelta(days=days)
+    if name == "runs":
+        return delete_old_runs(instance, before)
+    if name == "snapshots":
+        return engine.Snapshots.of(load_settings()).remove_before(before.date())
+    with shop() as database:
+        if isinstance(database, dg.SkipReason):
+            return None
+        if name == "audit":
+            return engine.audit.delete_old_audit_rows(database, days=days)
+        return engine.delete_old(database, name, days=days)
+
+
+retention = op_job(SETTINGS, "retention", *(_step(name, what) for name, what in OLD.items()))
+
+
+@dg.op(pool="operations")
+def erase_buyers(context: dg.OpExecutionContext, midas: MidasResource) -> None:
+    """Erases the buyers whose time has come; shows by week who is due, who was erased, and whom the law keeps."""
+    with midas.sync_context(context) as sync:
+        report = engine.erase_due_buyers(sync)
+        weeks = engine.erasure_weeks(sync.database, sync.settings)
+    context.log.info(f"{report.erased} buyers erased, {report.busy} busy, {weeks.overdue} overdue.")
+    every = {f"all_{name}": getattr(weeks, name) for name in ("due", "overdue", "erased", "held", "never")}
+    counts = numbers(report, "erased", "busy", "events", "left")
+    context.add_output_metadata({**counts, **every, "weeks": table(weeks.weeks)})
+
+
+buyer_erasure = op_job(SETTINGS, "buyer_erasure", erase_buyers)
+
+
+def delete_old_runs(instance: dg.DagsterInstance, before: datetime) -> int:
+    """Removes finished runs created before that moment, with events and logs, except those still needed.
+
+    Returns how many were removed.
+    """
+    old = instance.get_run_ids(filters=dg.RunsFilter(statuses=FINISHED, created_before=before))
+    doomed = set(old) - (needed_runs(instance) if old else set())
+    for run_id in doomed:
+        instance.compute_log_manager.delete_logs(prefix=[run_id])
+        instance.delete_run(run_id)
+        for file in Path(instance.root_directory).glob(f"history/runs/{run_id}.db*"):
+            file.unlink()  # SQLite's file of the run, which Dagster empties and leaves there
+    return len(doomed)
+
+
+def needed_runs(instance: dg.DagsterInstance) -> set[str]:
+    """The runs behind the newest materialization of each asset and partition; results of checks outlive their runs.
+
+    Without the run its partitions would be missing again, and a backfill of those that are missing would redo them.
+    """
+    needed: set[str] = set()
+    for asset in instance.get_asset_keys():
+        newest = instance.get_latest_materialization_event(asset)
+        needed |= {newest.run_id} if newest is not None else set()
+        kind = dg.DagsterEventType.ASSET_MATERIALIZATION
+        ids = list(instance.get_latest_storage_id_by_partition(asset, kind).values())
+        for start in range(0, len(ids), BLOCK):
+            wanted = dg.AssetRecordsFilter(asset_key=asset, storage_ids=ids[start : start + BLOCK])
+            records = instance.fetch_materializations(wanted, limit=BLOCK).records
+            needed |= {record.run_id for record in records}
+    return needed - {NO_RUN}
