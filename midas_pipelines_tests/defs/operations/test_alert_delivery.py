@@ -12,7 +12,7 @@ from midas_pipelines_tests.notify.conftest import WebhookReceiver, webhook  # no
 from midas_pipelines_tests.shop import run
 from midas_pipelines_tests.sync.world import World
 
-ALERT = "INSERT INTO alerts (kind, subject, text) VALUES ('low_stock', 'x', 'Text.')"
+ALERT = "INSERT INTO alerts (kind, subject, text) VALUES ('brake', 'x', 'Text.')"
 
 
 def test_a_delivery_is_asked_for_only_when_an_alert_is_due(
