@@ -70,15 +70,7 @@ def locked(order_id: str, command: str) -> Iterator[StoredOrder]:
 
 
 def parse_lines(lines: Sequence[str], whole: dict[int, int]) -> dict[int, int] | None:
-    """`2=3` is three units of line 2, `2` all of them; None where no line is named.
-
-    Args:
-        lines: as given.
-        whole: the units that all of a line are, by its number.
-
-    Raises:
-        WrongInput: there is no such line, or no such number of units.
-    """
+    """`2=3` is three units of line 2, `2` all that are in `whole`; None where no line is named. Raises WrongInput."""
     units: dict[int, int] = {}
     for text in lines:
         number, equals, count = text.partition("=")

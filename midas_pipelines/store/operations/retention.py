@@ -22,17 +22,11 @@ BLOCK = 1000
 
 @dataclass(frozen=True)
 class Kept:
-    """How rows of a table grow old.
+    """How rows of a table grow old."""
 
-    Args:
-        added: when a row was added; ids rise with it.
-        ended: from when on its days count.
-        done: which rows may go at all.
-    """
-
-    added: sa.Column[Any]
-    ended: sa.Column[Any]
-    done: sa.ColumnElement[bool]
+    added: sa.Column[Any]  # when a row was added; ids rise with it
+    ended: sa.Column[Any]  # from when on its days count
+    done: sa.ColumnElement[bool]  # which rows may go at all
 
 
 _WEBHOOK, _LOG, _ALERT = marketplace_webhooks.c, order_processing_logs.c, alerts.c

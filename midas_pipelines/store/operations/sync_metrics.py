@@ -33,19 +33,13 @@ _LOG = sync_logs.c
 
 @dataclass(frozen=True)
 class SyncRow:
-    """One finished sync, or a minute of a gateway's work.
-
-    Args:
-        requests: calls to 4Seller that it sent, each attempt counted.
-        seconds: how long it took; of a gateway's minute the part in which a call was under way.
-        counts: its report, with `calls` (`fourseller.metering.CallSums`).
-    """
+    """One finished sync, or a minute of a gateway's work."""
 
     kind: str
     outcome: str
-    requests: int
-    seconds: float
-    counts: Mapping[str, Any] = field(default_factory=dict)
+    requests: int  # calls to 4Seller that it sent, each attempt counted
+    seconds: float  # of a gateway's minute the part in which a call was under way
+    counts: Mapping[str, Any] = field(default_factory=dict)  # its report, with the sums of its `calls`
     started_at: datetime | None = None
 
     def count(self, *names: str) -> float:
@@ -186,21 +180,14 @@ def stock_measured(database: Database) -> StockMeasured:
 
 @dataclass(frozen=True)
 class Trends:
-    """Sums of the last 24 hours; `orders` and `pushes` by the hour, the oldest first.
+    """Sums of the last 24 hours."""
 
-    Args:
-        channels: orders, units and revenue by sales channel and currency.
-        consistency: the share of items shown as they should be, by read-back, over 30 days.
-        sums: of `sum_up`; how many changes gateways pushed.
-        p50, p99: seconds from a change in the shop to 4Seller's confirmation, of half and of 99 % of them.
-    """
-
-    channels: list[dict[str, Any]]
-    orders: list[int]
-    pushes: list[int]
-    consistency: list[float]
-    sums: Mapping[str, int | float]
-    p50: float
+    channels: list[dict[str, Any]]  # orders, units and revenue by sales channel and currency
+    orders: list[int]  # by the hour, the oldest first
+    pushes: list[int]  # by the hour
+    consistency: list[float]  # the share of items shown as they should be, by read-back, over 30 days
+    sums: Mapping[str, int | float]  # of `sum_up`
+    p50: float  # seconds from a change in the shop to 4Seller's confirmation, of half of them
     p99: float
 
 

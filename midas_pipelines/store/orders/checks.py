@@ -273,13 +273,8 @@ def needing_a_person(database: Database) -> list[dict[str, Any]]:
 def statuses_gone_back(
     database: Database, backward: Collection[tuple[str, str]], days: int | None = None
 ) -> list[dict[str, Any]]:
-    """Orders with an earlier status than one that they had reached, unless a person has resolved that.
-
-    Args:
-        database: the shop's.
-        backward: the pairs of a status and an earlier one, from the state machine's table.
-        days: looks at the orders of these days alone.
-    """
+    """Orders with an earlier status than one that they had reached, by `backward`, the pairs of the state machine's table,
+    unless a person has resolved that."""
     gone_back = sa.or_(*(sa.and_(_LOGS.step == before, _ORDERS.status == now) for before, now in backward))
     settled = sa.exists().where(_ITS_LOG, _LOGS.step == "settled").correlate(marketplace_orders)
     query = (

@@ -42,13 +42,7 @@ def move_stock(connection: sa.Connection, moves: Sequence[StockMove]) -> list[in
 
 
 def book_moves(connection: sa.Connection, moves: Sequence[StockMove], stock: Stock) -> list[int]:
-    """As `move_stock`, for items that are locked: it reads nothing.
-
-    Args:
-        connection: the transaction that holds the locks.
-        moves: in their order.
-        stock: what `lock_stock` gave; an item that is gone is not in it. It is moved along.
-    """
+    """As `move_stock`, for items that are locked: it reads nothing. `stock`, of `lock_stock`, is moved along."""
     before = dict(stock)
     variants: dict[int | None, ItemKey] = {key[1]: key for key in stock if key[1] is not None}
     moved: list[int] = []
@@ -61,23 +55,10 @@ def book_moves(connection: sa.Connection, moves: Sequence[StockMove], stock: Sto
         if on_hand is None or delta == 0:
             continue
         stock[item] = on_hand + delta
-        rows.append(_row(move, item, delta, on_hand + delta))
+        row = {name: getattr(move, name) for name in ("source", "cause", "reference")}
+        key = {"product_id": item[0], "variant_id": item[1]}
+        rows.append(key | row | {"delta": delta, "quantity_after": on_hand + delta})
     if rows:
         insert_rows(connection, inventory_changes, rows)
-        set_stock(
-            connection, {item: quantity for item, quantity in stock.items() if quantity != before[item]}
-        )
+        set_stock(connection, {item: units for item, units in stock.items() if units != before[item]})
     return moved
-
-
-def _row(move: StockMove, item: ItemKey, delta: int, quantity_after: int) -> dict[str, object]:
-    product_id, variant_id = item
-    return {
-        "product_id": product_id,
-        "variant_id": variant_id,
-        "delta": delta,
-        "quantity_after": quantity_after,
-        "source": move.source,
-        "cause": move.cause,
-        "reference": move.reference,
-    }

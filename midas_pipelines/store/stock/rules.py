@@ -107,12 +107,7 @@ def read_rules(
     channel: str = FOURSELLER,
     at: datetime | None = None,
 ) -> dict[ItemKey, Rule]:
-    """The merged rule of each item that any rule touches; the others are not in the answer.
-
-    Args:
-        items: any number, with their categories; one query reads the rules of all of them.
-        at: the moment whose rules count; now by the database's clock where it is None.
-    """
+    """The merged rule of each item, given with its category, that any rule touches; `at` a moment, or now."""
     rule, moment = channel_rules.c, utc_now() if at is None else at
     query = (
         sa.select(channel_rules, categories.c.slug.label("category"))

@@ -20,29 +20,17 @@ from midas_pipelines.store.operations.sync_metrics import (
 )
 
 HORIZONS = {0: "today", 30: "in 30 days", 90: "in 90 days"}
-LAST = 90
-"""Days ahead that the plan looks."""
-
-HOUR = 3_600
-"""Seconds within which a full sync should end, and a backlog be gone."""
-
-MOST_SHARE = 0.8
-"""The share of the pace that the day's changes may take: the rest is for full syncs, and for busier hours."""
-
-ROUNDS = 2
-"""A push is large when it writes this many times what may be under way: then its slots were full for most of it."""
-
-ENOUGH_CALLS = 20
-"""Fewer calls than this say nothing about 4Seller's limit."""
-
-FULL, USED = 0.7, 0.9
-"""With this share of the slots, or of 4Seller's limit, in use that is what holds the pace."""
-
-ASSUMED_SECONDS = 0.5
-"""What a call is taken to last while no large push was timed: slow for a web API, so that the plan promises too little."""
-
-MOST_IN_FLIGHT, MOST_WORKERS = 500, 1000
-"""The most that the settings take."""
+LAST = 90  # days ahead that the plan looks
+HOUR = 3_600  # seconds within which a full sync should end, and a backlog be gone
+MOST_SHARE = 0.8  # of the pace for the day's changes: the rest is for full syncs, and for busier hours
+ROUNDS = 2  # a push is large when it writes this many times what may be under way: then its slots were full
+ENOUGH_CALLS = 20  # fewer say nothing about 4Seller's limit
+FULL, USED = (
+    0.7,
+    0.9,
+)  # with this share of the slots, or of 4Seller's limit, in use that is what holds the pace
+ASSUMED_SECONDS = 0.5  # of a call while no large push was timed: slow, so that the plan promises too little
+MOST_IN_FLIGHT, MOST_WORKERS = 500, 1000  # the most that the settings take
 
 
 @dataclass(frozen=True)

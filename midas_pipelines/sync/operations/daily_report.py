@@ -30,12 +30,7 @@ def write_report(context: SyncContext, day: str) -> tuple[str, dict[str, int | f
 
 
 def send_report(context: SyncContext, today: datetime | None = None) -> bool:
-    """Puts the day's report into the outbox, once a day; yesterday's is closed, sent or not. Says whether it is the first.
-
-    Args:
-        context: settings, database and run.
-        today: a moment of the day it is of, in UTC; now where it is None.
-    """
+    """Puts the report of a day, in UTC, into the outbox once; yesterday's is closed, sent or not. Says whether it is new."""
     day = (today or datetime.now(UTC)).astimezone(UTC).date().isoformat()
     text, _ = write_report(context, day)
     with context.database.writing() as connection:

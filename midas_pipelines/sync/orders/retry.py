@@ -47,16 +47,10 @@ class Retried:
 
 
 async def retry_order(context: SyncContext, text: str, *, mail: bool = False) -> Retried:
-    """Reads the order from 4Seller again and processes everything that is open on it.
+    """Reads the order with this id from 4Seller again and processes everything that is open on it; with `mail` also queues
+    messages again that may have gone out, or were given up.
 
-    Args:
-        text: any of the order's ids.
-        mail: also queue messages again that may have gone out, or were given up.
-
-    Raises:
-        NoSuchOrder: no order has this id.
-        CannotRetry: 4Seller does not have the order.
-        FourSellerError: 4Seller could not be read.
+    Raises NoSuchOrder, CannotRetry where 4Seller does not have it, FourSellerError.
     """
     with context.database.reading() as connection:
         row = find_order(connection, text)

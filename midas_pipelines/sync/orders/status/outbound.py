@@ -48,13 +48,7 @@ class StatusUpdate:
 
 
 def why_not_pushed(decision: StatusDecision, shop: str | None, channel: OrderStatus) -> str | None:
-    """Why the shop's status is not pushed to 4Seller, in words; None when it may be.
-
-    Args:
-        decision: of `decide`.
-        shop: the shop's own status.
-        channel: the status at 4Seller.
-    """
+    """Why the shop's status is not pushed to 4Seller, which has another, in words; None when it may be."""
     if decision in (StatusDecision.AGREE, StatusDecision.PUSH):
         return None
     if shop not in list(OrderStatus):
@@ -98,13 +92,8 @@ def status_updates(
 
 
 def shown(call: StatusUpdate, current: OrderStatus, answer: Order) -> StatusUpdate:
-    """The part of a call that 4Seller's answer shows: all of it where it was accepted.
-
-    Args:
-        call: what was pushed.
-        current: the status at 4Seller before; the result's status where the answer does not show a new one.
-        answer: the order as it came back; an unknown status word does not count.
-    """
+    """The part of a call that 4Seller's answer shows: all of it where it was accepted; the status before where the answer
+    shows no new one, or an unknown word."""
     state = answer.state
     relation = TABLE[call.status, state.status]
     ahead = state.known and relation in (StatusDecision.AGREE, StatusDecision.FOLLOW)

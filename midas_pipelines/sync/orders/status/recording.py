@@ -128,14 +128,8 @@ def record_refusal(context: SyncContext, pending: PendingUpdate, why: str) -> No
 def record_bad_shipment(
     context: SyncContext, pending: PendingUpdate, why: str, shipment: sa.Row[Any], kind: str
 ) -> None:
-    """Records a shipment that was not pushed.
-
-    Args:
-        why: in words.
-        shipment: its row as read.
-        kind: `invalid` (we refused it; checked again in the next run), `refused` (by 4Seller; tried again after a day) or
-            `untaken` (4Seller answered without an error and did not show it; tried again with backoff).
-    """
+    """Records a shipment that was not pushed: `invalid` (we refused it; checked again in the next run), `refused` (by
+    4Seller; tried again after a day) or `untaken` (an answer without an error that did not show it; with backoff)."""
     with context.database.writing() as connection:
         query = sa.select(_SHIPMENTS.reason, _SHIPMENTS.attempts).where(_SHIPMENTS.id == shipment.id)
         known = connection.execute(query).first()
@@ -158,11 +152,8 @@ def record_bad_shipment(
 
 
 def record_failure(context: SyncContext, pending: PendingUpdate, untaken: str | None) -> None:
-    """Schedules the next push of the order, with a delay that doubles each time.
-
-    Args:
-        untaken: what 4Seller answered without an error when it accepted nothing; None when it could not be reached.
-    """
+    """Schedules the next push of the order, with a delay that doubles each time; `untaken` is what 4Seller answered without
+    an error when it accepted nothing, None when it could not be reached."""
     with context.database.writing() as connection:
         order = _stored(connection, context, pending)
         attempts = (order.push_attempts or 0) + 1

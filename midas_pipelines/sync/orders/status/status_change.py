@@ -51,11 +51,7 @@ async def change_status(
 ) -> StatusChanged:
     """Records the shipment, sets the status of the shop's order, and pushes both to 4Seller.
 
-    Args:
-        order_id: the marketplace's, the order number or the shop's own id.
-        goal: the requested status; None derives it from the shipment.
-        parcel: as `carriers.tracking` makes it.
-        units: its contents, by line number; None for everything left to ship.
+    Without a `goal` the shipment decides the status; `units` are its contents by line number, None everything left to ship.
 
     Raises:
         NoSuchOrder, IllegalMove, CannotShip: nothing was changed.

@@ -63,12 +63,7 @@ class StatusSyncReport:
 
 
 async def sync_statuses(context: SyncContext) -> StatusSyncReport:
-    """Applies the marketplace's updates first, then pushes the shop's.
-
-    Raises:
-        BadCredentials: the key or the seller id is wrong.
-        FourSellerError: 4Seller's orders could not be read.
-    """
+    """Applies the marketplace's updates first, then pushes the shop's. Raises FourSellerError."""
     polled = await import_orders(context)
     report = await push_statuses(context, moved_on=polled.moved_on)
     report.requests += polled.requests
@@ -78,15 +73,8 @@ async def sync_statuses(context: SyncContext) -> StatusSyncReport:
 async def push_statuses(
     context: SyncContext, *, only: int | None = None, moved_on: int = 0
 ) -> StatusSyncReport:
-    """Pushes every changed status and every new shipment of the shop to 4Seller.
-
-    Args:
-        only: our row of the one order to push at once; None for all that are due.
-        moved_on: how many orders the marketplace updated just before, for the report.
-
-    Raises:
-        BadCredentials: the key or the seller id is wrong.
-    """
+    """Pushes every changed status and every new shipment of the shop to 4Seller; with our row in `only` those of one order
+    at once. `moved_on` orders were updated just before, for the report. Raises BadCredentials."""
     report = StatusSyncReport(moved_on=moved_on)
     with logged_sync(context, "status", "to 4Seller", report) as clock:
         await asyncio.to_thread(count_shipments, context.database, order_context_of(context))

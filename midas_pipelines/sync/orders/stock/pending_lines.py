@@ -88,14 +88,9 @@ def map_line(
     *,
     remember: bool = True,
 ) -> bool:
-    """Maps one unmapped line to an item and allocates its stock; False when it is mapped to that item already.
+    """Maps one unmapped line to the item that was sold and allocates its stock; False when it is mapped to it already.
 
-    Args:
-        item: what was sold.
-        remember: whether the next order with the line's SKU is mapped to this item too.
-
-    Raises:
-        CannotChangeLine: the order has no such line, or it is mapped to another item.
+    With `remember` the next order with the line's SKU is mapped to it too. Raises CannotChangeLine.
     """
     mine = sa.and_(_LINES.order_id == order_row, _LINES.line == number)
     with database.reading() as connection:
@@ -110,11 +105,7 @@ def map_line(
 def substitute_item(
     database: Database, order_row: int, number: int, item: ItemKey, order_context: OrderContext
 ) -> None:
-    """Serves a line that waits for all of its units from another item, which has to have them.
-
-    Raises:
-        CannotChangeLine: the line does not wait so, or the item has too few.
-    """
+    """Serves a line that waits for all of its units from another item, which has to have them. Raises CannotChangeLine."""
     with database.writing() as connection:
         waiting = orders_backordered(connection, [item])
         held = {row.id: row for row in lock_rows(connection, {order_row, *waiting})}
@@ -255,15 +246,10 @@ def restock_line(
     once: str,
     this_order_first: bool,
 ) -> int:
-    """Adds units of the item that a line waits for, and allocates them; returns how many the line still lacks.
+    """Adds units of the item that a line waits for, and allocates them, to orders that have waited longer first unless
+    `this_order_first`; returns how many the line still lacks.
 
-    Args:
-        units: from 1 on.
-        once: names this click, so that it counts once however often it is sent.
-        this_order_first: whether it comes before orders that have waited longer.
-
-    Raises:
-        CannotChangeLine: the line does not wait for stock, or this stock is booked already.
+    `once` names this click, so that it counts once however often it is sent. Raises CannotChangeLine.
     """
     mine = sa.and_(_LINES.order_id == order_row, _LINES.line == number)
     with database.writing() as connection:
@@ -289,8 +275,7 @@ _LEDGER = inventory_changes.c
 def unmap_line(order: StoredOrder, number: int, *, forget: bool) -> None:
     """Unmaps a line of a locked order, and releases its stock; `forget` unlinks its SKU from the item too.
 
-    Raises:
-        CannotChangeLine: goods of the order have shipped, it has ended, or the line has no item.
+    Raises CannotChangeLine where goods of the order have shipped, it has ended, or the line has no item.
     """
     connection, line = order.connection, _live_line(order, number)
     item, gone = item_of(line), {"product_id": None, "variant_id": None}
@@ -310,8 +295,7 @@ def unmap_line(order: StoredOrder, number: int, *, forget: bool) -> None:
 def undo_restock(order: StoredOrder, number: int, *, once: str) -> None:
     """Takes booked stock out again, and what the line of a locked order got of it; `once` named the booking.
 
-    Raises:
-        CannotChangeLine: another order got it, it was sold, goods have shipped, or it was taken back before.
+    Raises CannotChangeLine where another order got it, it was sold, goods have shipped, or it was taken back before.
     """
     connection, line, name = order.connection, _live_line(order, number), f"restock:{once}"[:200]
     item, was = item_of(line), sa.and_(_LEDGER.cause == "restock", _LEDGER.reference == name)

@@ -111,14 +111,10 @@ class Allocated:
 def allocate_units(
     order: StoredOrder, line: sa.Row[Any], item: ItemKey, *, missing: int, gone: int, source: str = CHANNEL
 ) -> Allocated:
-    """Allocates stock to a line and alerts staff to a shortage; does not write the order log.
+    """Allocates `missing` units to a line and alerts staff to a shortage; does not write the order log.
 
-    Args:
-        item: what it sold.
-        missing: units to take.
-        gone: how many of them have shipped. Where there is less stock, its count was wrong and is corrected first, so
-            that the ledger explains both.
-        source: of the movement, for the ledger.
+    `gone` of them have shipped. Where there is less stock, its count was wrong and is corrected first, so that the ledger
+    explains both.
     """
     connection, order_id = order.connection, order.marketplace_order_id
     name = reference(order_id, line.line, line.allocated)
@@ -139,12 +135,7 @@ def allocate_units(
 
 
 def allocate_again(order: StoredOrder, shop: str | None, *, whole: bool) -> int:
-    """Allocates again the units that were released although they shipped, or are to ship; returns how many.
-
-    Args:
-        shop: the status of the shop's order.
-        whole: whether to allocate all units sold; else only those that shipped.
-    """
+    """Allocates again the released units that shipped, or with `whole` all units sold; returns how many."""
     again, shipped = 0, units_shipped(order, shop)
     for line in order.lines():
         gone = shipped[line.line]
@@ -162,9 +153,7 @@ def allocate_again(order: StoredOrder, shop: str | None, *, whole: bool) -> int:
 def release_units(order: StoredOrder, cause: str, *, all_shipped: bool = False) -> int:
     """Releases the units of an order that have not shipped, and drops its backorders; returns how many. Idempotent.
 
-    Args:
-        cause: `cancelled` or `refunded`; the ledger's word for it.
-        all_shipped: whether everything has shipped, with or without a shipment on record.
+    `cause` is the ledger's word, cancelled or refunded; `all_shipped` says that everything has shipped, on record or not.
     """
     lines = order.lines()
     units = {line.line: on_shelf(line, all_shipped=all_shipped) for line in lines}
@@ -182,10 +171,8 @@ def restock_units(
 ) -> int:
     """Restocks returned goods, never more than were shipped and not returned yet; returns how many.
 
-    Args:
-        cause: `returned` or `cancelled`; the ledger's word for it.
-        units: the most by line number; None for all that shipped.
-        all_shipped: whether everything has shipped, with or without a shipment on record.
+    `cause` is the ledger's word, returned or cancelled; `units` the most by line number, None for all that shipped;
+    `all_shipped` says that everything has shipped, on record or not.
     """
     lines = order.lines()
     left = {line.line: away(line, all_shipped=all_shipped) for line in lines}
