@@ -21,7 +21,7 @@ from midas_pipelines.cli.orders.reading import (
     orders,
     parse_lines,
 )
-from midas_pipelines.cli.printing import clean, json_option, print_json, print_result, say
+from midas_pipelines.cli.printing import clean, json_option, print_result
 from midas_pipelines.errors import WrongInput
 from midas_pipelines.storefront.catalog import items_by_sku
 from midas_pipelines.sync.context import SyncContext
@@ -75,30 +75,25 @@ def ship(
                 sold = StoredOrder(connection, row).lines()
             units = parse_lines(lines, {line.line: left_to_ship(line) or line.quantity for line in sold})
             shipped = shipments.record_shipment(database, row.id, shipment, context, units=units)
-    record = {"order": row.marketplace_order_id, **asdict(shipped), **shipment.model_dump()}
-    named = f"{shipment.carrier} {shipment.number}"
-    if as_json:
-        print_json(record | {"corrected": bool(replaces), "unpushed": unpushed})
-    elif replaces:
-        news = unpushed or "it is pushed to 4Seller again"
-        say(f"Order {row.marketplace_order_id}: the shipment {replaces} is {named} now; {news}.")
+    named, name = f"{shipment.carrier} {shipment.number}", row.marketplace_order_id
+    if replaces:
+        news = f"the shipment {replaces} is {named} now; {unpushed or 'it is pushed to 4Seller again'}."
     elif not shipped.new:
         rest = "" if shipped.complete else " Record the rest as another shipment."
-        say(f"Order {row.marketplace_order_id}: this shipment is on record already; nothing changed.{rest}")
+        news = f"this shipment is on record already; nothing changed.{rest}"
     else:
         rest = "everything has left" if shipped.complete else "the rest is still to ship"
-        say(f"Order {row.marketplace_order_id}: {shipped.units} units in {named}; {rest}.")
-        say(shipment.url or "No tracking page is known for this shipment.")
+        news = f"{shipped.units} units in {named}; {rest}."
+    page = [shipment.url or "No tracking page is known for this shipment."] if shipped.new else []
+    record = {"order": name, **asdict(shipped), **shipment.model_dump()}
+    record |= {"corrected": bool(replaces), "unpushed": unpushed}
+    print_result(as_json, record, f"Order {name}: {news}", *page)
 
 
 @orders.command("map", cls=Changing)
 @order_argument
 @click.option(
-    "--line",
-    "number",
-    type=click.IntRange(1, MOST_UNITS),
-    required=True,
-    help="The line, as `midas orders show` numbers it.",
+    "--line", "number", type=click.IntRange(1, MOST_UNITS), required=True, help="As `show` numbers it."
 )
 @click.option("--sku", required=True, help="The SKU of the shop's item that was sold.")
 @json_option
