@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
+from typing import Any
 
 import click
 
@@ -33,6 +34,13 @@ from midas_pipelines.sync.orders.retry import Retried, dismiss, retry_order
 from midas_pipelines.sync.orders.stock.pending_lines import map_line
 from midas_pipelines.sync.orders.stock.units import away, is_fully_shipped, left_to_ship, restock_units
 from midas_pipelines.sync.privacy.due import erase_order, hold_buyer, release_hold
+
+DECISIONS = click.Choice(["shipped", "cancelled"])
+
+
+def _done(as_json: bool, name: str, words: str, **facts: Any) -> None:
+    """Prints the facts of a changed order for programs, or a sentence."""
+    print_result(as_json, {"order": name} | facts, f"Order {name}: {words}")
 
 
 @orders.command(cls=Changing)
@@ -105,9 +113,8 @@ def map_(order_id: str, number: int, sku: str, as_json: bool) -> None:
         if item is None:
             raise WrongInput(f"The shop has no item with the SKU {sku}.")
         done = map_line(database, row.id, number, item, OrderContext(by_hand(settings, "map")))
-    name, result = row.marketplace_order_id, "now" if done else "already; nothing changed"
-    record = {"order": name, "line": number, "sku": sku, "mapped": done}
-    print_result(as_json, record, f"Order {name}: line {number} is {sku} {result}.")
+    words = f"line {number} is {sku} {'now' if done else 'already; nothing changed'}."
+    _done(as_json, row.marketplace_order_id, words, line=number, sku=sku, mapped=done)
 
 
 @orders.command("return", cls=Changing)
@@ -127,19 +134,12 @@ def return_(order_id: str, lines: Sequence[str], as_json: bool) -> None:
             if count > left[number]:
                 raise WrongInput(f"Line {number} has {left[number]} units that have left and not come back.")
         back = restock_units(order, "returned", units=units, all_shipped=whole)
-    name = order.marketplace_order_id
-    print_result(as_json, {"order": name, "units": back}, f"Order {name}: {back} units back in stock.")
+    _done(as_json, order.marketplace_order_id, f"{back} units back in stock.", units=back)
 
 
 @orders.command(cls=Changing)
 @order_argument
-@click.option(
-    "--as",
-    "decision",
-    required=True,
-    type=click.Choice(["shipped", "cancelled"]),
-    help="The status that counts.",
-)
+@click.option("--as", "decision", required=True, type=DECISIONS, help="The status that counts.")
 @click.option("--restock", is_flag=True, help="With `cancelled`: shipped goods are back in stock.")
 @json_option
 def resolve(order_id: str, decision: str, restock: bool, as_json: bool) -> None:
@@ -166,8 +166,7 @@ def dismiss_(order_id: str, as_json: bool) -> None:
     """
     with locked(order_id, "dismiss") as order:
         seen = dismiss(order)
-    name = order.marketplace_order_id
-    print_result(as_json, {"order": name, "dismissed": seen}, f"Order {name}: {', '.join(seen)} dismissed.")
+    _done(as_json, order.marketplace_order_id, f"{', '.join(seen)} dismissed.", dismissed=seen)
 
 
 @orders.command(cls=Changing)
@@ -216,9 +215,7 @@ def erase(order_id: str, yes: bool, as_json: bool) -> None:
             order = clean(found.marketplace_order_id)
             click.confirm(f"Erase the buyer of order {order} for good?", abort=True)
         erase_order(database, found.id, OrderContext(by_hand(settings, "erase")))
-    name = found.marketplace_order_id
-    words = f"Order {name}: its buyer is erased; amounts and stock stay."
-    print_result(as_json, {"order": name, "erased": True}, words)
+    _done(as_json, found.marketplace_order_id, "its buyer is erased; amounts and stock stay.", erased=True)
 
 
 @orders.command(cls=Changing)
@@ -242,8 +239,7 @@ def hold(order_id: str, until: datetime, because: str, as_json: bool) -> None:
         by = str(order.context.run_id)
         hold_buyer(order.connection, order.id, until=end, because=because, by=by)
         order.log("held", f"The buyer is kept until {end:%Y-%m-%d}.")
-    words = f"Order {name}: its buyer is kept until {end:%Y-%m-%d}."
-    print_result(as_json, {"order": name, "held_until": end}, words)
+    _done(as_json, name, f"its buyer is kept until {end:%Y-%m-%d}.", held_until=end)
 
 
 @orders.command(cls=Changing)
@@ -255,5 +251,4 @@ def release(order_id: str, as_json: bool) -> None:
         name, ended = order.marketplace_order_id, release_hold(order.connection, order.id)
         if ended:
             order.log("released_hold", "The hold was ended.")
-    words = f"Order {name}: {'the hold is ended' if ended else 'no hold was in force'}."
-    print_result(as_json, {"order": name, "released": ended}, words)
+    _done(as_json, name, "the hold is ended." if ended else "no hold was in force.", released=ended)

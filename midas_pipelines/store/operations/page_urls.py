@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -12,39 +13,29 @@ from midas_pipelines.storefront.schema import orders, products
 
 Names = dict[str, str]
 """The values that a URL template may use; "" for a missing one."""
+_ITEM, _ORDER = mappings.c, marketplace_orders.c
+_NAMES = (_ITEM.sku, products.c.name.label("title"), products.c.slug, _ITEM.product_id)
+_ITEMS = sa.select(*_NAMES, _ITEM.fourseller_product_id.label("fourseller_id")).outerjoin_from(
+    mappings, products, products.c.id == _ITEM.product_id
+)
+_ORDERS = sa.select(
+    _ORDER.marketplace_order_id.label("order"),
+    orders.c.order_number.label("number"),
+    orders.c.id.label("order_id"),
+).outerjoin_from(marketplace_orders, orders, orders.c.id == _ORDER.local_order_id)
 
 
 def item_names(database: Database, skus: Collection[str]) -> dict[str, Names]:
     """`sku`, `title`, `slug`, `product_id` (the shop's) and `fourseller_id` of each item that is known by one of those SKUs."""
-    query = (
-        sa.select(
-            mappings.c.sku,
-            products.c.name.label("title"),
-            products.c.slug,
-            mappings.c.product_id,
-            mappings.c.fourseller_product_id.label("fourseller_id"),
-        )
-        .outerjoin_from(mappings, products, products.c.id == mappings.c.product_id)
-        .where(mappings.c.sku.in_(skus))
-    )
-    return _by_first(database, query)
+    return _by_first(database, _ITEMS.where(_ITEM.sku.in_(skus)))
 
 
 def order_names(database: Database, order_ids: Collection[str]) -> dict[str, Names]:
     """`order` (the marketplace's), `number` and `order_id` (the shop's) of each imported order with such an id."""
-    query = (
-        sa.select(
-            marketplace_orders.c.marketplace_order_id.label("order"),
-            orders.c.order_number.label("number"),
-            orders.c.id.label("order_id"),
-        )
-        .outerjoin_from(marketplace_orders, orders, orders.c.id == marketplace_orders.c.local_order_id)
-        .where(marketplace_orders.c.marketplace_order_id.in_(order_ids))
-    )
-    return _by_first(database, query)
+    return _by_first(database, _ORDERS.where(_ORDER.marketplace_order_id.in_(order_ids)))
 
 
-def _by_first(database: Database, query: sa.Select[tuple[object, ...]]) -> dict[str, Names]:
+def _by_first(database: Database, query: sa.Select[Any]) -> dict[str, Names]:
     with database.reading() as connection:
         rows = connection.execute(query).mappings().all()
     named = [{name: "" if value is None else str(value) for name, value in row.items()} for row in rows]

@@ -75,23 +75,10 @@ def note_progress(database: Database, log_id: int, done: int, total: int) -> Non
         connection.execute(sa.update(sync_logs).where(running).values(counts=counts))
 
 
-def end_sync(
-    database: Database,
-    log_id: int,
-    *,
-    outcome: str,
-    counts: dict[str, Any],
-    requests: int,
-    seconds: float,
-    reason: str | None = None,
-) -> None:
-    """Closes the row: `outcome` is done, partial (some items failed) or failed."""
+def end_sync(database: Database, log_id: int, **columns: Any) -> None:
+    """Closes the row with its `outcome` (done, partial where some items failed, failed), counts, requests, seconds, reason."""
     with database.writing() as connection:
-        connection.execute(
-            sa.update(sync_logs)
-            .where(sync_logs.c.id == log_id)
-            .values(outcome=outcome, counts=counts, requests=requests, seconds=seconds, reason=reason)
-        )
+        connection.execute(sa.update(sync_logs).where(sync_logs.c.id == log_id).values(columns))
 
 
 def note_work(database: Database, row: dict[str, Any]) -> None:

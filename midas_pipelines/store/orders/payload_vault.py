@@ -139,21 +139,21 @@ def rewrap_payloads(database: Database, vault: Vault) -> Rotated:
     """
     done = Rotated()
     for table in SEALED_TABLES:
-        found = -1
-        while found:
-            found = _pass(database, vault, table, done)
+        before = -1
+        while done.rewrapped > before:  # the first pass, and another one behind each that found something
+            before = done.rewrapped
+            done.unreadable[table.name] = _pass(database, vault, table, done)
     return done
 
 
-def _pass(database: Database, vault: Vault, table: sa.Table, done: Rotated) -> int:
-    """Goes through the table once; returns how many payloads it wrapped again."""
-    newest, before, last = f"{SEALED}{vault.ring.newest().key_id}:", done.rewrapped, 0
+def _pass(database: Database, vault: Vault, table: sa.Table, done: Rotated) -> list[int]:
+    """Goes through the table once; returns the rows that no key opens."""
+    newest, unreadable, last = f"{SEALED}{vault.ring.newest().key_id}:", list[int](), 0
     old = sa.and_(table.c.payload.startswith(SEALED), ~table.c.payload.startswith(newest))
-    unreadable: list[int] = []
+    query = sa.select(table.c.id, table.c.payload).where(old).order_by(table.c.id).limit(BLOCK)
     while True:
-        query = sa.select(table.c.id, table.c.payload).where(old, table.c.id > last).order_by(table.c.id)
         with database.writing() as connection:
-            rows = connection.execute(query.limit(BLOCK)).all()
+            rows = connection.execute(query.where(table.c.id > last)).all()
             for row in rows:
                 last = row.id
                 try:
@@ -161,12 +161,8 @@ def _pass(database: Database, vault: Vault, table: sa.Table, done: Rotated) -> i
                 except PayloadUnreadable:
                     unreadable.append(row.id)
                     continue
-                same = sa.and_(
-                    table.c.id == row.id, table.c.payload == row.payload
-                )  # not edited or erased meanwhile
-                done.rewrapped += connection.execute(
-                    sa.update(table).where(same).values(payload=sealed)
-                ).rowcount
+                same = sa.and_(table.c.id == row.id, table.c.payload == row.payload)  # not edited meanwhile
+                wrapping = sa.update(table).where(same).values(payload=sealed)
+                done.rewrapped += connection.execute(wrapping).rowcount
         if len(rows) < BLOCK:
-            done.unreadable[table.name] = unreadable
-            return done.rewrapped - before
+            return unreadable

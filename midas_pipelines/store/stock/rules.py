@@ -145,27 +145,20 @@ def read_rules(
 
 
 def merge(layers: Iterable[Mapping[str, Any]]) -> Rule:
-    """One rule out of several, the least specific first: each field comes from the last one that has it."""
+    """One rule out of several, the least specific first: each field comes from the last one that has it. A row's general
+    policy applies to each field without one in the same row."""
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
     for layer in layers:
-        for name, value in _spread(layer).items():
+        scope = f"the rule of channel {layer.get('channel')}"
+        if layer.get("product_id") is not None:
+            scope = "this item's rule"
+        elif layer.get("category_id") is not None:
+            scope = f"the rule of category {layer.get('category') or layer['category_id']}"
+        for name in VALUES:
+            value = layer.get(name)
+            if name.endswith("_policy"):
+                value = value or layer.get("policy")
             if value is not None:
-                values[name], origins[name] = value, _scope_words(layer)
+                values[name], origins[name] = value, scope
     return replace(NO_RULE, **values, origins=origins)
-
-
-def _spread(layer: Mapping[str, Any]) -> dict[str, Any]:
-    """A row's fields; its general policy applies to each field without one in the same row."""
-    given = {name: layer.get(name) for name in VALUES}
-    for name in ("price_policy", "quantity_policy", "content_policy", "listing_policy"):
-        given[name] = given[name] or layer.get("policy")
-    return given
-
-
-def _scope_words(layer: Mapping[str, Any]) -> str:
-    if layer.get("product_id") is not None:
-        return "this item's rule"
-    if layer.get("category_id") is not None:
-        return f"the rule of category {layer.get('category') or layer['category_id']}"
-    return f"the rule of channel {layer.get('channel')}"
