@@ -1,0 +1,78 @@
+"""Listings over several pages that repeat, move while they are read, or hold a SKU twice; and half of the items new."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from midas_pipelines.sandbox.state import Json, State
+from midas_pipelines.sync.reconcile.run import reconcile
+from midas_pipelines_tests.shop import add_product, rows
+from midas_pipelines_tests.sync.world import World
+
+Turn = Callable[[list[Json], int], list[Json]]
+
+
+@pytest.fixture
+def pages(world: World) -> World:
+    """Sixty items, all listed, in pages of twenty."""
+    for number in range(60):
+        add_product(world.database, sku=f"A-{number:02d}")
+    world.full()
+    world.habits("small-pages=20")
+    return world
+
+
+def tied(world: World) -> list[Any]:
+    return rows(
+        world.database,
+        "SELECT id, state, fourseller_product_id, dirty_since FROM fourseller_product_mappings ORDER BY id",
+    )
+
+
+def test_half_of_the_items_are_new_and_each_is_created_once(pages: World) -> None:
+    for number in range(60, 120):
+        add_product(pages.database, sku=f"A-{number:03d}")
+    report = pages.full()
+    assert (report.created, report.unchanged, report.failed) == (60, 60, 0)
+    assert pages.shown == pages.wanted
+
+
+@pytest.mark.parametrize(
+    "turn",
+    [
+        pytest.param(lambda found, calls: found[:20] * 2 + found[40:], id="a page repeats"),
+        pytest.param(lambda found, calls: found + found[:calls], id="the total moves"),
+    ],
+)
+def test_a_list_that_cannot_be_whole_changes_nothing(
+    pages: World, turn: Turn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state, before, calls = pages.sandbox.state, tied(pages), 0
+    pages.sandbox.calls.clear()
+
+    def find(**asked: Any) -> list[Json]:
+        nonlocal calls
+        calls += 1
+        found = State.find(state, **asked)
+        return found if asked["sku"] else turn(found, calls)
+
+    monkeypatch.setattr(state, "find", find)
+    report = asyncio.run(reconcile(pages.sync_context(read_back_grace_seconds=0)))
+    assert (report.complete, report.equal) == (False, 60)
+    assert tied(pages) == before
+    assert pages.writes() == 0
+
+
+def test_a_sku_on_two_pages_is_reported_and_left_to_a_person(pages: World) -> None:
+    for sku in ("A-03", "A-41"):
+        pages.sandbox.state.create({"sku": sku, "title": "By hand", "price": "1.00"})
+    before = tied(pages)
+    report = asyncio.run(reconcile(pages.sync_context(read_back_grace_seconds=0)))
+    assert [one["sku"] for one in report.doubled] == ["A-03", "A-41"]
+    assert (report.complete, report.equal, report.unknown) == (True, 60, 2)
+    assert tied(pages) == before
+    assert len(pages.sandbox.state.products) == 62
