@@ -18,9 +18,8 @@ from midas_pipelines.cli.opening import shop_database
 from midas_pipelines.cli.printing import json_option, print_json, print_rows, print_table, say
 from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.conformance import RESERVED_SKU, Tried, run_conformance
-from midas_pipelines.fourseller.contract_watch import ContractWatch
+from midas_pipelines.fourseller.contract_watch import ContractWatch, overlay
 from midas_pipelines.fourseller.http.answers import AnswerSample
-from midas_pipelines.fourseller.overlay import overlay
 from midas_pipelines.lib.doctor.report import doctor_report
 from midas_pipelines.settings import load_settings
 from midas_pipelines.store.operations.sightings import FOUND, read_findings

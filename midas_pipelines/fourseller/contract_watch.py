@@ -1,12 +1,13 @@
 """Compares what 4Seller answers with the contract, in production too: a sample of the bodies, and odd statuses.
 
+What was found becomes a proposed change of the contract's document, an OpenAPI Overlay 1.0.
 Nothing personal is kept: of an order's values only what kind they are; of a product's at most their first characters.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
@@ -166,3 +167,53 @@ def kind_of(value: Any) -> str:
 
 def _example(value: Any, personal: bool) -> str:
     return kind_of(value) if personal or isinstance(value, dict | list) else str(value)[:60]
+
+
+TYPES = {
+    "a number": "number",
+    "true or false": "boolean",
+    "an object": "object",
+    "null": "null",
+    "a list": "array",
+}
+SCHEMAS = {"/products/{id}/inventory": "InventoryLevel", "/products": "Product", "/orders": "Order"}
+"""Of the calls whose address begins so."""
+
+
+def overlay(findings: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """The overlay: an action for each unknown field, changed type and status; the rest as remarks for a person."""
+    actions: list[dict[str, Any]] = []
+    remarks: list[str] = []
+    for one in findings:
+        action = _action(one)
+        if action is None:
+            remarks.append(f"{one['call']} {one['place']}: {one['what']}")
+        elif action not in actions:
+            actions.append(action)
+    return {
+        "overlay": "1.0.0",
+        "info": {"title": "What 4Seller answered otherwise", "version": "0"},
+        "actions": actions,
+        "x-remarks": remarks,
+    }
+
+
+def _action(one: Mapping[str, Any]) -> dict[str, Any] | None:
+    method, _, template = str(one["call"]).partition(" ")
+    if one["kind"] == "status":
+        target = f"$.paths['{template}'].{method.lower()}.responses"
+        return {"target": target, "update": {one["place"]: {"description": "As seen; say what it means."}}}
+    if one["kind"] not in ("field", "type"):
+        return None
+    path = str(one["place"]).replace("data[]", "").replace("[]", ".items").strip(".").split(".")
+    schema = next((name for begin, name in SCHEMAS.items() if template.startswith(begin)), None)
+    if schema is None or path == [""] or path == ["(body)"]:
+        return None
+    inner = ".properties.".join(path).replace("properties.items.", "items.")
+    target = f"$.components.schemas.{schema}.properties.{inner}"
+    seen = str(one["what"]).removeprefix("The contract does not know this field: ").removeprefix("It is ")
+    kind = next((kind for words, kind in TYPES.items() if seen.startswith(words)), "string")
+    if one["kind"] == "field":
+        parent, _, name = target.rpartition(".")
+        return {"target": parent, "update": {name: {"type": [kind, "null"] if kind != "null" else ["null"]}}}
+    return {"target": target, "description": one["what"], "update": {"x-also": kind}}

@@ -82,11 +82,16 @@ class Image(_Answer):
     alt: Text = None
 
 
-class Attributes(_Answer):
-    """Attributes of an item; weight and dimensions as a number or a text."""
+class Shipping(_Answer):
+    """Weight and dimensions of the package, each as a number or a text."""
 
     weight: Text = None
     dimensions: Text = None
+
+
+class Attributes(Shipping):
+    """Attributes of an item."""
+
     color: Text = None
     size: Text = None
 
@@ -96,13 +101,6 @@ class Inventory(_Answer):
 
     quantity: Count
     track_quantity: Flag = True
-
-
-class Shipping(_Answer):
-    """Weight and dimensions of the package."""
-
-    weight: Text = None
-    dimensions: Text = None
 
 
 class ProductDraft(_Draft):

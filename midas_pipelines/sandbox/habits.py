@@ -15,40 +15,19 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import TypeVar
 
-from midas_pipelines.sandbox.habit_table import (
-    ANSWER,
-    ASK,
-    CONTROL_CHARACTER,
-    HABITS,
-    HALF_CHARACTER,
-    LATE,
-    LISTS,
-    ORDER,
-    PAGE,
-    PRODUCT,
-    READS,
-    Answer,
-    Change,
-    HabitCall,
-    Reply,
-    Use,
-)
+from midas_pipelines.sandbox import habit_table as table
+from midas_pipelines.sandbox.habit_table import HABITS, Answer, Change, HabitCall, Reply, Use
 from midas_pipelines.sandbox.state import Json, State
 
 Act = TypeVar("Act")
 
+PRODUCT_CALLS = ("createProduct", "getProduct", "replaceProduct", "deleteProduct", "listProducts")
 KINDS: dict[str, Mapping[str, Change]] = {
-    "createProduct": PRODUCT,
-    "getProduct": PRODUCT,
-    "replaceProduct": PRODUCT,
-    "deleteProduct": PRODUCT,
-    "listProducts": PRODUCT,
-    "getOrder": ORDER,
-    "updateOrder": ORDER,
-    "listOrders": ORDER,
+    **dict.fromkeys(PRODUCT_CALLS, table.PRODUCT),
+    **dict.fromkeys(("getOrder", "updateOrder", "listOrders"), table.ORDER),
 }
 """What the answer to a call shows, where that is rows."""
-SPOILED = {HALF_CHARACTER: b"\xe4\xbd", CONTROL_CHARACTER: b"\x01"}
+SPOILED = {table.HALF_CHARACTER: b"\xe4\xbd", table.CONTROL_CHARACTER: b"\x01"}
 
 
 class LateState(State):
@@ -132,7 +111,7 @@ class Habits:
         self._state.number_ids = "number-ids" in self.on
         if self._late is not None:
             self._state.listeners.remove(self._late.hear)
-        late = {LATE[name]: number for name, number in self.on.items() if name in LATE}
+        late = {table.LATE[name]: number for name, number in self.on.items() if name in table.LATE}
         self._late = LateState(self._state, **late) if late else None
 
     def listed(self) -> State:
@@ -144,7 +123,7 @@ class Habits:
 
     def ask(self, call: HabitCall) -> Reply | None:
         """The answer that a habit gives instead of running the call; it may change the call. Raises NoAnswer."""
-        for (calls, act), use in self._at(call, ASK):
+        for (calls, act), use in self._at(call, table.ASK):
             reply: Reply | None = act(use) if not calls or call.name in calls else None
             if reply is not None:
                 return reply
@@ -155,11 +134,11 @@ class Habits:
         kind = KINDS.get(call.name)
         if not self.on or kind is None or reply.status >= 300 or not isinstance(reply.value, dict):
             return reply
-        if call.name not in LISTS:
+        if call.name not in table.LISTS:
             reply.value = self._row(call, kind, reply.value)
             return reply
         reply.value = {**reply.value, "data": [self._row(call, kind, row) for row in reply.value["data"]]}
-        for act, use in self._at(call, PAGE):
+        for act, use in self._at(call, table.PAGE):
             act(reply.value, use)
         return reply
 
@@ -170,13 +149,13 @@ class Habits:
             for mark, meant in SPOILED.items():
                 body = body.replace(f"\\u{ord(mark):04x}".encode(), meant)
             answer = status, body, headers
-        for act, use in self._at(call, ANSWER if call.name in READS else {}):
+        for act, use in self._at(call, table.ANSWER if call.name in table.READS else {}):
             answer = act(answer, use)
         return answer
 
     def for_webhook(self, event: str, row: Json) -> Json:
         """The row as a webhook shows it."""
-        kind = ORDER if event.startswith("order.") else PRODUCT
+        kind = table.ORDER if event.startswith("order.") else table.PRODUCT
         return self._row(HabitCall(""), kind, row) if self.on else row
 
     def _row(self, call: HabitCall, kind: Mapping[str, Change], row: Json) -> Json:

@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 
-from midas_pipelines.fourseller.contract_watch import ContractWatch
+from midas_pipelines.fourseller.contract_watch import ContractWatch, overlay
 from midas_pipelines.fourseller.http.answers import Answer, AnswerSample
 from midas_pipelines.fourseller.http.calls import Call
-from midas_pipelines.fourseller.overlay import overlay
 
 PRODUCT = {
     "id": "P1",

@@ -105,9 +105,8 @@ REFUSALS: dict[int, tuple[type[FourSellerError], str]] = {
 def seconds_asked(header: str | None, now: datetime) -> float | None:
     """Seconds to wait from `now` by a Retry-After header; of a list its first entry that can be read.
     None when there is no header or it is not readable."""
-    for text in (
-        [header, *header.split(",")] if header is not None else ()
-    ):  # whole first: a date has a comma in it
+    parts = [] if header is None else [header, *header.split(",")]  # whole first: a date has a comma in it
+    for text in parts:
         try:
             seconds: float | None = float(text)
         except ValueError:
