@@ -23,13 +23,7 @@ from midas_pipelines.fourseller.http.answers import AnswerSample
 from midas_pipelines.lib.doctor.report import doctor_report
 from midas_pipelines.settings import load_settings
 from midas_pipelines.store.operations.sightings import FOUND, read_findings
-from midas_pipelines.sync.connect.first_connection import (
-    SURE,
-    confirm_matches,
-    make_preview,
-    read_pairs,
-    write_csv,
-)
+from midas_pipelines.sync.connect import first_connection
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.safety.shadow_report import compare_shadow
 from midas_pipelines.sync.safety.undo import undo_run, undo_span
@@ -200,9 +194,9 @@ def connect(ctx: click.Context, path: Path | None, most: int, as_json: bool) -> 
     if ctx.invoked_subcommand is not None:
         return
     with shop_database() as (settings, database):
-        found = asyncio.run(make_preview(SyncContext(settings, database)))
+        found = asyncio.run(first_connection.make_preview(SyncContext(settings, database)))
     if path is not None:
-        write_csv(found, path)
+        first_connection.write_csv(found, path)
     counts = Counter(row.result for row in found)
     if as_json:
         print_json({"counts": counts, "rows": [asdict(row) for row in found]})
@@ -221,7 +215,7 @@ def match(sku: str, listing_id: str) -> None:
     """Tie the item with the SKU to a listing of 4Seller; the next sync updates that listing."""
     with shop_database() as (settings, database):
         context = SyncContext(settings, database)
-        tied = asyncio.run(confirm_matches(context, [(sku, listing_id)], accept=False))
+        tied = asyncio.run(first_connection.confirm_matches(context, [(sku, listing_id)], accept=False))
     say(f"{sku} is tied to {listing_id}." if tied else f"{sku} was tied to {listing_id} already.")
 
 
@@ -235,13 +229,13 @@ def match(sku: str, listing_id: str) -> None:
 @click.option("--titles", is_flag=True, help="Of the file, take the matches by title too.")
 def accept(path: Path | None, titles: bool) -> None:
     """Tie what is certainly one, or what a CSV says, and let the first sync run."""
-    results = (*SURE, "title") if titles else SURE
+    results = (*first_connection.SURE, "title") if titles else first_connection.SURE
     with shop_database() as (settings, database):
         context = SyncContext(settings, database)
         if path is not None:
-            pairs = read_pairs(path, results)
+            pairs = first_connection.read_pairs(path, results)
         else:
-            found = asyncio.run(make_preview(context))
-            pairs = [(row.sku, row.listing_id) for row in found if row.result in SURE]
-        tied = asyncio.run(confirm_matches(context, pairs, accept=True))
+            found = asyncio.run(first_connection.make_preview(context))
+            pairs = [(row.sku, row.listing_id) for row in found if row.result in first_connection.SURE]
+        tied = asyncio.run(first_connection.confirm_matches(context, pairs, accept=True))
     say(f"{tied} items are tied to their listings. The first sync may run: `midas sync products --full`.")

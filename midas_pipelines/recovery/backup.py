@@ -20,17 +20,8 @@ from typing import Any
 import sqlalchemy as sa
 from upath import UPath
 
-from midas_pipelines.recovery import dumps
-from midas_pipelines.recovery.places import (
-    FORM,
-    BackupPart,
-    Manifest,
-    backup_place,
-    find_backup,
-    is_local,
-    thin_out,
-    write_manifest,
-)
+from midas_pipelines.recovery import dumps, places
+from midas_pipelines.recovery.places import BackupPart, Manifest
 from midas_pipelines.recovery.sealing import recipients, seal
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
@@ -67,12 +58,12 @@ class Made:
 
 def create_backup(settings: Settings, database: Database, by: str) -> Made:
     """Writes one backup to MIDAS_BACKUP_TO, then removes those that are too old. Raises SettingsError."""
-    keys, place, signer = recipients(settings), backup_place(settings), key_ring(settings).newest()
+    keys, place, signer = recipients(settings), places.backup_place(settings), key_ring(settings).newest()
     began = time.monotonic()
     with database.reading() as connection:
         moment = connection.execute(sa.select(utc_now())).scalar_one().astimezone(UTC)
-        folder = place / moment.strftime(FORM)
-        if is_local(place):
+        folder = place / moment.strftime(places.FORM)
+        if places.is_local(place):
             os.makedirs(str(folder), mode=0o700)
         kind = database.engine.url.get_backend_name()
         manifest = Manifest(moment.isoformat(), kind, read_version(connection).current)
@@ -94,8 +85,8 @@ def create_backup(settings: Settings, database: Database, by: str) -> Made:
         _write(folder, HOME, _tar_of(settings.home()), manifest, keys)
     size, seconds = sum(part.size for part in manifest.parts), round(time.monotonic() - began, 3)
     manifest.facts |= {"size": size, "seconds": seconds}
-    write_manifest(folder, manifest, signer)
-    removed = thin_out(place, settings.longest_backup_days())
+    places.write_manifest(folder, manifest, signer)
+    removed = places.thin_out(place, settings.longest_backup_days())
     made = Made(folder.name, manifest.facts["rows"], size, len(manifest.parts), seconds, removed)
     with database.writing() as connection:
         record_proof(connection, "backup", passed=True, by=by, detail=asdict(made))
@@ -107,7 +98,7 @@ def verify_backup(settings: Settings, name: str | None) -> tuple[str, int]:
 
     Raises Damaged where a part is missing, changed or cut short, or the manifest was changed.
     """
-    backup = find_backup(settings, name)
+    backup = places.find_backup(settings, name)
     for part in backup.manifest.parts:
         backup.open(part.name, lambda _: None)
     return backup.folder.name, sum(part.size for part in backup.manifest.parts)
@@ -129,7 +120,7 @@ def _write_tables(
 def _write(folder: UPath, name: str, chunks: Iterable[bytes], manifest: Manifest, keys: list[Any]) -> None:
     with (folder / name).open("wb") as file:
         counted = seal(chunks, file, keys)
-        if is_local(folder):
+        if places.is_local(folder):
             file.flush()
             os.fsync(file.fileno())
     manifest.parts.append(BackupPart(name, counted.size, counted.hash.hexdigest()))

@@ -11,16 +11,8 @@ import sqlalchemy as sa
 from midas_pipelines.errors import ExpectedError
 from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.errors import BadCredentials, FourSellerError
-from midas_pipelines.lib.doctor.surroundings import (
-    Finding,
-    dagster_lines,
-    mail_lines,
-    ok,
-    place_lines,
-    warning,
-    webhook_lines,
-    wrong,
-)
+from midas_pipelines.lib.doctor import surroundings
+from midas_pipelines.lib.doctor.surroundings import Finding, ok, warning, wrong
 from midas_pipelines.settings import Settings, SettingsError, load_settings
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.operations.cursors import database_ahead, is_connected
@@ -64,10 +56,10 @@ def _around(settings: Settings, database: Database | None, new_key: bool) -> lis
     access = "Set FOURSELLER_API_KEY and FOURSELLER_SELLER_ID."
     return [
         *_probed("4Seller", lambda: channel_lines(settings, database, new_key=new_key), access),
-        *_probed("webhooks", lambda: webhook_lines(settings, database), correct),
-        *_probed("alerts", lambda: mail_lines(settings), correct),
-        *_probed("Dagster", lambda: dagster_lines(settings, database), correct),
-        *_probed("disk", lambda: place_lines(settings, database), correct),
+        *_probed("webhooks", lambda: surroundings.webhook_lines(settings, database), correct),
+        *_probed("alerts", lambda: surroundings.mail_lines(settings), correct),
+        *_probed("Dagster", lambda: surroundings.dagster_lines(settings, database), correct),
+        *_probed("disk", lambda: surroundings.place_lines(settings, database), correct),
     ]
 
 
