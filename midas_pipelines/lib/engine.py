@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     )
     from midas_pipelines.notify.delivery import Delivered, deliver, read_targets, something_due
     from midas_pipelines.recovery.backup import create_backup
-    from midas_pipelines.recovery.compliance import compliance_rows, read_facts
+    from midas_pipelines.recovery.compliance import compliance_rows
     from midas_pipelines.recovery.restore import run_drill
     from midas_pipelines.store.database import Database, count_rows
     from midas_pipelines.store.gateway import audit, webhooks

@@ -80,18 +80,13 @@ class Facts:
 Judged = tuple[bool, str]
 
 
-def read_facts(settings: Settings, database: Database) -> Facts:
-    """Reads proofs, keys, the whole audit log, overdue erasures and late requests."""
-    now = database.now()
+def compliance_rows(settings: Settings, database: Database) -> list[ComplianceRow]:
+    """Every row, judged by the settings, proofs, keys, the whole audit log, overdue erasures and late requests."""
+    now, overdue = database.now(), len(overdue_buyers(database, settings))
     with database.reading() as connection:
         proofs, keys, audit = last_proofs(connection), list_keys(connection), verify_audit(connection)
     valid = [key for key in keys if key["state"] == "valid"]
-    overdue = len(overdue_buyers(database, settings))
-    return Facts(settings, now, proofs, valid, audit, overdue, len(late_requests(database)))
-
-
-def compliance_rows(facts: Facts) -> list[ComplianceRow]:
-    """Every row, judged. Pure."""
+    facts = Facts(settings, now, proofs, valid, audit, overdue, len(late_requests(database)))
     rows = []
     for name, asked in FIGURES.items():
         if name in OUTSIDE:

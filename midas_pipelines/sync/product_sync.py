@@ -33,7 +33,7 @@ from midas_pipelines.sync.orders.stock.pending_lines import serve_before_push
 from midas_pipelines.sync.reconcile.apply import ReconcileReport
 from midas_pipelines.sync.reconcile.conflicts import close_pushed, take_marketplace_quantities
 from midas_pipelines.sync.reconcile.run import ReadListing, read_back
-from midas_pipelines.sync.safety.waves import changed_listings_of, push_waves
+from midas_pipelines.sync.safety.waves import push_waves
 from midas_pipelines.sync.sync_log import PushCounts, PushReport, logged_sync
 from midas_pipelines.sync.threads import in_thread
 
@@ -173,10 +173,7 @@ async def _push(push: Push, report: ProductReport, scanned: Scanned | None) -> N
         if context.settings.shadows("listing"):
             await push.run()
             return
-        changes = await in_thread(
-            changed_listings_of, context.database, context.settings, push.ids, push.shards
-        )
-        waves = await push_waves(push, changes)
+        waves = await push_waves(push)
         push.held, report.stopped = waves.held, waves.reason
         try:
             await push.run()

@@ -22,7 +22,6 @@ from midas_pipelines.recovery.compliance import (
     ComplianceVerdict,
     compliance_page,
     compliance_rows,
-    read_facts,
 )
 from midas_pipelines.recovery.figures import FIGURES
 from midas_pipelines.recovery.sealing import identities, unseal
@@ -86,7 +85,7 @@ def test_evidence_is_packed_encrypted_and_chained_without_secrets(safe: World, t
 
 def test_each_figure_is_judged_and_proofs_make_it_pass(safe: World) -> None:
     assert {*JUDGES, *PROOFS, *OUTSIDE} == FIGURES.keys()
-    before = {row.name: row.verdict for row in compliance_rows(read_facts(safe.settings, safe.database))}
+    before = {row.name: row.verdict for row in compliance_rows(safe.settings, safe.database)}
     proven = (*RECORDED, "access_review", "backup", "backup_drill")
     assert {before[name] for name in proven} == {ComplianceVerdict.FAIL}
     assert before["pii_retention"] is before["audit_log"] is before["lockout"] is ComplianceVerdict.PASS
@@ -94,12 +93,10 @@ def test_each_figure_is_judged_and_proofs_make_it_pass(safe: World) -> None:
     with safe.database.writing() as connection:
         for name in (*RECORDED, "key_review", "backup", "backup_drill"):
             record_proof(connection, name, passed=True, by="ann")
-    after = compliance_rows(read_facts(safe.settings, safe.database))
+    after = compliance_rows(safe.settings, safe.database)
     assert {row.verdict for row in after if row.name in proven} == {ComplianceVerdict.PASS}
     safe.changes["erase_buyers_after_days"] = "60"
-    (late,) = [
-        r for r in compliance_rows(read_facts(safe.settings, safe.database)) if r.name == "pii_retention"
-    ]
+    (late,) = [r for r in compliance_rows(safe.settings, safe.database) if r.name == "pii_retention"]
     assert (late.verdict, "60" in late.reason) == (ComplianceVerdict.FAIL, True)
     assert compliance_page(after).count("\n") == len(FIGURES) + 6
 

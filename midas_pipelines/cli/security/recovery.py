@@ -17,13 +17,7 @@ from midas_pipelines.cli.printing import json_option, print_json, print_result, 
 from midas_pipelines.errors import WrongInput
 from midas_pipelines.recovery import incident as incidents
 from midas_pipelines.recovery.backup import create_backup, verify_backup
-from midas_pipelines.recovery.compliance import (
-    RECORDED,
-    ComplianceVerdict,
-    compliance_page,
-    compliance_rows,
-    read_facts,
-)
+from midas_pipelines.recovery.compliance import RECORDED, ComplianceVerdict, compliance_page, compliance_rows
 from midas_pipelines.recovery.places import backup_place, backups, find_backup
 from midas_pipelines.recovery.restore import restore_history, restore_shop, run_drill
 from midas_pipelines.settings import load_settings
@@ -245,7 +239,7 @@ def compliance(ctx: click.Context, markdown: bool, as_json: bool) -> None:
     if ctx.invoked_subcommand is not None:
         return
     with shop_database() as (settings, database):
-        rows = compliance_rows(read_facts(settings, database))
+        rows = compliance_rows(settings, database)
     if as_json:
         print_json({"rows": [asdict(row) for row in rows]})
     elif markdown:

@@ -119,8 +119,7 @@ def newest_backup_restores(
 def compliance(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.MaterializeResult:
     """What marketplaces and the law ask for, against the running settings and the newest proofs; a check for each figure."""
     with midas.sync_context(context) as sync:
-        facts = engine.read_facts(sync.settings, sync.database)
-    rows = engine.compliance_rows(facts)
+        rows = engine.compliance_rows(sync.settings, sync.database)
     shown = [
         {"verdict": row.verdict.value, "asked": row.asked, "by": row.by, "here": row.reason} for row in rows
     ]

@@ -15,8 +15,6 @@ from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.errors import BadCredentials, FourSellerError, NotFound
 from midas_pipelines.notify.alerts import clear_alert, open_subjects, raise_alert
 from midas_pipelines.settings import Settings
-from midas_pipelines.store.database import Database
-from midas_pipelines.store.items.shards import Shards
 from midas_pipelines.store.items.written import of_run, written_by
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.listings.brake import WAVE_ALERT, changes_listing, enough_dirty, leaps
@@ -66,32 +64,33 @@ def _kind(change: Change) -> tuple[str, float, int]:
     return draft.category or "", float(draft.price), change.mapping.id
 
 
-def needs_waves(changes: Sequence[Change], settings: Settings) -> bool:
+def _need_waves(changes: Sequence[Change], settings: Settings) -> bool:
     """Whether so many listings change, or so many prices by so much, that they go in waves. Pure."""
-    if len(changes) > settings.canary_items:
-        return True
-    return sum(leaps(one, settings.canary_price_percent) for one in changes) >= settings.brake_items
+    leaping = sum(leaps(one, settings.canary_price_percent) for one in changes)
+    return len(changes) > settings.canary_items or leaping >= settings.brake_items
 
 
-def changed_listings_of(
-    database: Database, settings: Settings, ids: Sequence[int] | None = None, shards: Shards | None = None
-) -> list[Change]:
+def _waiting(push: Push) -> list[Change]:
     """The changes that wait of content, price or being there, of listings that 4Seller has."""
+    database, settings, ids = push.context.database, push.context.settings, push.ids
     if ids is None and not enough_dirty(database, min(settings.canary_items, settings.brake_items)):
         return []
     limit = settings.title_limit
-    parts = chunks(database, title_limit=limit, ids=ids, dirty_only=True, listed_only=True, shards=shards)
+    parts = chunks(
+        database, title_limit=limit, ids=ids, dirty_only=True, listed_only=True, shards=push.shards
+    )
     return [one for part in parts for one in part if changes_listing(one)]
 
 
-async def push_waves(push: Push, changes: Sequence[Change]) -> WaveReport:
-    """Sends the changes in waves where they need them; the caller pushes all others, without the `held`.
+async def push_waves(push: Push) -> WaveReport:
+    """Sends changed listings in waves where they need them; the caller pushes all others, without the `held`.
 
     A plan that a person approved is tried again after a failed wave. Raises BadCredentials or ChannelDown where it ended
     early; what was not sent stays dirty.
     """
     context, report = push.context, WaveReport()
-    if not needs_waves(changes, context.settings):
+    changes: Sequence[Change] = await in_thread(_waiting, push)
+    if not _need_waves(changes, context.settings):
         await in_thread(_clear, context)
         return report
     everything = frozenset(one.mapping.id for one in changes)
@@ -99,7 +98,7 @@ async def push_waves(push: Push, changes: Sequence[Change]) -> WaveReport:
         if await in_thread(_has_failed, context):
             return replace(report, held=everything, reason=WAITING)
         changes = await in_thread(push.let_go, changes)  # what the brake holds is no wave's failure
-        if not needs_waves(changes, context.settings):
+        if not _need_waves(changes, context.settings):
             return report
     acked = {one.mapping.id: one.mapping.acked_version for one in changes}
     for number, wave in enumerate(filter(None, cut_waves(changes)), start=1):
