@@ -57,13 +57,10 @@ class _Backlogs(Collector):
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """The backlogs as they are now; none when the database does not answer."""
         try:
-            yield from self._read()
+            with self._database.reading() as connection:
+                backlog = read_backlog(connection)
         except sa.exc.SQLAlchemyError:
             return
-
-    def _read(self) -> Iterator[GaugeMetricFamily]:
-        with self._database.reading() as connection:
-            backlog = read_backlog(connection)
         for name, what, value in (
             ("items_dirty", "Items that wait to be pushed", backlog.dirty),
             ("items_oldest_seconds", "Age of the oldest", _age(backlog.oldest_dirty)),

@@ -43,20 +43,22 @@ class Background:
 
     def start(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Runs the work; what it raises is logged."""
-        task = asyncio.create_task(work())
+
+        async def logged() -> None:
+            try:
+                await work()
+            except Exception as error:
+                log.exception("Work that a click began has failed: %s", type(error).__name__)
+
+        task = asyncio.create_task(logged())
         self._tasks.add(task)
-        task.add_done_callback(self._ended)
+        task.add_done_callback(self._tasks.discard)
 
     async def stop(self) -> None:
         """Ends what is under way; what was not sent stays as it was."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("Work that a click began has failed: %s", type(error).__name__, exc_info=error)
 
 
 class Service:
@@ -85,11 +87,8 @@ class Service:
         self.background = Background()
         self.is_ending: Callable[[], bool] = lambda: False  # set by the server: open streams end with it
         self.imports = OneAtATime(self._import_orders)
-        self.worker: Worker | None = None
-        if with_worker:
-            self.worker = Worker(
-                self._worker_context(), self.metrics, self.lineage, self.imports.run, self.supervisor
-            )
+        parts = (self.metrics, self.lineage, self.imports.run, self.supervisor)
+        self.worker = Worker(self._worker_context(), *parts) if with_worker else None
         self.inbox = Inbox(self.door, self.vault, self._stored)
 
     def read(

@@ -38,7 +38,7 @@ HOW: dict[str, Any] = {
     "derandomize": True,
     "database": None,
     "suppress_health_check": QUIET,
-    "max_examples": 12,
+    "max_examples": 5,
 }
 
 

@@ -73,7 +73,6 @@ def test_while_an_import_is_under_way_probes_are_answered_and_sales_come_in(
     gateway.wait(lambda: pending(gateway) == 30, "the outcome of the sale alone")
 
 
-@pytest.mark.both_databases
 def test_a_flood_of_events_costs_a_few_imports(gateway: Gateway) -> None:
     gateway.world.changes["read_back_grace_seconds"] = 0.1
     flood(gateway, 100)

@@ -40,7 +40,6 @@ def payment(caller: Caller) -> tuple[str, str]:
     return row[0], row[1]
 
 
-@pytest.mark.both_databases
 def test_a_refund_is_told_as_a_refund_and_frees_the_stock(caller: Caller) -> None:
     order_id = desk.sold(caller.world, A=3)
     told = caller.move(order_id, status="refunded")
@@ -81,7 +80,6 @@ MOVES: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.both_databases
 def test_what_4seller_has_cancelled_meanwhile_is_not_told_and_becomes_a_conflict(caller: Caller) -> None:
     for case, move in MOVES.items():
         order_id = desk.sold(caller.world, **{case: 3})

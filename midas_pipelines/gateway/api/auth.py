@@ -34,30 +34,22 @@ PREFIX = "/api/marketplace"
 PERSONS = f"{PREFIX}/privacy/requests"
 """Its answers hold personal data, so none is kept to be repeated; the same request may be sent again."""
 
+VIEWED = (
+    *("status", "orders", "orders/{order_id}", "sync/products", "sync/inventory", "exceptions", "items"),
+    *("explain", "conflicts", "plan", "rules", "stock", "alerts"),
+)
+OPERATED = (
+    *(("POST", path) for path in ("sync/products", "sync/inventory", "orders", "conflicts/{conflict_id}")),
+    ("PATCH", "orders/{order_id}"),
+)
 ROLES: dict[tuple[str, str], Role | None] = {
     ("GET", "/healthz"): None,
     ("GET", "/readyz"): None,
-    ("GET", "/metrics"): Role.VIEWER,
     ("POST", f"{PREFIX}/webhooks"): None,  # signed by 4Seller
-    ("GET", f"{PREFIX}/status"): Role.VIEWER,
-    ("GET", f"{PREFIX}/sync/products"): Role.VIEWER,
-    ("POST", f"{PREFIX}/sync/products"): Role.OPERATOR,
-    ("GET", f"{PREFIX}/sync/inventory"): Role.VIEWER,
-    ("POST", f"{PREFIX}/sync/inventory"): Role.OPERATOR,
-    ("GET", f"{PREFIX}/orders"): Role.VIEWER,
-    ("POST", f"{PREFIX}/orders"): Role.OPERATOR,
-    ("GET", f"{PREFIX}/orders/{{order_id}}"): Role.VIEWER,
-    ("PATCH", f"{PREFIX}/orders/{{order_id}}"): Role.OPERATOR,
+    ("GET", "/metrics"): Role.VIEWER,
+    **{("GET", f"{PREFIX}/{path}"): Role.VIEWER for path in VIEWED},
+    **{(method, f"{PREFIX}/{path}"): Role.OPERATOR for method, path in OPERATED},
     ("GET", f"{PREFIX}/audit"): Role.ADMIN,
-    ("GET", f"{PREFIX}/exceptions"): Role.VIEWER,
-    ("GET", f"{PREFIX}/items"): Role.VIEWER,
-    ("GET", f"{PREFIX}/explain"): Role.VIEWER,
-    ("GET", f"{PREFIX}/conflicts"): Role.VIEWER,
-    ("POST", f"{PREFIX}/conflicts/{{conflict_id}}"): Role.OPERATOR,
-    ("GET", f"{PREFIX}/plan"): Role.VIEWER,
-    ("GET", f"{PREFIX}/rules"): Role.VIEWER,
-    ("GET", f"{PREFIX}/stock"): Role.VIEWER,
-    ("GET", f"{PREFIX}/alerts"): Role.VIEWER,
     ("GET", PERSONS): Role.ADMIN,
     ("POST", PERSONS): Role.ADMIN,
 }

@@ -17,7 +17,6 @@ from pydantic import (
     ConfigDict,
     Field,
     JsonValue,
-    field_validator,
     model_validator,
 )
 
@@ -26,9 +25,9 @@ from midas_pipelines.gateway.api.auth import PREFIX, GuardedRoute
 from midas_pipelines.gateway.api.readings import Cursor, Limit, decode_cursor, page_of_rows
 from midas_pipelines.gateway.service import service_of
 from midas_pipelines.store.orders.listing import SHOWN, Filters, list_orders
-from midas_pipelines.sync.orders.lookup import find_order, read_timeline
+from midas_pipelines.sync.orders.lookup import TimelineEntry, find_order, read_timeline
 from midas_pipelines.sync.orders.model.carriers import tracking
-from midas_pipelines.sync.orders.status.status_change import change_status
+from midas_pipelines.sync.orders.status.status_change import StatusChanged, change_status
 
 router = APIRouter(prefix=PREFIX, route_class=GuardedRoute, tags=["orders"])
 
@@ -98,28 +97,11 @@ class OrderLine(BaseModel):
     exception: str | None
 
 
-class TimelineRow(BaseModel):
-    """One entry: a step, a stock movement, a shipment or a message."""
-
-    at: datetime
-    what: str = Field(description="The step; `stock: CAUSE`, `parcel` or `message: KIND` for the others.")
-    detail: str
-    cause: str = Field(description="The run or party that caused it.")
-    facts: dict[str, JsonValue] = Field(description="The same in fields.")
-
-    @field_validator("facts", mode="before")
-    @classmethod
-    def _as_json(cls, facts: dict[str, Any]) -> dict[str, Any]:
-        return {
-            name: value.isoformat() if isinstance(value, datetime) else value for name, value in facts.items()
-        }
-
-
 class OrderTimeline(OrderRow):
     """An order with its lines and timeline."""
 
     lines: list[OrderLine]
-    entries: list[TimelineRow]
+    entries: list[TimelineEntry]
 
 
 class OrdersImported(BaseModel):
@@ -201,15 +183,6 @@ class OrderPatch(BaseModel):
         return self
 
 
-class PatchedOrder(BaseModel):
-    """The order after the update."""
-
-    marketplace_order_id: str
-    status: str
-    pushed: bool = Field(description="Whether it was pushed to 4Seller; if not, the next status sync does.")
-    reason: str | None
-
-
 @router.get("/orders", summary="List marketplace orders", response_model=OrderPage)
 def get_orders(
     request: Request,
@@ -244,12 +217,12 @@ def get_order(request: Request, order_id: OrderId) -> dict[str, Any]:
     return {
         **{name: getattr(row, name) for name in (*SHOWN, "order_number")},
         "lines": timeline.lines,
-        "entries": [vars(entry) for entry in timeline.entries],
+        "entries": timeline.entries,
     }
 
 
-@router.patch("/orders/{order_id}", summary="Update an order", response_model=PatchedOrder)
-async def patch_order(request: Request, order_id: OrderId, move: OrderPatch) -> dict[str, Any]:
+@router.patch("/orders/{order_id}", summary="Update an order", response_model=StatusChanged)
+async def patch_order(request: Request, order_id: OrderId, move: OrderPatch) -> StatusChanged:
     """Updates the shop's order and pushes it to 4Seller. A transition that is not allowed changes nothing: 409."""
     context = service_of(request).sync_context(request.state.request_id)
     goal = OrderStatus(move.status) if move.status is not None else None
@@ -260,4 +233,4 @@ async def patch_order(request: Request, order_id: OrderId, move: OrderPatch) -> 
             units = Counter[int]()
             for packed in sent.lines:
                 units[packed.line] += packed.quantity
-    return vars(await change_status(context, order_id, goal, parcel, units))
+    return await change_status(context, order_id, goal, parcel, units)

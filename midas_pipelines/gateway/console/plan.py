@@ -26,6 +26,7 @@ from midas_pipelines.store.gateway.console import (
 )
 from midas_pipelines.store.items.written import recent_runs
 from midas_pipelines.store.schema.tables import mappings
+from midas_pipelines.storefront.writing import any_of
 from midas_pipelines.sync.listings.scan import ApprovedPlan, PlanStep, make_plan
 from midas_pipelines.sync.product_sync import sync_products
 from midas_pipelines.sync.safety.shadow_report import ShadowReport, compare_shadow
@@ -184,16 +185,12 @@ def _plan(connection: sa.Connection, digest: str) -> dict[str, Any]:
 def _with_now(connection: sa.Connection, steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The steps with what 4Seller confirmed last, and by how much the price changes."""
     table = mappings.c
-    now: dict[int, sa.Row[Any]] = {}
-    for start in range(0, len(steps), 5000):
-        ids = [one["item"] for one in steps[start : start + 5000]]
-        query = sa.select(table.id, table.acked_quantity, table.acked_price).where(table.id.in_(ids))
-        now |= {row.id: row for row in connection.execute(query)}
+    query = sa.select(table.id, table.acked_quantity, table.acked_price)
+    items = any_of(connection, table.id, [one["item"] for one in steps])
+    acked = {item: (quantity, price) for item, quantity, price in connection.execute(query.where(items))}
     shown = []
     for one in steps:
-        row = now.get(one["item"])
-        old = row.acked_price if row is not None else None
+        quantity, old = acked.get(one["item"], (None, None))
         change = abs(Decimal(one["price"]) - old) / old if old and one["price"] is not None else Decimal(0)
-        known = {"acked_quantity": row.acked_quantity, "acked_price": old} if row is not None else {}
-        shown.append(one | {"acked_quantity": None, "acked_price": None} | known | {"price_change": change})
+        shown.append(one | {"acked_quantity": quantity, "acked_price": old, "price_change": change})
     return shown

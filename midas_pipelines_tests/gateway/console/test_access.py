@@ -79,7 +79,6 @@ def test_a_viewer_sees_no_button_but_signing_out(visitor: Visitor) -> None:
         assert visitor.see(path).count("<button") - visitor.see(path).count("Show</button>") <= 2
 
 
-@pytest.mark.both_databases
 def test_markup_in_any_text_stays_text(visitor: Visitor) -> None:
     world = visitor.world
     with world.database.writing() as connection:

@@ -77,7 +77,6 @@ def test_the_marketplaces_price_is_pinned_and_an_undo_opens_the_conflict_again(o
     assert shown(world)[0] == Decimal("10.00")
 
 
-@pytest.mark.both_databases
 def test_the_marketplaces_quantity_is_a_ledger_row_and_an_undo_takes_it_back(operator: Visitor) -> None:
     world = operator.world
     edited(world, inventory={"quantity": 4})

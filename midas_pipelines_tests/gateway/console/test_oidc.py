@@ -40,7 +40,6 @@ def sign_in(visitor: Visitor, provider: Provider) -> Any:
     return visitor.client.get(provider.authorize(begun.headers["location"]))
 
 
-@pytest.mark.both_databases
 def test_a_person_signs_in_with_a_role_and_a_code_works_once(visitor: Visitor, provider: Provider) -> None:
     begun = visitor.client.get("/sign-in/oidc?next=/docs").headers["location"]
     back = provider.authorize(begun)

@@ -22,7 +22,6 @@ from midas_pipelines_tests.gateway.console.visitor import Visitor
 from midas_pipelines_tests.shop import add_product, rows, run, value
 
 
-@pytest.mark.both_databases
 def test_a_key_is_shown_once_replaced_and_revoked(admin: Visitor) -> None:
     database = admin.world.database
     answer = admin.client.post("/keys", data={"csrf": admin.csrf, "name": "Kim Sample", "role": "operator"})
@@ -86,7 +85,6 @@ def test_what_a_page_loads_does_not_take_its_notice(operator: Visitor) -> None:
     assert "until you let it again" not in operator.see("/machine-room")
 
 
-@pytest.mark.both_databases
 def test_alerts_are_grouped_and_closed(operator: Visitor, monkeypatch: pytest.MonkeyPatch) -> None:
     with operator.world.database.writing() as connection:
         texts = {"a": "A is low: `midas stock low` shows all.", "b": "B is low."}
@@ -153,7 +151,6 @@ def test_a_payload_shows_known_fields_alone(payload: object, shown: object) -> N
     assert without_persons(payload) == shown
 
 
-@pytest.mark.both_databases
 def test_stock_shows_first_what_runs_out_first(operator: Visitor) -> None:
     world = operator.world
     for sku, on_hand in (("SLOW", 100), ("FAST", 10), ("=SUM(A1)", 50), ("STILL", 1)):
@@ -174,7 +171,6 @@ def test_stock_shows_first_what_runs_out_first(operator: Visitor) -> None:
     assert (table[0]["on_hand"], table[0]["order"]) == ("4", "2")
 
 
-@pytest.mark.both_databases
 def test_the_channel_is_paused_and_resumed_by_name(operator: Visitor) -> None:
     database = operator.world.database
     add_product(database, sku="A-1", stock_quantity=5, price="10.00")

@@ -31,7 +31,6 @@ def sold(operator: Visitor) -> str:
     return order
 
 
-@pytest.mark.both_databases
 def test_an_order_is_found_shipped_and_returned(operator: Visitor, sold: str) -> None:
     world = operator.world
     assert sold in operator.see("/orders?status=pending&sales_channel=ebay&exception=no")

@@ -31,7 +31,6 @@ def test_a_key_signs_in_and_its_end_signs_out(visitor: Visitor) -> None:
     visitor.see("/", status=303)
 
 
-@pytest.mark.both_databases
 def test_a_link_signs_in_once(visitor: Visitor) -> None:
     with visitor.world.database.writing() as connection:
         link = make_link(connection, Caller("", "Kim Sample", Role.ADMIN), minutes=5)
