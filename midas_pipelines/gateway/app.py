@@ -1,5 +1,5 @@
-"""The gateway as one ASGI application, and the OpenAPI document of its endpoints: every error that one can answer is in it,
-as problem details."""
+"""The gateway as one ASGI application: the API, the console, and what both show to everyone: the OpenAPI document, in which
+every error that an endpoint can answer is problem details, the same as a page, and the files that pages use."""
 
 from __future__ import annotations
 
@@ -8,16 +8,21 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.openapi.utils import get_openapi
+from starlette.exceptions import HTTPException
+from starlette.responses import FileResponse, Response
 
-from midas_pipelines.gateway.api import orders, privacy, problems, readings, sync, webhooks
+from midas_pipelines.errors import CallRefused
+from midas_pipelines.gateway.api import orders as order_api
+from midas_pipelines.gateway.api import privacy, problems, readings, sync, webhooks
 from midas_pipelines.gateway.api.auth import CHANGES, PERSONS, PREFIX, ROLES
 from midas_pipelines.gateway.api.callers import Callers, Refusals
 from midas_pipelines.gateway.api.limits import Limits
 from midas_pipelines.gateway.api.problems import MEDIA_TYPE, Problem
 from midas_pipelines.gateway.api.webhooks import Sent
-from midas_pipelines.gateway.console.app import add_console
+from midas_pipelines.gateway.console import decide, items, machine_room, orders, plan, sign_in, today
+from midas_pipelines.gateway.console.web import STATIC, render
 from midas_pipelines.gateway.service import Service
 
 DESCRIPTION = """
@@ -61,6 +66,11 @@ IDEMPOTENCY_KEY = {
     "description": "Calls with the same key and body are executed once and answered alike, for 24 hours; another body is 422.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[\\x21-\\x7e]+$"},
 }
+ENDPOINTS = (webhooks, readings, sync, order_api, privacy)
+PAGES = (decide, items, machine_room, orders, plan, sign_in, today)
+TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".LICENSE": "text/plain"}
+
+router = APIRouter(include_in_schema=False)
 
 
 def create_app(service: Service) -> FastAPI:
@@ -81,15 +91,82 @@ def create_app(service: Service) -> FastAPI:
         redoc_url=None,
     )
     app.state.service = service
+    app.state.live = today.Live(service)
     callers = app.state.callers = Callers(service.settings.gateway_rate)
     refusals = app.state.refusals = Refusals(service.database)
-    for part in (webhooks, readings, sync, orders, privacy):
+    for part in (*ENDPOINTS, *PAGES):
         app.include_router(part.router)
+    app.include_router(sign_in.outside)
+    app.include_router(router)
     app.openapi = lambda: openapi_document(app)  # type: ignore[method-assign]
     problems.install_problem_handlers(app)
-    add_console(app, service)
+    app.add_exception_handler(HTTPException, _missing)
     app.add_middleware(Limits, service=service, callers=callers, refusals=refusals)
     return app
+
+
+async def _missing(request: Request, error: Exception) -> Response:
+    """A page for a browser that asks for one which is not there, else a problem."""
+    wants_a_page = "text/html" in request.headers.get("accept", "")
+    if not wants_a_page or request.url.path.startswith(PREFIX):
+        return await problems.answer_error(request, error)
+    status = problems.status_of(error)
+    return render(
+        request, "problem.html", status, status_code=status, text="There is no page at this address."
+    )
+
+
+@router.get("/static/{name}")
+def static(name: str) -> Response:
+    """A file that pages use; a browser keeps it, for its address changes with it."""
+    path = STATIC.get(name)
+    if path is None:
+        raise CallRefused(404, "There is no such file.")
+    headers = {"Cache-Control": "public, max-age=31536000, immutable", "X-Content-Type-Options": "nosniff"}
+    return FileResponse(path, headers=headers, media_type=TYPES[path.suffix])
+
+
+@router.get("/docs")
+def reference(request: Request) -> Response:
+    """Every endpoint, its parameters, its body and its answers."""
+    document = request.app.openapi()
+    calls = [
+        {
+            "method": method.upper(),
+            "path": path,
+            "parameters": operation.get("parameters", []),
+            "body": _model(operation.get("requestBody")),
+            "answers": [
+                (status, said["description"], _model(said)) for status, said in operation["responses"].items()
+            ],
+            **{name: operation.get(name, "") for name in ("summary", "description", "security")},
+        }
+        for path, operations in document["paths"].items()
+        for method, operation in operations.items()
+    ]
+    shown = {name: schema for name, schema in document["components"]["schemas"].items() if name != "Problem"}
+    return render(request, "reference.html", calls=calls, schemas=shown, info=document["info"], kind=_kind)
+
+
+def _model(part: dict[str, Any] | None) -> str:
+    """The name of the model of a body or an answer."""
+    for media in ((part or {}).get("content") or {}).values():
+        return _kind(media.get("schema") or {})
+    return ""
+
+
+def _kind(schema: dict[str, Any]) -> str:
+    """A schema in words: a model's name, or a type with its bounds."""
+    if "$ref" in schema:
+        return str(schema["$ref"]).rpartition("/")[2]
+    for many in ("anyOf", "oneOf", "allOf"):
+        if many in schema:
+            return " or ".join(dict.fromkeys(filter(None, (_kind(one) for one in schema[many]))))
+    if "enum" in schema or "const" in schema:
+        return " | ".join(str(one) for one in schema.get("enum", [schema.get("const")]))
+    if schema.get("type") == "array":
+        return f"list of {_kind(schema.get('items') or {}) or 'anything'}"
+    return str(schema.get("format") or schema.get("type") or "")
 
 
 def openapi_document(app: FastAPI) -> dict[str, Any]:

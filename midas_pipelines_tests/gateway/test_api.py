@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from midas_pipelines.gateway.metrics import Metrics
 from midas_pipelines.notify.alerts import raise_alert
+from midas_pipelines.store.database import Database
 from midas_pipelines.store.gateway.keys import Role
 from midas_pipelines_tests.gateway.conftest import Start
 from midas_pipelines_tests.gateway.running import Gateway
@@ -217,3 +221,19 @@ def test_it_is_ready_while_the_database_is(gateway: Gateway) -> None:
     answer = gateway.call("GET", "/readyz")
     assert answer.status_code == 503
     assert "midas db upgrade" in answer.json()["detail"]
+
+
+DASHBOARD = Path(__file__).parents[2] / "docs" / "grafana" / "midas-gateway.json"
+
+
+def test_every_metric_on_the_dashboard_is_measured(shop: Database) -> None:
+    panels = json.loads(DASHBOARD.read_text())["panels"]
+    asked = {
+        re.sub(r"_(bucket|total)$", "", name)
+        for panel in panels
+        for target in panel["targets"]
+        for name in re.findall(r"midas_\w+", target["expr"])
+    }
+    measured = {family.name for family in Metrics(shop).registry.collect()}
+    assert asked <= measured
+    assert asked

@@ -7,13 +7,15 @@ import hmac
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from midas_pipelines.lib.doctor.report import doctor_report
 from midas_pipelines.store.gateway import webhooks
+from midas_pipelines.store.gateway.webhooks import MOST_ATTEMPTS, RETRY_SECONDS, Webhook, retry_or_quarantine
 from midas_pipelines.sync.orders.intake.batch import import_order_webhooks
 from midas_pipelines_tests.gateway.conftest import Start
 from midas_pipelines_tests.gateway.running import HOOK, SECRET, Gateway, sale, signed
@@ -298,3 +300,17 @@ def test_the_doctor_asks_the_sandbox_for_a_webhook_and_nothing_is_stored(
     found = {line.check: line for line in doctor_report(door.world.settings)}
     assert said in found["webhooks received"].found
     assert outcomes(door) == []
+
+
+NOW = datetime(2026, 1, 1, 12, 1, tzinfo=UTC)
+
+
+def test_the_documented_retries_of_a_webhook_are_those_that_are_made() -> None:
+    waits = []
+    for attempts in range(MOST_ATTEMPTS):
+        tried = retry_or_quarantine(Webhook(1, "m", "order.created", None, "", NOW, attempts), "It failed.")
+        waits.append(tried.wait_seconds)
+    assert tried.outcome is webhooks.WebhookOutcome.QUARANTINED
+    assert sum(waits) == RETRY_SECONDS
+    page = " ".join((Path(__file__).parents[2] / "docs" / "gateway.md").read_text().split())
+    assert f"failed {MOST_ATTEMPTS} times within {RETRY_SECONDS // 60} minutes" in page

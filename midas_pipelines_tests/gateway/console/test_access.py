@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import pytest
 
-from midas_pipelines.gateway.console.app import PARTS
+from midas_pipelines.gateway import app
 from midas_pipelines.gateway.console.guard import EVERYONE, ConsoleRoute, needed_role
 from midas_pipelines.notify.alerts import raise_alert
 from midas_pipelines.store.gateway.keys import Role, create_key
@@ -34,7 +34,7 @@ PAGES = {
 
 def clicks() -> list[tuple[str, Role]]:
     """Every POST of those who are signed in, with the role that it needs."""
-    routes = [one for part in PARTS for one in part.router.routes if isinstance(one, ConsoleRoute)]
+    routes = [one for part in app.PAGES for one in part.router.routes if isinstance(one, ConsoleRoute)]
     return [(one.path, needed_role("POST", one.path)) for one in routes if "POST" in one.methods]
 
 
