@@ -68,7 +68,7 @@ def test_a_rule_begins_and_ends_with_nobody_but_the_worker(
     add_product(gateway.world.database, sku="A-1", stock_quantity=5)
     gateway.settled()
     now = datetime.now(UTC)
-    dates = {"valid_from": now + timedelta(seconds=1), "valid_until": now + timedelta(seconds=3)}
+    dates = {"valid_from": now + timedelta(seconds=1), "valid_until": now + timedelta(seconds=5)}
     set_rule(gateway.world.database, {"cap": 2}, sku="A-1", **dates)
     gateway.wait(lambda: shown(gateway.world) == {"A-1": 2}, "the beginning")
     gateway.wait(lambda: shown(gateway.world) == {"A-1": 5}, "the end")
