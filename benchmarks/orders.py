@@ -26,7 +26,7 @@ from midas_pipelines.settings import load_settings
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.orders.checks import unbalanced_orders, unexplained_deductions
 from midas_pipelines.store.privacy.keys import new_key
-from midas_pipelines.store.stock.levels import negative_stock, unexplained_stock
+from midas_pipelines.store.stock.ledger import negative_stock, unexplained_stock
 from midas_pipelines.storefront.schema import products
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.orders.intake.poll import OrderPages, OrderReport

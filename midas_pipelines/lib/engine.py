@@ -59,7 +59,7 @@ if TYPE_CHECKING:
         waiting_lines,
     )
     from midas_pipelines.store.schema.version import require_upgraded
-    from midas_pipelines.store.stock.levels import (
+    from midas_pipelines.store.stock.ledger import (
         duplicate_skus,
         negative_stock,
         stock_totals,

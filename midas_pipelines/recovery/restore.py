@@ -36,7 +36,7 @@ from midas_pipelines.store.schema.gateway_tables import console_sessions, market
 from midas_pipelines.store.schema.shipment_tables import customer_mails
 from midas_pipelines.store.schema.tables import mappings, rate_limits, workers
 from midas_pipelines.store.schema.version import require_upgraded
-from midas_pipelines.store.stock import levels as stock
+from midas_pipelines.store.stock import ledger as stock
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.orders.model.state_machine import BACKWARD
 

@@ -11,7 +11,7 @@ from midas_pipelines.store.database import Database
 from midas_pipelines.store.migrate import upgrade
 from midas_pipelines.store.schema.tables import store
 from midas_pipelines.store.schema.version import NotUpgraded, require_upgraded, version
-from midas_pipelines.store.stock.levels import unexplained_stock
+from midas_pipelines.store.stock.ledger import unexplained_stock
 from midas_pipelines.storefront.schema import NEEDED, missing_tables
 from midas_pipelines_tests.conftest import create_shop
 from midas_pipelines_tests.shop import add_product, add_variant, rows, run, value

@@ -15,7 +15,7 @@ import pytest
 
 from midas_pipelines.cli import main
 from midas_pipelines.store.items.claims import LEASE_SECONDS
-from midas_pipelines.store.stock.levels import negative_stock, unexplained_stock
+from midas_pipelines.store.stock.ledger import negative_stock, unexplained_stock
 from midas_pipelines_tests.shop import add_product, rows, run, value
 from midas_pipelines_tests.sync.world import World
 

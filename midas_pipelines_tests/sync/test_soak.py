@@ -16,7 +16,7 @@ import pytest
 from midas_pipelines.fourseller.errors import FourSellerError
 from midas_pipelines.sandbox.habit_table import HABITS
 from midas_pipelines.sandbox.shoppers import Shoppers
-from midas_pipelines.store.stock.levels import negative_stock, unexplained_stock
+from midas_pipelines.store.stock.ledger import negative_stock, unexplained_stock
 from midas_pipelines.sync.context import ChannelDown
 from midas_pipelines.sync.orders.intake.poll import import_orders
 from midas_pipelines.sync.orders.status.status_sync import sync_statuses

@@ -7,7 +7,7 @@ from multiprocessing import get_context
 
 import pytest
 
-from midas_pipelines.store.stock.levels import negative_stock, unexplained_stock
+from midas_pipelines.store.stock.ledger import negative_stock, unexplained_stock
 from midas_pipelines_tests.shop import add_product, rows
 from midas_pipelines_tests.sync.storm import take_part
 from midas_pipelines_tests.sync.syncing import plain

@@ -11,7 +11,7 @@ from midas_pipelines.cli.opening import shop_database
 from midas_pipelines.cli.printing import json_option, print_json, print_result, print_rows, print_table, say
 from midas_pipelines.store.items.listing import quarantined_items, retry_items
 from midas_pipelines.store.items.mappings import link_sku, linked_skus, unlink_sku
-from midas_pipelines.store.stock.levels import top_movers
+from midas_pipelines.store.stock.ledger import top_movers
 from midas_pipelines.storefront.catalog import items_by_sku
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.operations.stock_levels import check_low_stock

@@ -27,7 +27,7 @@ from midas_pipelines.store.operations.backlog import needs_a_person, overview
 from midas_pipelines.store.operations.sync_log import last_syncs
 from midas_pipelines.store.schema.version import require_columns, require_upgraded
 from midas_pipelines.store.schema.version import version as database_version
-from midas_pipelines.store.stock.levels import top_movers
+from midas_pipelines.store.stock.ledger import top_movers
 from midas_pipelines.store.stock.rule_changes import list_rules
 from midas_pipelines.sync.explain import explain_item
 from midas_pipelines.sync.listings.scan import make_plan

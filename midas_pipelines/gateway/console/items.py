@@ -17,7 +17,7 @@ from midas_pipelines.gateway.service import service_of
 from midas_pipelines.store.items.conflicts import recent_conflicts
 from midas_pipelines.store.items.listing import STATES, list_items, quarantined_items, retry_items
 from midas_pipelines.store.schema.tables import mappings
-from midas_pipelines.store.stock.levels import top_movers
+from midas_pipelines.store.stock.ledger import top_movers
 from midas_pipelines.store.stock.rule_changes import list_rules, newest_change
 from midas_pipelines.store.stock.rules import POLICIES
 from midas_pipelines.sync.explain import explain_item

@@ -1,14 +1,18 @@
-"""Changes stock: locks the item, writes its ledger row with source and cause, sets the quantity."""
+"""The stock ledger: changes of stock with their source and cause, and what shop and ledger say of each item's stock."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
-from midas_pipelines.store.schema.tables import inventory_changes
+from midas_pipelines.store.database import Database
+from midas_pipelines.store.schema.tables import LEDGER_KEY, inventory_changes
 from midas_pipelines.storefront.catalog import ItemKey, lock_stock, set_stock
+from midas_pipelines.storefront.schema import has_product_status, product_variants, products
+from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.storefront.writing import insert_rows
 
 Stock = dict[ItemKey, int]
@@ -62,3 +66,156 @@ def book_moves(connection: sa.Connection, moves: Sequence[StockMove], stock: Sto
         insert_rows(connection, inventory_changes, rows)
         set_stock(connection, {item: units for item, units in stock.items() if units != before[item]})
     return moved
+
+
+RATE_DAYS = 28
+"""The span that a rate of sale is taken over: four whole weeks, so that weekends weigh as they should."""
+
+_STOCK = sa.union_all(
+    sa.select(
+        products.c.id.label("product_id"),
+        sa.cast(sa.null(), sa.Integer).label("variant_id"),
+        sa.literal(0).label("key"),
+        products.c.sku,
+        products.c.stock_quantity.label("on_hand"),
+        sa.exists().where(product_variants.c.product_id == products.c.id).label("by_variant"),
+    ),
+    sa.select(
+        product_variants.c.product_id,
+        product_variants.c.id,
+        product_variants.c.id,
+        product_variants.c.sku,
+        product_variants.c.stock_quantity,
+        sa.false(),
+    ).where(product_variants.c.product_id.is_not(None)),
+).subquery("stock")
+"""Every quantity that the shop keeps, that of a product sold by variant too."""
+_ROW = inventory_changes.c
+
+
+@dataclass(frozen=True)
+class StockTotals:
+    """Counts of sellable items, units on hand, and items without stock."""
+
+    items: int
+    units: int
+    out_of_stock: int
+
+
+def stock_totals(database: Database) -> StockTotals:
+    """Counts over every sellable item, archived ones included."""
+    with database.reading() as connection:
+        return _totals(connection, sa.select(_STOCK).where(~_STOCK.c.by_variant).subquery())
+
+
+def active_totals(connection: sa.Connection) -> StockTotals:
+    """Counts over the sellable items of active products."""
+    return _totals(connection, active_items(connection))
+
+
+def _totals(connection: sa.Connection, items: sa.Subquery) -> StockTotals:
+    units = sa.func.coalesce(sa.func.sum(items.c.on_hand), 0)
+    empty = sa.func.count().filter(items.c.on_hand <= 0)
+    count, on_hand, out = connection.execute(
+        sa.select(sa.func.count(), units, empty).select_from(items)
+    ).one()
+    return StockTotals(int(count), int(on_hand), int(out))
+
+
+def active_items(connection: sa.Connection) -> sa.Subquery:
+    """The sellable items of active products: `product_id`, `variant_id`, `key` (0 without a variant), `sku`, `name`,
+    `category_id` and `on_hand`, which is a whole number whatever SQLite keeps."""
+    whole = sa.func.coalesce(sa.cast(_STOCK.c.on_hand, sa.Integer), 0).label("on_hand")
+    names = (_STOCK.c.product_id, _STOCK.c.variant_id, _STOCK.c.key, _STOCK.c.sku)
+    query = sa.select(*names, whole, products.c.name, products.c.category_id)
+    query = query.join_from(_STOCK, products, products.c.id == _STOCK.c.product_id).where(
+        ~_STOCK.c.by_variant
+    )
+    if has_product_status(connection):
+        query = query.where(products.c.status == "active")
+    return query.subquery("active")
+
+
+def negative_stock(database: Database) -> list[dict[str, Any]]:
+    """Items with less than nothing on hand, the worst first."""
+    return _rows(
+        database,
+        sa.select(_STOCK.c.sku, _STOCK.c.on_hand).where(_STOCK.c.on_hand < 0).order_by(_STOCK.c.on_hand),
+    )
+
+
+def unexplained_stock(database: Database) -> list[dict[str, Any]]:
+    """Items whose ledger does not add up to their stock, with both numbers, the largest gap first."""
+    explained = (
+        sa.select(_ROW.product_id, LEDGER_KEY.label("key"), sa.func.sum(_ROW.delta).label("total"))
+        .group_by(_ROW.product_id, LEDGER_KEY)
+        .subquery("explained")
+    )
+    total = sa.func.coalesce(explained.c.total, 0)
+    same = sa.and_(explained.c.product_id == _STOCK.c.product_id, explained.c.key == _STOCK.c.key)
+    query = (
+        sa.select(_STOCK.c.sku, _STOCK.c.on_hand, total.label("ledger"))
+        .select_from(_STOCK.outerjoin(explained, same))
+        .where(total != _STOCK.c.on_hand)
+        .order_by(sa.func.abs(total - _STOCK.c.on_hand).desc(), _STOCK.c.sku)
+    )
+    return _rows(database, query)
+
+
+def duplicate_skus(database: Database) -> list[dict[str, Any]]:
+    """SKUs that more than one sellable item has, with how many have it and two of their products' ids."""
+    count = sa.func.count().label("items")
+    first, last = sa.func.min(_STOCK.c.product_id), sa.func.max(_STOCK.c.product_id)
+    query = (
+        sa.select(_STOCK.c.sku, count, first.label("first_product"), last.label("last_product"))
+        .where(_STOCK.c.sku.is_not(None), ~_STOCK.c.by_variant)
+        .group_by(_STOCK.c.sku)
+        .having(count > 1)
+        .order_by(count.desc(), _STOCK.c.sku)
+    )
+    return _rows(database, query)
+
+
+def _sales(days: int) -> sa.Select[Any]:
+    """Selects the items that sold in the last `days`, with their units: marketplace sales less returns, and reductions by
+    the shop's own code."""
+    sold = sa.or_(_ROW.source == "fourseller", sa.and_(_ROW.cause == "changed", _ROW.delta < 0))
+    units = sa.func.sum(-_ROW.delta)
+    query = sa.select(_ROW.product_id, LEDGER_KEY.label("key"), units.label("units"))
+    query = query.where(sold, _ROW.created_at > utc_now(-86_400 * days))
+    return query.group_by(_ROW.product_id, LEDGER_KEY).having(units > 0)
+
+
+def units_sold(connection: sa.Connection, product_ids: Collection[int]) -> dict[ItemKey, int]:
+    """Units that these products' items sold in four weeks; those that sold nothing are missing."""
+    query = _sales(RATE_DAYS).where(_ROW.product_id.in_(product_ids))
+    return {(row.product_id, row.key or None): int(row.units) for row in connection.execute(query)}
+
+
+def sales_of(items: sa.FromClause, days: int = RATE_DAYS) -> tuple[sa.Subquery, sa.ColumnElement[bool]]:
+    """The `units` that each item sold in the last `days`, and the condition that joins them to these items."""
+    sales = _sales(days).subquery("sales")
+    return sales, sa.and_(sales.c.product_id == items.c.product_id, sales.c.key == items.c.key)
+
+
+def soonest_out(connection: sa.Connection, limit: int) -> list[sa.Row[Any]]:
+    """The active items that sold in four weeks, with their `units`, those first whose stock lasts the shortest."""
+    items = active_items(connection)
+    sales, same = sales_of(items)
+    query = sa.select(items, sales.c.units).join_from(items, sales, same)
+    lasts = sa.cast(items.c.on_hand, sa.Float) / sales.c.units
+    return list(connection.execute(query.order_by(lasts, sales.c.units.desc(), items.c.sku).limit(limit)))
+
+
+def top_movers(database: Database, days: int = 7, limit: int = 10) -> list[dict[str, Any]]:
+    """The items that sold most in the last `days`, with what is left of each."""
+    sales, same = sales_of(_STOCK, days)
+    query = sa.select(_STOCK.c.sku, _STOCK.c.on_hand, sales.c.units.label("sold")).join_from(
+        _STOCK, sales, same
+    )
+    return _rows(database, query.order_by(sales.c.units.desc(), _STOCK.c.sku).limit(limit))
+
+
+def _rows(database: Database, query: sa.Select[Any]) -> list[dict[str, Any]]:
+    with database.reading() as connection:
+        return [dict(row) for row in connection.execute(query).mappings()]

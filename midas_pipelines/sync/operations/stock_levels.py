@@ -12,7 +12,7 @@ from midas_pipelines.notify.alerts import clear_alerts, open_subjects, raise_ale
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.schema.rule_tables import channel_rules
-from midas_pipelines.store.stock.levels import (
+from midas_pipelines.store.stock.ledger import (
     RATE_DAYS,
     active_items,
     active_totals,
@@ -171,10 +171,8 @@ def _levels(
 class AvailabilitySummary:
     """What the channel may show of all active items; counts of items and units."""
 
-    items: int = 0
     units_on_hand: int = 0
     units_available: int = 0
-    out_of_stock: int = 0  # items that the channel shows as out of stock
     excluded: int = 0
     ruled: int = 0  # items that any rule touches
     withheld_most: list[dict[str, Any]] = field(default_factory=list)
@@ -189,10 +187,8 @@ def availability_summary(database: Database) -> AvailabilitySummary:
             for row in rows:
                 rule = rules.get(_key(row), NO_RULE)
                 shown = available(row.on_hand, rule)
-                summary.items += 1
                 summary.units_on_hand += row.on_hand
                 summary.units_available += shown
-                summary.out_of_stock += shown == 0
                 if rule is not NO_RULE:
                     summary.excluded += bool(rule.exclude)
                     summary.ruled += 1

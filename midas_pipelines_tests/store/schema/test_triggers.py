@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.migrate import upgrade
-from midas_pipelines.store.stock.levels import unexplained_stock
+from midas_pipelines.store.stock.ledger import unexplained_stock
 from midas_pipelines_tests.copies import connect
 from midas_pipelines_tests.shop import (
     add_category,

@@ -11,8 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.stock.ledger import StockMove, move_stock
-from midas_pipelines.store.stock.levels import unexplained_stock
+from midas_pipelines.store.stock.ledger import StockMove, move_stock, unexplained_stock
 from midas_pipelines.storefront.catalog import ItemKey
 from midas_pipelines_tests.shop import add_product, add_variant, rows, run, value
 

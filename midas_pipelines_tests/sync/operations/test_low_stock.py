@@ -8,7 +8,7 @@ import pytest
 
 from midas_pipelines.settings import load_settings
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.stock.levels import top_movers
+from midas_pipelines.store.stock.ledger import top_movers
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.operations.stock_levels import Level, LowStockReport, check_low_stock
 from midas_pipelines.sync.rules.edit import set_rule

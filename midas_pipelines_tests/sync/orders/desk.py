@@ -240,7 +240,7 @@ def edit(world: World, order_id: str, *items: tuple[str, int], **fields: Any) ->
 def assert_whole(world: World) -> None:
     """The ledger explains the stock and the lines; nothing is negative."""
     from midas_pipelines.store.orders.checks import unbalanced_orders, unexplained_deductions, unpaired_orders
-    from midas_pipelines.store.stock.levels import negative_stock, unexplained_stock
+    from midas_pipelines.store.stock.ledger import negative_stock, unexplained_stock
 
     for find in (
         unexplained_stock,

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from midas_pipelines.store.schema.rule_tables import sync_conflicts
 from midas_pipelines.store.schema.tables import mappings
-from midas_pipelines.store.stock.levels import unexplained_stock
+from midas_pipelines.store.stock.ledger import unexplained_stock
 from midas_pipelines.sync.reconcile.conflicts import NoSuchConflict, resolve
 from midas_pipelines_tests.shop import add_product, value
 from midas_pipelines_tests.sync.world import World
