@@ -127,16 +127,16 @@ def test_the_shop_and_the_engine_at_once_lose_nothing(item: Database) -> None:
             run(item, "UPDATE products SET stock_quantity = stock_quantity - 1")
 
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(sell, range(40)))
-    assert (_on_hand(item), unexplained_stock(item)) == (60, [])
+        list(pool.map(sell, range(24)))
+    assert (_on_hand(item), unexplained_stock(item)) == (76, [])
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(1, 6))])
 def test_after_any_changes_by_plain_sql_the_ledger_is_exact(shop: Database, seed: int) -> None:
     chance = random.Random(seed)
     for _ in range(3):
         add_product(shop, stock_quantity=chance.randint(0, 9))
-    for step in range(60):
+    for step in range(40):
         with (
             suppress(sa.exc.IntegrityError),
             shop.writing() as connection,
