@@ -7,7 +7,7 @@ from midas_pipelines_tests.many_orders import READINGS, scans, seed_orders
 
 
 def test_no_reading_goes_through_a_large_table(postgresql_shop: Database) -> None:
-    seed_orders(postgresql_shop, 20_000)
+    seed_orders(postgresql_shop, 8_000)
     found = {name: scans(postgresql_shop, reading) for name, reading in READINGS.items()}
     assert {name: statements for name, statements in found.items() if statements} == {}
     (whole,) = scans(postgresql_shop, _count)
