@@ -19,6 +19,7 @@ from midas_pipelines.store.database import Database
 from midas_pipelines.store.stock.ledger import StockMove, move_stock
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.orders.intake.batch import import_sales
+from midas_pipelines.sync.orders.model.order_log import OrderContext
 from midas_pipelines.sync.orders.model.sale import read_sale
 from midas_pipelines.sync.product_sync import push_inventory
 from midas_pipelines_tests.copies import PATIENT
@@ -98,7 +99,7 @@ class Storm:
             "updated_at": at,
             "items": [{"sku": sku, "quantity": 2, "price": "10.00"} for _, sku in lines],
         }
-        import_sales(self.database, [read_sale(read_order(order))], self.vault, None)
+        import_sales(self.database, [read_sale(read_order(order))], OrderContext(vault=self.vault))
 
 
 def take_part(given: dict[str, object], seed: int, operations: int, said: SimpleQueue[Counter[int]]) -> None:

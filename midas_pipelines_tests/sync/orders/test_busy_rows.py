@@ -16,6 +16,7 @@ from midas_pipelines.settings import DatabaseLimits
 from midas_pipelines.store.database import Database
 from midas_pipelines.storefront.writing import Cause, blame, in_words
 from midas_pipelines.sync.orders.intake.batch import import_order_webhooks, import_sales
+from midas_pipelines.sync.orders.model.order_log import OrderContext
 from midas_pipelines.sync.orders.model.sale import read_sale
 from midas_pipelines_tests.shop import add_product, run, value
 from midas_pipelines_tests.sync.orders import desk, paper
@@ -99,7 +100,7 @@ def test_a_process_that_freezes_at_any_statement_is_one_whose_time_postgresql_co
             seen.extend(watch.exec_driver_sql(states).scalars())
 
         sa.event.listen(world.database.engine, "before_cursor_execute", look)
-        import_sales(world.database, sales, VAULT, None)
+        import_sales(world.database, sales, OrderContext(vault=VAULT))
     assert len(seen) > 5
     assert set(seen) == {"idle in transaction"}
 
@@ -219,7 +220,7 @@ def test_when_nothing_can_be_written_no_order_is_blamed(postgresql_world: World)
     run(world.database, "ALTER TABLE order_status_history RENAME TO moved_away")
     sales = [read_sale(read_order(raw)) for raw in sold(5, "A")]
     with pytest.raises(sa.exc.ProgrammingError):
-        import_sales(world.database, sales, VAULT, None)
+        import_sales(world.database, sales, OrderContext(vault=VAULT))
     assert value(world.database, "SELECT count(*) FROM marketplace_orders") == 0
 
 

@@ -51,13 +51,7 @@ def warn_packers(order: StoredOrder, status: OrderStatus, shop: str | None) -> N
 
 
 def refund_shop_order(order: StoredOrder, shop: str, *, shipped_as: OrderStatus | None, notes: str) -> None:
-    """Marks the shop's order as refunded: cancelled if nothing has shipped, else shipped.
-
-    Args:
-        shop: the status of the shop's order.
-        shipped_as: the status that says that goods of it have left; None when they have not.
-        notes: for the shop's status history.
-    """
+    """Marks the shop's order, of that status, as refunded: cancelled if nothing has shipped, else `shipped_as`."""
     if shipped_as is not None:
         status = shipped_as.value if shop in OPEN else shop
     else:  # a shop may have a status of its own for it

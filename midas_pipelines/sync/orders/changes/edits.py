@@ -21,7 +21,6 @@ from midas_pipelines.storefront.orders import order_address, update_order, updat
 from midas_pipelines.storefront.schema import order_items
 from midas_pipelines.storefront.types import to_cents, utc_now
 from midas_pipelines.storefront.writing import insert_rows, reserve_ids
-from midas_pipelines.sync.orders.model import rows
 from midas_pipelines.sync.orders.model.amounts import ZERO, extras, sound
 from midas_pipelines.sync.orders.model.lines import (
     CHANNEL,
@@ -34,7 +33,7 @@ from midas_pipelines.sync.orders.model.lines import (
     sale_moves,
 )
 from midas_pipelines.sync.orders.model.order_log import StoredOrder, set_line
-from midas_pipelines.sync.orders.model.sale import Sale, SaleLine
+from midas_pipelines.sync.orders.model.sale import Sale, SaleLine, write_content
 from midas_pipelines.sync.orders.model.state_machine import OPEN
 from midas_pipelines.sync.orders.stock.backorders import clear_oversold_alert, raise_oversold_alert
 from midas_pipelines.sync.orders.stock.units import has_shipped, on_order
@@ -85,9 +84,9 @@ def pair(sold: Sequence[SoldLine], existing: Sequence[sa.Row[Any]]) -> LinePairi
     """
     free = {row.line: row for row in existing}
     found = LinePairing(added=list(sold))
-    for same in (_same_words_and_place, _same_words, _same_item, _same_place_and_part):
+    for likeness in range(4):
         for line in list(found.added):
-            row = next((row for row in free.values() if same(line, row)), None)
+            row = next((row for row in free.values() if _likeness(line, row) == likeness), None)
             if row is not None:
                 found.kept.append((line, free.pop(row.line)))
                 found.added.remove(line)
@@ -103,23 +102,17 @@ def pair(sold: Sequence[SoldLine], existing: Sequence[sa.Row[Any]]) -> LinePairi
     return found
 
 
-def _same_words_and_place(sold: SoldLine, row: sa.Row[Any]) -> bool:
-    return _same_words(sold, row) and sold.line.line == row.line
-
-
-def _same_words(sold: SoldLine, row: sa.Row[Any]) -> bool:
-    return sold.line.named == (row.fourseller_product_id, row.sku)
-
-
-def _same_item(sold: SoldLine, row: sa.Row[Any]) -> bool:
-    return row.product_id is not None and sold.item == (row.product_id, row.variant_id)
-
-
-def _same_place_and_part(sold: SoldLine, row: sa.Row[Any]) -> bool:
-    """Whether it is the same line with identifiers added: it names no other item than before."""
-    pairs = [(getattr(sold.line, name), getattr(row, name)) for name in NAMES]
+def _likeness(sold: SoldLine, row: sa.Row[Any]) -> int | None:
+    """How the line is one of ours, 0 the surest: by identifiers and position, by identifiers, by item, by position with
+    identifiers added; None when it is another."""
+    line, place = sold.line, sold.line.line == row.line
+    if line.named == (row.fourseller_product_id, row.sku):
+        return 0 if place else 1
+    if row.product_id is not None and sold.item == (row.product_id, row.variant_id):
+        return 2
+    pairs = [(getattr(line, name), getattr(row, name)) for name in NAMES]
     agree = all(first is None or second is None or first == second for first, second in pairs)
-    return sold.line.line == row.line and agree and (row.product_id is None or sold.item is None)
+    return 3 if place and agree and (row.product_id is None or sold.item is None) else None
 
 
 def _line_over(row: sa.Row[Any], line: SaleLine) -> SaleLine:
@@ -145,7 +138,7 @@ def _amounts_over(order: StoredOrder, sale: Sale, goods: Decimal) -> Sale:
     """The sale of a later message with the amounts that it leaves out as they were; `goods` is what its lines cost."""
     shipping = sale.shipping_cost if sale.says_shipping else order.shipping_cost or ZERO
     currency = sale.currency or order.currency
-    total = None if sale.content.amounts is None else sale.total
+    total = sale.total if "amounts" in sale.content else None
     tax, discount = extras(sale.raw, total=total, currency=currency, goods=goods, shipping=shipping)
     if total is None:
         total = sound(goods + shipping + tax - discount) or ZERO
@@ -172,21 +165,16 @@ def shift(
 
 
 def apply_edit(order: StoredOrder, sale: Sale, parts: Collection[str]) -> bool:
-    """Applies the marketplace's edit to the shop's order; True when it did.
-
-    Args:
-        sale: the new state.
-        parts: which of lines, amounts, buyer and address change.
-    """
+    """Applies the marketplace's edit of these parts to the shop's order; True when it did."""
     parts = set(parts)
     if {"lines", "amounts"} & parts:  # one of them may come from an earlier edit that was not applied
-        if "lines" in parts and order.content.amounts is None:  # then the total is that of the lines
+        if "lines" in parts and "amounts" not in order.content:  # then the total is that of the lines
             parts.add("amounts")
-        parts |= {part for part in ("lines", "amounts") if getattr(sale.content, part) is not None}
+        parts |= {"lines", "amounts"} & sale.content.keys()
     shop = order.shop_status()
     open_still = OrderStatus(order.status) in OPEN and not has_shipped(order, shop)
     existing = order.lines()
-    first = not existing and "lines" in order.content.missing  # then it is no edit, even after shipping
+    first = not existing and "lines" not in order.content  # then it is no edit, even after shipping
     if first:
         shipped_as = sale.shipped_as or (OrderStatus.SHIPPED if has_shipped(order, shop) else None)
         # The order's status decides whether its lines take stock.
@@ -199,7 +187,7 @@ def apply_edit(order: StoredOrder, sale: Sale, parts: Collection[str]) -> bool:
     if {"lines", "amounts"} & parts:
         sale = _amounts_over(order, sale, goods)
     changes = pairing.changes()
-    _change_address(order, sale, parts if open_still else parts & order.content.missing)
+    _change_address(order, sale, parts if open_still else parts - order.content.keys())
     if changes and not (open_still or first):
         what = f"to {len(sale.lines)} lines, {sale.priced}, after goods have left"
         raise_edit_conflict(order, f"The marketplace changed the order {what}.")
@@ -249,7 +237,7 @@ def _change_lines(
     clear_oversold_alert(order.connection, {(line.product_id, line.variant_id) for line in before})
 
 
-def _shop_line(line: Any, item_id: int, *, dropped: bool = False) -> rows.Row:
+def _shop_line(line: Any, item_id: int, *, dropped: bool = False) -> dict[str, Any]:
     total = "0.00" if dropped else to_cents(line.total)
     quantity = 0 if dropped else line.quantity
     return {"id": item_id, "quantity": quantity, "price": to_cents(line.price), "total_price": total}
@@ -262,7 +250,7 @@ def _resize(order: StoredOrder, sold: SoldLine, line: sa.Row[Any], *, move_stock
         sold.wanted = sold.allocated = on_order(line)
     elif item is not None:
         sold.allocated = _book(order, line, item, wanted=sold.wanted)
-    ours = rows.marketplace_line(sold, order.id)
+    ours = sold.our_row(order.id)
     values = {name: ours[name] for name in (*NAMES, "title", "quantity", "price", "product_id", "variant_id")}
     values["exception"] = sold.exception if move_stock_too else line.exception
     set_line(order.connection, line.id, **values)
@@ -273,12 +261,12 @@ def _add_lines(order: StoredOrder, lines: Sequence[SoldLine]) -> None:
         item_ids = reserve_ids(order.connection, order_items, len(lines))
         for line, item_id in zip(lines, item_ids, strict=True):
             line.order_item_id = item_id
-        shop_items = [rows.shop_item(line, order.local_order_id) for line in lines]
+        shop_items = [line.shop_row(order.local_order_id) for line in lines]
         insert_rows(order.connection, order_items, shop_items)
     taking = [line for line in lines if line.wanted]
     for line, delta in zip(taking, move_stock(order.connection, sale_moves(taking)), strict=True):
         line.allocated = -delta
-    ours = [rows.marketplace_line(line, order.id) for line in lines]
+    ours = [line.our_row(order.id) for line in lines]
     insert_rows(order.connection, marketplace_order_lines, ours)
 
 
@@ -337,8 +325,8 @@ def _change_address(order: StoredOrder, sale: Sale, parts: Collection[str]) -> N
 
 
 def _record_content(order: StoredOrder, sale: Sale) -> None:
-    whole = sale.content.over(order.content)
-    values: dict[str, Any] = {"content_hash": whole.written(), "content_at": utc_now()}
+    whole = order.content | sale.content
+    values: dict[str, Any] = {"content_hash": write_content(whole), "content_at": utc_now()}
     if sale.content == whole:  # the message has the whole order
         values["payload"] = sale.sealed or order.context.vault.seal(sale.raw)
     order.set(**values)

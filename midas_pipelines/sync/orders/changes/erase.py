@@ -1,4 +1,4 @@
-"""Erases the buyer of an order: what stays are numbers, SKUs, ids, known words (`model/rows.py`) and times.
+"""Erases the buyer of an order: what stays are numbers, SKUs, ids, known words and times.
 
 All other text goes, wherever it lies, since a buyer may have written it: which columns, `store/privacy/register.py` says.
 `erased_at` of our row marks the order: later updates are stored in the same way.
@@ -6,11 +6,13 @@ All other text goes, wherever it lies, since a buyer may have written it: which 
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
 
+from midas_pipelines.fourseller.status import read_status
 from midas_pipelines.notify.alerts import clear_alert
 from midas_pipelines.store.gateway.webhooks import empty_finished
 from midas_pipelines.store.orders.payload_vault import ERASED_PAYLOAD, FORGOTTEN
@@ -31,19 +33,65 @@ from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.storefront.writing import update_rows
 from midas_pipelines.sync.orders.changes.quarantine import UNKNOWN_WORD, alert_unknown_status
 from midas_pipelines.sync.orders.customer_mail import match_mail_alerts
-from midas_pipelines.sync.orders.model.lines import CHANNEL, OrderException, items_named
+from midas_pipelines.sync.orders.model.lines import CHANNEL, OrderException, items_named, shop_origin
 from midas_pipelines.sync.orders.model.order_log import StoredOrder
-from midas_pipelines.sync.orders.model.rows import (
-    known_channel,
-    known_currency,
-    known_id,
-    known_status,
-    payment_method,
-    shop_notes,
-)
-from midas_pipelines.sync.orders.model.sale import Sale
+from midas_pipelines.sync.orders.model.sale import Sale, some_parts, write_content
 
 _ORDERS = marketplace_orders.c
+_CURRENCIES = (
+    "AED AFN ALL AMD ANG AOA ARS AUD AWG AZN BAM BBD BDT BGN BHD BIF BMD BND BOB BRL BSD BTN BWP BYN BZD CAD CDF CHF "
+    "CLP CNH CNY COP CRC CUP CVE CZK DJF DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP GMD GNF GTQ GYD HKD HNL "
+    "HTG HUF IDR ILS INR IQD IRR ISK JMD JOD JPY KES KGS KHR KMF KPW KRW KWD KYD KZT LAK LBP LKR LRD LSL LYD MAD MDL "
+    "MGA MKD MMK MNT MOP MRU MUR MVR MWK MXN MYR MZN NAD NGN NIO NOK NPR NZD OMR PAB PEN PGK PHP PKR PLN PYG QAR RON "
+    "RSD RUB RWF SAR SBD SCR SDG SEK SGD SHP SLE SOS SRD SSP STN SVC SYP SZL THB TJS TMT TND TOP TRY TTD TWD TZS UAH "
+    "UGX USD UYU UZS VES VND VUV WST XAF XCD XOF XPF YER ZAR ZMW ZWG"
+)
+CURRENCIES = frozenset(_CURRENCIES.split())
+"""ISO 4217, with the offshore renminbi."""
+
+_MARKETPLACES = (
+    "4seller 4sellers aliexpress allegro amazon bol bonanza catch cdiscount coupang ebay etsy faire fnac fourseller fruugo "
+    "gmarket google houzz instagram jumia kaufland kogan lazada magento mercado mercadolibre mercadolivre meta facebook "
+    "michaels newegg onbuy otto ozon poshmark prestashop qoo10 rakuten reverb ricardo sears shein shopee shopify shopline "
+    "squarespace target temu tiktok trademe walmart wayfair weebly wildberries wish wix woocommerce yahoo zalando"
+)
+MARKETPLACES = frozenset(_MARKETPLACES.split())
+_QUALIFIERS = (
+    "shop shops store seller sellers marketplace online business global direct fba fbm wfs sfp libre livre shopping express "
+    "ae at au be br ca ch cl cn co com cz de dk eg es eu fi fr gb hk hu id ie il in it jp kr mx my net nl no nz pe ph pl pt "
+    "ro sa se sg sk th tr tw uk us usa vn za canada europe"
+)
+QUALIFIERS = frozenset(_QUALIFIERS.split())
+"""What may stand beside a marketplace's name, as in `TikTok Shop US` or `amazon.co.uk`."""
+
+ID = re.compile(r"[^\s@]{1,170}")
+OTHER_WORD = "unknown"
+"""Stands for a status word that is not known."""
+
+
+def known_currency(text: str | None) -> str | None:
+    """The currency if it is one."""
+    return text if text in CURRENCIES else None
+
+
+def known_channel(text: str | None) -> str | None:
+    """The sales channel if it is a marketplace's name, with or without its country."""
+    words = re.findall(r"[a-z0-9]+", (text or "").lower())
+    named = any(word in MARKETPLACES for word in words)
+    return text if named and all(word in MARKETPLACES or word in QUALIFIERS for word in words) else None
+
+
+def known_status(word: str | None) -> str | None:
+    """The status word if the table has it, `unknown` if it does not; None and an empty word stay."""
+    known = word is not None and read_status(word).known and not re.search(r"[^A-Za-z _-]", word)
+    return word if known or not word else OTHER_WORD
+
+
+def known_id(text: str | None) -> str | None:
+    """The id or SKU if it looks like one: without blanks and no address."""
+    return text if text and ID.fullmatch(text) else None
+
+
 IMPERSONAL_PARTS = ("lines", "amounts")
 """The parts of an order whose digests stay; one of a name could be guessed."""
 
@@ -56,8 +104,7 @@ def erase_buyer(order: StoredOrder) -> None:
         words: dict[str, Any] = {
             "shipping_address": FORGOTTEN,
             "billing_address": FORGOTTEN,
-            "payment_method": payment_method(channel),
-            "notes": shop_notes(name, channel, currency),
+            **shop_origin(name, channel, currency),
         }
         update_order(order.connection, order.local_order_id, **_replaced("orders", words))
     words = {
@@ -66,7 +113,7 @@ def erase_buyer(order: StoredOrder) -> None:
         "sales_channel": channel,
         "currency": currency,
         "status_word": word,
-        "content_hash": order.content.only(IMPERSONAL_PARTS).written(),
+        "content_hash": write_content(some_parts(order.content, IMPERSONAL_PARTS)),
     }
     order.set(erased_at=utc_now(), **_replaced("marketplace_orders", words))
     _name_lines(order)
@@ -111,7 +158,7 @@ def without_personal_data(connection: sa.Connection, sale: Sale) -> Sale:
         buyer=FORGOTTEN,
         ship_to={},
         lines=tuple(lines),
-        content=sale.content.only(IMPERSONAL_PARTS),
+        content=some_parts(sale.content, IMPERSONAL_PARTS),
         sealed=ERASED_PAYLOAD,
     )
 

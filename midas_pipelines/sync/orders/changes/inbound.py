@@ -26,10 +26,9 @@ from midas_pipelines.sync.orders.changes.erase import without_personal_data
 from midas_pipelines.sync.orders.changes.quarantine import alert_unknown_status, clear_unknown_status
 from midas_pipelines.sync.orders.changes.shipments import count_late_shipments
 from midas_pipelines.sync.orders.customer_mail import queue_mail
-from midas_pipelines.sync.orders.model import rows
-from midas_pipelines.sync.orders.model.lines import OrderException
+from midas_pipelines.sync.orders.model.lines import OrderException, shop_origin
 from midas_pipelines.sync.orders.model.order_log import UNANSWERED, StoredOrder
-from midas_pipelines.sync.orders.model.sale import Content, Sale
+from midas_pipelines.sync.orders.model.sale import PARTS, Content, Sale, changed_parts, some_parts
 from midas_pipelines.sync.orders.model.state_machine import (
     ENDED,
     OPEN,
@@ -67,18 +66,20 @@ def _later(order: StoredOrder, sale: Sale) -> bool:
 
 def _new_content(order: StoredOrder, sale: Sale) -> Content:
     """The sale's content to apply: all of it where it is later, else the parts that no message has had."""
-    return sale.content if _later(order, sale) else sale.content.only(order.content.missing)
+    return (
+        sale.content if _later(order, sale) else some_parts(sale.content, set(PARTS) - order.content.keys())
+    )
 
 
-def _edited_parts(order: StoredOrder, sale: Sale) -> frozenset[str]:
+def _edited_parts(order: StoredOrder, sale: Sale) -> set[str]:
     """The parts of the order that the sale changes."""
-    changed = sale.content.changed(order.content)
-    return changed and _new_content(order, sale).changed(order.content)
+    changed = changed_parts(sale.content, order.content)
+    return changed and changed_parts(_new_content(order, sale), order.content)
 
 
 def _has_late_address(order: StoredOrder, sale: Sale) -> bool:
     """Whether an older message has another buyer or address, parts of which the newer one may lack."""
-    other = sale.content.changed(order.content)
+    other = changed_parts(sale.content, order.content)
     return bool({"buyer", "address"} & other) and not _later(order, sale)
 
 
@@ -94,7 +95,7 @@ def apply_update(order: StoredOrder, sale: Sale) -> bool:
         sale = without_personal_data(order.connection, sale)
     edited, before = False, order
     if sale.unreadable:
-        order.log_once("unreadable", rows.unread(sale))
+        order.log_once("unreadable", sale.unread)
     parts = _edited_parts(order, sale)
     order = _fill_missing_fields(order, sale)
     if sale.unreadable_reason is not None:
@@ -126,11 +127,7 @@ def _fill_missing_fields(order: StoredOrder, sale: Sale) -> StoredOrder:
     now = order.again()
     if order.local_order_id is not None:
         before, after = (  # the columns of the shop's order that depend on these fields
-            {
-                "payment_method": rows.payment_method(one.sales_channel),
-                "notes": rows.shop_notes(one.marketplace_order_id, one.sales_channel, one.currency),
-            }
-            for one in (order, now)
+            shop_origin(one.marketplace_order_id, one.sales_channel, one.currency) for one in (order, now)
         )
         describe_order(order.connection, order.local_order_id, before=before, now=after)
         if "placed_at" in reported:

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from midas_pipelines.notify.alerts import clear_alert, raise_alert
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.orders.payload_vault import ERASED_PAYLOAD, Vault
+from midas_pipelines.store.orders.payload_vault import ERASED_PAYLOAD
 from midas_pipelines.store.schema.tables import marketplace_orders
 from midas_pipelines.storefront.writing import insert_new
 from midas_pipelines.sync.orders.model.lines import CHANNEL, OrderException
@@ -21,7 +21,7 @@ _ORDERS = marketplace_orders.c
 
 
 def quarantine_order(
-    database: Database, order_id: str, raw: Any, reason: str, vault: Vault, run_id: str | None
+    database: Database, order_context: OrderContext, order_id: str, raw: Any, reason: str
 ) -> str | None:
     """Quarantines an order that cannot be imported, so that it is neither lost nor blocks others.
 
@@ -36,7 +36,7 @@ def quarantine_order(
         "status": "pending",
         "outcome": "quarantined",
         "reason": reason,
-        "payload": vault.seal(writable_in(raw)),
+        "payload": order_context.vault.seal(writable_in(raw)),
     }
     with database.writing() as connection:
         new = bool(insert_new(connection, marketplace_orders, [row], "id"))
@@ -45,7 +45,7 @@ def quarantine_order(
         renewed = sa.update(marketplace_orders).where(*mine, _ORDERS.outcome == "quarantined")
         if not new and connection.execute(renewed.values(reason=reason, payload=kept)).rowcount == 0:
             return None
-        OrderContext(run_id).log_once(connection, name, "failed", reason)
+        order_context.log_once(connection, name, "failed", reason)
         text = f"Order {name} is quarantined. {reason} Retry it with `midas orders retry` when the cause is fixed, or dismiss it."
         raise_alert(connection, kind=QUARANTINED, subject=f"order:{name}"[:200], text=text)
     return "new" if new else "still"

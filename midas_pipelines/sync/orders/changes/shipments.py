@@ -101,11 +101,7 @@ def ship_locked(
 def replace_shipment(
     database: Database, order_row: int, number: str, parcel: Tracking, order_context: OrderContext
 ) -> str | None:
-    """Replaces a shipment on record by one with the same units, which is pushed and mailed like any other.
-
-    Args:
-        number: the one on record.
-        parcel: the correct data.
+    """Replaces the shipment of that number by one with the same units, which is pushed and mailed like any other.
 
     Returns:
         Why it is not pushed to 4Seller, in words; None when it is.

@@ -27,7 +27,6 @@ from midas_pipelines.fourseller.errors import ContractBroken
 from midas_pipelines.fourseller.models import Order, read_order
 from midas_pipelines.fourseller.pages import Rejected
 from midas_pipelines.fourseller.status import OrderStatus
-from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.operations.sightings import ShadowRow, record_shadow_writes
 from midas_pipelines.store.orders.payload_vault import Vault, vault_of
@@ -45,11 +44,11 @@ from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.orders.changes.quarantine import quarantine_order
 from midas_pipelines.sync.orders.intake.write import ImportCounts, write_batch
 from midas_pipelines.sync.orders.model.order_log import OrderContext
-from midas_pipelines.sync.orders.model.sale import LONGEST_ID, Content, Sale, read_sale
+from midas_pipelines.sync.orders.model.sale import LONGEST_ID, Sale, read_sale
 
 MANY = 100
 SWITCH_SECONDS = sys.getswitchinterval()
-STATUSES = list(OrderStatus)
+RANK = {status: place for place, status in enumerate(OrderStatus)}
 NO_SUCH_CHARACTER = ("22P05", "22021")
 CODECS = ("latin-1", "ascii")
 """Fallback encodings for a database that cannot store every character: the first that works is used."""
@@ -138,23 +137,19 @@ def import_batch(
     on_writing: Callable[[], None] = lambda: None,
 ) -> ImportCounts:
     """Imports the sales, and quarantines unreadable orders; one that is known is updated as far as it can be read."""
+    order_context = OrderContext(context.run_id, vault, context.settings)
     result, sales = ImportCounts(), []
     for one in batch:
         if isinstance(one, Sale):
             sales.append(one)
-        elif (kept := _quarantine_unreadable(context, one, vault)) is not None:
+        elif kept := quarantine_order(context.database, order_context, one.order_id, one.raw, one.reason):
             result.add(_quarantined(one.order_id, kept))
         elif one.sale is not None:
             sales.append(one.sale)
     if sales:
-        settings = context.settings
-        rules: dict[str, Any] = {"mail": settings, "since": settings.orders_since, "on_writing": on_writing}
-        result.add(import_sales(context.database, sales, vault, context.run_id, **rules))
+        since = context.settings.orders_since
+        result.add(import_sales(context.database, sales, order_context, since=since, on_writing=on_writing))
     return result
-
-
-def _quarantine_unreadable(context: SyncContext, one: Unreadable, vault: Vault) -> str | None:
-    return quarantine_order(context.database, one.order_id, one.raw, one.reason, vault, context.run_id)
 
 
 def _quarantined(order_id: str, kept: str) -> ImportCounts:
@@ -190,7 +185,9 @@ def import_order_webhooks(
                 sales[place] = one
                 continue
             # One without an id is kept as a webhook only.
-            kept = not raw.get("id") or _quarantine_unreadable(context, one, vault)
+            kept = not raw.get("id") or quarantine_order(
+                context.database, OrderContext(context.run_id, vault), one.order_id, one.raw, one.reason
+            )
             if one.sale is not None and not kept:
                 sales[place] = one.sale
             else:
@@ -228,10 +225,8 @@ def _newest_dates(context: SyncContext, sales: Iterable[Sale]) -> dict[str, date
 def import_sales(
     database: Database,
     sales: Sequence[Sale],
-    vault: Vault,
-    run_id: str | None,
+    order_context: OrderContext,
     *,
-    mail: Settings | None = None,
     since: datetime | None = None,
     on_writing: Callable[[], None] = lambda: None,
 ) -> ImportCounts:
@@ -242,16 +237,14 @@ def import_sales(
     Args:
         database: the shop's.
         sales: any number; the caller chooses the size of a transaction.
-        vault: seals the payloads.
-        run_id: written to each log row.
-        mail: the settings of customer mail; None sends none.
+        order_context: writes the order log, seals payloads, says who gets mail.
         since: orders placed earlier are not imported; known orders are updated all the same.
         on_writing: called when most rows are made and the database begins to write them: the time to prepare more.
     """
     if since:
         sales = [replace(sale, left_out=sale.left_out or _why_left_out(sale, since)) for sale in sales]
     with _in_haste(len(sales)):
-        return _Importer(database, OrderContext(run_id, vault, mail), on_writing).import_all(sales)
+        return _Importer(database, order_context, on_writing).import_all(sales)
 
 
 def _why_left_out(sale: Sale, since: datetime) -> str | None:
@@ -361,13 +354,12 @@ class _Importer:
         """Quarantines a sale that the database refuses; a known order still gets its status."""
         why = in_words(error, sale.raw)
         reason = f"The shop's tables refused it: {why} Check its order number and amounts."
-        vault, run_id = self.order_context.vault, self.order_context.run_id
-        kept = quarantine_order(self.database, sale.order_id, sale.raw, reason, vault, run_id)
+        kept = quarantine_order(self.database, self.order_context, sale.order_id, sale.raw, reason)
         if kept is not None:
             return _quarantined(sale.order_id, kept)
         if sale.unreadable_reason is not None:  # even the status cannot be written; the next poll retries
             return ImportCounts(failed=1)
-        return self._import_or_halve([replace(sale, content=Content(), unreadable_reason=reason)])
+        return self._import_or_halve([replace(sale, content={}, unreadable_reason=reason)])
 
     def _import(self, sales: Sequence[Sale]) -> ImportCounts:
         """Imports the sales in one transaction, retried when another importer was faster."""
@@ -398,7 +390,7 @@ def _rounds(sales: Iterable[Sale]) -> list[list[Sale]]:
 
     found: list[list[Sale]] = []
     earlier: Counter[str] = Counter()
-    for sale in sorted(sales, key=lambda sale: (updated(sale), STATUSES.index(sale.status))):
+    for sale in sorted(sales, key=lambda sale: (updated(sale), RANK[sale.status])):
         if earlier[sale.order_id] == len(found):
             found.append([])
         found[earlier[sale.order_id]].append(sale)

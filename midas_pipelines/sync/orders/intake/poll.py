@@ -201,9 +201,7 @@ class OrderPages:
         self._listing = OrderListing()
         self._declared = 0  # by the listings before this one
         self._seen: set[str] = set()
-        self._context = context
-        self._report = report
-        self._on_progress = on_progress
+        self._context, self._report, self._on_progress = context, report, on_progress
         self._read_at = read_at
         self._vault = vault_of(context.settings)
         self._batch: list[Sale | Unreadable] = []
@@ -316,11 +314,7 @@ class Narrowing:
         self._seen: set[str] = set()
 
     async def pages(self, **asked: Any) -> AsyncIterator[OrderPage]:
-        """The pages of every span.
-
-        Args:
-            asked: `updated_from`, `date_from`, `date_to`, as the client takes them.
-        """
+        """The pages of every span; `asked` is `updated_from`, `date_from` and `date_to`, as the client takes them."""
         if self._ended:
             return
         self._lists += 1

@@ -22,6 +22,7 @@ from midas_pipelines.store.schema.tables import (
 from midas_pipelines.store.stock.ledger import book_moves
 from midas_pipelines.storefront.catalog import lock_stock
 from midas_pipelines.storefront.schema import order_items, order_status_history, orders
+from midas_pipelines.storefront.types import to_cents
 from midas_pipelines.storefront.writing import (
     RowsBusy,
     any_of,
@@ -31,21 +32,23 @@ from midas_pipelines.storefront.writing import (
     update_rows,
 )
 from midas_pipelines.sync.orders.changes import quarantine
-from midas_pipelines.sync.orders.changes.erase import without_personal_data
+from midas_pipelines.sync.orders.changes.erase import known_channel, known_currency, without_personal_data
 from midas_pipelines.sync.orders.changes.inbound import apply_update, has_news
 from midas_pipelines.sync.orders.customer_mail import queue_received
-from midas_pipelines.sync.orders.model import rows
 from midas_pipelines.sync.orders.model.lines import (
     CHANNEL,
     SoldLine,
     exception_text,
     items_named,
     match_lines,
+    origin,
     sale_exceptions,
     sale_moves,
+    shop_origin,
 )
 from midas_pipelines.sync.orders.model.order_log import OrderContext, StoredOrder, lock_rows
-from midas_pipelines.sync.orders.model.sale import Sale
+from midas_pipelines.sync.orders.model.sale import Sale, write_content
+from midas_pipelines.sync.orders.model.state_machine import payment_status
 from midas_pipelines.sync.orders.stock.backorders import (
     allocate_backorder,
     orders_backordered,
@@ -55,6 +58,11 @@ from midas_pipelines.sync.orders.stock.pending_lines import lines_naming, tie_li
 
 COUNTS = ("imported", "duplicates", "exceptions", "failed", "moved_on", "mapped")
 PREVIEW = 20
+SAME_NAMES = (
+    *("sales_channel", "status_word", "currency", "placed_at"),
+    *("total", "lines_total", "shipping_cost", "tax", "discount"),
+)
+"""The columns of our row that a sale calls the same."""
 
 
 @dataclass
@@ -220,23 +228,56 @@ def _write_orders(
     connection: sa.Connection, batch: _Sorted, vault: Vault, on_writing: Callable[[], None]
 ) -> None:
     """Writes our rows and the shop's, ours sorted by id, so that two importers of the same orders do not deadlock."""
-    made: list[rows.Row] = []
-    renewed: list[rows.Row] = []
+    made: list[dict[str, Any]] = []
+    renewed: list[dict[str, Any]] = []
     for sale in sorted(batch.new, key=lambda sale: sale.order_id):
-        row = rows.marketplace_order(sale, batch.local_ids[sale.order_id], vault)
-        row["id"] = batch.row_ids[sale.order_id]
+        row = {name: getattr(sale, name) for name in SAME_NAMES} | {
+            "id": batch.row_ids[sale.order_id],
+            "channel": CHANNEL,
+            "marketplace_order_id": sale.order_id,
+            "local_order_id": batch.local_ids[sale.order_id],
+            "status": sale.status.value,
+            "outcome": "imported",
+            "payload": sale.sealed or vault.seal(sale.raw),
+            "content_hash": write_content(sale.content),
+            "source_updated_at": sale.updated_at,
+        }
         if sale.order_id in batch.quarantined:  # replace the quarantine record
             renewed.append(row | {"reason": None, "exception": None})
         else:
             made.append(row)
-    local = [(sale, batch.local_ids[sale.order_id]) for sale in batch.new]
-    shop_orders = [rows.shop_order(sale, local_id) for sale, local_id in local]
+    shop_orders = [_shop_order(sale, batch.local_ids[sale.order_id]) for sale in batch.new]
     on_writing()
     insert_rows(connection, marketplace_orders, made)
     update_rows(connection, marketplace_orders, renewed)
     insert_rows(connection, orders, shop_orders)
-    history = [rows.shop_history(sale, local_id) for sale, local_id in local]
+    history = [
+        {
+            "order_id": batch.local_ids[sale.order_id],
+            "status": sale.shop_status,
+            "notes": origin(sale.order_id, sale.sales_channel),
+        }
+        for sale in batch.new
+    ]
     insert_rows(connection, order_status_history, history)
+
+
+def _shop_order(sale: Sale, local_id: int) -> dict[str, Any]:
+    """The shop's row of the order; its amounts are in whole cents."""
+    address, paid = sale.address, sale.paid and sale.total >= 0 and bool(sale.lines)
+    return {
+        "id": local_id,
+        "order_number": sale.order_number,
+        "status": sale.shop_status,
+        "total_amount": to_cents(sale.total),
+        "shipping_address": address,
+        "billing_address": address,
+        "payment_status": payment_status(sale.status, paid=paid),
+        "shipping_cost": to_cents(sale.shipping_cost),
+        **shop_origin(sale.order_id, sale.sales_channel, sale.currency),
+        "created_at": sale.ordered_at,
+        "updated_at": sale.updated_at or sale.ordered_at,
+    }
 
 
 def _write_lines(
@@ -248,9 +289,9 @@ def _write_lines(
     stock = lock_stock(connection, {line.item for line in taking if line.item})  # now the shop may wait
     for line, delta in zip(taking, book_moves(connection, sale_moves(taking), stock), strict=True):
         line.allocated = -delta  # what is missing is backordered
-    shop_items = [rows.shop_item(line, batch.local_ids[line.sale.order_id]) for line in lines]
+    shop_items = [line.shop_row(batch.local_ids[line.sale.order_id]) for line in lines]
     insert_rows(connection, order_items, shop_items)
-    made = [rows.marketplace_line(line, batch.row_ids[line.sale.order_id]) for line in lines]
+    made = [line.our_row(batch.row_ids[line.sale.order_id]) for line in lines]
     insert_rows(connection, marketplace_order_lines, made)
     found = {sale.order_id: set(sale_exceptions(sale)) for sale in sales}
     for line in lines:
@@ -258,7 +299,7 @@ def _write_lines(
     marked = {order_id: exception_text(held) for order_id, held in found.items() if held}
     marks = [{"id": batch.row_ids[order_id], "exception": text} for order_id, text in marked.items()]
     update_rows(connection, marketplace_orders, marks)
-    insert_rows(connection, order_processing_logs, rows.first_steps(sales, lines, order_context.run_id))
+    insert_rows(connection, order_processing_logs, order_context.first_steps(sales, lines))
     raise_oversold_alert(connection, filter(None, (line.short for line in lines)))
     for sale in sales:
         if not sale.known_status:
@@ -270,4 +311,13 @@ def _write_lines(
         queue_received(connection, received, order_context.settings)
     result.exceptions = len(marked)
     result.new = [sale.order_id for sale in sales]
-    result.preview = [rows.preview(sale, marked.get(sale.order_id)) for sale in sales[:PREVIEW]]
+    result.preview = [  # which Dagster and the sync log keep: no text of the buyer's
+        {
+            "order": sale.order_id,
+            "channel": known_channel(sale.sales_channel) or "",
+            "total": f"{sale.total} {known_currency(sale.currency) or ''}".rstrip(),
+            "lines": str(len(sale.lines)),
+            "exception": (marked.get(sale.order_id) or "").replace(",", ", "),
+        }
+        for sale in sales[:PREVIEW]
+    ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -12,8 +13,11 @@ from midas_pipelines.store.items.mappings import linked_items, respelled_items
 from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.store.stock.ledger import StockMove
 from midas_pipelines.storefront.catalog import ItemKey, items_by_sku, present_items
+from midas_pipelines.storefront.types import to_cents
 from midas_pipelines.storefront.writing import any_of
 from midas_pipelines.sync.orders.model.sale import Named, Sale, SaleLine
+
+CHANNEL = "fourseller"
 
 
 class OrderException(StrEnum):
@@ -91,9 +95,6 @@ def backordered_only(exception: str | None, backordered: int) -> str | None:
     )
 
 
-CHANNEL = "fourseller"
-
-
 @dataclass(frozen=True, slots=True)
 class Short:
     """An oversold item: its name, the order that waits for it, and the backordered units."""
@@ -152,10 +153,55 @@ class SoldLine:
         """The exceptions as the column `exception` holds them."""
         return exception_text(self.exceptions)
 
+    def our_row(self, order_row: int) -> dict[str, Any]:
+        """Our row of the line."""
+        product_id, variant_id = self.item or (None, None)
+        return {
+            "order_id": order_row,
+            "line": self.number,
+            "sku": self.line.sku,
+            "fourseller_product_id": self.line.fourseller_product_id,
+            "title": self.line.title,
+            "quantity": self.line.quantity,
+            "price": self.line.price,
+            "order_item_id": self.order_item_id,
+            "product_id": product_id,
+            "variant_id": variant_id,
+            "allocated": self.allocated,
+            "backordered": self.backordered,
+            "exception": self.exception,
+        }
+
+    def shop_row(self, local_id: int) -> dict[str, Any]:
+        """The shop's row of the line."""
+        product_id, variant_id = self.item or (None, None)
+        return {
+            "id": self.order_item_id,
+            "order_id": local_id,
+            "product_id": product_id,
+            "variant_id": variant_id,
+            "product_name": self.line.title,
+            "quantity": self.line.quantity,
+            "price": to_cents(self.line.price),
+            "total_price": to_cents(self.line.total),
+            "created_at": self.sale.ordered_at,
+        }
+
     def explain(self, exception: OrderException) -> str:
         """The exception in a sentence."""
         line, units = self.line, {"wanted": self.wanted, "allocated": self.allocated}
         return explain_line(self.number, line.sku, exception, **units, quantity=line.quantity)
+
+
+def shop_origin(order_id: str, sales_channel: str | None, currency: str | None) -> dict[str, Any]:
+    """The columns of the shop's order that say where it is from, and its currency, for which the shop has none."""
+    notes = origin(order_id, sales_channel) + (f", paid in {currency}" if currency else "")
+    return {"payment_method": {"type": "marketplace", "channel": sales_channel or CHANNEL}, "notes": notes}
+
+
+def origin(order_id: str, sales_channel: str | None) -> str:
+    """The origin of the order, in words."""
+    return f"{sales_channel or 'marketplace'} order {order_id} through 4Seller"
 
 
 def reference(order_id: str, line: int, already: int = 0) -> str:
@@ -193,12 +239,8 @@ def match_lines(connection: sa.Connection, sales: Sequence[Sale]) -> list[SoldLi
 def items_named(
     connection: sa.Connection, names: Iterable[Named], respelled: set[str] | None = None
 ) -> dict[Named, ItemKey]:
-    """The items that lines name: by 4Seller's product id first, since a SKU may have been renamed.
-
-    Args:
-        names: the identifiers of lines.
-        respelled: gains the SKUs that were read as another spelling of an item's.
-    """
+    """The items that lines name: by 4Seller's product id first, since a SKU may have been renamed. `respelled` gains the
+    SKUs that were read as another spelling of an item's."""
     names = set(names)
     by_id = _listed_as(connection, mappings.c.fourseller_product_id, {name[0] for name in names if name[0]})
     by_sku = items_by_sku(connection, {sku for _, sku in names if sku})

@@ -23,9 +23,15 @@ from midas_pipelines.store.schema.tables import (
 from midas_pipelines.storefront.orders import lock_orders, order_status, set_order_status
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.storefront.writing import lock
-from midas_pipelines.sync.orders.model.lines import exception_text, read_exceptions
-from midas_pipelines.sync.orders.model.rows import log_row
-from midas_pipelines.sync.orders.model.sale import Content, read_content
+from midas_pipelines.sync.orders.model.lines import (
+    CHANNEL,
+    SoldLine,
+    exception_text,
+    explain_sale,
+    read_exceptions,
+    sale_exceptions,
+)
+from midas_pipelines.sync.orders.model.sale import Content, Sale, read_content
 
 NO_VAULT = Vault(KeyRing(list))
 """The vault of those who seal nothing: it has no key."""
@@ -49,10 +55,45 @@ class OrderContext:
         """Whether customers get mail at all."""
         return self.settings is not None and self.settings.smtp_url is not None
 
+    def step(self, order_id: str, step: str, detail: str) -> dict[str, Any]:
+        """One row of the order log."""
+        row = {"channel": CHANNEL, "marketplace_order_id": order_id, "step": step, "detail": detail}
+        return row | {"run_id": self.run_id}
+
+    def first_steps(self, sales: Sequence[Sale], lines: Sequence[SoldLine]) -> list[dict[str, Any]]:
+        """The order log of imported orders: what was imported and allocated, and what needs a person."""
+        of_order: dict[str, list[SoldLine]] = {sale.order_id: [] for sale in sales}
+        for line in lines:
+            of_order[line.sale.order_id].append(line)
+        steps: list[tuple[str, str, str]] = []
+        for sale in sales:
+            name, mine = sale.order_id, of_order[sale.order_id]
+            placed = f"{str(sale.placed_at)[:16]} UTC" if sale.placed_at else "an unknown date"
+            imported = (
+                f"{sale.sales_channel or 'Marketplace'} order of {placed}, {sale.status_word or 'no status'}, "
+                f"{len(sale.lines)} lines, {sale.priced}, as {sale.order_number}."
+            )
+            steps.append((name, "imported", imported))
+            taken = [
+                f"{line.allocated} of {line.line.sku or line.line.title} (line {line.number})"
+                for line in mine
+                if line.allocated
+            ]
+            if taken:
+                steps.append((name, "deducted", f"Took {', '.join(taken)} from stock."))
+            for line in mine:
+                if line.respelled and line.item is not None:
+                    other = f"another spelling of the SKU of product {line.item[0]}"
+                    steps.append((name, "mapped", f"Line {line.number}: {line.line.sku} is {other}."))
+                steps += [(name, wrong.value, line.explain(wrong)) for wrong in line.exceptions]
+            if sale.unreadable:
+                steps.append((name, "unreadable", sale.unread))
+            steps += [(name, wrong.value, explain_sale(sale, wrong)) for wrong in sale_exceptions(sale)]
+        return [self.step(*step) for step in steps]
+
     def log(self, connection: sa.Connection, order_id: str, step: str, detail: str) -> None:
         """Adds one step to the order log."""
-        row = log_row(order_id, step, detail, self.run_id)
-        connection.execute(sa.insert(order_processing_logs).values(row))
+        connection.execute(sa.insert(order_processing_logs).values(self.step(order_id, step, detail)))
 
     def log_once(self, connection: sa.Connection, order_id: str, step: str, detail: str) -> bool:
         """Adds the step unless the order log has the same text; True when it was new."""

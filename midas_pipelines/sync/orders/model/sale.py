@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -20,50 +20,32 @@ DIGITS = 15
 ABSENT = "-"
 
 
-@dataclass(frozen=True, slots=True)
-class Content:
-    """A digest of each part; None for a part that the message lacks."""
-
-    lines: str | None = None
-    amounts: str | None = None
-    buyer: str | None = None
-    address: str | None = None
-
-    def written(self) -> str:
-        """The value of the column `content_hash`: at most 64 characters."""
-        return ".".join(getattr(self, part) or ABSENT for part in PARTS)
-
-    def changed(self, known: Content) -> frozenset[str]:
-        """The parts that differ from `known`."""
-        return frozenset(
-            part
-            for part in PARTS
-            if getattr(self, part) is not None and getattr(self, part) != getattr(known, part)
-        )
-
-    def only(self, parts: Collection[str]) -> Content:
-        """These parts alone."""
-        return Content(*(getattr(self, part) if part in parts else None for part in PARTS))
-
-    @property
-    def missing(self) -> frozenset[str]:
-        """The parts that no message has had."""
-        return frozenset(part for part in PARTS if getattr(self, part) is None)
-
-    def over(self, known: Content) -> Content:
-        """These parts, and those of `known` where they are missing."""
-        return Content(*(getattr(self, part) or getattr(known, part) for part in PARTS))
+PARTS = ("lines", "amounts", "buyer", "address")
+Content = dict[str, str]
+"""A digest of each of these parts that a message has."""
 
 
-PARTS = tuple(field.name for field in fields(Content))
+def write_content(content: Content) -> str:
+    """The value of the column `content_hash`: at most 64 characters."""
+    return ".".join(content.get(part, ABSENT) for part in PARTS)
 
 
 def read_content(written: str | None) -> Content:
     """The digests of a `content_hash`; empty for one in another form."""
-    parts = (written or "").split(".")
-    if len(parts) != len(PARTS):
-        return Content()
-    return Content(*(None if part == ABSENT else part for part in parts))
+    digests = (written or "").split(".")
+    if len(digests) != len(PARTS):
+        return {}
+    return {part: one for part, one in zip(PARTS, digests, strict=True) if one != ABSENT}
+
+
+def changed_parts(content: Content, known: Content) -> set[str]:
+    """The parts of the content that differ from `known`."""
+    return {part for part, one in content.items() if known.get(part) != one}
+
+
+def some_parts(content: Content, parts: Collection[str]) -> Content:
+    """Only these parts of the content."""
+    return {part: one for part, one in content.items() if part in parts}
 
 
 def digest(part: Any) -> str:
@@ -173,6 +155,11 @@ class Sale:
         return f"4S-{hashlib.sha256(self.order_id.encode()).hexdigest()[:40]}"
 
     @property
+    def unread(self) -> str:
+        """The fields that could not be read, in one sentence."""
+        return f"4Seller sent {', '.join(self.unreadable)} in a form that cannot be read: counted as missing."
+
+    @property
     def shipped(self) -> bool:
         """Whether a status says that the goods have left."""
         return self.shipped_as is not None
@@ -226,6 +213,14 @@ def read_sale(order: Order, vault: Vault | None = None, read_at: datetime | None
         {} if part is None else part.model_dump(mode="json")
         for part in (order.customer, order.shipping_address)
     )
+    digests = {
+        "lines": digest_of_lines(
+            [(one.sku, one.fourseller_product_id, one.quantity, str(one.price)) for one in lines]
+        ),
+        "amounts": None if given is None else digest([str(one) for one in (total, shipping, tax, discount)]),
+        "buyer": digest_of_fields(buyer),
+        "address": digest_of_fields(ship_to),
+    }
     return Sale(
         order_id=order.id,
         sales_channel=(order.sales_channel or "")[: LONGEST["channel"]] or None,
@@ -247,14 +242,7 @@ def read_sale(order: Order, vault: Vault | None = None, read_at: datetime | None
         ship_to=ship_to,
         raw=raw,
         lines_total=goods,
-        content=Content(
-            lines=digest_of_lines(
-                [(one.sku, one.fourseller_product_id, one.quantity, str(one.price)) for one in lines]
-            ),
-            amounts=None if given is None else digest([str(one) for one in (total, shipping, tax, discount)]),
-            buyer=digest_of_fields(buyer),
-            address=digest_of_fields(ship_to),
-        ),
+        content={part: one for part, one in digests.items() if one is not None},
         sealed=None if vault is None else vault.seal(raw, spelled=spelled),
         read_at=read_at,
         unreadable=tuple(dict.fromkeys(unreadable)),

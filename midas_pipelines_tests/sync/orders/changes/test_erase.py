@@ -23,11 +23,10 @@ from midas_pipelines.store.schema.guard_triggers import amending
 from midas_pipelines.store.schema.tables import api_errors, store
 from midas_pipelines.storefront.schema import shop
 from midas_pipelines.storefront.types import Json, utc_now
-from midas_pipelines.sync.orders.changes.erase import erase_buyer
+from midas_pipelines.sync.orders.changes.erase import erase_buyer, known_channel
 from midas_pipelines.sync.orders.intake.batch import import_order_webhooks
 from midas_pipelines.sync.orders.intake.poll import Window
 from midas_pipelines.sync.orders.model.order_log import OrderContext, lock_order
-from midas_pipelines.sync.orders.model.rows import known_channel
 from midas_pipelines.sync.orders.model.sale import short_id
 from midas_pipelines.sync.orders.retry import retry_order
 from midas_pipelines.sync.privacy.due import hold_buyer
@@ -37,8 +36,6 @@ from midas_pipelines_tests.shop import rows, run
 from midas_pipelines_tests.sync.orders import desk
 from midas_pipelines_tests.sync.orders.letterbox import due_again, order_context, send, states
 from midas_pipelines_tests.sync.world import World
-
-pytestmark = pytest.mark.both_databases
 
 PERSON = {
     "customer": {"name": "Zyxwvu Personname", "email": "zyxwvu@home.example", "phone": "+1-555-0987"},
@@ -104,6 +101,7 @@ def _opened(world: World, cells: Iterable[object]) -> Iterable[object]:
         yield vault(world).open(str(cell)) if sealed else cell
 
 
+@pytest.mark.both_databases
 def test_a_person_is_in_these_places_and_in_none_once_forgotten(world: World, box: Mailbox) -> None:
     order = sold(world)
     receive(world, order)
@@ -114,6 +112,7 @@ def test_a_person_is_in_these_places_and_in_none_once_forgotten(world: World, bo
     assert desk.steps(world, order)[-1] == "erased"
 
 
+@pytest.mark.both_databases
 def test_no_column_that_the_register_calls_personal_keeps_a_word(world: World, box: Mailbox) -> None:
     order = sold(world)
     receive(world, order)
@@ -266,6 +265,7 @@ def test_a_message_that_was_sent_stays_on_record(world: World, box: Mailbox) -> 
     assert "confirmed" in desk.steps(world, order)
 
 
+@pytest.mark.both_databases
 def test_a_person_forgotten_while_the_letter_is_on_its_way_stays_so(world: World, box: Mailbox) -> None:
     order = sold(world)
     box.answers = ["451 later"]
@@ -337,6 +337,7 @@ def test_an_event_that_was_set_aside_says_nothing_of_the_person_either(world: Wo
     assert left_of_the_person(world) == set()
 
 
+@pytest.mark.both_databases
 def test_an_event_of_an_order_with_an_endless_id_is_found(world: World) -> None:
     order = "A-" + "7" * 300
     world.place(("A", 2), id=order, **PERSON)
@@ -348,6 +349,7 @@ def test_an_event_of_an_order_with_an_endless_id_is_found(world: World) -> None:
     assert left_of_the_person(world) == set()
 
 
+@pytest.mark.both_databases
 @pytest.mark.parametrize("first", ["forgotten", "settled"])
 def test_an_event_is_resolved_at_the_very_moment_of_forgetting(world: World, first: str) -> None:
     order = sold(world)
@@ -395,6 +397,7 @@ WORDS = {
 }
 
 
+@pytest.mark.both_databases
 def test_no_word_of_the_buyer_is_left_wherever_it_was_written(world: World, box: Mailbox) -> None:
     order = sold(world, **WORDS)
     shop = desk.order(world, order).local_order_id

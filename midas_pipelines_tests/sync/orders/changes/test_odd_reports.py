@@ -13,8 +13,6 @@ from midas_pipelines_tests.sync.orders import desk, paper
 from midas_pipelines_tests.sync.orders.paper import Raw, holdings, line, order_json
 from midas_pipelines_tests.sync.world import World
 
-pytestmark = pytest.mark.both_databases
-
 FULL = order_json(quantity=2, customer={"name": "Ann"}, shipping_address={"line1": "Street 1"})
 SPARSE = {"id": "X-1", "status": "processing", "updated_at": "2026-01-02T05:00:00Z"}
 
@@ -132,6 +130,7 @@ def no_such_thing_on_postgresql(world: World) -> None:
         pytest.skip("PostgreSQL gives no id again")
 
 
+@pytest.mark.both_databases
 @pytest.mark.parametrize("known", [True, False], ids=["4Seller knows the parcel", "4Seller does not"])
 def test_a_new_order_does_not_inherit_the_parcels_of_a_deleted_one(world: World, known: bool) -> None:
     no_such_thing_on_postgresql(world)
@@ -150,6 +149,7 @@ def test_a_new_order_does_not_inherit_the_parcels_of_a_deleted_one(world: World,
     assert (desk.order(world, second).exception, desk.stock(world, product)) == (None, 7)
 
 
+@pytest.mark.both_databases
 def test_the_alert_of_a_removed_item_is_not_its_successors(world: World) -> None:
     no_such_thing_on_postgresql(world)
     gone = add_product(world.database, sku="A", stock_quantity=2)
@@ -162,6 +162,7 @@ def test_the_alert_of_a_removed_item_is_not_its_successors(world: World) -> None
     assert desk.alerts(world) == ["order_ended"]
 
 
+@pytest.mark.both_databases
 def test_on_postgresql_an_id_that_was_given_again_by_hand_is_another_item(world: World) -> None:
     if not world.database.is_postgresql:
         pytest.skip("a trigger takes care of it on SQLite")

@@ -55,7 +55,7 @@ def sale(name: str, day: int, *lines: Raw, **fields: Any) -> Raw:
     return order_json(order_id=name, items=list(lines), total=total, **dates | fields)
 
 
-@pytest.mark.parametrize("step", [7, pytest.param(2, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("step", [13, pytest.param(2, marks=pytest.mark.soak)])
 def test_an_import_that_dies_at_any_statement_is_done_whole_in_the_end(world: World, step: int) -> None:
     product = add_product(world.database, sku="A", stock_quantity=6)
     desk.told(

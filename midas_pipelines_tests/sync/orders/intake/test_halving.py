@@ -16,6 +16,7 @@ from midas_pipelines.gateway.inbox import BadEvent, Inbox
 from midas_pipelines.sandbox.state import now_text
 from midas_pipelines.store.database import Database
 from midas_pipelines.sync.orders.intake.batch import import_sales
+from midas_pipelines.sync.orders.model.order_log import OrderContext
 from midas_pipelines.sync.orders.model.sale import read_sale
 from midas_pipelines_tests.conftest import create_upgraded_shop
 from midas_pipelines_tests.copies import PostgresCopies, connect
@@ -53,7 +54,7 @@ def held(world: World) -> dict[str, int]:
     return dict(tuple(row) for row in rows(world.database, query))
 
 
-@pytest.mark.parametrize("bad", [["X-000"], ["X-031"], ["X-063"], ["X-030", "X-031"], ["X-001", "X-062"]])
+@pytest.mark.parametrize("bad", [["X-000"], ["X-030", "X-031"], ["X-001", "X-063"]])
 def test_only_the_bad_ones_are_set_aside_and_the_oldest_of_the_others_get_the_stock(
     world: World, bad: list[str]
 ) -> None:
@@ -73,10 +74,9 @@ def test_only_the_bad_ones_are_set_aside_and_the_oldest_of_the_others_get_the_st
     assert "refused" in desk.order(world, bad[0]).reason
 
 
-@pytest.mark.parametrize("place", [0, 100, 127])
-def test_a_bad_one_costs_a_few_transactions_more(world: World, place: int) -> None:
+def test_a_bad_one_costs_a_few_transactions_more(world: World) -> None:
     add_product(world.database, sku="A", stock_quantity=500)
-    take_number(world, f"X-{place:03}")
+    take_number(world, "X-100")
     sales = [read_sale(read_order(raw)) for raw in batch(128)]
     ended: Counter[str] = Counter()
 
@@ -84,29 +84,29 @@ def test_a_bad_one_costs_a_few_transactions_more(world: World, place: int) -> No
         ended["rolled back"] += 1
 
     sa.event.listen(world.database.engine, "rollback", note)
-    result = import_sales(world.database, sales, VAULT, None)
+    result = import_sales(world.database, sales, OrderContext(vault=VAULT))
     sa.event.remove(world.database.engine, "rollback", note)
     assert (result.imported, result.failed) == (127, 1)
     assert ended["rolled back"] == 8  # 128, 64, ... 1
 
 
-def test_bad_ones_of_every_kind_among_three_hundred(world: World) -> None:
+def test_bad_ones_of_every_kind_among_sixty(world: World) -> None:
     product = add_product(world.database, sku="A", stock_quantity=1000)
-    take_number(world, "X-100")
+    take_number(world, "X-030")
     cancelling_out = [line("A", 9, price="99999999"), line("A", 9, price="-99999999")]
     paper.put(
         world,
-        *batch(300),
+        *batch(60),
         order_json(order_id="B-1", items=cancelling_out, total="0"),
         order_json(order_id="B-2", items="A"),
         order_json(order_id="B-3", items=7),
     )
     report = world.import_orders()
-    assert (report.fetched, report.imported, report.failed) == (303, 300, 3)
-    assert desk.stock(world, product) == 683
+    assert (report.fetched, report.imported, report.failed) == (63, 60, 3)
+    assert desk.stock(world, product) == 923
     again = world.import_orders()
     assert (again.imported, again.failed) == (0, 0)
-    assert value(world.database, "SELECT count(*) FROM orders") == 301
+    assert value(world.database, "SELECT count(*) FROM orders") == 61
 
 
 def test_a_bad_new_one_and_changes_of_known_ones_in_one_batch(world: World) -> None:
@@ -151,7 +151,7 @@ def test_a_character_that_the_database_lacks_costs_no_sale(latin_shop: Database)
     odd = {"customer": {"name": "\u4e2d Zo\u00eb"}, "items": [line("A", title="\u4e2d\u56fd")]}
     raws = [order_json(order_id="X-1", **odd), order_json(order_id="X-2"), order_json(order_id="\u4e2d")]
     sales = [read_sale(read_order(raw)) for raw in raws]
-    result = import_sales(latin_shop, sales, VAULT, None)
+    result = import_sales(latin_shop, sales, OrderContext(vault=VAULT))
     assert (result.imported, result.failed) == (3, 0)
     assert value(latin_shop, "SELECT stock_quantity FROM products WHERE id = :id", id=product) == 6
     assert "? Zo\u00eb" in str(rows(latin_shop, "SELECT CAST(shipping_address AS TEXT) FROM orders"))
@@ -163,7 +163,7 @@ def test_what_is_written_of_an_order_fits_into_every_encoding(latin_shop: Databa
     reports = [{}, {"status": "beamed_up", "total": "99.00"}, later | {"status": "shipped", "total": "12.00"}]
     for report in reports:
         sale = read_sale(read_order(order_json(**report)))
-        assert import_sales(latin_shop, [sale], VAULT, None).failed == 0
+        assert import_sales(latin_shop, [sale], OrderContext(vault=VAULT)).failed == 0
     assert rows(latin_shop, "SELECT status, outcome FROM marketplace_orders") == [("shipped", "imported")]
 
 

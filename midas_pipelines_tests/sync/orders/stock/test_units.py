@@ -13,10 +13,12 @@ from midas_pipelines.sync.orders.changes.edits import shift
 from midas_pipelines.sync.orders.model.sale import (
     PARTS,
     Content,
+    changed_parts,
     digest,
     digest_of_fields,
     digest_of_lines,
     read_content,
+    write_content,
 )
 from midas_pipelines.sync.orders.stock.units import away, left_to_ship, on_order, on_shelf
 
@@ -103,33 +105,34 @@ def test_an_edit_gives_back_no_unit_that_has_left() -> None:
 
 # what has changed
 
-KNOWN = Content("l1", "a1", "b1", "s1")
+
+def content(lines: str = "", amounts: str = "", buyer: str = "", address: str = "") -> Content:
+    named = {"lines": lines, "amounts": amounts, "buyer": buyer, "address": address}
+    return {part: digest for part, digest in named.items() if digest}
+
+
+KNOWN = content("l1", "a1", "b1", "s1")
 DIFFERENCES: dict[str, tuple[Content, set[str]]] = {
     "nothing": (KNOWN, set()),
-    "nothing is told": (Content(), set()),
-    "lines": (Content("l2", "a1", "b1", "s1"), {"lines"}),
-    "amounts, and the buyer is not told": (Content("l1", "a2", None, "s1"), {"amounts"}),
-    "buyer alone is told": (Content(buyer="b2"), {"buyer"}),
-    "all": (Content("l2", "a2", "b2", "s2"), set(PARTS)),
+    "nothing is told": ({}, set()),
+    "lines": (content("l2", "a1", "b1", "s1"), {"lines"}),
+    "amounts, and the buyer is not told": (content("l1", "a2", "", "s1"), {"amounts"}),
+    "buyer alone is told": (content(buyer="b2"), {"buyer"}),
+    "all": (content("l2", "a2", "b2", "s2"), set(PARTS)),
 }
 
 
 @pytest.mark.parametrize(("told", "parts"), DIFFERENCES.values(), ids=DIFFERENCES)
 def test_which_parts_differ(told: Content, parts: set[str]) -> None:
-    assert told.changed(KNOWN) == parts
-    assert told.over(KNOWN).changed(KNOWN) == parts
-    assert told.changed(told.over(KNOWN)) == set()
+    assert changed_parts(told, KNOWN) == parts
+    assert changed_parts(told, {}) == told.keys()
 
 
-def test_of_what_was_never_known_all_that_is_told_is_new() -> None:
-    assert Content("l1", None, "b1", None).changed(Content()) == {"lines", "buyer"}
-
-
-@pytest.mark.parametrize("parts", list(product(["x" * 15, None], repeat=4)))
-def test_digests_are_read_as_they_were_written(parts: tuple[str | None, ...]) -> None:
-    content = Content(*parts)
-    assert read_content(content.written()) == content
-    assert len(content.written()) <= 64
+def test_digests_are_read_as_they_were_written() -> None:
+    for parts in product(["x" * 15, ""], repeat=4):
+        written = write_content(content(*parts))
+        assert read_content(written) == content(*parts)
+        assert len(written) <= 64
 
 
 LINES = [("A", "", 1, "10.00"), ("B", "P-1", 2, "5.00"), ("", "", 1, "0.00")]
@@ -170,7 +173,7 @@ def test_fields_have_one_digest_exactly_when_they_say_the_same(
     assert (digest_of_fields(one) == digest_of_fields(other)) is (said[0] == said[1])
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=20, deadline=None, derandomize=True)
 @given(st.text() | st.integers() | st.lists(st.text()))
 def test_any_part_has_a_digest_without_the_marks_between_digests(part: object) -> None:
     assert len(digest(part)) == 15
