@@ -14,7 +14,7 @@ from midas_pipelines.store.schema.shipment_tables import customer_mails, order_s
 from midas_pipelines.store.schema.tables import marketplace_orders
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.context import SyncContext
-from midas_pipelines.sync.orders.changes.quarantine import clear_unknown_status, end_quarantine
+from midas_pipelines.sync.orders.changes.close import clear_unknown_status, end_quarantine
 from midas_pipelines.sync.orders.customer_mail import UNSENT, put_back
 from midas_pipelines.sync.orders.intake.batch import import_orders_read
 from midas_pipelines.sync.orders.lookup import find_order

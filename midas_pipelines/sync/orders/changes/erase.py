@@ -31,7 +31,7 @@ from midas_pipelines.storefront.orders import update_order, update_order_items
 from midas_pipelines.storefront.schema import order_status_history
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.storefront.writing import update_rows
-from midas_pipelines.sync.orders.changes.quarantine import UNKNOWN_WORD, alert_unknown_status
+from midas_pipelines.sync.orders.changes.close import UNKNOWN_WORD, alert_unknown_status
 from midas_pipelines.sync.orders.customer_mail import match_mail_alerts
 from midas_pipelines.sync.orders.model.lines import CHANNEL, OrderException, items_named, shop_origin
 from midas_pipelines.sync.orders.model.order_log import StoredOrder

@@ -16,6 +16,7 @@ from midas_pipelines.storefront.orders import (
 )
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.orders.changes import close
+from midas_pipelines.sync.orders.changes.close import alert_unknown_status, clear_unknown_status
 from midas_pipelines.sync.orders.changes.edits import (
     apply_edit,
     raise_edit_conflict,
@@ -23,7 +24,6 @@ from midas_pipelines.sync.orders.changes.edits import (
     update_exceptions,
 )
 from midas_pipelines.sync.orders.changes.erase import without_personal_data
-from midas_pipelines.sync.orders.changes.quarantine import alert_unknown_status, clear_unknown_status
 from midas_pipelines.sync.orders.changes.shipments import count_late_shipments
 from midas_pipelines.sync.orders.customer_mail import queue_mail
 from midas_pipelines.sync.orders.model.lines import OrderException, shop_origin

@@ -41,7 +41,7 @@ from midas_pipelines.storefront.writing import (
     was_overtaken,
 )
 from midas_pipelines.sync.context import SyncContext
-from midas_pipelines.sync.orders.changes.quarantine import quarantine_order
+from midas_pipelines.sync.orders.changes.close import quarantine_order
 from midas_pipelines.sync.orders.intake.write import ImportCounts, write_batch
 from midas_pipelines.sync.orders.model.order_log import OrderContext
 from midas_pipelines.sync.orders.model.sale import LONGEST_ID, Sale, read_sale

@@ -31,7 +31,7 @@ from midas_pipelines.storefront.writing import (
     reserve_ids_of,
     update_rows,
 )
-from midas_pipelines.sync.orders.changes import quarantine
+from midas_pipelines.sync.orders.changes.close import alert_unknown_status, end_quarantine
 from midas_pipelines.sync.orders.changes.erase import known_channel, known_currency, without_personal_data
 from midas_pipelines.sync.orders.changes.inbound import apply_update, has_news
 from midas_pipelines.sync.orders.customer_mail import queue_received
@@ -303,9 +303,9 @@ def _write_lines(
     raise_oversold_alert(connection, filter(None, (line.short for line in lines)))
     for sale in sales:
         if not sale.known_status:
-            quarantine.alert_unknown_status(connection, sale.status_word, sale.order_id)
+            alert_unknown_status(connection, sale.status_word, sale.order_id)
     for order_id in batch.quarantined:
-        quarantine.end_quarantine(connection, order_id)
+        end_quarantine(connection, order_id)
     if order_context.sends_mail:
         received = [(batch.row_ids[sale.order_id], sale) for sale in sales]
         queue_received(connection, received, order_context.settings)
