@@ -179,7 +179,6 @@ class ListedProducts:
             yield from (ListedRow(*row[1:]) for row in found)
 
     def _among(self, query: str, ids: Collection[str]) -> Iterator[tuple[Any, ...]]:
-        """Runs the query for these ids, some at a time."""
         left = iter(ids)
         while part := list(islice(left, AT_ONCE)):
             yield from self._file.execute(f"{query} ({','.join('?' * len(part))})", part)

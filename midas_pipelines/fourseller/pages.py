@@ -85,7 +85,6 @@ def read_page(body: Any, read_row: Callable[[Any], Row]) -> Page[Row]:
 
 
 def _count(value: Any) -> int | None:
-    """A count that the server declares; None where it is missing or none that the contract allows."""
     try:
         return read_count(value)
     except (ValueError, ArithmeticError):
@@ -164,7 +163,6 @@ class _Progress:
         return BrokenListing(f"{why}; try again later.", field=name, rows=self._rows)
 
     def _mark(self, one: str) -> bool:
-        """Marks an id; True when it was not marked before."""
         place, bit = divmod(hash(one) % BITS, 8)
         new = not self._seen[place] & 1 << bit
         self._seen[place] |= 1 << bit

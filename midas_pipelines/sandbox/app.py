@@ -130,7 +130,6 @@ class Sandbox:
         self.state.close()
 
     def _refusal(self, headers: dict[bytes, bytes]) -> Answer | None:
-        """The answer to a call that is refused before it runs: 401 or 429."""
         bearer, seller = headers.get(b"authorization", b""), headers.get(b"x-seller-id", b"")
         if not (hmac.compare_digest(bearer, self._bearer) and hmac.compare_digest(seller, self._seller)):
             return _failure(401, "unauthorized", "The key or the seller id is wrong.")
@@ -174,7 +173,6 @@ class Sandbox:
         return self.habits.answer(call, (status, encoded, [*headers, *given.headers]))
 
     def _list(self, call: HabitCall) -> Json:
-        """A page of the products or the orders that match."""
         dates = ("date_from", "date_to", "updated_from")
         asked: Json = {
             name: moment(one) if one and name in dates else one for name, one in call.query.items()
@@ -190,7 +188,6 @@ def _answer(status: int, value: Json) -> Answer:
 
 
 def _failure(status: int, code: str, message: str, details: Any = None) -> Answer:
-    """An error in the contract's words."""
     error: Json = {"code": code, "message": message} | ({} if details is None else {"details": details})
     return _answer(status, {"error": error})
 

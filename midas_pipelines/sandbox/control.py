@@ -75,7 +75,6 @@ def control_routes(sandbox: Sandbox) -> Starlette:
 
 
 def _by_method(counts: Counter[tuple[str, int]]) -> dict[str, dict[str, int]]:
-    """Counts as `{method: {status: count}}`."""
     table: dict[str, dict[str, int]] = {}
     for (method, status), count in sorted(counts.items()):
         table.setdefault(method, {})[str(status)] = count
@@ -83,7 +82,6 @@ def _by_method(counts: Counter[tuple[str, int]]) -> dict[str, dict[str, int]]:
 
 
 def _settings(sandbox: Sandbox) -> Json:
-    """What can be set, with its values."""
     return {
         "faults": sandbox.faults.shares,
         "habits": sandbox.habits.on,
@@ -144,7 +142,6 @@ def _change_order(sandbox: Sandbox, body: Json, key: str) -> Json:
 
 
 def _buttons(sandbox: Sandbox) -> dict[str, Callable[[], Any]]:
-    """The buttons of the page, by what they say."""
     state, faults, shoppers = sandbox.state, sandbox.faults, sandbox.shoppers
     return {
         "A shopper orders": lambda: _place(sandbox, {}),

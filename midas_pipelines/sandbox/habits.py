@@ -165,7 +165,6 @@ class Habits:
         return shown
 
     def _at(self, call: HabitCall, moment: Mapping[str, Act]) -> Iterator[tuple[Act, Use]]:
-        """What the habits that are on do at this moment of a call."""
         for name, use in list(self._uses.items()):
             if name in moment:
                 use.call = call

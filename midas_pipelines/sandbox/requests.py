@@ -87,7 +87,6 @@ def _no_constant(name: str) -> Any:
 
 @cache
 def _operations() -> dict[str, dict[str, Operation]]:
-    """Operations by path template and upper-case method."""
     return {
         template: {
             method.upper(): _operation(item[method], item.get("parameters", []))
@@ -117,7 +116,6 @@ def _parameter(described: dict[str, Any]) -> Parameter:
 
 
 def _resolved(part: dict[str, Any]) -> dict[str, Any]:
-    """The part a `$ref` points to."""
     while "$ref" in part:
         target: Any = contract.document()
         for step in part["$ref"].removeprefix("#/").split("/"):

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.contract import faults_of
 from midas_pipelines.fourseller.errors import ContractBroken
-from midas_pipelines.fourseller.http.calls import AiohttpTransport
 from midas_pipelines.fourseller.models import Attributes, Image, ProductDraft, Shipping, Tracking
 from midas_pipelines.sandbox.background import BackgroundSandbox
 from midas_pipelines_tests.fourseller.channel import channel, draft, every, use
@@ -82,7 +81,7 @@ class Watched(httpx.AsyncBaseTransport):
     """The real connections, with every request and every answer that is accepted held to the document."""
 
     def __init__(self, url: str) -> None:
-        self._lines = AiohttpTransport(None, proxied=False)
+        self._lines = httpx.AsyncHTTPTransport()
         self.seen = 0
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:

@@ -31,9 +31,6 @@ class UnreadableAnswer(httpx.DecodingError):
     """A body that is larger than any answer of the contract, or not compressed as asked for; the text says which."""
 
 
-Headers = Sequence[tuple[str, str]]
-
-
 class Received(NamedTuple):
     """An answer as it came; its headers are found in any spelling."""
 
@@ -42,7 +39,7 @@ class Received(NamedTuple):
     body: bytes
 
 
-class AiohttpTransport(httpx.AsyncBaseTransport):
+class AiohttpTransport:
     """Keep-alive connections, as many as there are requests at once, which the caller bounds.
 
     Args:
@@ -55,7 +52,9 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         self._proxied = proxied
         self._session: aiohttp.ClientSession | None = None
 
-    async def exchange(self, method: str, url: str, headers: Headers, body: bytes | None) -> Received:
+    async def exchange(
+        self, method: str, url: str, headers: Sequence[tuple[str, str]], body: bytes | None
+    ) -> Received:
         """Sends a request to the address as it is written and reads the whole answer, decompressed. A redirect is an answer
         like any other.
 
@@ -77,13 +76,6 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             raise httpx.ConnectError(type(error).__name__) from None
         except (aiohttp.ClientError, ConnectionError) as error:
             raise httpx.ReadError(type(error).__name__) from None
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """The same for who has a request of httpx's."""
-        named = request.headers.multi_items()
-        got = await self.exchange(request.method, str(request.url), named, request.content)
-        headers = [pair for pair in got.headers.items() if pair[0].lower() != "content-encoding"]
-        return httpx.Response(got.status, headers=headers, stream=httpx.ByteStream(got.body))
 
     async def aclose(self) -> None:
         """Closes every connection."""

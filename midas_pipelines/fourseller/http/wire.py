@@ -126,7 +126,7 @@ def _checked(base_url: str) -> httpx.URL:
     return url
 
 
-def _transport(base: httpx.URL) -> httpx.AsyncBaseTransport:
+def _transport(base: httpx.URL) -> AiohttpTransport:
     """Direct to this machine, else through the environment's proxy, if any; TLS is verified."""
     tls = None
     if base.scheme == "https":
