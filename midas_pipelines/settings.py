@@ -148,7 +148,7 @@ class Settings(BaseModel):
     stale_work_seconds: int = Field(60, ge=10, le=3600)
     """What the gateway has left undone for so long, Dagster takes up."""
     executor: Literal["in_process", "multiprocess", "celery"] = "in_process"
-    """Where the steps of a run are executed."""
+    """Where the steps of a run are executed; with celery whole runs are, by `midas step-worker`."""
     celery_broker: SecretStr | None = None
     """For the celery executor: redis://... or sqla+postgresql+psycopg://..."""
     celery_backend: SecretStr | None = None
@@ -355,6 +355,15 @@ class Settings(BaseModel):
             return None
         address = self.dagster_postgres_url.get_secret_value().replace("+psycopg2://", "://", 1)
         return _parse_database_url(address)
+
+    def queue(self) -> tuple[str, str]:
+        """Celery's broker and result store; raises `SettingsError` when one is not set."""
+        if self.celery_broker is None or self.celery_backend is None:
+            raise SettingsError(
+                "MIDAS_EXECUTOR is celery, which needs MIDAS_CELERY_BROKER and MIDAS_CELERY_BACKEND: "
+                "for example redis://host/0 for both."
+            )
+        return self.celery_broker.get_secret_value(), self.celery_backend.get_secret_value()
 
     @property
     def mail_encrypted(self) -> bool:

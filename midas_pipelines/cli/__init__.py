@@ -40,7 +40,7 @@ COMMANDS = {
     "settings": ("status", "Show every setting, its value and its default."),
     "shadow": ("safety", "Show what shadow mode kept back, and where it differs."),
     "status": ("status", "Show what is in sync, what waits and what needs a person."),
-    "step-worker": ("dagster.instance", "Execute steps for the Celery executor."),
+    "step-worker": ("dagster.instance", "Execute runs from the Celery queue."),
     "stock": ("stock.items", "Show low stock and top sellers."),
     "store": ("local.sandbox", "Make a sample shop."),
     "sync": ("dagster.sync", "Sync products, stock and orders now."),

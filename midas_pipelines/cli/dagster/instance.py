@@ -24,13 +24,28 @@ storage:
       env: MIDAS_DAGSTER_POSTGRES_URL
 """
 
+ON_CELERY = """
+# Runs are executed by `midas step-worker`; the addresses of the queue stay in the environment.
+run_launcher:
+  module: dagster_celery.launcher
+  class: CeleryRunLauncher
+  config:
+    broker:
+      env: MIDAS_CELERY_BROKER
+    backend:
+      env: MIDAS_CELERY_BACKEND
+"""
+
 PRODUCT_POOL = "listings"
 
 
 def dagster_yaml(settings: Settings) -> str:
     """The text of `dagster.yaml`: YAML cannot choose by the environment, so it is written for it."""
-    longest = f"max_runtime_seconds: {settings.longest_run_minutes * 60}"
-    text = re.sub(r"max_runtime_seconds: \d+", longest, shipped("dagster.yaml").read_text())
+    longest = f"\\1 {settings.longest_run_minutes * 60}"
+    text = re.sub(r"(max_runtime_seconds:) \d+", longest, shipped("dagster.yaml").read_text())
+    if settings.executor == "celery":
+        settings.queue()  # a run may wait there for a worker
+        text = re.sub(r"(start_timeout_seconds:) \d+", longest, text) + ON_CELERY
     return text + ON_POSTGRESQL if settings.dagster_postgres_url is not None else text
 
 
@@ -89,20 +104,20 @@ def prepare(as_json: bool) -> None:
 
 
 @click.command(name="step-worker")
-@click.option("--concurrency", default=1, show_default=True, help="Steps at once, each in its own process.")
+@click.option("--concurrency", default=1, show_default=True, help="Runs at once, each in its own process.")
 @click.option("--name", default=None, help="A name that no other worker has; made up if not given.")
 def step_worker(concurrency: int, name: str | None) -> None:
-    """Execute steps for runs of the Celery executor until it is stopped; start as many as there are machines.
+    """Execute runs from the Celery queue until it is stopped; start as many as there are processors.
 
     \b
-    Needs the same settings as Dagster's daemon, and beside them:
+    Needs a DAGSTER_HOME of `midas instance prepare`, the same settings as Dagster's daemon, and beside them:
       MIDAS_EXECUTOR=celery
       MIDAS_CELERY_BROKER   redis://host/0, or sqla+postgresql+psycopg://user:password@host/celery
       MIDAS_CELERY_BACKEND  redis://host/0, or db+postgresql+psycopg://user:password@host/celery
     """
     settings = load_settings()
     if settings.executor != "celery":
-        raise SettingsError("MIDAS_EXECUTOR is not celery: no step would ever be handed to a worker.")
+        raise SettingsError("MIDAS_EXECUTOR is not celery: no run would ever be handed to a worker.")
     import midas_pipelines.definitions  # noqa: F401 - loaded once, before Celery forks the processes of its pool
     from midas_pipelines.lib.executors import make_celery  # with dagster, takes seconds to load
 
