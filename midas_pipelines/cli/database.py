@@ -7,8 +7,7 @@ from dataclasses import asdict
 import click
 import sqlalchemy as sa
 
-from midas_pipelines.cli.audited import command_entry
-from midas_pipelines.cli.opening import shop_database
+from midas_pipelines.cli.opening import command_entry, shop_database
 from midas_pipelines.cli.printing import json_option, print_json
 from midas_pipelines.errors import WrongInput
 from midas_pipelines.store import migrate

@@ -6,8 +6,7 @@ import sys
 
 import click
 
-from midas_pipelines.cli.audited import Changing
-from midas_pipelines.cli.opening import shop_database
+from midas_pipelines.cli.opening import Changing, shop_database
 from midas_pipelines.cli.printing import json_option, print_json, print_table, say
 from midas_pipelines.notify.alerts import recent_alerts
 from midas_pipelines.notify.delivery import deliver, read_targets, require_understood
@@ -15,7 +14,7 @@ from midas_pipelines.settings import load_settings
 from midas_pipelines.store.gateway import webhooks as inbox
 from midas_pipelines.store.gateway.notifications import notify
 from midas_pipelines.store.operations.backlog import read_backlog
-from midas_pipelines.store.schema.wake_triggers import WEBHOOKS
+from midas_pipelines.store.schema.own_triggers import WEBHOOKS
 
 MOST_LISTED = 100
 STATES = click.Choice(["pending", "applied", "superseded", "quarantined", "all"])

@@ -13,8 +13,7 @@ from typing import Any
 import click
 import yaml
 
-from midas_pipelines.cli.audited import Changing
-from midas_pipelines.cli.opening import shop_database
+from midas_pipelines.cli.opening import Changing, shop_database
 from midas_pipelines.cli.printing import json_option, print_json, print_rows, print_table, say
 from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.conformance import RESERVED_SKU, Tried, run_conformance

@@ -17,7 +17,7 @@ from midas_pipelines.store.database import Database
 from midas_pipelines.store.items.listing import stuck_items
 from midas_pipelines.store.operations.cursors import advance_cursor, read_cursor
 from midas_pipelines.store.orders.listing import UNMAPPED
-from midas_pipelines.store.schema.alert_tables import alerts
+from midas_pipelines.store.schema.operation_tables import alerts
 from midas_pipelines.store.schema.tables import marketplace_order_lines
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.storefront.writing import insert

@@ -20,7 +20,7 @@ from midas_pipelines.mail_address import header_text
 from midas_pipelines.notify.alerts import NEWS
 from midas_pipelines.settings import SettingsError
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.schema.alert_tables import alerts
+from midas_pipelines.store.schema.operation_tables import alerts
 from midas_pipelines.storefront.types import Backoff, utc_now
 
 AT_ONCE = 50

@@ -21,9 +21,8 @@ from midas_pipelines.store.database import Database
 from midas_pipelines.store.gateway.audit import verify_audit
 from midas_pipelines.store.gateway.keys import list_keys, revoke_all_keys
 from midas_pipelines.store.items.claims import allow_pushes, stop_pushes
-from midas_pipelines.store.schema.alert_tables import alerts
 from midas_pipelines.store.schema.gateway_tables import gateway_audit
-from midas_pipelines.store.schema.proof_tables import proofs
+from midas_pipelines.store.schema.operation_tables import alerts, proofs
 from midas_pipelines.store.schema.tables import api_errors, sync_logs
 
 KIND = "incident"

@@ -33,7 +33,7 @@ from midas_pipelines.store.migrate import upgrade_within
 from midas_pipelines.store.operations.cursors import record_proof
 from midas_pipelines.store.orders import checks as orders
 from midas_pipelines.store.schema.gateway_tables import console_sessions, marketplace_webhooks
-from midas_pipelines.store.schema.shipment_tables import customer_mails
+from midas_pipelines.store.schema.order_tables import customer_mails
 from midas_pipelines.store.schema.tables import mappings, rate_limits, workers
 from midas_pipelines.store.schema.version import require_upgraded
 from midas_pipelines.store.stock import ledger as stock

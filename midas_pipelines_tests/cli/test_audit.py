@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import click
 
 from midas_pipelines.cli import COMMANDS, cli
-from midas_pipelines.cli.audited import Changing
+from midas_pipelines.cli.opening import Changing
 from midas_pipelines_tests.cli.conftest import Midas
 from midas_pipelines_tests.shop import add_product, rows, unguarded
 from midas_pipelines_tests.sync.world import World

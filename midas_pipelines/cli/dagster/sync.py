@@ -9,8 +9,7 @@ from typing import Any
 
 import click
 
-from midas_pipelines.cli.audited import Changing
-from midas_pipelines.cli.opening import shop_database
+from midas_pipelines.cli.opening import Changing, shop_database
 from midas_pipelines.cli.printing import json_option, print_counts, print_json, print_table, say
 from midas_pipelines.store.operations.sync_log import sync_of_run
 from midas_pipelines.sync.context import SyncContext

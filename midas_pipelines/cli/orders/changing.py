@@ -10,8 +10,7 @@ from typing import Any
 
 import click
 
-from midas_pipelines.cli.audited import Changing
-from midas_pipelines.cli.opening import shop_database
+from midas_pipelines.cli.opening import Changing, shop_database
 from midas_pipelines.cli.orders.reading import (
     MOST_UNITS,
     by_hand,

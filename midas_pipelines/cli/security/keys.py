@@ -7,8 +7,7 @@ from typing import Any
 import click
 import sqlalchemy as sa
 
-from midas_pipelines.cli.audited import Changing, actor, command_entry
-from midas_pipelines.cli.opening import shop_database
+from midas_pipelines.cli.opening import Changing, actor, command_entry, shop_database
 from midas_pipelines.cli.printing import json_option, print_json, print_result, print_rows, print_table, say
 from midas_pipelines.errors import WrongInput
 from midas_pipelines.settings import Settings

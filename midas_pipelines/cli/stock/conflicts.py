@@ -7,8 +7,7 @@ import sys
 
 import click
 
-from midas_pipelines.cli.audited import Changing, actor
-from midas_pipelines.cli.opening import shop_database
+from midas_pipelines.cli.opening import Changing, actor, shop_database
 from midas_pipelines.cli.printing import (
     json_option,
     print_counts,

@@ -6,8 +6,7 @@ from dataclasses import asdict
 
 import click
 
-from midas_pipelines.cli.audited import Changing
-from midas_pipelines.cli.opening import shop_database
+from midas_pipelines.cli.opening import Changing, shop_database
 from midas_pipelines.cli.printing import json_option, print_json, print_result, print_rows, print_table, say
 from midas_pipelines.store.items.listing import quarantined_items, retry_items
 from midas_pipelines.store.items.mappings import link_sku, linked_skus, unlink_sku

@@ -9,8 +9,7 @@ from typing import Any
 
 import click
 
-from midas_pipelines.cli.audited import Changing, actor
-from midas_pipelines.cli.opening import shop_database
+from midas_pipelines.cli.opening import Changing, actor, shop_database
 from midas_pipelines.cli.printing import json_option, print_result, print_rows, print_table
 from midas_pipelines.store.stock.rule_changes import list_rules, rules_history
 from midas_pipelines.store.stock.rules import BEGINNING, FOURSELLER, VALUES

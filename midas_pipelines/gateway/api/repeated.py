@@ -15,7 +15,7 @@ from fastapi import Request, Response
 from midas_pipelines.errors import CallRefused
 from midas_pipelines.gateway.api.problems import answer_error, status_of
 from midas_pipelines.gateway.service import Service
-from midas_pipelines.store.schema.safety_tables import repeated_calls
+from midas_pipelines.store.schema.operation_tables import repeated_calls
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.storefront.writing import insert
 

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.items.mappings import ON_HAND, SKU, WITH_ITEMS, mark_dirty
-from midas_pipelines.store.schema.alert_tables import alerts
+from midas_pipelines.store.schema.operation_tables import alerts
 from midas_pipelines.store.schema.rule_tables import channel_rules
 from midas_pipelines.store.schema.tables import ITEM_WAITS, mappings
 from midas_pipelines.storefront.schema import product_variants, products

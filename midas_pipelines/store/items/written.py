@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.schema.safety_tables import listing_writes
+from midas_pipelines.store.schema.operation_tables import listing_writes
 from midas_pipelines.store.schema.tables import sync_logs
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.storefront.writing import insert_rows

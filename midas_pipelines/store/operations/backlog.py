@@ -17,8 +17,8 @@ from midas_pipelines.store.items.listing import quarantined_items
 from midas_pipelines.store.operations.cursors import database_ahead, read_clocks
 from midas_pipelines.store.operations.sync_log import last_syncs
 from midas_pipelines.store.orders.listing import NEEDS_A_PERSON, OVERSOLD, UNMAPPED
-from midas_pipelines.store.schema.alert_tables import alerts
 from midas_pipelines.store.schema.gateway_tables import marketplace_webhooks
+from midas_pipelines.store.schema.operation_tables import alerts
 from midas_pipelines.store.schema.rule_tables import sync_conflicts
 from midas_pipelines.store.schema.tables import (
     ITEM_WAITS,

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from midas_pipelines.settings import ChannelAccess
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.schema.proof_tables import proofs
+from midas_pipelines.store.schema.operation_tables import proofs
 from midas_pipelines.store.schema.tables import cursors, mappings
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.storefront.writing import insert, insert_new, upsert

@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.schema.safety_tables import contract_findings, shadow_writes
+from midas_pipelines.store.schema.operation_tables import contract_findings, shadow_writes
 from midas_pipelines.store.schema.tables import cursors, mappings, marketplace_orders
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.storefront.writing import insert, upsert, write_each

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from midas_pipelines.store.schema.tables import BigId, store
+from midas_pipelines.store.schema.tables import BigId, partial_index, store
 from midas_pipelines.storefront.types import Json, UtcDateTime, Words, utc_now
 
 marketplace_webhooks = sa.Table(
@@ -27,20 +27,9 @@ marketplace_webhooks = sa.Table(
     sa.Column("reason", Words()),
     sa.CheckConstraint("processed_at IS NULL OR outcome IS NOT NULL", name="marketplace_webhooks_ends"),
 )
-_PENDING = marketplace_webhooks.c.processed_at.is_(None)
-sa.Index(
-    "marketplace_webhooks_pending",
-    marketplace_webhooks.c.id,
-    postgresql_where=_PENDING,
-    sqlite_where=_PENDING,
-)
+partial_index("marketplace_webhooks_pending", "processed_at IS NULL", marketplace_webhooks.c.id)
 sa.Index("marketplace_webhooks_subject", marketplace_webhooks.c.subject)
-sa.Index(
-    "marketplace_webhooks_set_aside",
-    marketplace_webhooks.c.id,
-    postgresql_where=sa.text("outcome = 'quarantined'"),
-    sqlite_where=sa.text("outcome = 'quarantined'"),
-)
+partial_index("marketplace_webhooks_set_aside", "outcome = 'quarantined'", marketplace_webhooks.c.id)
 
 gateway_keys = sa.Table(
     "gateway_keys",

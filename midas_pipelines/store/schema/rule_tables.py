@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from midas_pipelines.store.schema.tables import BigId, store
+from midas_pipelines.store.schema.tables import BigId, partial_index, store
 from midas_pipelines.storefront.types import Json, Money, UtcDateTime, Words, utc_now
 
 # One row per scope and start: a whole channel, a category (with those below it) or an item. An empty field says nothing.
@@ -94,13 +94,11 @@ sync_conflicts = sa.Table(
     sa.Column("pinned_before", Json),  # the item's pins before a person decided, for an undo
     sa.Column("run_id", sa.String(64)),
 )
-_OPEN = sync_conflicts.c.resolved_at.is_(None)
 sa.Index("sync_conflicts_item", sync_conflicts.c.mapping_id)
-sa.Index(
+partial_index(
     "sync_conflicts_open_once",
+    "resolved_at IS NULL",
     sync_conflicts.c.subject,
     sync_conflicts.c.field,
     unique=True,
-    postgresql_where=_OPEN,
-    sqlite_where=_OPEN,
 )

@@ -13,8 +13,7 @@ import hashlib
 
 import sqlalchemy as sa
 
-from midas_pipelines.store.schema import guard_triggers, shipment_triggers, wake_triggers
-from midas_pipelines.store.schema.guard_triggers import guards
+from midas_pipelines.store.schema import own_triggers
 from midas_pipelines.store.schema.tables import cursors, inventory_changes
 from midas_pipelines.store.schema.tables import mappings as mappings_table
 from midas_pipelines.storefront.schema import missing_tables
@@ -22,8 +21,6 @@ from midas_pipelines.storefront.types import SQLITE_NOW
 
 MAPPINGS = mappings_table.name
 LEDGER = inventory_changes.name
-OURS = (wake_triggers, shipment_triggers, guard_triggers)
-"""The triggers on our own tables."""
 
 
 def install(connection: sa.Connection) -> bool:
@@ -35,8 +32,6 @@ def install(connection: sa.Connection) -> bool:
     if missing_tables(connection):
         return False
     statements = _postgresql(connection) if connection.dialect.name == "postgresql" else _sqlite()
-    kind = connection.dialect.name
-    statements += wake_triggers.statements(kind) + shipment_triggers.statements(kind) + guards(kind)
     digest = hashlib.sha256("\n".join(statements).encode()).hexdigest()
     recorded = connection.scalar(sa.select(cursors.c.value).where(cursors.c.name == "triggers"))
     if recorded == digest and not missing_triggers(connection):
@@ -57,10 +52,10 @@ def missing_triggers(connection: sa.Connection) -> list[str]:
             "JOIN pg_namespace n ON n.oid = c.relnamespace "
             "WHERE n.nspname = current_schema() AND starts_with(tgname, 'midas_') AND tgenabled <> 'D'"
         )
-        wanted = [*POSTGRESQL_TRIGGERS, *(name for ours in OURS for name in ours.POSTGRESQL)]
+        wanted = [*POSTGRESQL_TRIGGERS, *own_triggers.POSTGRESQL]
     else:
         query = "SELECT name FROM sqlite_master WHERE type = 'trigger'"
-        wanted = [*SQLITE_TRIGGERS, *(name for ours in OURS for name in ours.SQLITE)]
+        wanted = [*SQLITE_TRIGGERS, *own_triggers.SQLITE]
     present = {row[0] for row in connection.exec_driver_sql(query)}
     return [name for name in wanted if name not in present]
 
@@ -203,49 +198,40 @@ SQLITE_TRIGGERS = {
 
 
 def _sqlite() -> list[str]:
-    statements = []
-    for name, body in SQLITE_TRIGGERS.items():
-        statements.append(f"DROP TRIGGER IF EXISTS {name}")
-        statements.append(f"CREATE TRIGGER {name} {body} END")
-    return statements
+    return [
+        statement
+        for name, body in (SQLITE_TRIGGERS | own_triggers.SQLITE).items()
+        for statement in (f"DROP TRIGGER IF EXISTS {name}", f"CREATE TRIGGER {name} {body} END")
+    ]
 
 
 # --- PostgreSQL -------------------------------------------------------------------------------------------------
 
+
+def _call(function: str, event: str, condition: str = "") -> str:
+    """A trigger's body on PostgreSQL: after the event it calls one of the functions below."""
+    each = "STATEMENT" if event.startswith("TRUNCATE") else "ROW"
+    return f"AFTER {event} FOR EACH {each} {condition} EXECUTE FUNCTION {function}()"
+
+
+_DIFFERS = "WHEN (OLD.* IS DISTINCT FROM NEW.*)"
+_ORDER_NEWS = ("UPDATE OF status, payment_status ON orders", f"WHEN ({ORDER_MOVED})")
 POSTGRESQL_TRIGGERS = {
-    "midas_products_insert": ("products", "INSERT", "", "midas_product_changed"),
-    "midas_products_update": (
-        "products",
-        "UPDATE",
-        "WHEN (OLD.* IS DISTINCT FROM NEW.*)",
-        "midas_product_changed",
+    "midas_products_insert": _call("midas_product_changed", "INSERT ON products"),
+    "midas_products_update": _call("midas_product_changed", "UPDATE ON products", _DIFFERS),
+    "midas_products_delete": _call("midas_product_changed", "DELETE ON products"),
+    "midas_variants_insert": _call("midas_variant_changed", "INSERT ON product_variants"),
+    "midas_variants_update": _call("midas_variant_changed", "UPDATE ON product_variants", _DIFFERS),
+    "midas_variants_delete": _call("midas_variant_changed", "DELETE ON product_variants"),
+    "midas_images_change": _call("midas_image_changed", "INSERT OR UPDATE OR DELETE ON product_images"),
+    "midas_categories_update": _call(
+        "midas_category_changed", "UPDATE OF name ON categories", "WHEN (OLD.name IS DISTINCT FROM NEW.name)"
     ),
-    "midas_products_delete": ("products", "DELETE", "", "midas_product_changed"),
-    "midas_variants_insert": ("product_variants", "INSERT", "", "midas_variant_changed"),
-    "midas_variants_update": (
-        "product_variants",
-        "UPDATE",
-        "WHEN (OLD.* IS DISTINCT FROM NEW.*)",
-        "midas_variant_changed",
-    ),
-    "midas_variants_delete": ("product_variants", "DELETE", "", "midas_variant_changed"),
-    "midas_images_change": ("product_images", "INSERT OR UPDATE OR DELETE", "", "midas_image_changed"),
-    "midas_categories_update": (
-        "categories",
-        "UPDATE OF name",
-        "WHEN (OLD.name IS DISTINCT FROM NEW.name)",
-        "midas_category_changed",
-    ),
-    "midas_products_truncate": ("products", "TRUNCATE", "", "midas_table_emptied"),
-    "midas_variants_truncate": ("product_variants", "TRUNCATE", "", "midas_table_emptied"),
-    "midas_images_truncate": ("product_images", "TRUNCATE", "", "midas_table_emptied"),
-    "midas_orders_status": (
-        "orders",
-        "UPDATE OF status, payment_status",
-        f"WHEN ({ORDER_MOVED})",
-        "midas_order_status_changed",
-    ),
-    "midas_orders_delete": ("orders", "DELETE", "", "midas_order_deleted"),
+    "midas_products_truncate": _call("midas_table_emptied", "TRUNCATE ON products"),
+    "midas_variants_truncate": _call("midas_table_emptied", "TRUNCATE ON product_variants"),
+    "midas_images_truncate": _call("midas_table_emptied", "TRUNCATE ON product_images"),
+    "midas_orders_status": _call("midas_order_status_changed", *_ORDER_NEWS),
+    "midas_orders_delete": _call("midas_order_deleted", "DELETE ON orders"),
 }
 
 _PG_MARK = f"""
@@ -391,10 +377,6 @@ def _postgresql(connection: sa.Connection) -> list[str]:
     others = (_PG_EMPTIED, _PG_ORDER, _PG_ORDER_GONE)
     statements = [body.format(security=security) for body in (*bodies, *others)]
     statements += [f"REVOKE EXECUTE ON FUNCTION {helper} FROM PUBLIC" for helper in _PG_HELPERS]
-    for name, (table, event, condition, function) in POSTGRESQL_TRIGGERS.items():
-        each = "STATEMENT" if event == "TRUNCATE" else "ROW"
-        statements.append(
-            f"CREATE OR REPLACE TRIGGER {name} AFTER {event} ON {table} FOR EACH {each} {condition} "
-            f"EXECUTE FUNCTION {function}()"
-        )
-    return statements
+    triggers = POSTGRESQL_TRIGGERS | own_triggers.POSTGRESQL
+    statements += own_triggers.FUNCTIONS
+    return statements + [f"CREATE OR REPLACE TRIGGER {name} {body}" for name, body in triggers.items()]

@@ -19,7 +19,7 @@ from midas_pipelines.notify.alerts import match_alerts
 from midas_pipelines.notify.mail import MailError, SmtpConnection, render_mail
 from midas_pipelines.settings import Settings, SettingsError
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.schema.shipment_tables import customer_mails, order_shipments
+from midas_pipelines.store.schema.order_tables import customer_mails, order_shipments
 from midas_pipelines.store.schema.tables import marketplace_orders
 from midas_pipelines.storefront.orders import order_address
 from midas_pipelines.storefront.types import MINOR_UNITS, Backoff, utc_now

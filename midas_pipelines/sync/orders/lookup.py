@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from midas_pipelines.errors import WrongInput
-from midas_pipelines.store.schema.shipment_tables import customer_mails, order_shipments
+from midas_pipelines.store.schema.order_tables import customer_mails, order_shipments
 from midas_pipelines.store.schema.tables import (
     inventory_changes,
     marketplace_order_lines,

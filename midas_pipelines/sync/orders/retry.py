@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from midas_pipelines.errors import WrongInput
 from midas_pipelines.fourseller.errors import NotFound
-from midas_pipelines.store.schema.shipment_tables import customer_mails, order_shipments
+from midas_pipelines.store.schema.order_tables import customer_mails, order_shipments
 from midas_pipelines.store.schema.tables import marketplace_orders
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.context import SyncContext

@@ -15,8 +15,7 @@ from midas_pipelines.errors import ExpectedError
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database, InShadow
 from midas_pipelines.store.gateway.webhooks import empty_orphans
-from midas_pipelines.store.schema.privacy_tables import buyer_holds
-from midas_pipelines.store.schema.shipment_tables import order_shipments
+from midas_pipelines.store.schema.order_tables import buyer_holds, order_shipments
 from midas_pipelines.store.schema.tables import marketplace_orders
 from midas_pipelines.storefront.schema import order_status_history, orders
 from midas_pipelines.storefront.types import utc_now

@@ -20,8 +20,13 @@ from midas_pipelines.store.privacy.keys import KeyRing
 from midas_pipelines.store.privacy.persons import digest_of, identifiers, normal
 from midas_pipelines.store.privacy.register import RECIPIENTS, register_rows
 from midas_pipelines.store.schema.gateway_tables import marketplace_webhooks
-from midas_pipelines.store.schema.privacy_tables import buyer_holds, person_digests, privacy_requests
-from midas_pipelines.store.schema.shipment_tables import customer_mails, order_shipments
+from midas_pipelines.store.schema.order_tables import (
+    buyer_holds,
+    customer_mails,
+    order_shipments,
+    person_digests,
+    privacy_requests,
+)
 from midas_pipelines.store.schema.tables import (
     marketplace_order_lines,
     marketplace_orders,

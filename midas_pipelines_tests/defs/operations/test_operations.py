@@ -7,7 +7,9 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 import pytest
 import sqlalchemy as sa
+import yaml
 
+from midas_pipelines.cli.dagster.instance import dagster_yaml
 from midas_pipelines.definitions import KEY, defs, with_code
 from midas_pipelines.defs.inventory.assets import inventory_levels
 from midas_pipelines.defs.operations.assets import capacity_plan, staff_report, sync_performance
@@ -160,15 +162,16 @@ def test_keeping_house_tells_how_much_was_forgotten(environment: World) -> None:
     assert kept.days(CATALOG) == [datetime.now(UTC).date()]
 
 
-@pytest.mark.parametrize("kind", ["in_process", "multiprocess"])
-def test_the_executor_is_the_one_of_the_settings(kind: str) -> None:
-    assert kind in executor(load_settings(executor=kind)).name
-
-
-def test_celery_has_to_be_told_its_broker() -> None:
+def test_the_executor_is_the_one_of_the_settings() -> None:
+    assert executor(load_settings()).name == "in_process"
+    assert "multiprocess" in executor(load_settings(executor="multiprocess")).name
     with pytest.raises(SettingsError, match="MIDAS_CELERY_BROKER"):
         executor(load_settings(executor="celery"))
-    chosen = executor(
-        load_settings(executor="celery", celery_broker="redis://h/0", celery_backend="redis://h/0")
-    )
-    assert chosen.name == "celery"
+
+
+def test_with_celery_whole_runs_are_handed_to_the_queue_and_may_wait_there() -> None:
+    queue = {"celery_broker": "redis://h/0", "celery_backend": "redis://h/1"}
+    written = yaml.safe_load(dagster_yaml(load_settings(executor="celery", **queue)))
+    assert written["run_launcher"]["class"] == "CeleryRunLauncher"
+    assert written["run_monitoring"]["start_timeout_seconds"] == 7200
+    assert "run_launcher" not in yaml.safe_load(dagster_yaml(load_settings()))

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from midas_pipelines.fourseller.models import Tracking
 from midas_pipelines.sandbox.state import Json, Refused, State
-from midas_pipelines.store.schema.shipment_tables import order_shipments
+from midas_pipelines.store.schema.order_tables import order_shipments
 from midas_pipelines.store.schema.tables import marketplace_order_lines, marketplace_orders
 from midas_pipelines.sync.orders.changes.close import resolve_conflict
 from midas_pipelines.sync.orders.changes.shipments import Shipped, record_shipment

@@ -6,13 +6,10 @@ Revision: 0001
 from alembic import op
 
 from midas_pipelines.store.schema import (  # noqa: F401 - each adds its tables
-    alert_tables,
     gateway_tables,
-    privacy_tables,
-    proof_tables,
+    operation_tables,
+    order_tables,
     rule_tables,
-    safety_tables,
-    shipment_tables,
     tables,
 )
 

@@ -17,10 +17,9 @@ from midas_pipelines.notify.alerts import clear_alert
 from midas_pipelines.store.gateway.webhooks import empty_finished
 from midas_pipelines.store.orders.payload_vault import ERASED_PAYLOAD, FORGOTTEN
 from midas_pipelines.store.privacy.register import End, ending
-from midas_pipelines.store.schema.alert_tables import alerts
-from midas_pipelines.store.schema.guard_triggers import amending
-from midas_pipelines.store.schema.privacy_tables import buyer_holds
-from midas_pipelines.store.schema.shipment_tables import customer_mails, order_shipments
+from midas_pipelines.store.schema.operation_tables import alerts
+from midas_pipelines.store.schema.order_tables import buyer_holds, customer_mails, order_shipments
+from midas_pipelines.store.schema.own_triggers import amending
 from midas_pipelines.store.schema.tables import (
     api_errors,
     marketplace_order_lines,

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from midas_pipelines.errors import WrongInput
 from midas_pipelines.fourseller.models import Tracking
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.schema.shipment_tables import order_shipment_lines, order_shipments
+from midas_pipelines.store.schema.order_tables import order_shipment_lines, order_shipments
 from midas_pipelines.store.schema.tables import marketplace_order_lines, marketplace_orders
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.storefront.writing import set_aside, update_rows

@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from midas_pipelines.store.orders.payload_vault import Vault
-from midas_pipelines.store.schema.shipment_tables import order_shipments
+from midas_pipelines.store.schema.order_tables import order_shipments
 from midas_pipelines.store.schema.tables import (
     marketplace_order_lines,
     marketplace_orders,

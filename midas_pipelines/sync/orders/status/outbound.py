@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from midas_pipelines.fourseller.models import Order, Tracking
 from midas_pipelines.fourseller.status import OrderStatus
 from midas_pipelines.store.items.claims import why_stopped
-from midas_pipelines.store.schema.shipment_tables import order_shipments
+from midas_pipelines.store.schema.order_tables import order_shipments
 from midas_pipelines.store.schema.tables import marketplace_order_lines, marketplace_orders
 from midas_pipelines.storefront.schema import orders
 from midas_pipelines.storefront.types import Backoff, is_due

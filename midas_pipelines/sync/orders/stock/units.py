@@ -13,7 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from midas_pipelines.store.schema.shipment_tables import order_shipments
+from midas_pipelines.store.schema.order_tables import order_shipments
 from midas_pipelines.store.schema.tables import marketplace_order_lines
 from midas_pipelines.store.stock.ledger import StockMove, move_stock
 from midas_pipelines.storefront.catalog import ItemKey

@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.schema.shipment_tables import order_shipment_lines, order_shipments
+from midas_pipelines.store.schema.order_tables import order_shipment_lines, order_shipments
 from midas_pipelines.sync.orders.changes.shipments import CannotShip, replace_shipment
 from midas_pipelines.sync.orders.lookup import find_order, read_timeline
 from midas_pipelines.sync.orders.model.carriers import tracking

@@ -1,14 +1,51 @@
-"""Tables for trying and changing safely: shadow writes, values before each write, the contract's findings, repeated calls.
+"""Tables of running it safely: alerts to staff, proofs, shadow writes, values before each write, the contract's findings.
 
-None holds personal data: of an order there is its id, its status and its tracking number.
+None holds personal data: of an order there is its id, its status and its tracking number. An alert is written in the
+transaction that it reports on, and sent afterwards.
 """
 
 from __future__ import annotations
 
 import sqlalchemy as sa
 
-from midas_pipelines.store.schema.tables import BigId, store
+from midas_pipelines.store.schema.tables import BigId, partial_index, store
 from midas_pipelines.storefront.types import Json, UtcDateTime, Words, utc_now
+
+# One open row per (kind, subject): a lasting fault is reported once, until it is cleared.
+alerts = sa.Table(
+    "alerts",
+    store,
+    sa.Column("id", BigId, primary_key=True),
+    sa.Column("kind", sa.String(30), nullable=False),  # low_stock|conflict|daily_report|oversold|...
+    sa.Column("subject", sa.String(200), nullable=False),  # what it is about, such as item:12:0
+    sa.Column("text", Words(), nullable=False),
+    sa.Column("members", Json),  # the subjects of an alert about many of one cause
+    sa.Column("created_at", UtcDateTime, nullable=False, server_default=utc_now()),
+    sa.Column("cleared_at", UtcDateTime),  # it is over; the same fault may be reported again
+    sa.Column("sent_at", UtcDateTime),  # every target has accepted it
+    sa.Column("sent_to", Json),  # fingerprints of the targets that have accepted it so far
+    sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("next_attempt_at", UtcDateTime, nullable=False, server_default=utc_now()),
+    sa.Column("reason", Words()),  # why the last attempt failed, without any address
+    sa.Column("taken_by", Words(100)),  # the person who sees to it
+    sa.Column("snoozed_until", UtcDateTime),  # until then it is not shown as open
+)
+partial_index("alerts_open_once", "cleared_at IS NULL", alerts.c.kind, alerts.c.subject, unique=True)
+partial_index("alerts_unsent", "sent_at IS NULL AND cleared_at IS NULL", alerts.c.next_attempt_at)
+
+# What a person or a job checked, when, and whether it held. `midas compliance` reads the newest of each name.
+proofs = sa.Table(
+    "midas_proofs",
+    store,
+    sa.Column("id", BigId, primary_key=True),
+    sa.Column("name", sa.String(40), nullable=False),  # key_review|backup|backup_drill|scan|incident_plan|...
+    sa.Column("at", UtcDateTime, nullable=False, server_default=utc_now()),
+    sa.Column("passed", sa.Boolean, nullable=False),
+    sa.Column("by", Words(120), nullable=False),
+    sa.Column("detail", Json),
+)
+sa.Index("midas_proofs_name", proofs.c.name, proofs.c.id)
+
 
 # What shadow mode kept from leaving, one row for each different write of an item or order.
 shadow_writes = sa.Table(

@@ -1,11 +1,14 @@
-"""Tables of shipments and of mail to customers."""
+"""Tables beside an order: shipments, mail to customers, and what the law and persons ask about buyers."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 
-from midas_pipelines.store.schema.tables import BigId, store
-from midas_pipelines.storefront.types import Json, ReadableMoment, UtcDateTime, utc_now
+from midas_pipelines.store.schema.gateway_tables import marketplace_webhooks
+from midas_pipelines.store.schema.tables import BigId, marketplace_orders, partial_index, store
+from midas_pipelines.storefront.types import Json, ReadableMoment, UtcDateTime, Words, utc_now
 
 # One row per shipment. The shop's own code may insert here: the order, the carrier and the number are enough.
 order_shipments = sa.Table(
@@ -25,21 +28,15 @@ order_shipments = sa.Table(
     sa.Column("reason", sa.Text),  # why it waits or was refused, in words for the operator
     sa.Column("contents", Json),  # the units that were booked for it, by the shop's order line
 )
-sa.Index(
+partial_index(
     "order_shipments_once",
+    "tracking_number IS NOT NULL",
     order_shipments.c.order_id,
     order_shipments.c.tracking_number,
     unique=True,
-    postgresql_where=order_shipments.c.tracking_number.is_not(None),
-    sqlite_where=order_shipments.c.tracking_number.is_not(None),
 )
 sa.Index("order_shipments_order", order_shipments.c.order_id)
-sa.Index(
-    "order_shipments_untold",
-    order_shipments.c.id,
-    postgresql_where=order_shipments.c.pushed_at.is_(None),
-    sqlite_where=order_shipments.c.pushed_at.is_(None),
-)
+partial_index("order_shipments_untold", "pushed_at IS NULL", order_shipments.c.id)
 
 # The contents of a shipment by the shop's own code; one without lines holds everything that was left to ship.
 order_shipment_lines = sa.Table(
@@ -69,18 +66,56 @@ customer_mails = sa.Table(
     sa.Column("created_at", UtcDateTime, nullable=False, server_default=utc_now()),
     sa.Column("sent_at", UtcDateTime),
 )
-sa.Index(
+partial_index(
     "customer_mails_once",
+    "shipment_id IS NULL",
     customer_mails.c.order_id,
     customer_mails.c.kind,
     unique=True,
-    postgresql_where=customer_mails.c.shipment_id.is_(None),
-    sqlite_where=customer_mails.c.shipment_id.is_(None),
 )
 sa.Index("customer_mails_order", customer_mails.c.order_id)
-sa.Index(
-    "customer_mails_unsent",
-    customer_mails.c.id,
-    postgresql_where=customer_mails.c.state.in_(["waiting", "sending", "failed"]),
-    sqlite_where=customer_mails.c.state.in_(["waiting", "sending", "failed"]),
+partial_index("customer_mails_unsent", "state IN ('waiting', 'sending', 'failed')", customer_mails.c.id)
+
+
+# At most one hold of an order is in force: the one that is not released and has not ended.
+buyer_holds = sa.Table(
+    "buyer_holds",
+    store,
+    sa.Column("id", BigId, primary_key=True),
+    sa.Column("order_id", BigId, sa.ForeignKey("marketplace_orders.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("held_until", UtcDateTime, nullable=False),
+    sa.Column("because", Words(500)),  # which law
+    sa.Column("held_by", Words(120), nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False, server_default=utc_now()),
+    sa.Column("released_at", UtcDateTime),
 )
+sa.Index("buyer_holds_order", buyer_holds.c.order_id)
+
+# What a person asked for, and the proof of the answer. Who asked is kept as a keyed digest, never in clear.
+privacy_requests = sa.Table(
+    "privacy_requests",
+    store,
+    sa.Column("id", BigId, primary_key=True),
+    sa.Column("kind", sa.String(10), nullable=False),  # find|export|erase
+    sa.Column("subject", sa.String(100), nullable=False),  # such as email:DIGEST; order:ID names an order
+    sa.Column("asked_by", Words(120), nullable=False),  # who passed it on
+    sa.Column("received_at", UtcDateTime, nullable=False, server_default=utc_now()),
+    sa.Column("due_at", UtcDateTime, nullable=False, server_default=utc_now(30 * 24 * 3600)),
+    sa.Column("done_at", UtcDateTime),
+    sa.Column("orders", Json),  # the orders found, by the marketplace's number
+    sa.Column("proof", Json),  # what was erased or held, and that nothing is left
+    sa.Column("sent", Json),  # to whom what was sent, and when
+)
+partial_index("privacy_requests_open", "done_at IS NULL", privacy_requests.c.due_at)
+
+
+def person_digests(payload: sa.Column[Any]) -> sa.ColumnElement[Any]:
+    """The keyed digests before a sealed payload (`store/orders/payload_vault.py`), on PostgreSQL."""
+    index = sa.func.split_part(payload, sa.text("':'"), sa.text("3"))
+    return sa.func.string_to_array(index, sa.text("'.'"), type_=sa.ARRAY(sa.Text))
+
+
+# A person is found by them. SQLite has no index of several values of a row: there the beginning of each payload is read.
+for _table in (marketplace_orders, marketplace_webhooks):
+    _made = f"CREATE INDEX {_table.name}_persons ON {_table.name} USING gin (string_to_array(split_part(payload, ':', 3), '.'))"
+    sa.event.listen(_table, "after_create", sa.DDL(_made).execute_if(dialect="postgresql"))  # type: ignore[no-untyped-call]
