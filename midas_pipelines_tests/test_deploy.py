@@ -32,6 +32,8 @@ REQUIRED = set(re.findall(r"\$\{(\w+):\?", (DEPLOY / "docker-compose.yaml").read
 NO_SECRETS = {"FOURSELLER_SELLER_ID", "MIDAS_HOST", "OIDC_ISSUER", "OIDC_CLIENT_ID"}
 DECIDED = {"MIDAS_DAGSTER_POSTGRES_URL", "DAGSTER_HOME"}
 """What compose decides everywhere: where the containers find each other."""
+QUEUE = {"MIDAS_CELERY_BROKER", "MIDAS_CELERY_BACKEND"}
+"""Dagster's own: its daemon hands runs to the workers there, and its webserver stops them."""
 DECIDED_FOR = {
     "gateway": {
         "MIDAS_GATEWAY_HOST",
@@ -106,7 +108,7 @@ def test_compose_itself_hands_over_each_setting(tmp_path: Path) -> None:
 def test_who_reads_no_settings_is_given_no_secret_of_the_shop(name: str) -> None:
     service = COMPOSE["services"][name]
     assert "env_file" not in service
-    assert not set(service.get("environment", {})) & KNOWN - DECIDED
+    assert not set(service.get("environment", {})) & KNOWN - DECIDED - QUEUE
 
 
 @pytest.mark.parametrize("name", sorted(set(COMPOSE["services"]) - {"prepare"}))
