@@ -14,8 +14,33 @@ from midas_pipelines.store import migrate
 from midas_pipelines.store.gateway.audit import note_answered
 from midas_pipelines.store.privacy.register import TABLES
 from midas_pipelines.store.schema import version
-from midas_pipelines.store.schema.grants import grants
-from midas_pipelines.storefront.schema import shop
+from midas_pipelines.store.schema.gateway_tables import gateway_audit
+from midas_pipelines.store.schema.tables import inventory_changes, order_processing_logs
+from midas_pipelines.storefront.schema import (
+    order_items,
+    order_status_history,
+    orders,
+    product_variants,
+    products,
+    shop,
+)
+
+READ = "SELECT"
+KEEP = "SELECT, INSERT, UPDATE, DELETE"
+SHOP = {
+    products.name: "SELECT, UPDATE (stock_quantity)",
+    product_variants.name: "SELECT, UPDATE (stock_quantity)",
+    orders.name: "SELECT, INSERT, UPDATE",
+    order_items.name: "SELECT, INSERT, UPDATE, DELETE",
+    order_status_history.name: "SELECT, INSERT, UPDATE",
+}
+"""The shop's tables that are written; of its others only reading is asked for."""
+
+APPENDED = {
+    gateway_audit.name: "SELECT, INSERT, DELETE",  # a trigger keeps the rows of the last 365 days
+    inventory_changes.name: "SELECT, INSERT",
+    order_processing_logs.name: KEEP,  # a trigger keeps its rows but for erasing a buyer and for retention
+}
 
 
 @click.group()
@@ -56,13 +81,16 @@ def print_grants(role: str) -> None:
         raise click.BadParameter("give a plain name", param_hint="ROLE")
     with shop_database() as (_, database), database.reading() as connection:
         present = set(sa.inspect(connection).get_table_names())
-        schema = connection.dialect.default_schema_name if database.is_postgresql else None
-    if schema is None:
+        schema = connection.dialect.default_schema_name
+    if not database.is_postgresql:
         raise WrongInput("SQLite knows no roles: the file's own rights decide.")
-    known = [table.name for table in shop.sorted_tables if table.name in present]
-    ours = sorted((set(TABLES) | {version.VERSION_TABLE}) & present - set(known))
-    for statement in grants(role, schema, known, ours):
-        click.echo(f"{statement};")
+    others = present & set(shop.tables)
+    ours = present & {*TABLES, version.VERSION_TABLE}
+    rights = dict.fromkeys(sorted(ours), KEEP) | dict.fromkeys(sorted(others), READ) | SHOP | APPENDED
+    click.echo(f'GRANT USAGE ON SCHEMA "{schema}" TO "{role}";')
+    for table, right in rights.items():
+        click.echo(f'GRANT {right} ON "{schema}"."{table}" TO "{role}";')
+    click.echo(f'GRANT SELECT, USAGE ON ALL SEQUENCES IN SCHEMA "{schema}" TO "{role}";')
 
 
 def _print_version(at: version.Version, as_json: bool) -> None:

@@ -1,17 +1,24 @@
-"""Opening the shop's database for a command, with sentences instead of tracebacks."""
+"""Opens the shop's database for a command, with sentences in place of tracebacks; what changes something is audited."""
 
 from __future__ import annotations
 
+import getpass
+import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from typing import Any
 
+import click
 from sqlalchemy.exc import DBAPIError
 
 from midas_pipelines.settings import Settings, SettingsError, load_settings
 from midas_pipelines.store.database import Database
+from midas_pipelines.store.gateway.audit import AuditEntry, kept, note_answered, note_asked
 from midas_pipelines.store.schema.version import require_upgraded
 
 DATABASE_MODULES = ("sqlalchemy.", "psycopg.", "sqlite3")
+SILENT = ("as_json", "yes")
+"""Options that change nothing about what a command does."""
 
 
 def database_error_text(error: BaseException) -> str | None:
@@ -56,3 +63,47 @@ def shop_database(*, upgraded: bool = True) -> Iterator[tuple[Settings, Database
         if upgraded:
             require_upgraded(database)
         yield settings, database
+
+
+def actor(settings: Settings) -> str:
+    """Who runs this command: MIDAS_ACTOR, else the operating system's user and host."""
+    user = "someone"
+    with suppress(OSError, KeyError):  # a user without a name, as in some containers
+        user = getpass.getuser()
+    return settings.actor or f"{user}@{socket.gethostname()}"
+
+
+def command_entry(
+    settings: Settings, action: str, target: str | None = None, detail: dict[str, Any] | None = None
+) -> AuditEntry:
+    """A command as an entry of the audit log."""
+    return AuditEntry(actor(settings), f"midas {action}", target=target, detail=detail, remote="command line")
+
+
+class Changing(click.Command):
+    """Writes one row before anything is done, and another one only when the command fails, with its exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs the command between its rows; a look alone has none."""
+        looks = (
+            ctx.params.get("dry_run") or ctx.params.get("plan_file") or not ctx.params.get("send_again", True)
+        )
+        if looks:
+            return super().invoke(ctx)
+        with shop_database() as (settings, database):
+            entry = command_entry(settings, ctx.command_path.partition(" ")[2], detail=self.detail(ctx))
+            with database.writing() as connection:
+                note_asked(connection, entry)
+            try:
+                return super().invoke(ctx)
+            except BaseException as error:
+                code = error.code if isinstance(error, SystemExit) else getattr(error, "exit_code", 1)
+                if code:
+                    with suppress(Exception), database.writing() as connection:
+                        note_answered(connection, entry, code if isinstance(code, int) else 1)
+                raise
+
+    def detail(self, ctx: click.Context) -> dict[str, Any]:
+        """The options and arguments that were given."""
+        given = {name: value for name, value in ctx.params.items() if value not in (None, False, ())}
+        return {name: kept(value) for name, value in given.items() if name not in SILENT}

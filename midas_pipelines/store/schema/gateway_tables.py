@@ -13,9 +13,7 @@ marketplace_webhooks = sa.Table(
     sa.Column("id", BigId, primary_key=True),
     sa.Column("webhook_id", sa.String(200), nullable=False, unique=True),  # the sender's; one id, one effect
     sa.Column("type", sa.String(100), nullable=False),
-    sa.Column(
-        "subject", sa.String(220)
-    ),  # order:ID or product:ID; events of one subject go one after the other
+    sa.Column("subject", sa.String(220)),  # order:ID or product:ID; one event of it after the other
     sa.Column("payload", sa.Text, nullable=False),  # sealed by the vault
     sa.Column("received_at", UtcDateTime, nullable=False, server_default=utc_now()),
     sa.Column("claimed_by", sa.String(100)),

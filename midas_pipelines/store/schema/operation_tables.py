@@ -53,9 +53,7 @@ shadow_writes = sa.Table(
     store,
     sa.Column("digest", sa.String(64), primary_key=True),  # of kind, subject and content
     sa.Column("kind", sa.String(20), nullable=False),  # listing|quantity|status|order
-    sa.Column(
-        "subject", Words(255), nullable=False
-    ),  # a SKU, 4Seller's product id or the marketplace's order id
+    sa.Column("subject", Words(255), nullable=False),  # a SKU, 4Seller's product id, or an order's id
     sa.Column("call", sa.String(100), nullable=False),
     sa.Column("content", Json),
     sa.Column("run_id", sa.String(64)),

@@ -57,9 +57,8 @@ customer_mails = sa.Table(
     sa.Column("order_id", BigId, sa.ForeignKey("marketplace_orders.id", ondelete="CASCADE"), nullable=False),
     sa.Column("kind", sa.String(20), nullable=False),  # received|shipped|cancelled
     sa.Column("shipment_id", BigId, sa.ForeignKey("order_shipments.id", ondelete="CASCADE"), unique=True),
-    sa.Column(  # waiting|sending|sent|failed (a person has to look)|dropped (no longer appropriate)
-        "state", sa.String(20), nullable=False, server_default="waiting"
-    ),
+    # waiting|sending|sent|failed (a person has to look)|dropped (no longer appropriate)
+    sa.Column("state", sa.String(20), nullable=False, server_default="waiting"),
     sa.Column("reason", sa.Text),
     sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
     sa.Column("next_attempt_at", UtcDateTime),

@@ -75,9 +75,7 @@ sync_conflicts = sa.Table(
     "sync_conflicts",
     store,
     sa.Column("id", BigId, primary_key=True),
-    sa.Column(
-        "subject", sa.String(150), nullable=False
-    ),  # mapping:<id>, or product:<4Seller's id> without an item
+    sa.Column("subject", sa.String(150), nullable=False),  # mapping:ID; product:4SELLER-ID without an item
     sa.Column("mapping_id", BigId),
     sa.Column("sku", Words(255)),
     sa.Column("fourseller_product_id", sa.String(100)),

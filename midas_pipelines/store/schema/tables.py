@@ -31,9 +31,7 @@ mappings = sa.Table(
     sa.Column("id", BigId, primary_key=True),
     sa.Column("product_id", sa.Integer, nullable=False),
     sa.Column("variant_id", sa.Integer),
-    sa.Column(
-        "sku", sa.String(50), unique=True
-    ),  # held on 4Seller for this item; not yet set where never pushed
+    sa.Column("sku", sa.String(50), unique=True),  # held on 4Seller for this item; empty before a push
     sa.Column("fourseller_product_id", sa.String(100), unique=True),
     sa.Column("state", sa.String(20), nullable=False, server_default="new"),  # new|listed|quarantined|removed
     sa.Column("reason", Words()),  # why quarantined, or the last failure, in words for the operator
@@ -48,18 +46,12 @@ mappings = sa.Table(
     sa.Column("observed_price", Money),
     sa.Column("observed_quantity", sa.Integer),
     sa.Column("observed_at", UtcDateTime),
-    sa.Column(
-        "judged_key", sa.String(32)
-    ),  # all that the last comparison depended on, where it found it equal
+    sa.Column("judged_key", sa.String(32)),  # what the last comparison that found it equal depended on
     sa.Column("claimed_by", sa.String(100)),
     sa.Column("claimed_until", UtcDateTime),
     sa.Column("claim_number", sa.BigInteger, nullable=False, server_default="0"),  # the fencing token
-    sa.Column(
-        "recheck_at", UtcDateTime
-    ),  # push again then: a write whose result is unknown may arrive until that moment
-    sa.Column(
-        "creating_since", UtcDateTime
-    ),  # a create was sent, or was about to be, and no answer is on record
+    sa.Column("recheck_at", UtcDateTime),  # push again then: a write without an answer may arrive first
+    sa.Column("creating_since", UtcDateTime),  # a create may have been sent, and has no answer
     sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
     sa.Column("next_attempt_at", UtcDateTime),
     sa.Column("policy_override", sa.String(20)),
@@ -141,9 +133,7 @@ marketplace_orders = sa.Table(
     sa.Column("tax", Amount),
     sa.Column("discount", Amount),
     sa.Column("payload", sa.Text),
-    sa.Column(
-        "content_hash", sa.String(64)
-    ),  # of its parts: distinguishes an edited order from a repeated one
+    sa.Column("content_hash", sa.String(64)),  # differs in an edited order, not in a repeated one
     sa.Column("placed_at", UtcDateTime),
     sa.Column("source_updated_at", UtcDateTime),
     sa.Column("shop_status_since", UtcDateTime),  # the shop changed the status; not pushed yet
@@ -189,9 +179,7 @@ marketplace_order_lines = sa.Table(
     sa.Column("allocated", sa.Integer, nullable=False, server_default="0"),
     sa.Column("released", sa.Integer, nullable=False, server_default="0"),
     sa.Column("exception", sa.String(30)),  # comma separated: unmapped, oversold, quantity
-    sa.Column(
-        "backordered", sa.Integer, nullable=False, server_default="0"
-    ),  # sold but not in stock: the backorder
+    sa.Column("backordered", sa.Integer, nullable=False, server_default="0"),  # sold, not in stock
     sa.Column("shipped", sa.Integer, nullable=False, server_default="0"),
     sa.Column("returned", sa.Integer, nullable=False, server_default="0"),  # returned after they were shipped
     sa.UniqueConstraint("order_id", "line", name="marketplace_order_lines_once"),
@@ -231,9 +219,8 @@ sync_logs = sa.Table(
     sa.Column("counts", Json),
     sa.Column("requests", sa.Integer),
     sa.Column("seconds", sa.Float),
-    sa.Column(
-        "outcome", sa.String(20), nullable=False, server_default="running"
-    ),  # running|done|partial|failed
+    # running|done|partial|failed
+    sa.Column("outcome", sa.String(20), nullable=False, server_default="running"),
     sa.Column("reason", Words()),
 )
 sa.Index("fourseller_sync_logs_kind", sync_logs.c.kind, sync_logs.c.id)
