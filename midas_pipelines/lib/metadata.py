@@ -17,8 +17,8 @@ from midas_pipelines.lib import engine
 from midas_pipelines.text import escaped
 
 OWNERS = [SETTINGS.owner]
-SHOP, FOURSELLER, PEOPLE = {"writes/shop": ""}, {"writes/fourseller": ""}, {"writes/people": ""}
-"""Tags for what an asset changes, or whom it writes to; search for them as `tag:"writes/fourseller"`."""
+SHOP, FOURSELLER = {"writes/shop": ""}, {"writes/fourseller": ""}
+"""Tags for what an asset changes; search for them as `tag:"writes/fourseller"`."""
 PERSONAL = {"data/personal": ""}
 """The tag of what handles names and addresses of customers."""
 
@@ -39,9 +39,13 @@ LIVE_TAG = {"dagster/data_version": LIVE.value}
 
 
 def made(metadata: Mapping[str, Any], **more: Any) -> dg.MaterializeResult[Any]:
-    """What an asset returns; facts without a value are left out."""
-    shown = {name: fact for name, fact in metadata.items() if fact not in (None, "")}
-    return dg.MaterializeResult(metadata=shown, data_version=LIVE, **more)
+    """What an asset returns."""
+    return dg.MaterializeResult(metadata=known(metadata), data_version=LIVE, **more)
+
+
+def known(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """The facts that say something: no empty table, no empty text."""
+    return {name: fact for name, fact in metadata.items() if fact not in (None, "")}
 
 
 def numbers(report: object, *names: str, **renamed: str) -> dict[str, int | float]:
@@ -58,10 +62,10 @@ def counts_in_words(report: Any, *names: str) -> str:
     return f"{', '.join(counts) or 'nothing to do'}; {report.requests} requests in {report.seconds:.1f} s."
 
 
-def table(rows: Sequence[Mapping[str, Any]]) -> dg.TableMetadataValue | dg.TextMetadataValue:
-    """Rows as a table, every cell as text; "none" where there are none."""
+def table(rows: Sequence[Mapping[str, Any]]) -> dg.TableMetadataValue | None:
+    """Rows as a table, every cell as text; None where there are none."""
     if not rows:
-        return dg.MetadataValue.text("none")
+        return None
     columns = list(dict.fromkeys(name for row in rows for name in row))
     records = [dg.TableRecord({name: _cell(row.get(name)) for name in columns}) for row in rows]
     return dg.MetadataValue.table(records)

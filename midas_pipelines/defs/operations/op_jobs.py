@@ -12,7 +12,7 @@ from pydantic import Field
 from midas_pipelines.defs.resources import MidasResource, shop
 from midas_pipelines.installation import SETTINGS
 from midas_pipelines.lib import engine
-from midas_pipelines.lib.metadata import PEOPLE, numbers, table
+from midas_pipelines.lib.metadata import known, numbers, table
 from midas_pipelines.lib.partitions import ops_config
 from midas_pipelines.lib.schedules import op_job, sensor_options, unless_running
 from midas_pipelines.settings import load_settings
@@ -36,7 +36,7 @@ class AlertConfig(dg.Config):
     )
 
 
-@dg.op(pool="alerts", tags=PEOPLE)
+@dg.op(pool="alerts")
 def deliver_alerts(context: dg.OpExecutionContext, config: AlertConfig, midas: MidasResource) -> None:
     """Raises the alerts about these assets, and delivers those that are due to MIDAS_NOTIFY_URLS; while a target is down
     its alerts wait."""
@@ -51,7 +51,9 @@ def deliver_alerts(context: dg.OpExecutionContext, config: AlertConfig, midas: M
         targets = engine.read_targets(sync.settings.notify_urls)
         delivered = engine.deliver(sync.database, targets, sync.settings.console_url)
     problems = table([{"problem": text} for text in delivered.problems])
-    context.add_output_metadata({**counts, **numbers(delivered, "sent", "waiting"), "problems": problems})
+    context.add_output_metadata(
+        known({**counts, **numbers(delivered, "sent", "waiting"), "problems": problems})
+    )
 
 
 alert_delivery = op_job(SETTINGS, ALERTS, deliver_alerts)
@@ -92,7 +94,7 @@ def send_customer_mail(context: dg.OpExecutionContext, midas: MidasResource) -> 
     problems = [
         {name: str(row[name]) for name in ("order", "kind", "reason")} for row in unsent if row["reason"]
     ]
-    context.add_output_metadata({**counts, "problems": table(problems)})
+    context.add_output_metadata(known({**counts, "problems": table(problems)}))
 
 
 customer_mail = op_job(SETTINGS, MAIL, send_customer_mail)
@@ -164,7 +166,7 @@ def erase_buyers(context: dg.OpExecutionContext, midas: MidasResource) -> None:
     context.log.info(f"{report.erased} buyers erased, {report.busy} busy, {weeks.overdue} overdue.")
     every = {f"all_{name}": getattr(weeks, name) for name in ("due", "overdue", "erased", "held", "never")}
     counts = numbers(report, "erased", "busy", "events", "left")
-    context.add_output_metadata({**counts, **every, "weeks": table(weeks.weeks)})
+    context.add_output_metadata(known({**counts, **every, "weeks": table(weeks.weeks)}))
 
 
 buyer_erasure = op_job(SETTINGS, "buyer_erasure", erase_buyers)
