@@ -70,7 +70,7 @@ TROUBLES: dict[str, Trouble] = {
 
 @pytest.mark.parametrize("trouble", TROUBLES.values(), ids=TROUBLES)
 def test_a_later_order_is_told_in_the_same_run(world: World, trouble: Trouble) -> None:
-    world.sync_context(batch=2)
+    world.sync_context(status_batch=2)
     orders = [desk.sold(world, **{f"A{place}": 1}) for place in range(3)]
     with trouble(world, orders[:2]):
         desk.pack(world, orders[2])
