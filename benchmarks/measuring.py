@@ -65,6 +65,16 @@ def settings_of(database: Database, sandbox: BackgroundSandbox, **more: object) 
     return load_settings(**(given | more))
 
 
+def channel_settings(database: Database, sandbox: BackgroundSandbox) -> dict[str, str]:
+    """The same as the environment of another process."""
+    return {
+        "MIDAS_DATABASE_URL": database.engine.url.render_as_string(hide_password=False),
+        "FOURSELLER_API_URL": sandbox.url,
+        "FOURSELLER_API_KEY": sandbox.config.api_key,
+        "FOURSELLER_SELLER_ID": sandbox.config.seller_id,
+    }
+
+
 @contextmanager
 def sandbox(**config: object) -> Iterator[BackgroundSandbox]:
     """A sandbox in a process of its own, as it would be beside the engine."""

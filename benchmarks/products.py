@@ -12,7 +12,7 @@ import sys
 
 import httpx
 
-from benchmarks.measuring import Result, sample_shop, sandbox, settings_of
+from benchmarks.measuring import Result, channel_settings, sample_shop, sandbox, settings_of
 from midas_pipelines.sandbox.background import BackgroundSandbox
 from midas_pipelines.storefront.sample import CATALOGUE_SIZE
 from midas_pipelines.sync.context import SyncContext
@@ -58,12 +58,7 @@ def _first(kind: str) -> Result:
 def _processor(kind: str) -> Result:
     """What a created item costs this machine's processor, our side alone; the time of loading libraries apart."""
     with sample_shop(kind, ITEMS) as database, sandbox() as channel:
-        environment = os.environ | {
-            "MIDAS_DATABASE_URL": database.engine.url.render_as_string(hide_password=False),
-            "FOURSELLER_API_URL": channel.url,
-            "FOURSELLER_API_KEY": channel.config.api_key,
-            "FOURSELLER_SELLER_ID": channel.config.seller_id,
-        }
+        environment = os.environ | channel_settings(database, channel)
         command = [sys.executable, "-m", "benchmarks.sync_once", "full"]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     spent = {stage: 1000 * json.loads(done.stdout).get(stage, 0.0) / ITEMS for stage in STAGES}

@@ -1,12 +1,17 @@
-"""A full sync as a backfill over shards, by one Celery worker and by two: how much the second one gains."""
+"""How much a second process gains: pushing one backlog together, and a backfill over shards by one Celery worker and two."""
 
 from __future__ import annotations
 
+import json
+import os
+import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.measuring import Result, sample_shop, sandbox
+from benchmarks.measuring import Result, channel_settings, sample_shop, sandbox
 from midas_pipelines.sandbox.background import BackgroundSandbox
 from midas_pipelines_tests.defs.fleet import Fleet
 from midas_pipelines_tests.postgres import PrivatePostgres
@@ -16,7 +21,41 @@ ITEMS = 556
 LATENCY_MS = 50.0
 
 
+TRIES, BACKLOG, TOGETHER_MS, IN_FLIGHT = 5, 600, 50.0, 10
+"""With ten in flight a process asks for 0.3 of a processor, so that two of them, the sandbox and PostgreSQL fit two cores."""
+
+
 def measure() -> list[Result]:
+    """The same push by one process and by two; then a backfill."""
+    return [_together(), *_backfill()]
+
+
+def _together() -> Result:
+    """The wall clock from the moment when all begin to the end of the last."""
+    one, two = (statistics.median(_push(count) for _ in range(TRIES)) for count in (1, 2))
+    return Result(
+        f"{BACKLOG} items created by two processes, {TOGETHER_MS:.0f} ms API without a rate limit, PostgreSQL",
+        f"{one / two:.2f} x as fast as by one",
+        ">= 1.7 x",
+        one / two >= 1.7,
+        f"medians of {TRIES}: {one:.2f} s and {two:.2f} s, {IN_FLIGHT} in flight each, all on this machine's cores",
+    )
+
+
+def _push(count: int) -> float:
+    with sample_shop("postgresql", BACKLOG) as database, sandbox(latency_ms=TOGETHER_MS) as channel:
+        environment = os.environ | channel_settings(database, channel) | {"MIDAS_IN_FLIGHT": str(IN_FLIGHT)}
+        command = [sys.executable, "-m", "benchmarks.push_once", str(time.time() + 5 * count)]
+        begun = [
+            subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+            for _ in range(count)
+        ]
+        done = [json.loads(process.communicate()[0]) for process in begun]
+        assert sum(one["pushed"] for one in done) == BACKLOG
+        return max(float(one["seconds"]) for one in done)
+
+
+def _backfill() -> list[Result]:
     """The wall clock from the first step received to the last shard done."""
     one, two = (_seconds(workers) for workers in (1, 2))
     ratio = one / two

@@ -102,46 +102,31 @@ async def sync_products(
             return report
         async with context.channel() as client:
             clock.client = client
+            push = Push(context, client, ids=ids, shards=shards, ignore_delays=full or ignore_delays)
+            push.on_progress = on_progress
             if agreed is not None:
-                steps = await in_thread(_begin_plan, context, agreed)
-                push = Push(
-                    context,
-                    client,
-                    ids=sorted(steps),
-                    ignore_delays=True,
-                    agreed=steps,
-                    on_progress=on_progress,
-                )
+                push.agreed = await in_thread(_begin_plan, context, agreed)
+                push.ids, push.ignore_delays = sorted(push.agreed), True
                 await _push(push, report, None)
                 return report
             await in_thread(serve_before_push, context.database, context.run_id)
-            known, scanned, unscanned = None, Scanned(), ids or []
+            scanned, unscanned = Scanned(), ids or []
             if full and ids is None:
                 with context.database.writing() as connection:
                     ensure_items(connection)
                 settling = await read_back(context, client, shards, ReconcileReport(), listed)
-                clock.requests = settling.report.sale_requests + (
-                    listed.requests if listed is not None else 0
-                )
+                clock.requests = settling.report.sale_requests + (listed.requests if listed else 0)
                 await in_thread(take_marketplace_quantities, context)
                 for kind, why in (("sales", settling.report.note), ("list", settling.listing.reason)):
                     if why:
                         report.problems.append({"sku": "", "result": kind, "reason": why})
-                known = Known(settling.listing.products) if settling.listing.complete else None
+                push.known = Known(settling.listing.products) if settling.listing.complete else None
                 scanned, unscanned = settling.scanned, settling.unscanned
             if full:
                 scan(context.database, scanned, title_limit=context.settings.title_limit, ids=unscanned)
-            push = Push(
-                context,
-                client,
-                known=known,
-                ids=ids,
-                ignore_delays=full or ignore_delays,
-                shards=shards,
-                on_progress=clock.follow(scanned.to_push if full else None, on_progress),
-            )
+            push.on_progress = clock.follow(scanned.to_push if full else None, on_progress)
             await _push(push, report, scanned if full else None)
-            if known is not None:
+            if push.known is not None:
                 await in_thread(close_pushed, context)
     return report
 
@@ -190,29 +175,25 @@ def _fill(report: ProductReport, tally: PushCounts, scanned: Scanned | None) -> 
     report.created, report.deleted, report.adopted = tally.created, tally.deleted, tally.adopted
     report.updated, report.quarantined = tally.updated + tally.pushed, tally.quarantined
     if scanned is not None:
-        touched = (
-            tally.created + report.updated + tally.deleted + report.failed + report.held + report.shadowed
-        )
+        touched = tally.created + report.updated + tally.deleted
+        touched += report.failed + report.held + report.shadowed
         report.scanned, report.quarantined = scanned.items, scanned.quarantined + tally.unexpected
         report.unchanged = max(0, scanned.items - touched - report.quarantined)
 
 
 def _plan_only(context: SyncContext, full: bool, ids: list[int] | None, report: ProductReport) -> None:
-    limit = context.settings.title_limit
+    count, limit = Counter[str](), context.settings.title_limit
     for changes in chunks(context.database, title_limit=limit, ids=ids, dirty_only=not full):
-        report.scanned += sum(is_item(change) for change in changes)
-        report.unchanged += sum(is_item(change) and change.action is Action.NOTHING for change in changes)
+        items = [change for change in changes if is_item(change)]
+        report.scanned += len(items)
+        report.unchanged += sum(change.action is Action.NOTHING for change in items)
         for change in changes:
             if change.writes or change.action is Action.QUARANTINED:
-                shown: dict[str, object] = {"action": change.action.value, "sku": change.sku}
+                count[change.action.value] += 1
+                shown = {"action": change.action.value, "sku": change.sku}
                 report.plan.append(shown | {"quantity": change.quantity, "reason": change.reason})
-    count = Counter(row["action"] for row in report.plan)
-    report.created, report.deleted, report.quarantined = (
-        count["create"],
-        count["delete"],
-        count["quarantined"],
-    )
-    report.updated = count["update"] + count["quantity"]
+    report.created, report.deleted = count["create"], count["delete"]
+    report.quarantined, report.updated = count["quarantined"], count["update"] + count["quantity"]
 
 
 def mapping_ids(context: SyncContext, skus: Sequence[str]) -> list[int]:
@@ -266,14 +247,8 @@ async def push_inventory(
         async with context.channel() as client:
             clock.client = client
             await asyncio.to_thread(serve_before_push, context.database, context.run_id)
-            push = Push(
-                context,
-                client,
-                ids=ids,
-                quantities_only=True,
-                ignore_delays=ignore_delays,
-                on_progress=clock.follow(None, on_progress),
-            )
+            push = Push(context, client, ids=ids, quantities_only=True, ignore_delays=ignore_delays)
+            push.on_progress = clock.follow(None, on_progress)
             try:
                 await push.run()
             finally:

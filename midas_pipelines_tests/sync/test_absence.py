@@ -95,7 +95,7 @@ def test_a_page_refused_for_its_offset_leaves_the_list_incomplete(world: World) 
     assert (report.created, len(world.listed), len(report.problems)) == (0, 101, 1)
 
 
-@pytest.mark.parametrize("habit", ["short-lists=10", "no-totals", "capped-totals=100", "capped-totals=0"])
+@pytest.mark.parametrize("habit", ["short-lists=10", "no-totals", "capped-totals=100"])
 def test_a_list_with_an_odd_end_hides_no_edit_and_no_order(world: World, habit: str) -> None:
     for number in range(120):  # a page holds a hundred
         add_product(world.database, sku=f"A-{number}")
@@ -105,7 +105,7 @@ def test_a_list_with_an_odd_end_hides_no_edit_and_no_order(world: World, habit: 
     report = reconciled(world)
     assert (report.not_seen, report.discrepancies) == (0, 1)
     assert world.listed["A-119"]["inventory"]["quantity"] == 5
-    if not habit.startswith("short"):
+    if habit == "no-totals":
         for number in range(120):
             world.place((f"A-{number}", 1))
         assert world.import_orders().imported == 120

@@ -195,7 +195,10 @@ def havoc(world: World, seed: int, *, rounds: int, patient: bool) -> None:
 
 @pytest.mark.parametrize("seed", [1])
 def test_workers_killed_frozen_and_cut_off_end_equal(world: World, seed: int) -> None:
-    havoc(world, seed, rounds=3, patient=False)
+    if (
+        world.database.is_postgresql
+    ):  # SQLite can neither freeze nor cut one: `test_kills.py` has what is left
+        havoc(world, seed, rounds=3, patient=False)
 
 
 @pytest.mark.soak

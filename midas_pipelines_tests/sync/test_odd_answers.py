@@ -38,7 +38,7 @@ def test_an_odd_id_quarantines_its_item_alone(
     assert "4Seller" in value(world.database, "SELECT min(reason) FROM fourseller_product_mappings")
 
 
-@pytest.mark.parametrize("odd", ["a\0b", "..", "y" * 150])
+@pytest.mark.parametrize("odd", ["a\0b", "y" * 150])
 def test_an_item_whose_id_cannot_be_used_gets_no_second_product(
     world: World, monkeypatch: pytest.MonkeyPatch, odd: str
 ) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import sqlalchemy as sa
@@ -79,7 +80,9 @@ class Push:
     tally: PushCounts = field(default_factory=PushCounts)
 
     def __post_init__(self) -> None:
-        self._to_send: asyncio.Queue[Change | None] = asyncio.Queue(self.context.settings.in_flight)
+        # Twice as many as are sent at once, so that the next claim is ready when the last of this one leaves.
+        self._to_send: asyncio.Queue[Change | None] = asyncio.Queue(2 * self.context.settings.in_flight)
+        self._all_sent = asyncio.Event()
         self._to_write: asyncio.Queue[PushOutcome | None] = asyncio.Queue()
         self._misses = 0
         self._skus: dict[int, str | None] = {}  # of items under way
@@ -109,6 +112,7 @@ class Push:
                             sending.create_task(self._send_changes())
                 except ExceptionGroup as trouble:
                     stopped = _first(trouble)
+                self._all_sent.set()
                 self._to_write.put_nowait(None)  # answers from before the stop are still written
         except ExceptionGroup as trouble:
             raise _first(trouble) from None
@@ -264,8 +268,10 @@ class Push:
         open_ended = True
         while open_ended or waiting:
             arrived = [await self._to_write.get()] if open_ended else []
-            if arrived[:1] != [None]:
-                await asyncio.sleep(GATHER_SECONDS)  # outcomes that arrive together go in one transaction
+            ended = None if waiting else self._all_sent  # those that wait for a lock are not tried at once
+            with suppress(TimeoutError):  # outcomes that arrive together go in one transaction
+                async with asyncio.timeout(GATHER_SECONDS):
+                    await (ended or asyncio.Event()).wait()
             while not self._to_write.empty():
                 arrived.append(self._to_write.get_nowait())
             open_ended = open_ended and None not in arrived
