@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import random
 import re
+from collections.abc import Iterator
 from decimal import Decimal
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -17,6 +19,7 @@ from midas_pipelines.storefront.schema import (
     products,
     shop,
 )
+from midas_pipelines.storefront.writing import insert_rows
 
 CATALOGUE_SIZE = 556
 """Items midastechnical.com sells, and so the size of the sample shop."""
@@ -51,50 +54,39 @@ def seed_shop(connection: sa.Connection, *, items: int = CATALOGUE_SIZE, seed: i
 
     Existing rows stay; running it again with the same seed adds nothing.
     """
-    chance = random.Random(seed)
-    prefix = f"MD{seed}"
+    chance, prefix = random.Random(seed), f"MD{seed}"
     if connection.scalar(sa.select(sa.func.count()).where(products.c.sku.startswith(f"{prefix}-"))):
         return 0
-    category_ids = _seed_categories(connection)
-    has_status = has_product_status(connection)
+    known: dict[str, int] = {row.name: row.id for row in connection.execute(sa.select(categories))}
+    for name in [name for name in PARTS if name not in known]:
+        row = {"name": name, "slug": _slug(name)}
+        made = connection.execute(sa.insert(categories).values(row).returning(categories.c.id))
+        known[name] = made.scalar_one()
+    status = {"status": "active"} if has_product_status(connection) else {}
+    images, variants = list[dict[str, Any]](), list[dict[str, Any]]()
     added = number = 0
     while added < items:
         number += 1
         with_variants = items - added >= len(COLOURS) and number % 28 == 0
-        product_id = _insert_product(
-            connection, chance, prefix, number, category_ids, with_variants, has_status
-        )
+        category, values = _product(chance, f"{prefix}-{number:05d}", with_variants)
+        values |= {"category_id": known[category]} | status
+        product = connection.execute(sa.insert(products).values(values).returning(products.c.id)).scalar_one()
+        images.append({"product_id": product, "image_url": values["image_url"], "is_primary": True})
         if with_variants:
-            _insert_variants(connection, chance, product_id, f"{prefix}-{number:05d}")
+            variants += [{"product_id": product} | one for one in _variants(chance, values["sku"])]
         added += len(COLOURS) if with_variants else 1
+    insert_rows(connection, product_images, images)
+    insert_rows(connection, product_variants, variants)
     return added
 
 
-def _seed_categories(connection: sa.Connection) -> dict[str, int]:
-    known: dict[str, int] = {row.name: row.id for row in connection.execute(sa.select(categories))}
-    for name in PARTS:
-        if name not in known:
-            row = {"name": name, "slug": _slug(name)}
-            made = connection.execute(sa.insert(categories).values(row).returning(categories.c.id))
-            known[name] = made.scalar_one()
-    return known
-
-
-def _insert_product(
-    connection: sa.Connection,
-    chance: random.Random,
-    prefix: str,
-    number: int,
-    category_ids: dict[str, int],
-    with_variants: bool,
-    has_status: bool,
-) -> int:
+def _product(chance: random.Random, sku: str, with_variants: bool) -> tuple[str, dict[str, Any]]:
+    """A product and its category."""
     brand = chance.choice(list(MODELS))
     category = "Housings" if with_variants else chance.choice(list(PARTS))
     part, low, high = chance.choice(PARTS[category])
     name = f"{part} Compatible For {brand} {chance.choice(MODELS[brand])}"
-    sku = f"{prefix}-{number:05d}"
-    row = {
+    return category, {
         "name": name,
         "slug": f"{_slug(name)}-{sku.lower()}",
         "sku": sku,
@@ -105,32 +97,19 @@ def _insert_product(
         "image_url": f"https://shop.example.com/images/{sku.lower()}.jpg",
         "weight": Decimal(chance.randint(1, 40)) / 100,
         "dimensions": f"{chance.randint(5, 20)}x{chance.randint(3, 12)}x2 cm",
-        "category_id": category_ids[category],
         "brand": brand,
     }
-    if has_status:
-        row["status"] = "active"
-    made = connection.execute(sa.insert(products).values(row).returning(products.c.id))
-    product_id: int = made.scalar_one()
-    connection.execute(
-        sa.insert(product_images).values(product_id=product_id, image_url=row["image_url"], is_primary=True)
-    )
-    return product_id
 
 
-def _insert_variants(connection: sa.Connection, chance: random.Random, product_id: int, sku: str) -> None:
-    rows = [
-        {
-            "product_id": product_id,
+def _variants(chance: random.Random, sku: str) -> Iterator[dict[str, Any]]:
+    for colour in COLOURS:
+        yield {
             "variant_type": "Color",
             "variant_value": colour,
             "price_adjustment": Decimal(chance.choice((0, 0, 150, 300))) / 100,
             "stock_quantity": chance.randint(2, 60),
             "sku": f"{sku}-{colour[:3].upper()}",
         }
-        for colour in COLOURS
-    ]
-    connection.execute(sa.insert(product_variants), rows)
 
 
 def _slug(name: str) -> str:

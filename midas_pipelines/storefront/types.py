@@ -1,7 +1,8 @@
-"""Column types that mean the same on SQLite and PostgreSQL: money, and moments in UTC."""
+"""Column types that mean the same on SQLite and PostgreSQL: money, and moments in UTC; the database's clock, and waits by it."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Decimal
@@ -237,8 +238,8 @@ class Backoff:
         return 0.0 if doublings < 0 else min(self.longest, self.first * 2**doublings)
 
     def bounded(self, seconds: float, attempts: int) -> float:
-        """That wait, or the longest one that `is_due` lets stand."""
-        return min(seconds, self._most(attempts))
+        """That wait, or the longest one that `is_due` accepts."""
+        return min(seconds, max(self.other, self.seconds(attempts)))
 
     def is_due(
         self, moment: sa.ColumnElement[datetime | None], attempts: sa.ColumnElement[int]
@@ -251,14 +252,9 @@ class Backoff:
         last = self.free + 1
         while self.seconds(last) < self.longest:
             last += 1
-        steps = [(attempts <= n, utc_now(self._bound(n))) for n in range(last)]
-        return sa.or_(is_due(moment, 0), moment > sa.case(*steps, else_=utc_now(self._bound(last))))
-
-    def _most(self, attempts: int) -> float:
-        return max(self.other, self.seconds(attempts))
-
-    def _bound(self, attempts: int) -> int:
-        return round(self._most(attempts)) + SLACK_SECONDS
+        ends = [utc_now(round(self.bounded(math.inf, n)) + SLACK_SECONDS) for n in range(last + 1)]
+        steps = [(attempts <= n, ends[n]) for n in range(last)]
+        return sa.or_(is_due(moment, 0), moment > sa.case(*steps, else_=ends[last]))
 
 
 def is_due(moment: sa.ColumnElement[datetime | None], longest_seconds: int) -> sa.ColumnElement[bool]:

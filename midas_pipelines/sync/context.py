@@ -125,12 +125,9 @@ class SyncContext:
             if not waits_for_key:
                 require_key(self.database, access, tries=tries_key)
             follow_shadow_mode(self.database, on=bool(self.settings.shadow))
-            rate = self.settings.rate_limit
-            pace = (
-                SharedPace(self.database, rate, real_time=real_time)
-                if self.gate and rate is not None
-                else None
-            )
+            rate, pace = self.settings.rate_limit, None
+            if self.gate and rate is not None:
+                pace = SharedPace(self.database, rate, real_time=real_time)
             with self.database.reading() as connection:
                 return pace, why_stopped(connection) is not None
 

@@ -10,17 +10,14 @@ import sqlalchemy as sa
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.items.conflicts import open_conflicts
 from midas_pipelines.store.items.mappings import COLUMNS, Mapping
-from midas_pipelines.store.schema.tables import (
-    inventory_changes,
-    mappings,
-    marketplace_orders,
-)
+from midas_pipelines.store.schema.tables import inventory_changes, mappings, marketplace_orders
 from midas_pipelines.store.stock.rules import available, channel_price
 from midas_pipelines.storefront.catalog import ItemKey
 from midas_pipelines.sync.listings.plan import plan
 from midas_pipelines.sync.rules.edit import arithmetic, item_and_rule, price_steps
 
 LEDGER_ROWS = 5
+MOMENT = "%Y-%m-%d %H:%M:%S UTC"
 
 
 def explain_item(
@@ -31,18 +28,13 @@ def explain_item(
     Raises:
         BadRule: no item has the SKU.
     """
+    table = mappings.c
     with database.reading() as connection:
         item, rule = item_and_rule(connection, sku)
-        row = connection.execute(
-            sa.select(
-                *COLUMNS, mappings.c.observed_quantity, mappings.c.observed_price, mappings.c.observed_at
-            )
-            .where(mappings.c.product_id == item.product_id)
-            .where(sa.func.coalesce(mappings.c.variant_id, 0) == (item.variant_id or 0))
-        ).first()
-        mapping = Mapping(*row[: len(COLUMNS)]) if row is not None else None
+        query = sa.select(*COLUMNS, table.observed_quantity, table.observed_price, table.observed_at)
+        row = connection.execute(query.where(*_about(table.product_id, table.variant_id, item.key))).first()
         ledger = ledger_rows(connection, item.key, most=most)
-        conflicts = open_conflicts(connection, mapping_id=mapping.id) if mapping is not None else []
+        conflicts = open_conflicts(connection, mapping_id=row.id) if row is not None else []
     facts: dict[str, Any] = {
         "sku": item.sku,
         "on_hand": item.on_hand,
@@ -52,42 +44,32 @@ def explain_item(
         "ledger": ledger,
         "conflicts": conflicts,
     }
-    if row is None or mapping is None:
-        return facts | {
-            "state": "unknown",
-            "next": "It has not been synced yet: the next full sync lists it.",
-        }
+    if row is None:
+        missing = "It has not been synced yet: the next full sync lists it."
+        return facts | {"state": "unknown", "next": missing}
+    mapping = Mapping(*row[: len(COLUMNS)])
     action = plan(mapping, item, title_limit, rule).action.value
-    following = "Nothing to send."
-    if action != "nothing":
-        following = f"The next sync will send: {action}." + (
-            "" if mapping.dirty else " It is not marked yet."
-        )
+    marked = "" if mapping.dirty else " It is not marked yet."
+    # It was confirmed by the answer to a push, or by showing the quantity in a later read-back.
+    confirmed_at = mapping.acked_at if mapping.acked_quantity is not None else None
+    if row.observed_at is not None and row.observed_quantity == mapping.acked_quantity is not None:
+        confirmed_at = max(row.observed_at, confirmed_at or row.observed_at)
+    confirmed = {"quantity": mapping.acked_quantity, "price": mapping.acked_price, "at": confirmed_at}
+    observed = {"quantity": row.observed_quantity, "price": row.observed_price, "at": row.observed_at}
     return facts | {
         "state": mapping.state,
         "reason": mapping.reason,
         "fourseller_product_id": mapping.fourseller_product_id,
         "mapping_id": mapping.id,
-        "confirmed": {
-            "quantity": mapping.acked_quantity,
-            "price": mapping.acked_price,
-            "at": _confirmed_at(mapping, row.observed_quantity, row.observed_at),
-        },
-        "observed": {"quantity": row.observed_quantity, "price": row.observed_price, "at": row.observed_at},
+        "confirmed": confirmed,
+        "observed": observed,
         "pinned": dict(mapping.pinned_fields or {}),
-        "next": following,
+        "next": "Nothing to send." if action == "nothing" else f"The next sync will send: {action}.{marked}",
     }
 
 
-def _confirmed_at(
-    mapping: Mapping, observed_quantity: int | None, observed_at: datetime | None
-) -> datetime | None:
-    """When 4Seller last confirmed the quantity on record: by answering a push, or by showing it in a later read-back."""
-    if mapping.acked_quantity is None:
-        return None
-    pushed = mapping.acked_at
-    later = observed_at is not None and (pushed is None or observed_at > pushed)
-    return observed_at if later and observed_quantity == mapping.acked_quantity else pushed
+def _about(product: sa.Column[Any], variant: sa.Column[Any], key: ItemKey) -> list[sa.ColumnElement[bool]]:
+    return [product == key[0], sa.func.coalesce(variant, 0) == (key[1] or 0)]
 
 
 def ledger_rows(
@@ -100,21 +82,16 @@ def ledger_rows(
 ) -> list[dict[str, Any]]:
     """The last rows of the item's ledger in that span, the newest first, each with what it was for as `because`."""
     table = inventory_changes.c
-    query = sa.select(inventory_changes).where(
-        table.product_id == key[0], sa.func.coalesce(table.variant_id, 0) == (key[1] or 0)
-    )
+    query = sa.select(inventory_changes).where(*_about(table.product_id, table.variant_id, key))
     if since is not None:
         query = query.where(table.created_at >= since)
     if until is not None:
         query = query.where(table.created_at < until)
-    query = query.order_by(table.id.desc()).limit(most)
-    rows = [dict(row) for row in connection.execute(query).mappings()]
-    for row in rows:
-        row["because"] = _because(connection, row)
-    return rows
+    rows = connection.execute(query.order_by(table.id.desc()).limit(most)).mappings().all()
+    return [{**row, "because": _because(connection, row)} for row in rows]
 
 
-def _because(connection: sa.Connection, row: dict[str, Any]) -> str:
+def _because(connection: sa.Connection, row: sa.RowMapping) -> str:
     """A ledger row's cause in words, down to the order."""
     reference = row["reference"] or ""
     if reference.startswith("conflict:"):
@@ -133,27 +110,22 @@ def _because(connection: sa.Connection, row: dict[str, Any]) -> str:
 
 def lineage(facts: dict[str, Any]) -> list[str]:
     """The facts as lines of text, from what 4Seller shows down to the cause."""
-    observed, confirmed = facts.get("observed") or {}, facts.get("confirmed") or {}
     lines = []
-    if observed.get("at") is not None:
-        shown = f"{observed['quantity']} at {observed['price']} USD"
-        shown = "nothing of it" if (observed["quantity"], observed["price"]) == (None, None) else shown
-        lines.append(f"4Seller showed {shown}, read {observed['at']:%Y-%m-%d %H:%M:%S} UTC")
-    if confirmed.get("at") is not None:
-        lines.append(
-            f"<- it confirmed {confirmed['quantity']} at {confirmed['price']} USD, "
-            f"{confirmed['at']:%Y-%m-%d %H:%M:%S} UTC (product {facts['fourseller_product_id']})"
-        )
+    if (seen := facts.get("observed", {})).get("at") is not None:
+        shown = f"{seen['quantity']} at {seen['price']} USD"
+        shown = "nothing of it" if (seen["quantity"], seen["price"]) == (None, None) else shown
+        lines.append(f"4Seller showed {shown}, read {seen['at']:{MOMENT}}")
+    if (known := facts.get("confirmed", {})).get("at") is not None:
+        product = facts["fourseller_product_id"]
+        what = f"{known['quantity']} at {known['price']} USD, {known['at']:{MOMENT}}"
+        lines.append(f"<- it confirmed {what} (product {product})")
     for name, kept in facts.get("pinned", {}).items():
-        lines.append(
-            f"<- pinned: {name} stays {kept.get('value')}" + (", until decided" if kept.get("held") else "")
-        )
+        until = ", until decided" if kept.get("held") else ""
+        lines.append(f"<- pinned: {name} stays {kept.get('value')}{until}")
     lines += [f"<- rule: {line}" for line in facts["arithmetic"]]
-    lines += [
-        f"<- ledger {row['id']}: {row['delta']:+d} → {row['quantity_after']}, {row['because']}, "
-        f"{row['created_at']:%Y-%m-%d %H:%M:%S} UTC"
-        for row in facts["ledger"]
-    ]
+    for row in facts["ledger"]:
+        change = f"{row['delta']:+d} → {row['quantity_after']}, {row['because']}"
+        lines.append(f"<- ledger {row['id']}: {change}, {row['created_at']:{MOMENT}}")
     if facts.get("reason"):
         lines.append(f"It is {facts['state']}: {facts['reason']}")
     return [*lines, facts["next"]]

@@ -60,9 +60,12 @@ class Gate:
             ShadowWrite: it was recorded instead.
             NotConnected: the first connection was not accepted.
         """
-        kind = _kind_of(call)
+        kind = "status" if call.template.startswith("/orders") else "listing"
+        kind = "quantity" if call.template.endswith("/inventory") else kind
         if self._settings.shadows(kind):
-            self.keep(_row_of(call, kind))
+            body: dict[str, Any] = json.loads(call.body) if call.body else {}
+            content = {name: value for name, value in body.items() if name not in MOMENTS}
+            self.keep(ShadowRow(kind, str(body.get("sku") or call.item), call.endpoint, content))
             raise ShadowWrite(f"{call.subject}: {SHADOWED}", item=call.item)
         if kind != "status" and not self.connected:
             raise NotConnected(FIRST, item=call.item)
@@ -96,18 +99,6 @@ class Gate:
         """Writes down what was kept."""
         kept, self._kept = self._kept, []
         record_shadow_writes(self._database, kept, self._run_id)
-
-
-def _kind_of(call: Call) -> str:
-    if call.template.endswith("/inventory"):
-        return "quantity"
-    return "status" if call.template.startswith("/orders") else "listing"
-
-
-def _row_of(call: Call, kind: str) -> ShadowRow:
-    body: dict[str, Any] = json.loads(call.body) if call.body else {}
-    content = {name: value for name, value in body.items() if name not in MOMENTS}
-    return ShadowRow(kind, str(body.get("sku") or call.item), call.endpoint, content)
 
 
 def key_is_refused(database: Database, access: ChannelAccess) -> bool:

@@ -54,36 +54,13 @@ class PushCounts:
     def count(self, outcome: PushOutcome, sku: str | None = None) -> None:
         """Adds one item's end; `sku` names it where its mapping holds none yet."""
         name = sku or outcome.mapping.sku or ""
+        kind = _count_of(outcome)
         self.claimed += 1
         self.unexpected += outcome.unexpected
-        match outcome.result:
-            case PushResult.LISTED if outcome.created:
-                self.created += 1
-            case PushResult.LISTED:
-                self.adopted += outcome.adopted
-                self.updated += outcome.wrote
-                self.unchanged += not outcome.wrote
-            case PushResult.QUANTITY if outcome.refused:
-                self.quarantined += 1
-            case PushResult.QUANTITY:
-                self.pushed += 1
-            case PushResult.REMOVED:
-                self.deleted += outcome.wrote
-                self.unchanged += not outcome.wrote
-            case PushResult.UNCHANGED:
-                self.unchanged += 1
-            case PushResult.QUARANTINED:
-                self.quarantined += 1
-            case PushResult.FAILED:
-                self.failed += 1
-            case PushResult.RELEASED if outcome.reason in (BRAKED, CANARY):
-                self.held += 1
-                if len(self.held_items) < PREVIEW:
-                    self.held_items.append({"sku": name, "reason": outcome.reason or ""})
-            case PushResult.RELEASED if outcome.reason == SHADOWED:
-                self.shadowed += 1
-            case PushResult.RELEASED:
-                self.released += 1
+        self.adopted += outcome.adopted
+        setattr(self, kind, getattr(self, kind) + 1)
+        if kind == "held" and len(self.held_items) < PREVIEW:
+            self.held_items.append({"sku": name, "reason": outcome.reason or ""})
         shown = outcome.refused or outcome.result in (PushResult.QUARANTINED, PushResult.FAILED)
         if outcome.reason and shown and len(self.problems) < PREVIEW:
             self.problems.append({"sku": name, "result": outcome.result.value, "reason": outcome.reason})
@@ -92,6 +69,23 @@ class PushCounts:
         """Adds the counts of another push."""
         for one in fields(self):
             setattr(self, one.name, getattr(self, one.name) + getattr(other, one.name))
+
+
+def _count_of(outcome: PushOutcome) -> str:
+    """The count that the item goes into."""
+    changed = "deleted" if outcome.result is PushResult.REMOVED else "updated"
+    match outcome.result:
+        case PushResult.LISTED if outcome.created:
+            return "created"
+        case PushResult.LISTED | PushResult.REMOVED:
+            return changed if outcome.wrote else "unchanged"
+        case PushResult.QUANTITY:
+            return "quarantined" if outcome.refused else "pushed"
+        case PushResult.RELEASED if outcome.reason in (BRAKED, CANARY):
+            return "held"
+        case PushResult.RELEASED if outcome.reason == SHADOWED:
+            return "shadowed"
+    return outcome.result.value
 
 
 @dataclass

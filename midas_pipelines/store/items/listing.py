@@ -50,21 +50,8 @@ STATES: dict[str, sa.ColumnElement[bool]] = {
 }
 """Filters of the list of items."""
 
-SHOWN = [
-    "id",
-    "state",
-    "reason",
-    "dirty_since",
-    "attempts",
-    "acked_quantity",
-    "acked_price",
-    "acked_at",
-    "observed_quantity",
-    "observed_price",
-    "observed_at",
-    "pinned_fields",
-    "fourseller_product_id",
-]
+SHOWN = ("id", "state", "reason", "dirty_since", "attempts", "pinned_fields", "fourseller_product_id")
+MOMENTS = ("acked_quantity", "acked_price", "acked_at", "observed_quantity", "observed_price", "observed_at")
 MOST_CANDIDATES = 300
 NEAR = 500
 """How many ids a search tries before it looks up which of all items hold its words."""
@@ -91,7 +78,7 @@ def list_items(
     """
     stake = sa.func.coalesce(sa.cast(products.c.price, sa.Float) * ON_HAND, 0.0)
     query = sa.select(
-        *(_ITEM[name] for name in SHOWN),
+        *(_ITEM[name] for name in (*SHOWN, *MOMENTS)),
         SKU,
         products.c.name,
         product_variants.c.variant_value.label("variant"),
@@ -124,15 +111,13 @@ def suggest_items(
     `in_stock` leaves out the item of that SKU itself and those without stock.
     """
     words = sorted({word.lower() for word in re.findall(r"\w{3,}", title)}, key=len, reverse=True)[:5]
-    parts = [
-        sa.case((sa.func.lower(products.c.name).contains(word, autoescape=True), 1), else_=0)
-        for word in words
-    ]
+    name = sa.func.lower(products.c.name)
+    signs = [name.contains(word, autoescape=True) for word in words]
     if sku[:4]:
-        parts.append(sa.case((sa.func.lower(SKU).startswith(sku[:4].lower(), autoescape=True), 1), else_=0))
-    if not parts:
+        signs.append(sa.func.lower(SKU).startswith(sku[:4].lower(), autoescape=True))
+    if not signs:
         return []
-    score: sa.ColumnElement[int] = sum(parts[1:], parts[0])
+    score: sa.ColumnElement[int] = sum((sa.case((sign, 1), else_=0) for sign in signs), sa.literal(0))
     query = sa.select(
         _ITEM.id,
         SKU,
@@ -144,15 +129,14 @@ def suggest_items(
     if in_stock:
         query = query.where(ON_HAND > 0, SKU.not_in([sku]))
     rows = connection.execute(query.order_by(score.desc(), _ITEM.id).limit(MOST_CANDIDATES)).mappings()
-    found = [dict(row) | {"likeness": round(_likeness(row, title, sku))} for row in rows]
-    return sorted(found, key=lambda row: -row["likeness"])[:most]
-
-
-def _likeness(row: sa.RowMapping, title: str, sku: str) -> float:
     from rapidfuzz import fuzz  # each command reads this file, and few compare titles
 
-    name = f"{row['name']} {row['variant'] or ''}"
-    return max(fuzz.token_set_ratio(title.lower(), name.lower()), fuzz.ratio(sku.lower(), row["sku"].lower()))
+    found = []
+    for row in rows:
+        of_title = fuzz.token_set_ratio(title.lower(), f"{row['name']} {row['variant'] or ''}".lower())
+        likeness = round(max(of_title, fuzz.ratio(sku.lower(), row["sku"].lower())))
+        found.append(dict(row) | {"likeness": likeness})
+    return sorted(found, key=lambda row: -row["likeness"])[:most]
 
 
 def _words(text: str) -> list[str]:

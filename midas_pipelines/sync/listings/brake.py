@@ -141,12 +141,12 @@ class RollingBrake:
 
     def _kinds(self, change: Change) -> set[str]:
         """The kinds of harm that the change counts for."""
-        kinds = {what for what in (harm_of(change, self._known),) if what is not None}
+        kinds = {harm_of(change, self._known)} - {None}
         if not self._has_waves and changes_listing(change):
-            kinds |= {"changed"} | (
-                {"leaping"} if leaps(change, self._settings.canary_price_percent) else set()
-            )
-        return kinds
+            kinds.add("changed")
+            if leaps(change, self._settings.canary_price_percent):
+                kinds.add("leaping")
+        return {kind for kind in kinds if kind is not None}
 
     def _too_much(self) -> Counter[str] | None:
         """The kinds of harm above the limit, with their counts."""
@@ -154,23 +154,21 @@ class RollingBrake:
         excess = Counter[str]()
         for what, count in Counter(what for _, what in self._harm).items():
             if what == "changed":
-                over = count > (0 if self._wave_failed() else self._settings.canary_items)
+                with self._database.reading() as connection:
+                    wave_failed = bool(open_subjects(connection, WAVE_ALERT))
+                over = count > (0 if wave_failed else self._settings.canary_items)
             else:
                 over = count >= few and (what == "leaping" or exceeds(self._database, count, percent))
             if over:
                 excess[what] = count
         return excess or None
 
-    def _wave_failed(self) -> bool:
-        with self._database.reading() as connection:
-            return bool(open_subjects(connection, WAVE_ALERT))
-
     @property
     def message(self) -> str | None:
         """Why changes are held, and what to do; None while the brake is off."""
         if self._excess is None:
             return None
-        harm = {what: count for what, count in self._excess.items() if what not in FOR_WAVES}
+        harm = [f"{count} would be {what}" for what, count in self._excess.items() if what not in FOR_WAVES]
         if not harm:
             return (
                 f"{max(self._excess.values())} listings change at once, or prices by much, or a wave of changes failed: these "
@@ -178,7 +176,7 @@ class RollingBrake:
                 "does it now."
             )
         return (
-            f"The brake is on: at once {harm_in_words(harm)}, more than {self._settings.brake_percent} % of what is on "
+            f"The brake is on: at once {', '.join(harm)}, more than {self._settings.brake_percent} % of what is on "
             "4Seller. These wait; everything else goes on. To send them, write the plan with `midas sync products "
             "--full --plan FILE`, read it, and apply it with `midas sync products --apply FILE`. To stop them, correct "
             "them in the shop."
@@ -251,11 +249,6 @@ def leaps(change: Change, percent: int) -> bool:
     if before is None or change.draft is None or not reprices(change):
         return False
     return abs(change.draft.price - before) * 100 > percent * before
-
-
-def harm_in_words(counts: Dict[str, int]) -> str:
-    """Counts of harmed items as part of a sentence: `12 would be zeroed, 3 would be repriced`."""
-    return ", ".join(f"{count} would be {what}" for what, count in counts.items() if count)
 
 
 def enough_dirty(database: Database, items: int) -> bool:

@@ -21,20 +21,8 @@ LONGEST_SKU, LONGEST_TITLE = 100, 500
 SOURCE = "midastechnical"
 """The mark the contract asks for in a product's metadata."""
 
-NOT_ON_SALE = frozenset(
-    {
-        "inactive",
-        "draft",
-        "archived",
-        "deleted",
-        "removed",
-        "disabled",
-        "suspended",
-        "paused",
-        "ended",
-        "hidden",
-    }
-)
+NOT_ON_SALE = frozenset({"inactive", "draft", "archived", "deleted", "removed", "disabled"})
+NOT_ON_SALE |= {"suspended", "paused", "ended", "hidden"}
 """Words of hubs for a product that nobody can buy; any other word counts as active."""
 
 _encode = json.JSONEncoder(sort_keys=True).encode

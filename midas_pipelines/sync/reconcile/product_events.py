@@ -85,7 +85,13 @@ async def handle_product_event(
             return EventResult.BUSY
         await import_sales()
         await settle_sold(client, settling)
-    return await in_thread(_outcome, context, settling, gone=shown is None)
+    await in_thread(take_marketplace_quantities, context)
+    report = settling.report
+    if report.equal or not report.scanned:  # the shop does not sell it, or cannot list it
+        return EventResult.ECHO
+    if not report.discrepancies:  # in shadow mode its change is never sent, so nothing is waited for
+        return EventResult.ECHO if context.settings.shadows("listing") else EventResult.FRESH
+    return EventResult.GONE if shown is None else EventResult.DIFFERS
 
 
 def _orders_wait(context: SyncContext, waited_seconds: float) -> bool:
@@ -122,12 +128,3 @@ def _settle(context: SyncContext, mapping: Mapping, shown: Product | None, read_
     settling = ReadBack(context, listing, read_at, ids=[mapping.id])
     settling.judge_all()
     return settling
-
-
-def _outcome(context: SyncContext, settling: ReadBack, *, gone: bool) -> EventResult:
-    take_marketplace_quantities(context)
-    if settling.report.equal or not settling.report.scanned:  # the shop does not sell it, or cannot list it
-        return EventResult.ECHO
-    if not settling.report.discrepancies:  # in shadow mode its change is never sent, so nothing is waited for
-        return EventResult.ECHO if context.settings.shadows("listing") else EventResult.FRESH
-    return EventResult.GONE if gone else EventResult.DIFFERS

@@ -5,10 +5,9 @@ no longer sells. Each is set to quantity 0, deleted again, and reported to staff
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -41,8 +40,7 @@ REMOVED = "It was set to 0 and deleted again."
 TWIN, LEFT = "its item has another product", "the shop no longer sells its item"
 
 
-@dataclass(frozen=True)
-class Stray:
+class Stray(NamedTuple):
     """A product of ours that should be gone, and why."""
 
     product: Product

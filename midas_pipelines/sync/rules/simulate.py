@@ -69,9 +69,8 @@ class Simulated:
         self.units_withheld += max(0, on_hand - available(on_hand, changed))
         self.units_withheld_before += max(0, on_hand - available(on_hand, rule))
         if avoided or turned_away:
-            self.items.append(
-                {"sku": name, "avoided": avoided, "turned_away": turned_away, "on_hand": on_hand}
-            )
+            counts = {"avoided": avoided, "turned_away": turned_away, "on_hand": on_hand}
+            self.items.append({"sku": name} | counts)
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -107,20 +106,16 @@ def simulate(
     if trouble is not None:
         raise BadRule(trouble)
     given = {name: value for name, value in values.items() if value is not None}
+    if "fixed" not in given and {"buffer", "cap", "allocation"} & given.keys():
+        given["fixed"] = None  # these take its place
     result = Simulated(days)
     with database.reading() as connection:
         scope = find_scope(connection, sku=sku, category=category)
         for sales, on_hand, name, rule in _items(connection, scope, channel, days):
-            result.add(name, sales, on_hand, rule, _changed(rule, given))
+            result.add(name, sales, on_hand, rule, replace(rule, **given))
     result.items.sort(key=lambda row: -row["avoided"] - row["turned_away"])
     del result.items[SHOWN:]
     return result
-
-
-def _changed(rule: Rule, given: dict[str, Any]) -> Rule:
-    if given.get("fixed") is None and {"buffer", "cap", "allocation"} & given.keys():
-        rule = replace(rule, fixed=None)
-    return replace(rule, **given)
 
 
 def outcome(sold: Sold, rule: Rule) -> tuple[int, int]:
