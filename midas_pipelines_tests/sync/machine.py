@@ -158,16 +158,11 @@ class SyncMachine(RuleBasedStateMachine):
     def cut_listings_short(self, hides: bool) -> None:
         self.hides = hides
 
-    def page(self, found: list[Json], limit: int, offset: int) -> Json:
+    def page(self, call: Any) -> Json:
         """A page of the sandbox; with half of a whole listing left out where it is cut short."""
-        whole = len(found) > 1 and len(found) == len(self.world.sandbox.state.products)
-        shown = found[::2] if self.hides and whole else found
-        return {
-            "data": shown[offset : offset + limit],
-            "total": len(found),
-            "limit": limit,
-            "offset": offset,
-        }
+        page: Json = self.world.sandbox._list(call)
+        whole = 1 < page["total"] == len(self.world.sandbox.state.products)
+        return page | {"data": page["data"][::2]} if self.hides and whole else page
 
     @rule(pick=PICK, price=st.booleans())
     def meddle(self, pick: int, price: bool) -> None:

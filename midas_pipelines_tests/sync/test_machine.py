@@ -11,7 +11,6 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from midas_pipelines.fourseller.http import rate_limit
 from midas_pipelines.fourseller.http.wire import Wire
-from midas_pipelines.sandbox import api
 from midas_pipelines.sandbox.background import BackgroundSandbox
 from midas_pipelines_tests.conftest import create_upgraded_shop
 from midas_pipelines_tests.copies import Copies, connect_again
@@ -60,7 +59,7 @@ def explore(
         world = World(connect_again(used[0]), background)
         emptied(world.background).honour_idempotency_key = False
         made = SyncMachine(world, life)
-        monkeypatch.setattr(api, "page", made.page)
+        monkeypatch.setitem(world.sandbox._run, "listProducts", made.page)
         return made
 
     run_state_machine_as_test(

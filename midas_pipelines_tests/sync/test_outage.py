@@ -63,8 +63,9 @@ def test_a_long_pause_raises_an_alert_and_holds_up_no_run(
     for _ in range(12):
         add_product(world.database)
     world.full()
-    tomorrow = str(int(time.time()) + 86_400).encode()
-    monkeypatch.setattr(faults, "retry_after", lambda _: [(b"retry-after", tomorrow)])
+    tomorrow = str(int(time.time()) + 86_400)
+    monkeypatch.setattr(faults, "format_datetime", lambda *_, **__: tomorrow)
+    monkeypatch.setattr(world.sandbox.faults, "coin", lambda: True)  # by a date, not by seconds
     world.sandbox.faults.script(["429"] * 99)
     run(world.database, "UPDATE products SET stock_quantity = 1")
     world.inventory()

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
 from midas_pipelines.fourseller.errors import BadCredentials
-from midas_pipelines.sandbox import api
 from midas_pipelines.sandbox.state import Json
 from midas_pipelines.settings import load_settings
 from midas_pipelines.sync.context import ChannelDown, SyncContext
@@ -242,10 +242,11 @@ def test_a_listing_cut_short_deletes_and_forgets_nothing(
     stock_up(world, 12)
     world.full()
 
-    def half(found: list[Json], limit: int, offset: int) -> Json:
-        return {"data": found[:6], "total": 6 if offset else 12, "limit": limit, "offset": offset}
+    def half(call: Any) -> Json:
+        page = world.sandbox._list(call)
+        return page | {"data": page["data"][:6], "total": 6 if page["offset"] else 12}
 
-    monkeypatch.setattr(api, "page", half)
+    monkeypatch.setitem(world.sandbox._run, "listProducts", half)
     assert world.writes(world.full) == 0
     tied = "SELECT count(*) FROM fourseller_product_mappings WHERE fourseller_product_id IS NOT NULL"
     assert value(world.database, tied) == 12
