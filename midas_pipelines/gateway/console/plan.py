@@ -24,7 +24,7 @@ from midas_pipelines.store.gateway.console import (
     note_result,
     read_plan_row,
 )
-from midas_pipelines.store.items.written import recent_runs
+from midas_pipelines.store.items.acknowledge import recent_runs
 from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.storefront.writing import any_of
 from midas_pipelines.sync.listings.scan import ApprovedPlan, PlanStep, make_plan

@@ -99,10 +99,7 @@ def ensure_items(connection: sa.Connection) -> int:
     has_variants = products.c.id.in_(sa.select(of_variants).where(of_variants.is_not(None)))
     plain = sa.select(
         products.c.id.label("product_id"), sa.cast(sa.null(), sa.Integer).label("variant_id")
-    ).where(
-        ~has_variants,
-        ~sa.exists().where(mappings.c.product_id == products.c.id, ITEM_KEY == 0),
-    )
+    ).where(~has_variants, ~sa.exists().where(mappings.c.product_id == products.c.id, ITEM_KEY == 0))
     variants = sa.select(product_variants.c.product_id, product_variants.c.id).where(
         product_variants.c.product_id.is_not(None),
         ~sa.exists().where(

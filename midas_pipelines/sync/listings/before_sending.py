@@ -16,9 +16,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from midas_pipelines.store.items.acknowledge import PushOutcome, PushResult
+from midas_pipelines.store.items.acknowledge import PushOutcome, PushResult, keep_writes, last_content
 from midas_pipelines.store.items.mappings import CHANGED, COLUMNS, FORGOTTEN, Mapping, unlocked
-from midas_pipelines.store.items.written import keep_writes, last_content
 from midas_pipelines.store.operations.sightings import ShadowRow
 from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.storefront.types import utc_now

@@ -9,8 +9,7 @@ from midas_pipelines.fourseller import errors
 from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.http.rate_limit import noting_doubts
 from midas_pipelines.fourseller.models import Product
-from midas_pipelines.store.items.acknowledge import PushOutcome, PushResult
-from midas_pipelines.store.items.written import keep_before
+from midas_pipelines.store.items.acknowledge import PushOutcome, PushResult, keep_before
 from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.storefront.types import unfit
 from midas_pipelines.sync.context import SyncContext

@@ -15,11 +15,7 @@ import sqlalchemy as sa
 from midas_pipelines.fourseller.listed import Listing
 from midas_pipelines.fourseller.models import Product
 from midas_pipelines.notify.alerts import raise_alerts
-from midas_pipelines.store.items.conflicts import (
-    item_subject,
-    record_conflicts,
-    resolve_conflicts,
-)
+from midas_pipelines.store.items.conflicts import item_subject, record_conflicts, resolve_conflicts
 from midas_pipelines.store.items.mappings import CHANGED, COLUMNS, Mapping
 from midas_pipelines.store.items.shards import Shards
 from midas_pipelines.store.schema.rule_tables import sync_conflicts

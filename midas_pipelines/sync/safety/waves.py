@@ -15,7 +15,7 @@ from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.errors import BadCredentials, FourSellerError, NotFound
 from midas_pipelines.notify.alerts import clear_alert, open_subjects, raise_alert
 from midas_pipelines.settings import Settings
-from midas_pipelines.store.items.written import of_run, written_by
+from midas_pipelines.store.items.acknowledge import of_run, written_by
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.listings.brake import WAVE_ALERT, changes_listing, enough_dirty, leaps
 from midas_pipelines.sync.listings.diff import differences
