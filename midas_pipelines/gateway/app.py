@@ -14,13 +14,12 @@ from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, Response
 
 from midas_pipelines.errors import CallRefused
+from midas_pipelines.gateway.api import limits, privacy, problems, readings, sync
 from midas_pipelines.gateway.api import orders as order_api
-from midas_pipelines.gateway.api import privacy, problems, readings, sync, webhooks
 from midas_pipelines.gateway.api.auth import CHANGES, PERSONS, PREFIX, ROLES
 from midas_pipelines.gateway.api.callers import Callers, Refusals
-from midas_pipelines.gateway.api.limits import Limits
+from midas_pipelines.gateway.api.limits import Limits, Sent
 from midas_pipelines.gateway.api.problems import MEDIA_TYPE, Problem
-from midas_pipelines.gateway.api.webhooks import Sent
 from midas_pipelines.gateway.console import decide, items, machine_room, orders, plan, sign_in, today
 from midas_pipelines.gateway.console.web import STATIC, render
 from midas_pipelines.gateway.service import Service
@@ -66,7 +65,7 @@ IDEMPOTENCY_KEY = {
     "description": "Calls with the same key and body are executed once and answered alike, for 24 hours; another body is 422.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[\\x21-\\x7e]+$"},
 }
-ENDPOINTS = (webhooks, readings, sync, order_api, privacy)
+ENDPOINTS = (limits, readings, sync, order_api, privacy)
 PAGES = (decide, items, machine_room, orders, plan, sign_in, today)
 TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".LICENSE": "text/plain"}
 

@@ -1,8 +1,11 @@
-"""Authorization: the table of endpoints and roles, and the route class that enforces it."""
+"""What a call with a key passes: the role that its endpoint needs, the audit log, and `Idempotency-Key`: of calls with the
+same key and body one is executed, and all get its answer, which is kept for 24 hours."""
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import re
 from collections.abc import Callable, Coroutine
 from typing import Any, get_type_hints
 
@@ -14,8 +17,7 @@ from pydantic import BaseModel
 from midas_pipelines.errors import CallRefused
 from midas_pipelines.fourseller.http.answers import read_json
 from midas_pipelines.gateway.api.callers import Callers, address_of_caller, key_of, network
-from midas_pipelines.gateway.api.problems import status_of
-from midas_pipelines.gateway.api.repeated import once
+from midas_pipelines.gateway.api.problems import answer_error, status_of
 from midas_pipelines.gateway.service import Service, service_of
 from midas_pipelines.notify.alerts import LOCKOUT, raise_alert
 from midas_pipelines.store.gateway.audit import AuditEntry, kept, note_answered, note_asked
@@ -29,6 +31,9 @@ from midas_pipelines.store.gateway.keys import (
     locked_seconds,
     note_key_used,
 )
+from midas_pipelines.store.schema.operation_tables import repeated_calls
+from midas_pipelines.storefront.types import utc_now
+from midas_pipelines.storefront.writing import insert
 
 PREFIX = "/api/marketplace"
 PERSONS = f"{PREFIX}/privacy/requests"
@@ -56,6 +61,14 @@ ROLES: dict[tuple[str, str], Role | None] = {
 """The role that each endpoint needs; None for one that needs no key."""
 
 CHANGES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+
+KEY = re.compile(r"[\x21-\x7e]{1,255}")
+KEPT_SECONDS = 24 * 3600
+DEAD_SECONDS = 150
+"""A call that has no answer after so long died with its process; the next one with its key is executed."""
+TWIN_SECONDS = 30.0
+"""How long a call waits for the answer of its twin that is being executed."""
+_CALLS = repeated_calls.c
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -87,7 +100,7 @@ class GuardedRoute(APIRoute):
             async def do(request: Request) -> Response:
                 if path == PERSONS:
                     return await handler(request)
-                return await once(request, service, caller.key_id, lambda: handler(request))
+                return await once(request, service, caller.key_id, handler)
 
             return await audited(service, entry, do, request)
 
@@ -184,3 +197,85 @@ async def audited(service: Service, entry: AuditEntry, handler: Handler, request
     finally:
         await asyncio.to_thread(service.write, note_answered, entry, status)
     return response
+
+
+async def once(request: Request, service: Service, caller: str, handler: Handler) -> Response:
+    """The answer of `handler`, or that of an earlier call with the same Idempotency-Key; without one it is executed.
+
+    `caller` is the id of the key that the call came with: each caller has idempotency keys of its own.
+
+    Raises:
+        CallRefused: 400 for a key that is none, 422 for another body, 409 while the first call takes long.
+    """
+    key = request.headers.get("idempotency-key")
+    if key is None:
+        return await handler(request)
+    if not KEY.fullmatch(key):
+        raise CallRefused(400, "Idempotency-Key must have 1 to 255 printable characters without spaces.")
+    named = "\n".join((caller, request.method, request.url.path, request.url.query, key))
+    digest = hashlib.sha256(named.encode()).hexdigest()
+    body_digest = hashlib.sha256(await request.body()).hexdigest()
+    if await asyncio.to_thread(service.write, _begin_call, digest, body_digest):
+        return await _executed(request, service, digest, handler)
+    loop = asyncio.get_running_loop()
+    until = loop.time() + TWIN_SECONDS
+    while True:
+        first = await asyncio.to_thread(service.read, _first_call, digest)
+        if first is not None and first.body_digest != body_digest:
+            text = "This Idempotency-Key was used with another body: take a new key for a new call."
+            raise CallRefused(422, text)
+        if first is not None and first.status is not None:
+            headers = {"Idempotent-Replayed": "true"}
+            return Response(first.body, first.status, headers=headers, media_type=first.media_type)
+        if first is None or loop.time() >= until:
+            text = "The first call with this Idempotency-Key has no answer yet, or failed: try again."
+            raise CallRefused(409, text, {"Retry-After": "5"})
+        await asyncio.sleep(0.05)
+
+
+async def _executed(request: Request, service: Service, digest: str, handler: Handler) -> Response:
+    """Executes the call and keeps its answer, unless the failure is ours: then the same key may be tried again."""
+    keep = False
+    try:
+        try:
+            response = await handler(request)
+        except Exception as error:
+            if status_of(error) >= 500 or status_of(error) == 429:
+                raise
+            response = await answer_error(request, error)
+        keep = response.status_code < 500
+        if keep:
+            await asyncio.to_thread(
+                service.write,
+                _keep_answer,
+                digest,
+                status=response.status_code,
+                media_type=response.headers.get("content-type"),
+                body=bytes(response.body).decode(),
+            )
+        return response
+    finally:
+        if not keep:
+            await asyncio.to_thread(service.write, _forget_call, digest)
+
+
+def _begin_call(connection: sa.Connection, digest: str, body_digest: str) -> bool:
+    """Whether this call is the first with its key, and is to be executed."""
+    died = sa.and_(_CALLS.status.is_(None), _CALLS.begun_at < utc_now(-DEAD_SECONDS))
+    connection.execute(
+        sa.delete(repeated_calls).where(sa.or_(_CALLS.begun_at < utc_now(-KEPT_SECONDS), died))
+    )
+    adding = insert(connection, repeated_calls).values(digest=digest, body_digest=body_digest)
+    return connection.execute(adding.on_conflict_do_nothing().returning(_CALLS.digest)).first() is not None
+
+
+def _first_call(connection: sa.Connection, digest: str) -> sa.Row[Any] | None:
+    return connection.execute(sa.select(repeated_calls).where(_CALLS.digest == digest)).first()
+
+
+def _keep_answer(connection: sa.Connection, digest: str, /, **answer: Any) -> None:
+    connection.execute(sa.update(repeated_calls).where(_CALLS.digest == digest).values(answer))
+
+
+def _forget_call(connection: sa.Connection, digest: str) -> None:
+    connection.execute(sa.delete(repeated_calls).where(_CALLS.digest == digest))

@@ -8,13 +8,17 @@ import logging
 import re
 import time
 import uuid
+from typing import Annotated
 
+from fastapi import APIRouter, Header
+from pydantic import BaseModel, Field
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from midas_pipelines.errors import CallRefused, ExpectedError
+from midas_pipelines.gateway.api.auth import PREFIX, GuardedRoute
 from midas_pipelines.gateway.api.callers import Callers, Rate, Refusals, address_of_caller, key_of
 from midas_pipelines.gateway.api.problems import NO_DATABASE, answer_error, problem
 from midas_pipelines.gateway.inbox import BadSignature
@@ -40,6 +44,56 @@ FREE = frozenset({WEBHOOKS, "/healthz"})
 LOGS_PER_SECOND = 0.1
 
 log = logging.getLogger(__name__)
+
+
+router = APIRouter(prefix=PREFIX, route_class=GuardedRoute, tags=["webhooks"])
+
+
+class Accepted(BaseModel):
+    """The webhook is on disk."""
+
+    id: str
+    new: bool = Field(
+        description="Whether this id was seen for the first time; a known one has no second effect."
+    )
+
+
+class Sent(BaseModel):
+    """An event as 4Seller sends it."""
+
+    type: str = Field(min_length=1, description="`order.created`, `inventory.updated`, ...")
+    timestamp: str | None = None
+    data: dict[str, object] = Field(description="The whole order or product.")
+
+
+@router.post(
+    "/webhooks",
+    summary="Take an event of 4Seller's",
+    status_code=202,
+    response_model=Accepted,
+    responses={200: {"model": Accepted, "description": "Known already; nothing more will happen."}},
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Sent"}}},
+        }
+    },
+)
+async def take_webhook(
+    webhook_id: Annotated[str | None, Header(description="Unique for each event.")] = None,
+    webhook_timestamp: Annotated[str | None, Header(description="Seconds since 1970.")] = None,
+    webhook_signature: Annotated[
+        str | None, Header(description="`v1,` and the base64 HMAC-SHA256 of `id.timestamp.body`.")
+    ] = None,
+) -> None:
+    """Standard Webhooks: signed over the raw body, at most five minutes old.
+
+    Answered 202 once it is stored, 200 when its id was stored before. Whether it could be applied is seen in
+    `midas webhooks list`, not here.
+    """
+    # `Limits` answers what can be verified.
+    text = "No webhook can be verified here: FOURSELLER_WEBHOOK_SECRET is not set."
+    raise CallRefused(401, text, {"WWW-Authenticate": "Webhook"})
 
 
 class Limits:

@@ -85,10 +85,9 @@ def id_of(key: str) -> str:
 
 
 def note_key_used(connection: sa.Connection, key_id: str) -> None:
-    """Records that the key is in use, unless that was recorded within the hour, and forgets wrong keys with its id."""
+    """Records that the key is in use, and forgets wrong keys with its id."""
     connection.execute(sa.delete(gateway_lockouts).where(_LOCKED.subject == f"key {key_id}"))
-    old = sa.or_(table.last_used_at.is_(None), table.last_used_at < utc_now(-USED_SECONDS))
-    used = sa.update(gateway_keys).where(table.key_id == key_id, old)
+    used = sa.update(gateway_keys).where(table.key_id == key_id)
     connection.execute(used.values(last_used_at=utc_now()))
 
 
