@@ -34,15 +34,10 @@ def upgrade_within(connection: sa.Connection) -> Version:
         connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtext('midas_pipelines.upgrade'))")
         for name, limit in UPGRADE_LIMITS.items():
             connection.exec_driver_sql(f"SET LOCAL {name} = '{limit}'")
-    config = _config()
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
     if triggers.install(connection):
         ensure_items(connection)
     return read_version(connection)
-
-
-def _config() -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
-    return config

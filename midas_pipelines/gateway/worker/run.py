@@ -114,7 +114,16 @@ class Worker:
             await in_thread(context.heartbeat.begin)
             try:
                 with Notifications(context.database, self._wake_from_thread) as wakes:
-                    self._work(express, applier, book, wakes, patience)
+                    # Each task has threads of its own: where one waits for the database, the others go on.
+                    start = self._supervisor.start
+                    with own_threads("push", PUSH_THREADS):
+                        start("push items", lambda beat: express.run(beat, patience=patience))
+                    with own_threads("orders", ORDER_THREADS):
+                        start("apply webhooks of orders", lambda beat: applier.run(beat, orders=True))
+                    with own_threads("webhooks", WEBHOOK_THREADS):
+                        start("apply other webhooks", lambda beat: applier.run(beat, orders=False))
+                    with own_threads("housekeeping", 1):
+                        start("housekeeping", lambda beat: self._keep(beat, book, wakes))
                     try:
                         yield
                     finally:
@@ -129,25 +138,6 @@ class Worker:
                 self._work_log.close_minute(early=True)
                 with suppress(sa.exc.SQLAlchemyError):  # only the log of the last calls is lost
                     await in_thread(self._write_down, book)
-
-    def _work(
-        self,
-        express: PushLoop,
-        applier: WebhookWorker,
-        book: ErrorBook,
-        wakes: Notifications,
-        patience: float,
-    ) -> None:
-        """Starts the tasks, each with threads of its own: where one waits for the database, the others go on."""
-        start = self._supervisor.start
-        with own_threads("push", PUSH_THREADS):
-            start("push items", lambda beat: express.run(beat, patience=patience))
-        with own_threads("orders", ORDER_THREADS):
-            start("apply webhooks of orders", lambda beat: applier.run(beat, orders=True))
-        with own_threads("webhooks", WEBHOOK_THREADS):
-            start("apply other webhooks", lambda beat: applier.run(beat, orders=False))
-        with own_threads("housekeeping", 1):
-            start("housekeeping", lambda beat: self._keep(beat, book, wakes))
 
     async def _keep(self, beat: Callable[[], None], book: ErrorBook, wakes: Notifications) -> None:
         while not self._supervisor.stopping:

@@ -86,7 +86,7 @@ class WebhookWorker:
         client: FourSeller,
         vault: Vault,
         import_sales: Callable[[], Awaitable[object]],
-        on_finished: OnFinished | None = None,
+        on_finished: OnFinished,
     ) -> None:
         self._context = context
         self._client = client
@@ -168,8 +168,7 @@ class WebhookWorker:
             await asyncio.sleep(pause)
         now = datetime.now(UTC)
         for one in finished:
-            if self._on_finished is not None:
-                self._on_finished(one, (now - one.webhook.received_at).total_seconds())
+            self._on_finished(one, (now - one.webhook.received_at).total_seconds())
 
     async def _finish(self, finished: Sequence[FinishedWebhook]) -> bool:
         def write() -> None:
@@ -282,14 +281,9 @@ def _judged(webhook: Webhook, result: EventResult, grace: float) -> FinishedWebh
 def _again(webhook: Webhook, failed: Exception) -> FinishedWebhook:
     if isinstance(failed, Unavailable | RateLimited | BadCredentials):
         return FinishedWebhook(webhook, None, str(failed), wait_seconds=OUTAGE_SECONDS, counts=False)
-    return retry_or_quarantine(webhook, _why(failed))
-
-
-def _why(failed: Exception) -> str:
-    """The error in words; for a database error only its class, as its text may quote a row."""
-    if isinstance(failed, FourSellerError):
-        return str(failed)
-    return f"{_kind(failed)} while it was applied."
+    # of a database's error only its class: its text may quote a row
+    why = str(failed) if isinstance(failed, FourSellerError) else f"{_kind(failed)} while it was applied."
+    return retry_or_quarantine(webhook, why)
 
 
 def _kind(failed: Exception) -> str:
