@@ -21,8 +21,7 @@ from midas_pipelines.sync.orders.model.lines import OrderException, read_excepti
 from midas_pipelines.sync.orders.model.order_log import StoredOrder, lock_order
 from midas_pipelines.sync.orders.model.state_machine import TABLE, StatusDecision, decide, local_status
 from midas_pipelines.sync.orders.status.outbound import StatusUpdate, shown, why_not_pushed
-from midas_pipelines.sync.orders.status.recording import order_context_of, record_pushed
-from midas_pipelines.sync.orders.status.status_sync import push_statuses
+from midas_pipelines.sync.orders.status.status_sync import order_context_of, push_statuses, record_pushed
 from midas_pipelines.sync.orders.stock.units import has_shipped
 
 IN_CONFLICT = "The order is in a conflict: resolve it first with `midas orders resolve`."
