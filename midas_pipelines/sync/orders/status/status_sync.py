@@ -21,7 +21,7 @@ from midas_pipelines.fourseller.errors import (
     NotSent,
 )
 from midas_pipelines.fourseller.status import OrderStatus
-from midas_pipelines.store.schema.shipment_tables import order_shipments
+from midas_pipelines.store.schema.order_tables import order_shipments
 from midas_pipelines.store.schema.tables import marketplace_orders
 from midas_pipelines.storefront.orders import is_refunded
 from midas_pipelines.storefront.types import utc_now
