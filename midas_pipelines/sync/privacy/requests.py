@@ -201,7 +201,7 @@ def _find_person(
 
 def _names(connection: sa.Connection, payload: sa.Column[str], digests: list[str]) -> sa.ColumnElement[bool]:
     if connection.dialect.name == "postgresql":
-        return person_digests(payload).overlap(digests)  # type: ignore[no-any-return]
+        return person_digests(payload).bool_op("&&")(sa.literal(digests, sa.ARRAY(sa.Text)))
     start = sa.func.substr(payload, 1, INDEX_LENGTH)
     return sa.or_(*(start.contains(f".{digest}.", autoescape=True) for digest in digests))
 
