@@ -100,16 +100,6 @@ order_days = dg.DailyPartitionsDefinition(start_date=first_day(SETTINGS), timezo
 """Days of creation in UTC, today included."""
 
 
-def window_of(span: dg.TimeWindow) -> "engine.Window":
-    """What 4Seller is asked for a span of days; its own filter includes both ends."""
-    return engine.Window(span.start.astimezone(UTC), span.end.astimezone(UTC) - timedelta(microseconds=1))
-
-
-def is_a_day(day: str) -> bool:
-    """Whether orders of that day belong to a partition."""
-    return order_days.has_partition_key(day)
-
-
 def days_begun(since: datetime | None, now: datetime) -> set[str]:
     """The days that have begun after one moment and not after another, in UTC; today where the first is unknown."""
     first = now.date() if since is None else since.astimezone(UTC).date() + timedelta(days=1)

@@ -29,7 +29,7 @@ from midas_pipelines.lib.metadata import (
     numbers,
     table,
 )
-from midas_pipelines.lib.partitions import days_begun, has_partitions, is_a_day, order_days, window_of
+from midas_pipelines.lib.partitions import days_begun, has_partitions, order_days
 
 GROUP, DAYS = "orders", dg.AssetKey("imported_orders")
 COUNTS = ("fetched", "imported", "exceptions", "failed", "postponed", "mapped", "allocated")
@@ -86,7 +86,11 @@ def imported_orders(context: dg.AssetExecutionContext, midas: MidasResource) -> 
     span = context.partition_time_window
     with midas.sync_context(context) as sync:
         progress = engine.order_progress(context.log.info)
-        report = asyncio.run(engine.import_orders(sync, window_of(span), on_progress=progress))
+        # 4Seller's own filter includes both ends
+        window = engine.Window(
+            span.start.astimezone(UTC), span.end.astimezone(UTC) - timedelta(microseconds=1)
+        )
+        report = asyncio.run(engine.import_orders(sync, window, on_progress=progress))
         known = engine.orders_by_day(sync.database, span.start, span.end)
         where = links(sync, report.preview)
     days, words = context.partition_keys, counts_in_words(report, *COUNTS, "duplicates", "moved_on")
@@ -107,7 +111,7 @@ def _new_orders(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.M
         last = None if before is None else before - RECORDED_WITHIN
         report = asyncio.run(engine.import_orders(sync, on_progress=engine.order_progress(context.log.info)))
         touched = engine.days_with_new_orders(sync.database, last) | days_begun(last or now - FIRST_DAYS, now)
-        days, known = sorted(filter(is_a_day, touched)), {}
+        days, known = sorted(filter(order_days.has_partition_key, touched)), {}
         if days:
             end = _midnight(days[-1]) + timedelta(days=1)
             known = engine.orders_by_day(sync.database, _midnight(days[0]), end)

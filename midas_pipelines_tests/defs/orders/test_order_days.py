@@ -11,7 +11,7 @@ import pytest
 from midas_pipelines.cli.dagster.running import QUIET
 from midas_pipelines.definitions import defs
 from midas_pipelines.defs.orders.assets import FIRST_DAYS
-from midas_pipelines.lib.partitions import days_begun, first_day, is_a_day
+from midas_pipelines.lib.partitions import days_begun, first_day, order_days
 from midas_pipelines.settings import load_settings
 from midas_pipelines.store.items.shards import RANGE_END, RANGE_START
 from midas_pipelines_tests.shop import add_product, value
@@ -129,5 +129,5 @@ def test_days_begin_at_midnight_in_utc(since: str | None, begun: set[str]) -> No
 
 def test_days_begin_where_orders_are_imported_from_and_include_today() -> None:
     assert first_day(load_settings(orders_since=datetime(2026, 3, 4, 23, 0, tzinfo=UTC))) == "2026-03-04"
-    assert is_a_day(f"{datetime.now(UTC):%Y-%m-%d}")
-    assert not is_a_day("1999-01-01")
+    assert order_days.has_partition_key(f"{datetime.now(UTC):%Y-%m-%d}")
+    assert not order_days.has_partition_key("1999-01-01")
