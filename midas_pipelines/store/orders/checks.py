@@ -64,8 +64,15 @@ def _looked_at(database: Database, days: int | None, margin: int = 0) -> _Looked
     since = utc_now(-days * DAY - margin)
     oldest = sa.select(_ORDERS.id, _ORDERS.local_order_id).where(_ORDERS.imported_at >= since)
     oldest = oldest.order_by(_ORDERS.imported_at, _ORDERS.id).limit(1)
-    later = sa.and_(_LOGS.created_at >= since, _LOGS.step != "imported")
-    logged = sa.select(_LOGS.channel, _LOGS.marketplace_order_id).where(later).distinct().subquery()
+    imported = _LOGS.step == "imported"
+    new = sa.and_(imported, _LOGS.created_at >= utc_now(HOUR - days * DAY - margin))  # from `first` on anyway
+    logged = (
+        sa.select(_LOGS.channel, _LOGS.marketplace_order_id)
+        .where(_LOGS.created_at >= since)
+        .group_by(_LOGS.channel, _LOGS.marketplace_order_id)
+        .having(sa.func.count().filter(new) == 0, sa.func.count().filter(~imported) > 0)
+        .subquery()
+    )
     same = sa.and_(
         logged.c.channel == _ORDERS.channel, logged.c.marketplace_order_id == _ORDERS.marketplace_order_id
     )
