@@ -27,8 +27,7 @@ def load(settings: Settings) -> dg.Definitions:
     """What is in `defs/`, by these settings."""
     if settings.database_url is None and in_dagster_dev():
         logging.getLogger(__name__).warning(WHAT_TO_SET)
-    # load_from_defs_folder also describes all components that are installed, which costs as much as all the rest
-    found = dg.ComponentTree.for_project(Path(__file__).parent).build_defs(Path())
+    found = dg.load_from_defs_folder(path_within_project=Path(__file__).parent)
     left_out = BACKUPS if settings.backup_to is None else ()
     # a module that imports an asset of another names it too
     assets = list({id(asset): asset for asset in found.assets or [] if _key(asset) not in left_out}.values())

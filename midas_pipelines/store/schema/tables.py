@@ -207,13 +207,11 @@ sa.Index(
     "order_processing_logs_order", order_processing_logs.c.marketplace_order_id, order_processing_logs.c.id
 )
 sa.Index("order_processing_logs_when", order_processing_logs.c.created_at)
-_BY_A_PERSON = order_processing_logs.c.step.in_(["dismissed", "settled"])
-sa.Index(  # few among millions
+partial_index(
     "order_processing_logs_by_a_person",
+    "step IN ('dismissed', 'settled')",
     order_processing_logs.c.channel,
     order_processing_logs.c.marketplace_order_id,
-    postgresql_where=_BY_A_PERSON,
-    sqlite_where=_BY_A_PERSON,
 )
 
 sync_logs = sa.Table(
