@@ -7,6 +7,7 @@ import ssl
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -14,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from midas_pipelines.fourseller.errors import Unavailable
+from midas_pipelines.fourseller.http.calls import AiohttpTransport
 from midas_pipelines_tests.fourseller.channel import channel
 
 pytestmark = pytest.mark.usefixtures("quick")
@@ -97,6 +99,29 @@ def test_an_answer_may_be_written_in_many_ways(pieces: list[bytes], connections:
 def test_an_answer_that_is_none_is_tried_again(pieces: list[bytes]) -> None:
     read, _ = served(lambda number: pieces if number == 1 else [OK], times=1)
     assert read == ["S"]
+
+
+def test_no_call_is_sent_again_but_by_the_client_which_counts_it() -> None:
+    asked = []
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for answer in (OK, b""):  # the second is lost on a connection that is kept
+            asked.append(await reader.readuntil(b"\r\n\r\n"))
+            writer.write(answer)
+        writer.close()
+
+    async def run() -> None:
+        server = await asyncio.start_server(handle, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        transport = AiohttpTransport(None, proxied=False)
+        await transport.exchange("GET", url, [], None)
+        with pytest.raises(httpx.ReadError, match="ServerDisconnectedError"):
+            await transport.exchange("GET", url, [], None)
+        await transport.aclose()
+        server.close()
+
+    asyncio.run(run())
+    assert len(asked) == 2
 
 
 def certificate(folder: Path, host: str = "127.0.0.1") -> tuple[Path, ssl.SSLContext]:

@@ -75,7 +75,7 @@ class AiohttpTransport:
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise httpx.ConnectError(type(error).__name__) from None
         except (aiohttp.ClientError, ConnectionError) as error:
-            raise httpx.ReadError(type(error).__name__) from None
+            raise httpx.ReadError(type(error.__cause__ or error).__name__) from None
 
     async def aclose(self) -> None:
         """Closes every connection."""
@@ -94,10 +94,23 @@ class AiohttpTransport:
                 skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
                 auto_decompress=False,
                 trust_env=self._proxied,
+                middlewares=(_sent_once,),
             )
-            # aiohttp would retry a lost GET, PUT or DELETE silently: uncounted, not rate limited, not logged.
-            self._session._retry_connection = False
         return self._session
+
+
+async def _sent_once(
+    request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """Hides a lost answer from aiohttp, which would send a GET, PUT or DELETE again: uncounted and not rate limited."""
+    import aiohttp
+
+    try:
+        return await send(request)
+    except aiohttp.ClientConnectorError:
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as lost:
+        raise aiohttp.ClientConnectionError from lost
 
 
 async def _body(answer: aiohttp.ClientResponse) -> bytes:
