@@ -1,21 +1,26 @@
 """Databases as bytes and back, each as of one moment: PostgreSQL as a script of SQL, SQLite as its file.
 
-The script's definitions come from the catalog and its rows from COPY; `psql` runs it too. Triggers, views, grants and
-row security of the shop's own are not part of it; ours are installed by an upgrade.
+`pg_dump` writes the script where it can (`_pg_dump`); else the definitions come from the catalog and the rows from COPY. `psql`
+runs it too. Triggers, views, grants and row security of the shop's own are not part of it; ours are installed by an upgrade.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
+import re
+import shutil
 import sqlite3
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import sqlalchemy as sa
+
+from midas_pipelines.errors import ExpectedError
 
 COLUMNS = """
 SELECT a.attname, format_type(a.atttypid, a.atttypmod) AS kind, a.attnotnull,
@@ -50,6 +55,9 @@ FROM pg_type t JOIN pg_enum e ON e.enumtypid = t.oid JOIN pg_namespace n ON n.oi
 WHERE n.nspname = current_schema() GROUP BY t.typname ORDER BY t.typname
 """
 PATIENT = {"lock_timeout": "5s", "statement_timeout": "0", "idle_in_transaction_session_timeout": "0"}
+PUBLIC = "public"
+LEFT_OUT = (b"\\", b"SET ", b"SELECT pg_catalog.set_config('search_path'")
+"""How lines of `pg_dump` begin that are for psql: our sessions are pinned, and older servers do not know every setting."""
 SCRATCH = ".midas-scratch-"
 CHUNK = 1 << 18
 
@@ -69,13 +77,44 @@ def be_patient(connection: sa.Connection) -> None:
 def dump(connection: sa.Connection, tables: Sequence[str]) -> Iterator[bytes]:
     """Those tables of the current schema and their rows as a script that makes them again; foreign keys only among them.
 
-    `connection` is a transaction that reads one snapshot: all rows are of that moment.
+    `connection` is a transaction that reads one snapshot: all rows are of that moment. Raises ExpectedError.
     """
     yield _written(*connection.scalars(sa.text(ENUMS)))
-    for name in tables:
-        yield from _table(connection, name)
+    if tables and (program := _pg_dump(connection)) is not None:  # named no table, it dumps all
+        yield from _by_pg_dump(connection, tables, program)
+    else:
+        for name in tables:
+            yield from _table(connection, name)
     for query in (CONSTRAINTS, INDEXES):
         yield _written(*connection.scalars(sa.text(query), {"tables": list(tables)}))
+
+
+def _pg_dump(connection: sa.Connection) -> str | None:
+    """The program, where it is installed and not older than the server; it names the schema, which must be the usual one."""
+    program, schema = shutil.which("pg_dump"), connection.scalar(sa.text("SELECT current_schema()"))
+    if program is None or schema != PUBLIC:
+        return None
+    reported = subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout
+    major = re.search(r"\d+", reported)
+    return program if major and int(major[0]) >= _driver(connection).info.server_version // 10_000 else None
+
+
+def _by_pg_dump(connection: sa.Connection, tables: Sequence[str], program: str) -> Iterator[bytes]:
+    moment, session = connection.scalar(sa.text("SELECT pg_export_snapshot()")), _driver(connection).info
+    options = ["--no-owner", "--no-privileges", "--section=pre-data", "--section=data", "--encoding=UTF8"]
+    chosen = [f"--table={PUBLIC}.{quoted(name)}" for name in tables]
+    command = [program, *options, *chosen, f"--snapshot={moment}", f"--dbname={session.dsn}"]
+    secret = {"PGPASSWORD": session.password} if session.password else {}
+    with tempfile.TemporaryFile() as errors:
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=errors, env=os.environ | secret
+        ) as process:
+            yield from chunks_of(process.stdout) if process.stdout else ()
+        if process.returncode:
+            errors.seek(0)
+            why = errors.read(500).decode(errors="replace").strip()
+            raise ExpectedError(f"pg_dump could not read the database: {why}")
+    yield _written(f"SET search_path = {PUBLIC}")  # which pg_dump empties
 
 
 def _table(connection: sa.Connection, name: str) -> Iterator[bytes]:
@@ -108,7 +147,7 @@ def _table(connection: sa.Connection, name: str) -> Iterator[bytes]:
 
 @contextmanager
 def script(connection: sa.Connection) -> Iterator[Callable[[bytes], None]]:
-    """What runs a script of `dump` as it arrives, chunk by chunk."""
+    """What runs a script of `dump` as it arrives, chunk by chunk, but for lines that begin as in LEFT_OUT."""
     driver, left, statements, copy = _driver(connection), b"", [b""], None
 
     def run() -> None:
@@ -131,7 +170,7 @@ def script(connection: sa.Connection) -> Iterator[Callable[[bytes], None]]:
                 elif line.startswith(b"COPY ") and line.endswith(b" FROM stdin;"):
                     run()
                     copy = stack.enter_context(stack.enter_context(driver.cursor()).copy(line))
-                else:
+                elif not line.startswith(LEFT_OUT):
                     statements.append(line + b"\n")
             if copy is not None and rows:
                 copy.write(b"".join(rows))
@@ -154,7 +193,7 @@ def _driver(connection: sa.Connection) -> Any:
 
 
 @contextmanager
-def snapshot(path: Path) -> Iterator[BinaryIO]:
+def snapshot(path: Path) -> Iterator[IO[bytes]]:
     """A copy of a file of SQLite as of one moment, open to be read; it has no name in the file system."""
     number, name = tempfile.mkstemp(prefix=SCRATCH, dir=path.parent)  # for its owner alone
     with open(number, "rb") as copy, closing(sqlite3.connect(name)) as target:
@@ -167,7 +206,7 @@ def snapshot(path: Path) -> Iterator[BinaryIO]:
         yield copy
 
 
-def chunks_of(file: BinaryIO) -> Iterator[bytes]:
+def chunks_of(file: IO[bytes]) -> Iterator[bytes]:
     """What is in an open file."""
     while chunk := file.read(CHUNK):
         yield chunk

@@ -152,6 +152,20 @@ def assert_found(found: dg.AssetCheckEvaluation, check: str) -> None:
     )
 
 
+def test_a_product_that_a_person_left_on_4seller_is_not_counted_as_failed(
+    environment: World, execute: Execute
+) -> None:
+    left, _ = (environment.sandbox.state.create({"sku": f"ORPHAN-{number}"}) for number in range(2))
+    amend(
+        environment.database,
+        "INSERT INTO sync_conflicts (subject, field, policy, resolution, resolved_at) "
+        f"VALUES ('product:{left['id']}', 'unknown', 'manual', 'marketplace', '2026-01-01 00:00:00+00:00')",
+    )
+    found = evaluation(execute("consistency_check"), "no_product_without_item").metadata
+    assert found["failed"].value == 1
+    assert [row.data["sku"] for row in found["offenders"].records] == ["ORPHAN-1"]  # type: ignore[union-attr]
+
+
 def test_no_sync_begins_where_the_shop_dropped_a_column(environment: World, execute: Execute) -> None:
     add_product(environment.database, sku="A-1")
     amend(environment.database, "ALTER TABLE products DROP COLUMN weight")

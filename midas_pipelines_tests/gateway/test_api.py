@@ -199,6 +199,28 @@ def test_the_status_says_how_everything_stands(gateway: Gateway) -> None:
     assert {"products", "orders"} <= {workflow["name"] for workflow in seen["workflows"]}
 
 
+def test_the_status_counts_what_needs_a_person_by_cause(door: Gateway, operator: str) -> None:
+    database, viewer = door.world.database, door.key(Role.VIEWER)
+    assert door.call("GET", "status", viewer).json()["needs_a_person"] == {}
+    add_product(database, sku="NAMELESS", name="")
+    door.call("POST", "sync/products", operator, json={"skus": ["NAMELESS"]})
+    run(
+        database,
+        "INSERT INTO sync_conflicts (subject, field, policy, resolved_at) VALUES ('mapping:1', 'price', 'manual', NULL), "
+        "('mapping:1', 'title', 'manual', NULL), ('product:9', 'unknown', 'manual', NULL), "
+        "('mapping:2', 'price', 'manual', '2026-01-01 00:00:00+00:00')",
+    )
+    with database.writing() as connection:
+        raise_alert(connection, kind="low_stock", subject="A-1", text="A-1 runs out.")
+    counted = door.call("GET", "status", viewer).json()["needs_a_person"]
+    assert list(counted.items()) == [  # the worst first
+        ("conflict", 2),
+        ("orphan", 1),
+        ("quarantined_item", 1),
+        ("low_stock", 1),
+    ]
+
+
 def test_a_program_reads_alerts_with_endpoints(door: Gateway, operator: str) -> None:
     with door.world.database.writing() as connection:
         raise_alert(connection, kind="items_stuck", subject="items", text="`midas items list` shows all.")

@@ -12,7 +12,8 @@ import sqlalchemy as sa
 from pyrage import x25519
 
 from midas_pipelines.lib.doctor.surroundings import place_lines
-from midas_pipelines.recovery.backup import create_backup, verify_backup
+from midas_pipelines.recovery import dumps
+from midas_pipelines.recovery.backup import SHOP, create_backup, verify_backup
 from midas_pipelines.recovery.incident import lock_system, unlock_system
 from midas_pipelines.recovery.places import backup_place, backups, find_backup
 from midas_pipelines.recovery.restore import (
@@ -30,6 +31,7 @@ from midas_pipelines.store.operations.backlog import overview
 from midas_pipelines.store.privacy.keys import new_key
 from midas_pipelines_tests.conftest import empty
 from midas_pipelines_tests.copies import Copies, connect
+from midas_pipelines_tests.postgres import INSTALLED
 from midas_pipelines_tests.shop import add_product, rows, run, value
 from midas_pipelines_tests.sync.world import World
 
@@ -62,8 +64,18 @@ KEPT = (
 
 
 @pytest.mark.both_databases
-def test_a_backup_brings_back_every_row(safe: World, lost: Database) -> None:
+@pytest.mark.parametrize("program", ["pginstall/bin/pg_dump", "pginstall18/bin/pg_dump", None])
+def test_a_backup_brings_back_every_row(
+    safe: World, lost: Database, monkeypatch: pytest.MonkeyPatch, program: str | None
+) -> None:
+    found = INSTALLED.parent / program if program is not None else None
+    if found is not None and not (safe.database.is_postgresql and found.exists()):
+        pytest.skip("SQLite's file is copied, or there is no such pg_dump")
+    monkeypatch.setattr(dumps.shutil, "which", lambda _: found and str(found))
     made = create_backup(safe.settings, safe.database, "ann")
+    script: list[bytes] = []
+    find_backup(safe.settings, None).open(SHOP[safe.database.engine.url.get_backend_name()], script.append)
+    assert (b"Dumped by pg_dump" in b"".join(script)) == (found is not None)
     assert verify_backup(safe.settings, None)[0] == made.name
     before = content(safe.database, *KEPT)
     restore(safe, lost)
@@ -75,6 +87,23 @@ def test_a_backup_brings_back_every_row(safe: World, lost: Database) -> None:
         restore(safe, lost)
     restore(safe, lost, replace=True)
     assert content(lost, *KEPT) == before
+
+
+@pytest.mark.both_databases
+def test_tables_in_a_schema_of_their_own_are_read_by_copy(
+    safe: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not safe.database.is_postgresql:
+        pytest.skip("SQLite's file is copied")
+    monkeypatch.setattr(dumps.shutil, "which", lambda _: str(INSTALLED / "bin" / "pg_dump"))
+    with safe.database.writing() as connection:
+        for statement in (
+            "CREATE SCHEMA shop",
+            "SET LOCAL search_path = shop",
+            "CREATE TABLE note (text text)",
+        ):
+            connection.exec_driver_sql(statement)
+        assert b'COPY "note" FROM stdin' in b"".join(dumps.dump(connection, ["note"]))
 
 
 @pytest.mark.both_databases

@@ -81,7 +81,7 @@ class ReconcileReport:
     settled: int = 0  # conflicts
     waiting: int = 0  # conflicts that are open still
     differing: dict[str, int] = field(default_factory=dict)  # items by the field that differs
-    unknown: int = 0  # on 4Seller under no item's name
+    unknown: int = 0  # on 4Seller under no item's name, but for those that a person left there
     consistency: float | None = None
     complete: bool = True
     pushed: int = 0

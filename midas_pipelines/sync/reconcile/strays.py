@@ -162,11 +162,11 @@ def _settle_orphans(settling: ReadBack) -> None:
     """Records the products that are no item's, which only a person's word deletes; closes those that an item has adopted."""
     left = iter(settling.listing.products.untied())
     while orphans := list(islice(left, CHUNK)):
-        settling.report.unknown += len(orphans)
         with settling.context.database.writing() as connection:
             alone = left_alone(connection, [orphan_subject(one.id) for one in orphans])
             wanted = [one for one in orphans if orphan_subject(one.id) not in alone]
             record_conflicts(connection, [_orphan_row(settling, one) for one in wanted])
+        settling.report.unknown += len(wanted)
         settling.report.orphans += [
             {"sku": one.sku or "", "4Seller": one.id, "title": one.title or ""}
             for one in wanted[: PREVIEW - len(settling.report.orphans)]
