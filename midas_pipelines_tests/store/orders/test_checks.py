@@ -126,6 +126,8 @@ def test_who_breaks_a_row_is_found_and_the_order_named(world: World, sold: list[
         check: {one.format(*sold) if isinstance(one, str) else sold[one] for one in orders}
         for check, orders in expected.items()
     }
+    rows = unexplained_deductions(world.database)
+    assert len(rows) == len(expected.get("deductions", ()))  # one for each line
 
 
 @pytest.mark.parametrize(
