@@ -66,24 +66,23 @@ def _looked_at(database: Database, days: int | None, margin: int = 0) -> _Looked
     since = utc_now(-days * DAY - margin)
     oldest = sa.select(_ORDERS.id, _ORDERS.local_order_id).where(_ORDERS.imported_at >= since)
     oldest = oldest.order_by(_ORDERS.imported_at, _ORDERS.id).limit(1)
-    imported = _LOGS.step == "imported"
-    new = sa.and_(imported, _LOGS.created_at >= utc_now(HOUR - days * DAY - margin))  # from `first` on anyway
-    logged = (
-        sa.select(_LOGS.channel, _LOGS.marketplace_order_id)
-        .where(_LOGS.created_at >= since)
-        .group_by(_LOGS.channel, _LOGS.marketplace_order_id)
-        .having(sa.func.count().filter(new) == 0, sa.func.count().filter(~imported) > 0)
-        .subquery()
+    its_order = sa.and_(
+        _ORDERS.channel == _LOGS.channel, _ORDERS.marketplace_order_id == _LOGS.marketplace_order_id
     )
-    same = sa.and_(
-        logged.c.channel == _ORDERS.channel, logged.c.marketplace_order_id == _ORDERS.marketplace_order_id
-    )
-    each = sa.select(sa.select(_ORDERS.id).where(same).scalar_subquery()).select_from(logged)  # by its index
     with database.reading() as connection:
         row = connection.execute(oldest).first()
         first, local = (row.id, row.local_order_id) if row else (LARGEST_ID, None)
+        known = sa.exists().where(its_order, _ORDERS.id >= sa.literal(first, literal_execute=True))
+        later = sa.and_(_LOGS.created_at >= since, _LOGS.step != "imported", ~known)
+        logged = sa.select(_LOGS.channel, _LOGS.marketplace_order_id).where(later).distinct().subquery()
+        same = sa.and_(
+            _ORDERS.channel == logged.c.channel, _ORDERS.marketplace_order_id == logged.c.marketplace_order_id
+        )
+        each = sa.select(sa.select(_ORDERS.id).where(same).scalar_subquery()).select_from(
+            logged
+        )  # by its index
         older = set(connection.scalars(sa.select(_ORDERS.id).where(NEEDS_A_PERSON, _ORDERS.id < first)))
-        older |= {one for one in connection.scalars(each) if one is not None and one < first}
+        older |= {one for one in connection.scalars(each) if one is not None}
     return _Looked(first, local, tuple(sorted(older)))
 
 
