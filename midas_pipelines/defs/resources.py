@@ -24,12 +24,12 @@ class MidasResource(dg.ConfigurableResource):
     Set one in code, or in the launchpad under `resources: midas: config:` for a single run.
     """
 
-    database_url: str | None = Field(None, description="The shop's database; else MIDAS_DATABASE_URL.")
-    fourseller_api_url: str | None = Field(None, description="4Seller's API; else FOURSELLER_API_URL.")
-    fourseller_api_key: str | None = Field(None, description="The account's key; else FOURSELLER_API_KEY.")
-    fourseller_seller_id: str | None = Field(None, description="The account's id; else FOURSELLER_SELLER_ID.")
-    in_flight: int | None = Field(None, description="Requests under way at once; else MIDAS_IN_FLIGHT.")
-    rate_limit: float | None = Field(None, description="Requests a second; else MIDAS_RATE_LIMIT.")
+    database_url: str | None = Field(None, description="The shop's database; if unset, MIDAS_DATABASE_URL.")
+    fourseller_api_url: str | None = Field(None, description="4Seller's API; if unset, FOURSELLER_API_URL.")
+    fourseller_api_key: str | None = Field(None, description="API key; if unset, FOURSELLER_API_KEY.")
+    fourseller_seller_id: str | None = Field(None, description="Seller id; if unset, FOURSELLER_SELLER_ID.")
+    in_flight: int | None = Field(None, description="Requests under way at once; if unset, MIDAS_IN_FLIGHT.")
+    rate_limit: float | None = Field(None, description="Requests a second; if unset, MIDAS_RATE_LIMIT.")
 
     def settings(self) -> Settings:
         """The settings of the environment with this resource's fields in their place; raises `SettingsError`."""

@@ -120,7 +120,8 @@ def brake_spec(asset: str) -> dg.AssetCheckSpec:
     return dg.AssetCheckSpec(
         BRAKE,
         asset=asset,
-        description="The push zeroes, removes or reprices no more of the catalogue than it may without a person.",
+        description="The push zeroes, removes or reprices no more of the catalog than it may without a person. "
+        "*Not evaluated*: the gateway or a backfill has pushed since; see the execution history.",
     )
 
 

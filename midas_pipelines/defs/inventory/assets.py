@@ -46,9 +46,9 @@ class InventoryConfig(dg.Config):
     metadata=columns(
         sku="string: the shop's SKU",
         state="string: new, listed, quarantined or removed",
-        acked_quantity="int: on 4Seller, as it last confirmed",
-        acked_at="timestamp: when it did",
-        dirty_since="timestamp: since when a change waits to be pushed; empty when none does",
+        acked_quantity="int: as 4Seller last confirmed",
+        acked_at="timestamp: when 4Seller last confirmed",
+        dirty_since="timestamp: since when a change waits to be pushed; empty when all is pushed",
     )
     | table_name("fourseller_product_mappings"),
 )

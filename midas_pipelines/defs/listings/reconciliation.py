@@ -259,7 +259,7 @@ def _check(
     asset="listing_observation",  # after it, so that a full sync, which reads first and then pushes, judges nothing
     additional_deps=[listing_snapshot, catalog_snapshot],
     required_resource_keys={"midas"},
-    description="At least 99.9 % of the items were shown on 4Seller as they should be: both snapshots, merged.",
+    description="At least 99.9 % of the items are on 4Seller as they should be: `catalog_snapshot` compared with `listing_snapshot`.",
 )
 def consistent(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
     """Compares the two snapshots; what is on its way to 4Seller is not judged."""

@@ -38,7 +38,7 @@ class AlertConfig(dg.Config):
 
 @dg.op(pool="alerts")
 def deliver_alerts(context: dg.OpExecutionContext, config: AlertConfig, midas: MidasResource) -> None:
-    """Raises the alerts about these assets, and delivers those that are due to MIDAS_NOTIFY_URLS; while a target is down
+    """Raises alerts about the assets in `made`, and delivers those that are due to MIDAS_NOTIFY_URLS; while a target is down
     its alerts wait."""
     counts: dict[str, int | float] = {}
     with midas.sync_context(context) as sync:

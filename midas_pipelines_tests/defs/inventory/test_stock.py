@@ -5,6 +5,7 @@ from __future__ import annotations
 import dagster as dg
 import pytest
 
+from midas_pipelines.lib.check_results import brake_spec
 from midas_pipelines.lib.metadata import bars
 from midas_pipelines.sync.rules.edit import set_rule
 from midas_pipelines_tests.defs.conftest import Execute, checks, metadata
@@ -63,6 +64,7 @@ def test_the_brake_is_a_check_that_counts_all_it_holds_while_the_run_goes_on(
         assert found.metadata["failed"].value == 30
         assert "30 would be zeroed" in str(found.description)
         assert "midas sync products --apply" in str(found.metadata["hint"].value)
+        assert "has pushed since" in str(brake_spec(asset).description)
     assert sorted(one[2] for one in environment.shown.values()) == [3, *[5] * 31]
     assert value(environment.database, "SELECT count(*) FROM alerts WHERE kind = 'brake'") == 1
 
