@@ -25,7 +25,7 @@ from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.items.claims import Heartbeat, why_stopped
 from midas_pipelines.store.operations.cursors import database_ahead, is_connected, keep_clock, read_clocks
-from midas_pipelines.store.operations.rate_limit import SharedPace
+from midas_pipelines.store.operations.rate_limit import RealTimePace, SharedPace
 from midas_pipelines.store.operations.sightings import (
     ENOUGH,
     compare_speed,
@@ -121,13 +121,12 @@ class SyncContext:
         """
         access = self.settings.channel()
 
-        def prepare() -> tuple[SharedPace | None, bool]:
+        def prepare() -> tuple[SharedPace | RealTimePace | None, bool]:
             if not waits_for_key:
                 require_key(self.database, access, tries=tries_key)
             follow_shadow_mode(self.database, on=bool(self.settings.shadow))
-            rate, pace = self.settings.rate_limit, None
-            if self.gate and rate is not None:
-                pace = SharedPace(self.database, rate, real_time=real_time)
+            rate, kind = self.settings.rate_limit, RealTimePace if real_time else SharedPace
+            pace = kind(self.database, rate) if self.gate and rate is not None else None
             with self.database.reading() as connection:
                 return pace, why_stopped(connection) is not None
 

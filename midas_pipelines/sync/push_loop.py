@@ -20,6 +20,7 @@ from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.errors import BadCredentials, FourSellerError
 from midas_pipelines.store.items.acknowledge import PushOutcome, PushResult
 from midas_pipelines.store.items.claims import Claimable, read_claimable
+from midas_pipelines.store.operations.rate_limit import as_bulk_work
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.gate import key_is_refused
 from midas_pipelines.sync.listings.before_sending import without_sending
@@ -199,6 +200,7 @@ class PushLoop:
         self._push = Push(context, client, brake=self._brake)
         self._allowed, self._looks_at = True, 0.0
         self._sending: set[asyncio.Task[None]] = set()
+        self._listing: set[asyncio.Task[None]] = set()  # those of them whose item was never confirmed
         self._to_write: asyncio.Queue[PushOutcome | None] = asyncio.Queue()
         self.trouble = CircuitBreaker(context.settings.failures_in_a_row)
 
@@ -292,7 +294,11 @@ class PushLoop:
         if not due:
             return []
         serve_before_push(self._context.database, self._context.run_id)
-        return self._push.claim_batch(ids=due[:free])
+        # Half of the places are kept for what is listed: a sale must not wait behind many new items.
+        never = {item.id for item in ready if item.pushed_ago is None}
+        room = max(1, self._context.settings.in_flight // 2) - len(self._listing)
+        new = [item for item in due if item in never][: max(room, 0)]
+        return self._push.claim_batch(ids=[*(item for item in due if item not in never), *new][:free])
 
     def _start(self, changes: list[Change]) -> None:
         for change in changes:
@@ -304,17 +310,21 @@ class PushLoop:
                 continue
             task = asyncio.create_task(self._send(change))
             self._sending.add(task)
+            if change.mapping.acked_at is None:
+                self._listing.add(task)
             task.add_done_callback(self._sent)
 
     def _sent(self, task: asyncio.Task[None]) -> None:
         self._sending.discard(task)
+        self._listing.discard(task)
         self._woken.set()
         if not task.cancelled() and task.exception() is not None:
             log.error("A push ended in a way nobody foresaw", exc_info=task.exception())
 
     async def _send(self, change: Change) -> None:
         try:
-            outcome = await self._push.send_in_time(change)
+            with as_bulk_work(change.mapping.acked_at is None):
+                outcome = await self._push.send_in_time(change)
         except BadCredentials as refused:
             self.trouble.refused(str(refused), time.monotonic())
             await asyncio.to_thread(self._context.keep_notes, self._client)

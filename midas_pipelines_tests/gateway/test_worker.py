@@ -59,6 +59,19 @@ def test_a_sale_does_not_wait_behind_bulk_work_for_the_rate_limit(start: Start) 
     gateway.wait(lambda: shown(gateway.world)["A-1"] == 4, "the quantity")
 
 
+def test_a_sale_does_not_wait_behind_many_new_items(start: Start) -> None:
+    gateway = start(rate_limit=20.0, in_flight=50)
+    database = gateway.world.database
+    product = add_product(database, sku="A-1", stock_quantity=5)
+    gateway.settled()
+    many = ", ".join(f"('B', 'b-{number}', 'B-{number}', 10, 5, 'active')" for number in range(100))
+    run(database, f"INSERT INTO products (name, slug, sku, price, stock_quantity, status) VALUES {many}")
+    gateway.wait(lambda: len(shown(gateway.world)) > 2, "the first of them")
+    run(database, "UPDATE products SET stock_quantity = 4 WHERE id = :id", id=product)
+    gateway.wait(lambda: shown(gateway.world)["A-1"] == 4, "the quantity")
+    assert len(shown(gateway.world)) < 30
+
+
 @pytest.mark.both_databases
 def test_a_rule_begins_and_ends_with_nobody_but_the_worker(
     start: Start, monkeypatch: pytest.MonkeyPatch

@@ -13,6 +13,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import sqlalchemy as sa
@@ -35,6 +38,19 @@ REAL_TIME_SHARE = 0.2
 
 MOST_WAITING = 1000
 """Slots that may be taken ahead; a row further ahead was written by a clock that has been set back since."""
+
+
+_bulk: ContextVar[bool] = ContextVar("bulk", default=False)
+
+
+@contextmanager
+def as_bulk_work(bulk: bool) -> Iterator[None]:
+    """What is sent inside takes the slots of bulk work, also in a process of real time."""
+    token = _bulk.set(bulk)
+    try:
+        yield
+    finally:
+        _bulk.reset(token)
 
 
 class SharedPace:
@@ -151,6 +167,30 @@ class SharedPace:
 
     def _update(self) -> sa.Update:
         return sa.update(rate_limits).where(rate_limits.c.name == NAME)
+
+
+class RealTimePace:
+    """The limit for the gateway's worker: its calls go before bulk work, but for those of `as_bulk_work`."""
+
+    def __init__(self, database: Database, rate: float) -> None:
+        self._first = SharedPace(database, rate, real_time=True)
+        self._bulk = SharedPace(database, rate)
+
+    def _its_own(self) -> SharedPace:
+        return self._bulk if _bulk.get() else self._first
+
+    async def take(self) -> float:
+        """Waits for a turn and returns 0; in a long pause returns the seconds to wait at once."""
+        return await self._its_own().take()
+
+    async def blocked(self, seconds: float) -> None:
+        """A request was answered 429: nothing is sent until the pause is over."""
+        await self._first.blocked(seconds)
+        await self._bulk.blocked(seconds)
+
+    async def succeeded(self) -> None:
+        """A request was answered."""
+        await self._its_own().succeeded()
 
 
 def _clock(database: Database) -> sa.ColumnElement[float]:
