@@ -166,6 +166,7 @@ def process(world: World) -> Any:
             "FOURSELLER_SELLER_ID": world.background.config.seller_id,
             "FOURSELLER_WEBHOOK_SECRET": SECRET,
             "MIDAS_PAYLOAD_KEY": PAYLOAD_KEY,
+            "MIDAS_LIST_LAG_SECONDS": "0",  # what a kill leaves in doubt is looked up at once
             "PYTHONUNBUFFERED": "1",
         }
         called = [sys.executable, "-c", before + COMMAND, *(command or ("gateway", "--port", "0"))]
