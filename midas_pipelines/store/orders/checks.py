@@ -78,9 +78,8 @@ def _looked_at(database: Database, days: int | None, margin: int = 0) -> _Looked
         same = sa.and_(
             _ORDERS.channel == logged.c.channel, _ORDERS.marketplace_order_id == logged.c.marketplace_order_id
         )
-        each = sa.select(sa.select(_ORDERS.id).where(same).scalar_subquery()).select_from(
-            logged
-        )  # by its index
+        its_id = sa.select(_ORDERS.id).where(same).scalar_subquery()  # looked up by the index, one by one
+        each = sa.select(its_id).select_from(logged)
         older = set(connection.scalars(sa.select(_ORDERS.id).where(NEEDS_A_PERSON, _ORDERS.id < first)))
         older |= {one for one in connection.scalars(each) if one is not None}
     return _Looked(first, local, tuple(sorted(older)))
