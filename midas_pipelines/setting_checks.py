@@ -179,8 +179,9 @@ def _are_keys(text: str) -> bool:
     return all(len(urlsafe_b64decode(key.strip())) == 32 for key in text.split(","))
 
 
-def _aware(value: datetime) -> datetime:
-    return value if value.tzinfo is not None else value.replace(tzinfo=UTC)
+def _aware(value: datetime, info: ValidationInfo) -> datetime:
+    zone = ZoneInfo(info.data.get("timezone", "UTC"))
+    return value if value.tzinfo is not None else value.replace(tzinfo=zone).astimezone(UTC)
 
 
 _HEADER = _must(

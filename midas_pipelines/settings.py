@@ -8,10 +8,12 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from datetime import UTC, date, datetime, time
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
@@ -105,7 +107,7 @@ class Settings(BaseModel):
     reconcile_interval: int = Field(60, ge=1, le=1440)
     """Minutes between two read-backs of everything 4Seller shows."""
     timezone: checks.TimeZone = "UTC"
-    """Where the hours of daily workflows are, such as Europe/Berlin. Days of orders and snapshots stay those of UTC."""
+    """Where hours and days are those of the shop, such as Europe/Berlin: of daily workflows, orders, snapshots and reports."""
     full_sync_hour: int = Field(2, ge=0, le=23)
     """Hour of the nightly full sync."""
     schedules: bool = False
@@ -309,6 +311,18 @@ class Settings(BaseModel):
     """Minutes after which the provider is asked again, unseen by the person, so that a role taken away there ends here."""
     notify_urls: SecretStr | None = None
     """Where alerts are sent: apprise addresses, separated by white space."""
+
+    def today(self) -> date:
+        """The day that it is in the shop."""
+        return self.day_of(datetime.now(UTC))
+
+    def day_of(self, moment: datetime) -> date:
+        """The day in the shop, by MIDAS_TIMEZONE, that holds that moment."""
+        return moment.astimezone(ZoneInfo(self.timezone)).date()
+
+    def midnight(self, day: date) -> datetime:
+        """The moment in UTC with which that day begins in the shop."""
+        return datetime.combine(day, time(), ZoneInfo(self.timezone)).astimezone(UTC)
 
     def snapshots_place(self) -> str:
         """Where the daily snapshots are kept: a folder, or an address s3://..."""

@@ -90,9 +90,11 @@ READINGS: dict[str, Reading] = {
     "no_order_waits_for_a_person": checks.needing_a_person,
     "orders_are_fresh": listing.last_import,
     "orders of a day": lambda database: listing.orders_by_day(
-        database, NOW - timedelta(days=1), NOW + timedelta(days=1)
+        database, load_settings().day_of, NOW - timedelta(days=1), NOW + timedelta(days=1)
     ),
-    "days with new orders": lambda database: listing.days_with_new_orders(database, NOW - timedelta(hours=1)),
+    "days with new orders": lambda database: listing.days_with_new_orders(
+        database, load_settings().day_of, NOW - timedelta(hours=1)
+    ),
     "status": overview,
     "what needs a person": waiting,
     "trends": lambda database: read_trends(database, NOW),

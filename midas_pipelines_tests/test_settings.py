@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 from pydantic import SecretStr
@@ -211,9 +212,43 @@ def test_plain_http_is_for_this_machine_alone(monkeypatch: pytest.MonkeyPatch, u
     assert load_settings().fourseller_api_url == url.rstrip("/")
 
 
-def test_a_moment_without_a_zone_is_taken_as_utc(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("zone", "hour"), [("UTC", 0), ("America/Los_Angeles", 8)])
+def test_a_moment_without_a_zone_is_one_of_the_shop(
+    monkeypatch: pytest.MonkeyPatch, zone: str, hour: int
+) -> None:
     monkeypatch.setenv("MIDAS_ORDERS_SINCE", "2026-01-02")
-    assert load_settings().orders_since == datetime(2026, 1, 2, tzinfo=UTC)
+    monkeypatch.setenv("MIDAS_TIMEZONE", zone)
+    assert load_settings().orders_since == datetime(2026, 1, 2, hour, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("zone", "day", "begins", "hours"),
+    [
+        ("UTC", "2026-03-08", "2026-03-08T00:00+00:00", 24),
+        ("Asia/Tokyo", "2026-11-27", "2026-11-26T15:00+00:00", 24),
+        ("America/Los_Angeles", "2026-03-08", "2026-03-08T08:00+00:00", 23),
+        ("America/Los_Angeles", "2026-11-01", "2026-11-01T07:00+00:00", 25),
+        ("America/Santiago", "2026-09-06", "2026-09-06T04:00+00:00", 23),  # there is no midnight that night
+        ("Asia/Kathmandu", "2026-11-27", "2026-11-26T18:15+00:00", 24),
+    ],
+)
+def test_a_day_begins_and_ends_at_the_shops_midnight(zone: str, day: str, begins: str, hours: int) -> None:
+    settings, (this, start) = load_settings(timezone=zone), (date.fromisoformat(day), begins)
+    first, step = datetime.fromisoformat(start), timedelta(microseconds=1)
+    assert settings.midnight(this) == first
+    assert settings.midnight(this + timedelta(days=1)) == first + timedelta(hours=hours)
+    end = first + timedelta(hours=hours)
+    assert [settings.day_of(one) for one in (first - step, first, end - step, end)] == [
+        this - timedelta(days=1),
+        this,
+        this,
+        this + timedelta(days=1),
+    ]
+
+
+def test_it_is_never_the_same_day_at_both_ends_of_the_earth() -> None:
+    for zone in ("Pacific/Kiritimati", "Etc/GMT+12"):
+        assert load_settings(timezone=zone).today() == datetime.now(ZoneInfo(zone)).date()
 
 
 def test_a_channel_takes_its_address_from_the_settings_alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -94,7 +94,7 @@ if TYPE_CHECKING:
     from midas_pipelines.sync.reconcile.run import reconcile
     from midas_pipelines.sync.safety.shadow_report import compare_shadow
     from midas_pipelines.sync.snapshots.consistency import differences, measure
-    from midas_pipelines.sync.snapshots.files import Snapshots, Spool, place, today
+    from midas_pipelines.sync.snapshots.files import Snapshots, Spool, place
     from midas_pipelines.sync.snapshots.take import listing_of, snapshot_catalog, snapshot_listing
     from midas_pipelines.sync.sync_log import report_progress
     from midas_pipelines.text import escaped

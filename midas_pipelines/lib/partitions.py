@@ -1,7 +1,7 @@
 """Dagster's partitions: shards of items and days of orders, and how a run over everything is asked for."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import dagster as dg
@@ -90,17 +90,17 @@ FIRST_DAY = "2024-01-01"
 """The first day where MIDAS_ORDERS_SINCE names none."""
 
 
-def first_day(settings: Settings) -> str:
-    """The first partition: the day from which orders are imported at all."""
+def days_of_orders(settings: Settings) -> dg.DailyPartitionsDefinition:
+    """The days of the shop from which orders are imported at all, today included."""
     since = settings.orders_since
-    return FIRST_DAY if since is None else f"{since.astimezone(UTC):%Y-%m-%d}"
+    first = FIRST_DAY if since is None else settings.day_of(since).isoformat()
+    return dg.DailyPartitionsDefinition(start_date=first, timezone=settings.timezone, end_offset=1)
 
 
-order_days = dg.DailyPartitionsDefinition(start_date=first_day(SETTINGS), timezone="UTC", end_offset=1)
-"""Days of creation in UTC, today included."""
+order_days = days_of_orders(SETTINGS)
 
 
-def days_begun(since: datetime | None, now: datetime) -> set[str]:
-    """The days that have begun after one moment and not after another, in UTC; today where the first is unknown."""
-    first = now.date() if since is None else since.astimezone(UTC).date() + timedelta(days=1)
-    return {(first + timedelta(days=number)).isoformat() for number in range((now.date() - first).days + 1)}
+def days_begun(settings: Settings, since: datetime, now: datetime) -> set[date]:
+    """The days of the shop that have begun after one moment and not after another."""
+    first, last = settings.day_of(since) + timedelta(days=1), settings.day_of(now)
+    return {first + timedelta(days=number) for number in range((last - first).days + 1)}

@@ -27,7 +27,7 @@ class SnapshotFiles(dg.UPathIOManager):
 
         kind = context.asset_key.path[-1]
         kept = [] if isinstance(context, dg.OutputContext) else engine.Snapshots(self._base_path).days(kind)
-        return UPath(*context.asset_key.path, f"{kept[-1] if kept else engine.today():%Y-%m-%d}")
+        return UPath(*context.asset_key.path, f"{kept[-1] if kept else load_settings().today():%Y-%m-%d}")
 
     def dump_to_path(
         self, context: dg.OutputContext, obj: "engine.Spool | pd.DataFrame", path: "UPath"
@@ -60,7 +60,7 @@ class SnapshotIO(dg.ConfigurableIOManagerFactory[SnapshotFiles]):
 
 def kept_at(spool: "engine.Spool", **facts: Any) -> dict[str, Any]:
     """The metadata of a snapshot's materialization, apart from its path."""
-    return {"dagster/row_count": spool.rows, "day": f"{engine.today():%Y-%m-%d}", **facts}
+    return {"dagster/row_count": spool.rows, "day": f"{load_settings().today():%Y-%m-%d}", **facts}
 
 
 def run_set(context: dg.AssetExecutionContext) -> str:

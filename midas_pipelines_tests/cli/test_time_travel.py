@@ -10,15 +10,17 @@ from pathlib import Path
 import pytest
 from upath import UPath
 
+from midas_pipelines.settings import load_settings
 from midas_pipelines.sync.reconcile.run import reconcile
 from midas_pipelines.sync.rules.edit import set_rule
-from midas_pipelines.sync.snapshots.files import CATALOG, LISTING, Snapshots, place, today
+from midas_pipelines.sync.snapshots.files import CATALOG, LISTING, Snapshots, place
 from midas_pipelines.sync.snapshots.take import snapshot_catalog, snapshot_listing
 from midas_pipelines_tests.cli.conftest import Midas
 from midas_pipelines_tests.shop import add_category, add_product, run, value
 from midas_pipelines_tests.sync.world import World
 
-YESTERDAY = today() - timedelta(days=1)
+TODAY = load_settings().today()
+YESTERDAY = TODAY - timedelta(days=1)
 
 
 def record(world: World, folder: Path, day: date | None = None) -> None:
@@ -27,7 +29,7 @@ def record(world: World, folder: Path, day: date | None = None) -> None:
     catalog, _ = snapshot_catalog(context, "x")
     listing = asyncio.run(snapshot_listing(context, "x"))
     for kind, taken in ((CATALOG, catalog), (LISTING, listing)):
-        place(taken.path, kept.path(kind, day or today()))
+        place(taken.path, kept.path(kind, day or TODAY))
     asyncio.run(reconcile(context))
 
 
@@ -105,6 +107,19 @@ def test_an_item_as_it_was_on_a_day(
     assert (told.code, "had the SKU NOPE on" in told.errors) == (2, True)
 
 
+@pytest.mark.parametrize(("hour", "named"), [("06:59", True), ("07:01", False)])
+def test_a_past_day_ends_at_the_shops_midnight(
+    world: World, midas: Midas, settings: dict[str, str], tmp_path: Path, hour: str, named: bool
+) -> None:
+    add_product(world.database, sku="A-1")
+    world.full()
+    record(world, tmp_path, date(2026, 3, 8))  # in Los Angeles an hour short, and over at 07:00 UTC
+    set_rule(world.database, {"buffer": 4})
+    run(world.database, "UPDATE channel_rule_history SET changed_at = :at", at=f"2026-03-09 {hour}:00.000000")
+    zone = {"MIDAS_TIMEZONE": "America/Los_Angeles"}
+    assert ("buffer 4" in midas("explain", "A-1", "--at", "2026-03-08", **settings, **zone).output) is named
+
+
 def test_a_day_without_a_snapshot_names_the_nearest(
     world: World, midas: Midas, settings: dict[str, str]
 ) -> None:
@@ -115,7 +130,7 @@ def test_a_day_without_a_snapshot_names_the_nearest(
     assert told.code == 2
     assert (
         f"There is no listing_snapshot of 2026-01-01 in {settings['MIDAS_SNAPSHOTS']}; "
-        f"the nearest days that have one: {today()}." in " ".join(told.errors.split())
+        f"the nearest days that have one: {TODAY}." in " ".join(told.errors.split())
     )
     told = midas("diff", "--from", "2026-01-02", "--to", "2026-01-01", **settings)
     assert (told.code, "must be a later day" in told.errors) == (2, True)

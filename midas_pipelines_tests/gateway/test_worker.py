@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 import sqlalchemy as sa
@@ -21,6 +22,7 @@ from midas_pipelines.gateway.service import Service
 from midas_pipelines.gateway.worker import supervisor
 from midas_pipelines.gateway.worker.dagster_events import APART_SECONDS, DagsterEvents, due
 from midas_pipelines.gateway.worker.supervisor import Supervisor
+from midas_pipelines.settings import load_settings
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.gateway.notifications import Notifications
 from midas_pipelines.store.operations.rate_limit import SharedPace
@@ -285,15 +287,18 @@ class History:
         self.events.append(asset_event)
 
 
-def test_dagster_hears_one_sum_for_each_asset() -> None:
+@pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "Etc/GMT+12"])
+def test_dagster_hears_one_sum_for_each_asset_of_the_shops_day(zone: str) -> None:
     history = History()
-    lineage = DagsterEvents(None, history)
+    lineage = DagsterEvents(load_settings(timezone=zone), history)
     lineage.start()
     for _ in range(1000):
         lineage.note("inventory_levels", "pushed", 0.04)
     lineage.note("imported_orders", "applied")
     lineage.stop(patience=60)
     told = {event.asset_key.to_user_string(): event.metadata for event in history.events}
+    days = {event.asset_key.to_user_string(): event.partition for event in history.events}
+    assert days == {"inventory_levels": None, "imported_orders": f"{datetime.now(ZoneInfo(zone)):%Y-%m-%d}"}
     assert len(history.events) == 2
     assert set(told) == {"inventory_levels", "imported_orders"}
     assert told["inventory_levels"]["pushed"].value == 1000
@@ -317,7 +322,7 @@ def test_an_asset_is_told_of_at_once_after_a_quiet_minute_and_once_a_minute_afte
 
 def test_a_busy_minute_is_one_event_and_its_rest_comes_with_the_end() -> None:
     history = History()
-    lineage = DagsterEvents(None, history)
+    lineage = DagsterEvents(load_settings(), history)
     lineage.start()
     lineage.note("inventory", "pushed")
     wait_until(lambda: lineage.reported, "the first event")
@@ -332,7 +337,7 @@ def test_a_busy_minute_is_one_event_and_its_rest_comes_with_the_end() -> None:
 def test_what_dagster_could_not_hear_is_told_later_and_nobody_waits() -> None:
     history = History()
     history.down = True
-    lineage = DagsterEvents(None, history)
+    lineage = DagsterEvents(load_settings(), history)
     lineage.start()
     started = time.monotonic()
     lineage.note("inventory", "pushed")
@@ -348,7 +353,7 @@ def test_a_real_dagster_shows_it_in_the_assets_history(tmp_path: Any) -> None:
     import dagster as dg
 
     (tmp_path / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
-    lineage = DagsterEvents(str(tmp_path))
+    lineage = DagsterEvents(load_settings(dagster_home=str(tmp_path)))
     lineage.start()
     lineage.note("inventory_levels", "pushed", 0.05)
     lineage.stop(patience=30)

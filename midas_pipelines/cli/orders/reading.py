@@ -93,19 +93,19 @@ def parse_lines(lines: Sequence[str], whole: dict[int, int]) -> dict[int, int] |
 def list_orders_command(exception: str | None, status: str | None, limit: int, as_json: bool) -> None:
     """List orders, the newest first."""
     which: Any = True if exception == "any" else exception and [exception]
-    with shop_database() as (_, database), database.reading() as connection:
+    with shop_database() as (settings, database), database.reading() as connection:
         found = list_orders(connection, Filters(status, exception=which), limit=limit + 1)
     shown = found[:limit]
     if as_json:
         print_json({"orders": shown, "more": len(found) > limit})
         return
-    rows = [_in_short(row) for row in shown]
+    rows = [_in_short(settings, row) for row in shown]
     print_rows(False, "orders", rows, title="Orders", none="No such orders.")
     if len(found) > limit:
         say(f"There are more; --limit {limit * 2} shows the next ones too.")
 
 
-def _in_short(row: dict[str, Any]) -> dict[str, Any]:
+def _in_short(settings: Settings, row: dict[str, Any]) -> dict[str, Any]:
     """What fits on a screen of 80 columns; `--json` has everything."""
     exception = row["exception"] or (QUARANTINED if row["outcome"] == QUARANTINED else "")
     return {
@@ -115,7 +115,7 @@ def _in_short(row: dict[str, Any]) -> dict[str, Any]:
         "status": row["status"],
         "shop_status": row["shop_status"],
         "total": f"{row['total']} {row['currency'] or ''}".rstrip() if row["total"] is not None else "",
-        "placed": f"{row['placed_at']:%Y-%m-%d}" if row["placed_at"] else "",
+        "placed": f"{settings.day_of(row['placed_at'])}" if row["placed_at"] else "",
         "exception": exception.replace(",", ", "),
     }
 

@@ -12,7 +12,7 @@ from midas_pipelines.cli.printing import json_option, print_json, print_result, 
 from midas_pipelines.store.items.shards import shard_names
 from midas_pipelines.sync.explain import explain_item as explanation_of
 from midas_pipelines.sync.explain import lineage
-from midas_pipelines.sync.snapshots.files import Snapshots, today
+from midas_pipelines.sync.snapshots.files import Snapshots
 from midas_pipelines.sync.snapshots.time_travel import diff as diff_of
 from midas_pipelines.sync.snapshots.time_travel import explain_at, lines_at
 
@@ -21,7 +21,7 @@ DAY = click.DateTime(["%Y-%m-%d"])
 
 @click.command()
 @click.argument("sku")
-@click.option("--at", "at", type=DAY, help="As it was on that day (UTC), by the snapshots: YYYY-MM-DD.")
+@click.option("--at", "at", type=DAY, help="As it was on that day, by the snapshots: YYYY-MM-DD.")
 @json_option
 def explain(sku: str, at: datetime | None, as_json: bool) -> None:
     """Print the lineage of what 4Seller shows of an item: what it confirmed, the rule, the ledger rows, their causes."""
@@ -29,7 +29,7 @@ def explain(sku: str, at: datetime | None, as_json: bool) -> None:
         if at is None:
             explanation = explanation_of(database, sku, settings.title_limit)
         else:
-            explanation = explain_at(database, Snapshots.of(settings), sku, at.date())
+            explanation = explain_at(database, settings, sku, at.date())
     lines = lineage(explanation) if at is None else lines_at(explanation)
     if at is None and "mapping_id" in explanation:
         names = shard_names(settings.shards)
@@ -39,7 +39,7 @@ def explain(sku: str, at: datetime | None, as_json: bool) -> None:
 
 
 @click.command()
-@click.option("--from", "start", type=DAY, required=True, help="The earlier day, YYYY-MM-DD (UTC).")
+@click.option("--from", "start", type=DAY, required=True, help="The earlier day, YYYY-MM-DD.")
 @click.option("--to", "end", type=DAY, help="The later day; today where it is left out.")
 @click.option(
     "--sku", "skus", multiple=True, metavar="SKU", help="Only this item; may be given several times."
@@ -53,10 +53,10 @@ def diff(start: datetime, end: datetime | None, skus: tuple[str, ...], most: int
 
     Reads the snapshots that `midas sync products --full` and `midas reconcile` leave each day.
     """
-    last = today() if end is None else end.date()
-    if last <= start.date():
-        raise click.UsageError(f"--to ({last}) must be a later day than --from ({start:%Y-%m-%d}).")
     with shop_database() as (settings, database):
+        last = settings.today() if end is None else end.date()
+        if last <= start.date():
+            raise click.UsageError(f"--to ({last}) must be a later day than --from ({start:%Y-%m-%d}).")
         found = diff_of(database, Snapshots.of(settings), start.date(), last, skus=skus, most=most)
     if as_json:
         print_json(asdict(found))

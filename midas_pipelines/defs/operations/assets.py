@@ -74,7 +74,7 @@ def staff_report(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.
     """
     shadowed: dict[str, Any] = {}
     with midas.sync_context(context) as sync:
-        text, counts = engine.write_report(sync, f"{engine.today():%Y-%m-%d}")
+        text, counts = engine.write_report(sync, sync.settings.today().isoformat())
         if sync.settings.shadow:
             shadow = asyncio.run(engine.compare_shadow(sync))
             shadowed = {**numbers(shadow, "kept", "agree"), "differ": len(shadow.differ)}

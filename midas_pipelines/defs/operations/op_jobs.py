@@ -145,7 +145,7 @@ def _remove(instance: dg.DagsterInstance, name: str, days: int) -> int | None:
     if name == "runs":
         return delete_old_runs(instance, before)
     if name == "snapshots":
-        return engine.Snapshots.of(load_settings()).remove_before(before.date())
+        return engine.Snapshots.of(load_settings()).remove_before(load_settings().day_of(before))
     with shop() as database:
         if isinstance(database, dg.SkipReason):
             return None

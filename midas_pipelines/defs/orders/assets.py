@@ -6,7 +6,7 @@ exception; the drill of the backups looks at all orders.
 
 import asyncio
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
 
@@ -91,12 +91,12 @@ def imported_orders(context: dg.AssetExecutionContext, midas: MidasResource) -> 
             span.start.astimezone(UTC), span.end.astimezone(UTC) - timedelta(microseconds=1)
         )
         report = asyncio.run(engine.import_orders(sync, window, on_progress=progress))
-        known = engine.orders_by_day(sync.database, span.start, span.end)
+        known = engine.orders_by_day(sync.database, sync.settings.day_of, span.start, span.end)
         where = links(sync, report.preview)
     days, words = context.partition_keys, counts_in_words(report, *COUNTS, "duplicates", "moved_on")
     context.log.info(f"Orders of {days[0]} to {days[-1]}: {words}")
     for day in days:
-        context.add_asset_metadata(sales_of(known, day), partition_key=day)
+        context.add_asset_metadata(sales_of(known, date.fromisoformat(day)), partition_key=day)
     if len(days) > 1:
         context.log_event(dg.AssetObservation(DAYS, metadata=_counted(report)))
     counts = _counted(report) if len(days) == 1 else {}
@@ -110,16 +110,19 @@ def _new_orders(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.M
         before = engine.last_import(sync.database)
         last = None if before is None else before - RECORDED_WITHIN
         report = asyncio.run(engine.import_orders(sync, on_progress=engine.order_progress(context.log.info)))
-        touched = engine.days_with_new_orders(sync.database, last) | days_begun(last or now - FIRST_DAYS, now)
-        days, known = sorted(filter(order_days.has_partition_key, touched)), {}
+        shop, since = sync.settings, last or now - FIRST_DAYS
+        touched = engine.days_with_new_orders(sync.database, shop.day_of, last) | days_begun(shop, since, now)
+        days, known = sorted(day for day in touched if order_days.has_partition_key(day.isoformat())), {}
         if days:
-            end = _midnight(days[-1]) + timedelta(days=1)
-            known = engine.orders_by_day(sync.database, _midnight(days[0]), end)
+            span = shop.midnight(days[0]), shop.midnight(days[-1] + timedelta(days=1))
+            known = engine.orders_by_day(sync.database, shop.day_of, *span)
         where = links(sync, report.preview)
     context.log.info(f"Orders: {counts_in_words(report, *COUNTS, 'duplicates', 'moved_on')}")
     for day in days:
         context.log_event(
-            dg.AssetMaterialization(DAYS, partition=day, metadata=sales_of(known, day), tags=LIVE_TAG)
+            dg.AssetMaterialization(
+                DAYS, partition=day.isoformat(), metadata=sales_of(known, day), tags=LIVE_TAG
+            )
         )
     read = dg.AssetObservation(
         fourseller_orders.key, metadata=numbers(report, "fetched", "requests", "seconds")
@@ -128,11 +131,7 @@ def _new_orders(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.M
     return made({**_counted(report), "preview": table(report.preview), **where})
 
 
-def _midnight(day: str) -> datetime:
-    return datetime.fromisoformat(day).replace(tzinfo=UTC)
-
-
-def sales_of(known: "Mapping[str, engine.DayOfOrders]", day: str) -> dict[str, int | float]:
+def sales_of(known: "Mapping[date, engine.DayOfOrders]", day: date) -> dict[str, int | float]:
     """The sales of one day, as the UI plots them: orders, units, revenue by currency and channel."""
     found = known.get(day)
     if found is None:

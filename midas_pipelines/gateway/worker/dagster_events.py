@@ -13,8 +13,9 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
+
+from midas_pipelines.settings import Settings
 
 EVERY_SECONDS = 1.0
 APART_SECONDS = 60.0
@@ -59,12 +60,12 @@ class DagsterEvents:
     """Sums changes and reports them from `start` to `stop`; `note` never blocks and never raises.
 
     Args:
-        home: where Dagster's settings are; None where there is no Dagster.
-        history: a `DagsterInstance` in place of that of `home`.
+        settings: say where Dagster's home is, if there is one, and which day it is.
+        history: a `DagsterInstance` in place of that one.
     """
 
-    def __init__(self, home: str | None, history: Any = None) -> None:
-        self._home = home
+    def __init__(self, settings: Settings, history: Any = None) -> None:
+        self._home, self._today = settings.dagster_home, settings.today
         self._history = history
         self._sums: dict[str, Sum] = {}
         self._reported_at: dict[str, float] = {}
@@ -135,7 +136,7 @@ class DagsterEvents:
 
         if self._history is None:
             self._history = dg.DagsterInstance.from_config(str(self._home))
-        today = f"{datetime.now(UTC):%Y-%m-%d}" if asset in BY_DAY else None
+        today = self._today().isoformat() if asset in BY_DAY else None
         tags = {"midas/driver": "gateway", "dagster/data_version": "live"}  # as `lib.metadata.LIVE_TAG`
         event = dg.AssetMaterialization(asset, metadata=found.metadata(), partition=today, tags=tags)
         self._history.report_runless_asset_event(event)

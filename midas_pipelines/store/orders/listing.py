@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -175,17 +175,19 @@ class DayOfOrders:
 
 
 def orders_by_day(
-    database: Database, placed_from: datetime | None = None, placed_to: datetime | None = None
-) -> dict[str, DayOfOrders]:
-    """The imported orders placed from one moment until before another, by the day in UTC; only days with orders.
+    database: Database,
+    day_of: Callable[[datetime], date],
+    placed_from: datetime | None = None,
+    placed_to: datetime | None = None,
+) -> dict[date, DayOfOrders]:
+    """The imported orders placed from one moment until before another, by day; only days with orders.
 
     An order without a date counts on the day it was imported.
     """
     cancelled = _ORDER.status == "cancelled"
-    day = _day(database)
     units = sa.select(sa.func.sum(_LINE.quantity)).where(_LINE.order_id == _ORDER.id).scalar_subquery()
     query = sa.select(
-        day,
+        *QUARTER,
         _ORDER.sales_channel,
         _ORDER.currency,
         sa.func.count().label("orders"),
@@ -195,31 +197,42 @@ def orders_by_day(
         sa.func.count().filter(_ORDER.exception.is_not(None)).label("exceptions"),
     )
     query = query.where(_ORDER.local_order_id.is_not(None)).group_by(
-        day, _ORDER.sales_channel, _ORDER.currency
+        *QUARTER, _ORDER.sales_channel, _ORDER.currency
     )
     if placed_from is not None:
         query = query.where(placed(lambda moment: moment >= placed_from))
     if placed_to is not None:
         query = query.where(placed(lambda moment: moment < placed_to))
-    days: dict[str, DayOfOrders] = {}
+    days: dict[date, DayOfOrders] = {}
     with database.reading() as connection:
         for row in connection.execute(query):
-            days.setdefault(str(row.day), DayOfOrders()).add(row)
+            days.setdefault(day_of(_moment(row.hour, row.quarter)), DayOfOrders()).add(row)
     return days
 
 
-def days_with_new_orders(database: Database, since: datetime | None) -> set[str]:
+def days_with_new_orders(
+    database: Database, day_of: Callable[[datetime], date], since: datetime | None
+) -> set[date]:
     """The days on which the orders were placed that were imported since then; None for all days with orders."""
-    query = sa.select(_day(database)).where(_ORDER.local_order_id.is_not(None)).distinct()
+    query = sa.select(*QUARTER).where(_ORDER.local_order_id.is_not(None)).distinct()
     if since is not None:
         query = query.where(_ORDER.imported_at >= since)
     with database.reading() as connection:
-        return {str(day) for day in connection.scalars(query)}
+        return {day_of(_moment(*row)) for row in connection.execute(query)}
 
 
-def _day(database: Database) -> sa.Label[Any]:
-    moment = sa.func.coalesce(_ORDER.placed_at, _ORDER.imported_at)
-    return sa.func.date(sa.func.timezone("UTC", moment) if database.is_postgresql else moment).label("day")
+_TEXT = sa.cast(
+    sa.func.coalesce(_ORDER.placed_at, _ORDER.imported_at), sa.String
+)  # as every session has it: UTC
+QUARTER = (
+    sa.func.substr(_TEXT, 1, 13).label("hour"),
+    (sa.cast(sa.func.substr(_TEXT, 15, 2), sa.Integer) // 15).label("quarter"),
+)
+"""The quarter of an hour in which an order was placed: in each time zone a day begins with one."""
+
+
+def _moment(hour: str, quarter: int) -> datetime:
+    return datetime.fromisoformat(f"{hour}:{quarter * 15:02}+00:00")
 
 
 def placed(holds: Callable[[sa.ColumnElement[Any]], sa.ColumnElement[bool]]) -> sa.ColumnElement[bool]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 
 from midas_pipelines.notify.alerts import clear_alerts, open_subjects, raise_alert
 from midas_pipelines.store.operations.backlog import Overview, overview
@@ -29,9 +28,9 @@ def write_report(context: SyncContext, day: str) -> tuple[str, dict[str, int | f
     return compose(day, stock, seen, sums), {**sums, **now}
 
 
-def send_report(context: SyncContext, today: datetime | None = None) -> bool:
-    """Puts the report of a day, in UTC, into the outbox once; yesterday's is closed, sent or not. Says whether it is new."""
-    day = (today or datetime.now(UTC)).astimezone(UTC).date().isoformat()
+def send_report(context: SyncContext) -> bool:
+    """Puts the report of today into the outbox once; yesterday's is closed, sent or not. Says whether it is new."""
+    day = context.settings.today().isoformat()
     text, _ = write_report(context, day)
     with context.database.writing() as connection:
         clear_alerts(connection, kind=ALERT, subjects=sorted(open_subjects(connection, ALERT) - {day}))

@@ -156,7 +156,7 @@ def _send(
         with database.reading() as connection:
             row = connection.execute(sa.select(marketplace_orders).where(_ORDERS.id == mail.order_id)).one()
             order = StoredOrder(connection, row)
-            facts, shop = mail_context(order, mail, settings.mail_shop_name), order.shop_status()
+            facts, shop = mail_context(order, mail, settings), order.shop_status()
         email = facts["customer"]["email"]
         ended = order.status in ENDED or "cancelled" in (order.resolution, shop)
         fits = mail.kind == "shipped" or ended is (mail.kind == "cancelled")
@@ -237,7 +237,7 @@ def _messages(*states: str) -> sa.Select[Any]:
     return query.where(_MAILS.state.in_(states)).order_by(_MAILS.id)
 
 
-def mail_context(order: StoredOrder, mail: sa.Row[Any], shop_name: str) -> dict[str, Any]:
+def mail_context(order: StoredOrder, mail: sa.Row[Any], settings: Settings) -> dict[str, Any]:
     """The variables of a template, for a row of `customer_mails`."""
     address = order_address(order.connection, order.local_order_id) or {}
     name = _plain(str(address.get("name") or ""), LONGEST_NAME)
@@ -250,12 +250,12 @@ def mail_context(order: StoredOrder, mail: sa.Row[Any], shop_name: str) -> dict[
     except BadTracking:
         tracking = Tracking(carrier=shipment and shipment.carrier)
     return {
-        "shop": {"name": shop_name},
+        "shop": {"name": settings.mail_shop_name},
         "customer": {"name": "" if AN_ADDRESS.search(name) else name, "email": address.get("email") or ""},
         "order": {
             "number": _plain(order.marketplace_order_id, LONGEST_TITLE),
             "channel": CHANNEL_NAMES.get(channel.lower(), _plain(channel, LONGEST_NAME).capitalize()),
-            "placed": f"{order.placed_at:%Y-%m-%d}" if order.placed_at else "",
+            "placed": f"{settings.day_of(order.placed_at)}" if order.placed_at else "",
             "currency": order.currency or "",
             "digits": MINOR_UNITS.get(order.currency or "", 2),
             "shipping": order.shipping_cost,

@@ -76,7 +76,7 @@ async def compare_shadow(context: SyncContext, *, tell: bool = False) -> ShadowR
             report.differ.append(one | {"when": f"{row['last_at']:%Y-%m-%d %H:%M}"})
     if tell:
         with context.database.writing() as connection:
-            day = f"{context.database.now():%Y-%m-%d}"
+            day = context.settings.today().isoformat()
             raise_alert(connection, kind=ALERT, subject=day, text=report.words)
     return report
 

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from midas_pipelines.sync.context import SyncContext, hub_ahead
-from midas_pipelines.sync.snapshots.files import CATALOG, LISTING, Snapshots, today
+from midas_pipelines.sync.snapshots.files import CATALOG, LISTING, Snapshots
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -90,7 +90,7 @@ def measure(context: SyncContext) -> Consistency:
     Whatever 4Seller changed since orders were last imported may be a sale, and is not judged.
     """
     kept = Snapshots.of(context.settings)
-    days = {kind: (kept.days(kind) or [today()])[-1] for kind in (CATALOG, LISTING)}
+    days = {kind: (kept.days(kind) or [context.settings.today()])[-1] for kind in (CATALOG, LISTING)}
     facts, listed = kept.facts(CATALOG, days[CATALOG]), kept.facts(LISTING, days[LISTING])
     moments = [facts["taken_at"], facts["orders_read_at"] or facts["taken_at"]]
     found = compare(

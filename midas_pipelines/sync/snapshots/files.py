@@ -1,4 +1,4 @@
-"""Where snapshots are kept: a Parquet file for each kind and day (UTC), in a folder or in a bucket (s3://)."""
+"""Where snapshots are kept: a Parquet file for each kind and day of the shop, in a folder or in a bucket (s3://)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date
 from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -161,8 +161,3 @@ class Snapshots:
             raise NoSnapshot(f"There is no {kind} of {day} in {self.root}; {advice}") from None
         with file:
             yield file
-
-
-def today() -> date:
-    """The day that a snapshot made now belongs to, in UTC."""
-    return datetime.now(UTC).date()

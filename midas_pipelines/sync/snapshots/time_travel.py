@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
 from midas_pipelines.errors import WrongInput
+from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.schema.rule_tables import rule_history, sync_conflicts
 from midas_pipelines.storefront.schema import categories, products
@@ -35,11 +36,12 @@ class NotThatDay(WrongInput):
     http_status = 404
 
 
-def explain_at(database: Database, kept: Snapshots, sku: str, day: date) -> dict[str, Any]:
+def explain_at(database: Database, settings: Settings, sku: str, day: date) -> dict[str, Any]:
     """What both snapshots of that day hold of the SKU, and what was on record by then.
 
     Raises NoSnapshot where none is kept of that day, NotThatDay where neither side had the SKU.
     """
+    kept = Snapshots.of(settings)
     shop = _row(kept.read(CATALOG, day), "sku", sku)
     listed: dict[str, Any] | None = None
     facts: dict[str, Any] = {"sku": sku, "day": day, "note": None}
@@ -56,8 +58,7 @@ def explain_at(database: Database, kept: Snapshots, sku: str, day: date) -> dict
     facts |= {"shop": shop, "listed": listed, "taken_at": _moment(kept.facts(CATALOG, day)["taken_at"])}
     if shop is None:
         return facts | {"because": []}
-    start = datetime.combine(day, time(), UTC)
-    span = _Span(start, start + timedelta(days=1))
+    span = _Span(settings.midnight(day), settings.midnight(day + timedelta(days=1)))
     key = (int(shop["product_id"]), _plain(shop["variant_id"]))
     with database.reading() as connection:
         ledger = ledger_rows(connection, key, None, span.end, most=LEDGER_ROWS)

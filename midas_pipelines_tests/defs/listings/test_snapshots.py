@@ -18,7 +18,7 @@ from midas_pipelines.defs.resources import MidasResource
 from midas_pipelines.lib.partitions import SHARDS
 from midas_pipelines.lib.snapshot_io import SnapshotIO
 from midas_pipelines.settings import load_settings
-from midas_pipelines.sync.snapshots.files import CATALOG, LISTING, NoSnapshot, Snapshots, place, today
+from midas_pipelines.sync.snapshots.files import CATALOG, LISTING, NoSnapshot, Snapshots, place
 from midas_pipelines.sync.snapshots.take import snapshot_catalog
 from midas_pipelines_tests.defs.conftest import Execute, evaluation, metadata
 from midas_pipelines_tests.shop import add_product, value
@@ -51,7 +51,7 @@ def test_a_run_writes_a_file_a_day_that_pandas_reads(environment: World, execute
     environment.full()
     told = metadata(execute("consistency_check"), LISTING)
     frame = pd.read_parquet(told["path"])
-    assert told["path"].endswith(f"{LISTING}/{today():%Y-%m-%d}.parquet")
+    assert told["path"].endswith(f"{LISTING}/{load_settings().today():%Y-%m-%d}.parquet")
     assert (told["dagster/row_count"], told["is_complete"]) == (1, True)
     assert frame[["sku", "price", "quantity"]].to_dict("records") == [
         {"sku": "A-1", "price": Decimal("10.0000"), "quantity": 7}
@@ -74,9 +74,9 @@ def test_a_sync_counts_the_pages_that_its_run_read_for_it(
 def test_a_catalogue_that_lost_half_its_items_is_a_warning_with_numbers(environment: World) -> None:
     for _ in range(2):
         add_product(environment.database)
-    kept, yesterday = Snapshots.of(load_settings()), today() - timedelta(days=1)
+    kept, yesterday = Snapshots.of(load_settings()), load_settings().today() - timedelta(days=1)
     taken, _ = snapshot_catalog(environment.sync_context(), "x")
-    place(taken.path, kept.path(CATALOG, today()))
+    place(taken.path, kept.path(CATALOG, load_settings().today()))
     for before, passed in ((3, True), (4, False)):
         with kept.path(CATALOG, yesterday).open("wb") as target:
             pd.DataFrame({"sku": ["A"] * before}).to_parquet(target)
@@ -114,7 +114,7 @@ def test_snapshots_in_a_bucket_are_written_loaded_and_removed(
     (event,) = result.asset_materializations_for_node("skus")
     assert event.metadata["skus"].value == sorted(environment.wanted)
     kept = Snapshots.of(load_settings())
-    assert (kept.days(CATALOG), kept.days(LISTING)) == ([today()], [today()])
+    assert (kept.days(CATALOG), kept.days(LISTING)) == ([load_settings().today()], [load_settings().today()])
     assert kept.remove_before(date(2999, 1, 1)) == 2
     assert kept.days(CATALOG) == []
 
@@ -145,7 +145,7 @@ def test_the_figure_follows_from_the_two_files_and_names_who_differs(
 def test_a_day_without_a_snapshot_is_a_sentence_with_the_nearest_days(environment: World) -> None:
     kept = Snapshots.of(load_settings())
     with pytest.raises(NoSnapshot, match="none is kept yet"):
-        kept.read(CATALOG, today())
+        kept.read(CATALOG, load_settings().today())
     for day in (date(2026, 10, 1), date(2026, 10, 20), date(2026, 11, 3)):
         file = kept.path(CATALOG, day)
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,7 @@ import pytest
 from midas_pipelines.cli.dagster.running import QUIET
 from midas_pipelines.definitions import defs
 from midas_pipelines.defs.orders.assets import FIRST_DAYS
-from midas_pipelines.lib.partitions import days_begun, first_day, order_days
+from midas_pipelines.lib.partitions import days_begun, days_of_orders, order_days
 from midas_pipelines.settings import load_settings
 from midas_pipelines.store.items.shards import RANGE_END, RANGE_START
 from midas_pipelines_tests.shop import add_product, value
@@ -19,7 +19,9 @@ from midas_pipelines_tests.sync.world import World
 
 DAY, NEXT = "2026-02-03", "2026-02-04"
 TODAY = f"{datetime.now(UTC):%Y-%m-%d}"
-LAST_DAYS = days_begun(datetime.now(UTC) - FIRST_DAYS, datetime.now(UTC))
+LAST_DAYS = {
+    f"{day}" for day in days_begun(load_settings(), datetime.now(UTC) - FIRST_DAYS, datetime.now(UTC))
+}
 """What the first import records, with or without orders."""
 NONE_YET = dict.fromkeys(LAST_DAYS, 0)
 
@@ -115,19 +117,52 @@ def test_many_days_are_read_in_one_run_and_each_tells_of_itself(
 @pytest.mark.parametrize(
     ("since", "begun"),
     [
-        (None, {"2026-03-01"}),
         ("2026-03-01T00:00:00+00:00", set()),
         ("2026-02-28T23:59:59+00:00", {"2026-03-01"}),
         ("2026-02-26T12:00:00+00:00", {"2026-02-27", "2026-02-28", "2026-03-01"}),
         ("2026-03-02T12:00:00+00:00", set()),  # a clock that was ahead
     ],
 )
-def test_days_begin_at_midnight_in_utc(since: str | None, begun: set[str]) -> None:
+def test_days_begin_at_midnight(since: str, begun: set[str]) -> None:
     now = datetime(2026, 3, 1, 8, tzinfo=UTC)
-    assert days_begun(None if since is None else datetime.fromisoformat(since), now) == begun
+    assert {f"{day}" for day in days_begun(load_settings(), datetime.fromisoformat(since), now)} == begun
 
 
-def test_days_begin_where_orders_are_imported_from_and_include_today() -> None:
-    assert first_day(load_settings(orders_since=datetime(2026, 3, 4, 23, 0, tzinfo=UTC))) == "2026-03-04"
+@pytest.mark.parametrize(
+    ("zone", "first", "begins", "hours"),
+    [
+        ("UTC", "2026-10-31", "2026-11-01T00:00+00:00", 24),
+        ("Asia/Tokyo", "2026-11-01", "2026-10-31T15:00+00:00", 24),
+        ("America/Los_Angeles", "2026-10-31", "2026-11-01T07:00+00:00", 25),
+    ],
+)
+def test_partitions_are_days_of_the_shop(zone: str, first: str, begins: str, hours: int) -> None:
+    settings = load_settings(timezone=zone, orders_since=datetime(2026, 10, 31, 23, 0, tzinfo=UTC))
+    days = days_of_orders(settings)
+    assert (days.get_first_partition_key(), days.get_last_partition_key()) == (first, f"{settings.today()}")
+    window = days.time_window_for_partition_key("2026-11-01")
+    assert window.start.timestamp() == datetime.fromisoformat(begins).timestamp()
+    assert window.end.timestamp() - window.start.timestamp() == hours * 3600
+
+
+@pytest.mark.both_databases
+@pytest.mark.parametrize(
+    ("zone", "counts"),
+    [("Asia/Tokyo", {DAY: 1, NEXT: 2}), ("America/Los_Angeles", {"2026-02-02": 1, DAY: 2})],
+)
+def test_a_poll_records_days_of_the_shop(
+    environment: World,
+    instance: dg.DagsterInstance,
+    monkeypatch: pytest.MonkeyPatch,
+    zone: str,
+    counts: dict[str, int],
+) -> None:
+    monkeypatch.setenv("MIDAS_TIMEZONE", zone)
+    sell(environment)
+    poll(instance)
+    assert {day: count for day, count in rows_noted(instance).items() if count} == counts
+
+
+def test_days_include_today() -> None:
     assert order_days.has_partition_key(f"{datetime.now(UTC):%Y-%m-%d}")
     assert not order_days.has_partition_key("1999-01-01")

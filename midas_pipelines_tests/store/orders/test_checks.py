@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from midas_pipelines.settings import load_settings
 from midas_pipelines.store.orders.checks import (
     needing_a_person,
     stale_orders,
@@ -39,7 +40,7 @@ def sold(world: World) -> list[str]:
 
 def count(world: World) -> int:
     """The orders on record, of whatever day."""
-    return sum(found.orders for found in orders_by_day(world.database).values())
+    return sum(found.orders for found in orders_by_day(world.database, load_settings().day_of).values())
 
 
 def failed(world: World) -> dict[str, set[str]]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import date
 
 import pytest
 
-from midas_pipelines.settings import load_settings
+from midas_pipelines.settings import Settings, load_settings
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.operations.backlog import Overview
 from midas_pipelines.store.operations.sync_metrics import GATEWAY, SyncRow, sum_up
@@ -50,11 +50,12 @@ def test_a_quiet_shop_without_a_gateway_has_a_short_letter() -> None:
 
 
 @pytest.mark.both_databases
-def test_one_letter_a_day_and_yesterdays_is_closed(shop: Database) -> None:
+def test_one_letter_a_day_and_yesterdays_is_closed(shop: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     add_product(shop, sku="A-1", stock_quantity=1)
     url = shop.engine.url.render_as_string(hide_password=False)
     context = SyncContext(load_settings(database_url=url), shop)
-    days = [datetime(2026, 11, day, 7, tzinfo=UTC) for day in (23, 23, 24)]
-    assert [send_report(context, day) for day in days] == [True, False, True]
+    days = [date(2026, 11, day) for day in (24, 23, 23)]
+    monkeypatch.setattr(Settings, "today", lambda _: days.pop())
+    assert [send_report(context) for _ in range(3)] == [True, False, True]
     query = "SELECT subject FROM alerts WHERE kind = 'daily_report' AND cleared_at IS NULL"
     assert rows(shop, query) == [("2026-11-24",)]
