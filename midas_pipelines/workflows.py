@@ -1,4 +1,4 @@
-"""The table of workflows: jobs, schedules, sensors, freshness, `midas workflows`, `/status` and MIDAS_PAUSED follow from it.
+"""The table of workflows: jobs, schedules, sensors, freshness, pools, `midas workflows`, `/status` and MIDAS_PAUSED follow.
 
 It holds no values: an interval, an hour or a batch is the name of a setting. `lib/timetable.py` reads it by the settings.
 """
@@ -27,6 +27,7 @@ class Workflow:
         note: what it shares with another one.
         kind: the kind of its rows in the sync log.
         makes: the assets that its job makes.
+        pool: what its runs wait for in turn; without one each asset, or a job that makes none, has one of its own name.
         starts: of a sensor, the workflows that it starts; it is off while all of them are.
         writes: what MIDAS_SHADOW with its name keeps back: listing, quantity and status at 4Seller, the shop's order.
     """
@@ -44,6 +45,7 @@ class Workflow:
     note: str = ""
     kind: str | None = None
     makes: tuple[str, ...] = ()
+    pool: str = ""
     starts: tuple[str, ...] = ()
     writes: tuple[str, ...] = ()
 
@@ -115,12 +117,14 @@ WORKFLOWS = (
         "Measures how well syncs run: throughput, latency, error rate, queue.",
         interval="performance_interval",
         makes=("sync_performance",),
+        pool="operations",
     ),
     Workflow(
         "daily_report",
         "Writes the capacity plan and the day's report for staff.",
         hour="report_hour",
         makes=("capacity_plan", "staff_report"),
+        pool="operations",
     ),
     Workflow(
         "buyer_erasure",
@@ -129,6 +133,7 @@ WORKFLOWS = (
         early=60,
         also=("erase_buyers_after_days",),
         note="an hour before it",
+        pool="operations",
         writes=("order",),
     ),
     Workflow(
@@ -145,6 +150,7 @@ WORKFLOWS = (
         also=("backup_to", "backup_keep_days"),
         note="off while MIDAS_BACKUP_TO is not set",
         makes=("backups",),
+        pool="operations",
     ),
     Workflow(
         "restore_drill",
@@ -152,6 +158,7 @@ WORKFLOWS = (
         hour="drill_hour",
         also=("backup_identity_file",),
         note="off while MIDAS_BACKUP_IDENTITY_FILE is not set",
+        pool="operations",
     ),
     Workflow(
         "compliance_report",
@@ -160,6 +167,7 @@ WORKFLOWS = (
         early=30,
         note="half an hour before the daily report",
         makes=("compliance",),
+        pool="operations",
     ),
     Workflow(
         "stale_work",
@@ -197,6 +205,11 @@ WORKFLOWS = (
         also=("smtp_url",),
     ),
 )
+
+
+def pool_of(name: str) -> str:
+    """The pool of an asset, or of the job of that name: one run at once, unless `midas instance prepare` lets in more."""
+    return next((row.pool for row in WORKFLOWS if row.pool and name in (row.name, *row.makes)), name)
 
 
 @cache

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     )
     from midas_pipelines.notify.delivery import Delivered, deliver, read_targets, something_due
     from midas_pipelines.recovery.backup import create_backup
-    from midas_pipelines.recovery.compliance import compliance_rows
+    from midas_pipelines.recovery.compliance import PROOFS, compliance_rows
     from midas_pipelines.recovery.restore import run_drill
     from midas_pipelines.store.database import Database, count_rows
     from midas_pipelines.store.gateway import audit, webhooks
@@ -38,10 +38,12 @@ if TYPE_CHECKING:
         stale_items,
         stale_webhooks,
     )
+    from midas_pipelines.store.operations.cursors import last_proofs
     from midas_pipelines.store.operations.page_urls import Names, item_names, order_names
     from midas_pipelines.store.operations.retention import delete_old
     from midas_pipelines.store.operations.sightings import recent_findings
     from midas_pipelines.store.orders.checks import (
+        count_looked_at,
         needing_a_person,
         stale_orders,
         statuses_gone_back,
@@ -66,7 +68,7 @@ if TYPE_CHECKING:
         top_movers,
         unexplained_stock,
     )
-    from midas_pipelines.storefront.schema import differing_columns
+    from midas_pipelines.storefront.schema import EXPECTED, differing_columns
     from midas_pipelines.sync.context import SyncContext
     from midas_pipelines.sync.gate import NEEDS_KEY
     from midas_pipelines.sync.listings.scan import ApprovedPlan, read_plan

@@ -7,7 +7,7 @@ import base64
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from html import escape
-from typing import Any
+from typing import Any, TypedDict
 from urllib.parse import quote
 
 import dagster as dg
@@ -15,12 +15,25 @@ import dagster as dg
 from midas_pipelines.installation import SETTINGS
 from midas_pipelines.lib import engine
 from midas_pipelines.text import escaped
+from midas_pipelines.workflows import pool_of
 
 OWNERS = [SETTINGS.owner]
 SHOP, FOURSELLER = {"writes/shop": ""}, {"writes/fourseller": ""}
 """Tags for what an asset changes; search for them as `tag:"writes/fourseller"`."""
 PERSONAL = {"data/personal": ""}
 """The tag of what handles names and addresses of customers."""
+
+
+class RunOptions(TypedDict):
+    """Options of `dg.asset`."""
+
+    owners: list[str]
+    pool: str
+
+
+def run_options(name: str) -> RunOptions:
+    """Owners and pool of an asset, as the table of workflows has them, for `dg.asset`."""
+    return {"owners": OWNERS, "pool": pool_of(name)}
 
 
 def observed(key: Sequence[str], **options: Any) -> Callable[[Callable[..., dg.ObserveResult]], Any]:

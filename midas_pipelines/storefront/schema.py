@@ -143,6 +143,7 @@ def has_product_status(connection: sa.Connection) -> bool:
     return bool(connection.exec_driver_sql(query).scalar())
 
 
+EXPECTED = [column for table in shop.tables.values() for column in table.columns]
 OPTIONAL = {"products.status", "products.is_featured", "products.is_new"}
 """Columns that the integration does without."""
 
@@ -159,7 +160,7 @@ def differing_columns(connection: sa.Connection) -> list[dict[str, str]]:
         for column in columns
     }
     rows = []
-    for column in (column for name in NEEDED for column in shop.tables[name].columns):
+    for column in EXPECTED:
         name, wanted = f"{column.table.name}.{column.name}", _plain(column.type)
         if name in present:
             kind = _kind(_plain(present[name]))

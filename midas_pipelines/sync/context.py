@@ -33,6 +33,7 @@ from midas_pipelines.store.operations.sightings import (
     record_findings,
 )
 from midas_pipelines.store.operations.sync_log import ErrorBook
+from midas_pipelines.store.schema.version import require_columns
 from midas_pipelines.sync.gate import Gate, accept_key, refuse_key, require_key
 
 CHANNEL_DOWN = "channel_down"
@@ -117,11 +118,15 @@ class SyncContext:
 
         Raises:
             SettingsError: the access to 4Seller is not set.
+            NotUpgraded: a column of the shop's tables is missing or of another kind; nothing was sent.
             NeedsNewKey: 4Seller refused the key.
         """
         access = self.settings.channel()
 
         def prepare() -> tuple[SharedPace | RealTimePace | None, bool]:
+            require_columns(
+                self.database
+            )  # for the gateway once per process; /readyz looks again at each probe
             if not waits_for_key:
                 require_key(self.database, access, tries=tries_key)
             follow_shadow_mode(self.database, on=bool(self.settings.shadow))

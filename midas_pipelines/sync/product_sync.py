@@ -15,6 +15,7 @@ from midas_pipelines.errors import WrongInput
 from midas_pipelines.store.items.mappings import ensure_items, mark_dirty
 from midas_pipelines.store.items.shards import Shards
 from midas_pipelines.store.schema.tables import mappings
+from midas_pipelines.store.schema.version import require_columns
 from midas_pipelines.storefront.schema import product_variants, products
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.listings.adopt import Known
@@ -182,6 +183,7 @@ def _fill(report: ProductReport, tally: PushCounts, scanned: Scanned | None) -> 
 
 
 def _plan_only(context: SyncContext, full: bool, ids: list[int] | None, report: ProductReport) -> None:
+    require_columns(context.database)
     count, limit = Counter[str](), context.settings.title_limit
     for changes in chunks(context.database, title_limit=limit, ids=ids, dirty_only=not full):
         items = [change for change in changes if is_item(change)]

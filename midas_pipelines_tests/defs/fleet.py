@@ -43,7 +43,7 @@ class Fleet:
         os.environ |= self.environment
         write_dagster_yaml(self.home, load_settings())
         self.instance = dg.DagsterInstance.get()
-        self.instance.event_log_storage.set_concurrency_slots("listings", 6)
+        self.instance.event_log_storage.set_concurrency_slots("fourseller_listings", 6)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -9,6 +9,7 @@ import dagster as dg
 import pytest
 
 from midas_pipelines.definitions import defs
+from midas_pipelines.defs.resources import expected_in
 from midas_pipelines.recovery.figures import FIGURES
 from midas_pipelines_tests.defs.conftest import Execute, evaluation
 from midas_pipelines_tests.shop import add_product, add_variant, amend
@@ -166,20 +167,26 @@ def test_a_product_that_a_person_left_on_4seller_is_not_counted_as_failed(
     assert [row.data["sku"] for row in found["offenders"].records] == ["ORPHAN-1"]  # type: ignore[union-attr]
 
 
-def test_no_sync_begins_where_the_shop_dropped_a_column(environment: World, execute: Execute) -> None:
+def test_nothing_begins_where_the_shop_dropped_a_column(environment: World, execute: Execute) -> None:
     add_product(environment.database, sku="A-1")
     amend(environment.database, "ALTER TABLE products DROP COLUMN weight")
-    for job, asset in (
-        ("full_sync", "catalog_snapshot"),
-        ("inventory_push", "inventory_levels"),
-        ("order_import", "imported_orders"),
-        ("status_sync", "order_statuses"),
-    ):
-        result = execute(job)
-        (row,) = evaluation(result, "columns_as_expected").metadata["offenders"].records  # type: ignore[union-attr]
-        assert row.data == {"column": "products.weight", "expected": "NUMERIC(10, 2)", "found": "no column"}
-        assert not result.asset_materializations_for_node(asset)
-    assert environment.calls().keys() <= {"GET"}
+    jobs = (
+        "full_sync",
+        "incremental_sync",
+        "inventory_push",
+        "order_import",
+        "status_sync",
+        "consistency_check",
+    )
+    for job in (*jobs, "plan_sync", "order_backfill"):
+        result = execute(job, shard="2026-11-01" if job == "order_backfill" else None)
+        failed = [expected_in(event) for event in result.all_events if event.is_step_failure]
+        assert {found and found[0] for found in failed} == {
+            "The shop's tables have changed: products.weight should be NUMERIC(10, 2) and is no column. Put it back; "
+            "`midas doctor` lists all."
+        }, job
+        assert not result.get_asset_materialization_events(), job
+    assert not environment.calls()
 
 
 def test_no_check_is_left_out() -> None:

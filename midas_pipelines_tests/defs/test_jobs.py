@@ -7,8 +7,8 @@ import pytest
 from midas_pipelines.definitions import defs
 from midas_pipelines.defs.resources import failure_of
 from midas_pipelines.fourseller.errors import BadCredentials
-from midas_pipelines_tests.defs.conftest import Execute, checks, failure, metadata, observed
-from midas_pipelines_tests.shop import add_product, add_variant
+from midas_pipelines_tests.defs.conftest import Execute, checks, evaluation, failure, metadata, observed
+from midas_pipelines_tests.shop import add_product, add_variant, amend
 from midas_pipelines_tests.sync.world import World
 
 
@@ -47,20 +47,42 @@ def test_stock_travels_by_the_inventory_push(environment: World, execute: Execut
     assert metadata(result, "inventory_levels")["pushed"] == 1
     assert environment.shown["A-1"][2] == 2
     assert checks(result) == {
-        "columns_as_expected": True,
         "no_negative_stock": True,
         "ledger_explains_stock": True,
         "within_the_brake": True,
     }
 
 
-def test_sales_are_imported_with_their_totals_checked(environment: World, execute: Execute) -> None:
+def test_sales_are_imported_and_those_of_a_week_checked(environment: World, execute: Execute) -> None:
     add_product(environment.database, sku="A-1", stock_quantity=5)
     environment.full()
     environment.place(("A-1", 2))
     assert metadata(execute("order_import"), "imported_orders")["imported"] == 1
-    names = ("order_totals_add_up", "one_shop_order_each", "deductions_equal_items")
-    assert checks(execute("stock_watch", checks=names)) == dict.fromkeys(names, True)
+    assert metadata(execute("order_import"), "imported_orders")["already_known"] == 1
+    environment.place(("A-1", 1), ("A-1", 2))
+    execute("order_import")
+    first = {"marketplace_orders": "imported_at", "order_processing_logs": "created_at"}
+    for table, moment in first.items():
+        where = "marketplace_order_id = '4S-000001'"
+        amend(environment.database, f"UPDATE {table} SET {moment} = '2026-01-01 00:00:00' WHERE {where}")
+    amend(
+        environment.database,
+        "UPDATE inventory_changes SET created_at = '2026-01-01 00:00:00' WHERE delta = -2 AND reference LIKE '%1:1'",
+    )
+    names = ("order_totals_add_up", "one_shop_order_each", "deductions_equal_items", "statuses_never_go_back")
+    result = execute("stock_watch", checks=names)
+    assert checks(result) == dict.fromkeys(names, True)
+    looked_at = [evaluation(result, name).metadata["checked"].value for name in names]
+    assert looked_at == [1, 1, 2, 1]  # of the last week alone
+
+
+def test_each_check_that_passes_says_how_much_it_looked_at(environment: World, execute: Execute) -> None:
+    add_product(environment.database, sku="A-1")
+    environment.full()
+    result = execute("stock_watch")
+    numbers = {one.check_name: one.metadata.get("checked") for one in result.get_asset_check_evaluations()}
+    assert [name for name, checked in numbers.items() if checked is None] == ["orders_are_fresh"]
+    assert (numbers["columns_as_expected"].value, numbers["answers_keep_the_contract"].value) == (65, 2)
 
 
 def test_the_shop_is_checked_while_4seller_is_away(

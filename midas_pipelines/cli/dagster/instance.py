@@ -12,6 +12,7 @@ import click
 
 from midas_pipelines.cli.printing import json_option, print_json
 from midas_pipelines.settings import Settings, SettingsError, load_settings
+from midas_pipelines.workflows import WORKFLOWS, pool_of
 
 PACKAGE = Path(__file__).parents[2]
 """In a clone `dagster.yaml` and `workspace.yaml` are beside this folder; a wheel has them inside."""
@@ -35,8 +36,6 @@ run_launcher:
     backend:
       env: MIDAS_CELERY_BACKEND
 """
-
-PRODUCT_POOL = "listings"
 
 
 def dagster_yaml(settings: Settings) -> str:
@@ -71,7 +70,9 @@ def limit_pools(settings: Settings) -> None:
     import dagster as dg  # takes a second to load
 
     with dg.DagsterInstance.get() as instance:
-        instance.event_log_storage.set_concurrency_slots(PRODUCT_POOL, settings.shards_at_once)
+        for workflow in (one for one in WORKFLOWS if one.at_once):
+            slots = getattr(settings, str(workflow.at_once))
+            instance.event_log_storage.set_concurrency_slots(pool_of(workflow.makes[-1]), slots)
 
 
 @click.group()

@@ -9,7 +9,7 @@ from midas_pipelines.installation import DATABASE_KIND
 from midas_pipelines.installation import table as table_name
 from midas_pipelines.lib import engine
 from midas_pipelines.lib.check_results import WARN, check_result, shop_check
-from midas_pipelines.lib.metadata import OWNERS, columns, made, observed, table
+from midas_pipelines.lib.metadata import columns, made, observed, run_options, table
 from midas_pipelines.lib.snapshot_io import already_made, kept_at, run_set
 
 GROUP = "catalog"
@@ -40,22 +40,23 @@ def storefront_products(context: dg.OpExecutionContext, midas: MidasResource) ->
     )
 
 
-@dg.asset_check(asset=storefront_products, blocking=True)
+@dg.asset_check(asset=storefront_products)
 def columns_as_expected(context: dg.AssetCheckExecutionContext, midas: MidasResource) -> dg.AssetCheckResult:
-    """The shop's tables have the columns that a sync reads and writes, of the kinds it expects; else none is begun."""
+    """The shop's tables have the columns that a sync reads and writes, of the kinds it expects; else none begins."""
     with midas.sync_context(context, as_it_is=True) as sync, sync.database.reading() as connection:
         found = engine.differing_columns(connection)
     return check_result(
-        found, hint="Put these columns of the shop's tables back; `midas doctor` looks at them again."
+        found,
+        checked=len(engine.EXPECTED),
+        hint="Put these columns of the shop's tables back; `midas doctor` looks at them again.",
     )
 
 
 @dg.asset(
     group_name=GROUP,
     kinds={"parquet"},
-    owners=OWNERS,
+    **run_options("catalog_snapshot"),
     deps=[storefront_products],
-    pool="catalog_snapshot",
     io_manager_key="snapshots",
     metadata=columns(
         sku="string: the shop's SKU; empty where the shop gave none",
@@ -105,7 +106,6 @@ skus_unique = shop_check(
     "skus_unique",
     "No two sellable items share a SKU: 4Seller could not distinguish them.",
     lambda sync: engine.duplicate_skus(sync.database),
-    counted="shared",
     severity=WARN,
     hint="Give each of them a SKU of its own in the shop; until then the later ones are quarantined: `midas items list`.",
 )

@@ -15,7 +15,6 @@ from midas_pipelines.lib import engine
 from midas_pipelines.lib.check_results import WARN, brake_result, brake_spec, shop_check
 from midas_pipelines.lib.metadata import (
     FOURSELLER,
-    OWNERS,
     bars,
     columns,
     counts_in_words,
@@ -23,6 +22,7 @@ from midas_pipelines.lib.metadata import (
     made,
     numbers,
     observed,
+    run_options,
     table,
 )
 
@@ -38,11 +38,10 @@ class InventoryConfig(dg.Config):
 @dg.asset(
     group_name=GROUP,
     kinds={DATABASE_KIND, "fourseller"},
-    owners=OWNERS,
+    **run_options("inventory_levels"),
     tags=FOURSELLER,
     deps=[storefront_products, fourseller_listings, "inventory_ledger"],
     check_specs=[brake_spec("inventory_levels")],
-    pool="inventory",
     metadata=columns(
         sku="string: the shop's SKU",
         state="string: new, listed, quarantined or removed",
@@ -112,7 +111,7 @@ def inventory_ledger(context: dg.OpExecutionContext, midas: MidasResource) -> dg
     return dg.ObserveResult(metadata={"dagster/row_count": changes, **counts})
 
 
-@dg.asset(group_name=GROUP, kinds={"python"}, owners=OWNERS, deps=[inventory_levels], pool="stock")
+@dg.asset(group_name=GROUP, kinds={"python"}, **run_options("low_stock"), deps=[inventory_levels])
 def low_stock(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.MaterializeResult:
     """Items that are running out, by threshold and days of cover. The job `alert_delivery` reports each crossing once.
 

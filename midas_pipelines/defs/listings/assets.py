@@ -17,12 +17,12 @@ from midas_pipelines.lib import engine
 from midas_pipelines.lib.check_results import brake_result, brake_spec
 from midas_pipelines.lib.metadata import (
     FOURSELLER,
-    OWNERS,
     columns,
     counts_in_words,
     links,
     made,
     numbers,
+    run_options,
     table,
 )
 from midas_pipelines.lib.partitions import (
@@ -62,12 +62,11 @@ class ListingsConfig(dg.Config):
 @dg.asset(
     group_name=GROUP,
     kinds={DATABASE_KIND, "fourseller"},
-    owners=OWNERS,
+    **run_options("fourseller_listings"),
     tags=FOURSELLER,
     deps=[storefront_products, listing_snapshot],
     check_specs=[brake_spec("fourseller_listings")],
     partitions_def=SHARDS,
-    pool="listings",
     metadata=COLUMNS,
 )
 def fourseller_listings(
@@ -145,9 +144,8 @@ class PlanConfig(dg.Config):
 @dg.asset(
     group_name=GROUP,
     kinds={"python"},
-    owners=OWNERS,
+    **run_options("sync_plan"),
     deps=[storefront_products],
-    pool="plans",
     io_manager_def=dg.mem_io_manager,  # for the command line; a plan that is to be approved is a file
 )
 def sync_plan(

@@ -13,13 +13,13 @@ from midas_pipelines.lib import engine
 from midas_pipelines.lib.check_results import ERROR, MOST_SHOWN, WARN, check_result, shop_check
 from midas_pipelines.lib.metadata import (
     FOURSELLER,
-    OWNERS,
     Shown,
     columns,
     counts_in_words,
     links,
     made,
     numbers,
+    run_options,
     table,
 )
 from midas_pipelines.lib.partitions import SHARDS, shard_counts, shard_metadata, shards_of
@@ -93,8 +93,7 @@ ABSOLUTE = {
 @dg.asset(
     group_name="listings",
     kinds={"fourseller", "parquet"},
-    owners=OWNERS,
-    pool="listing_snapshot",
+    **run_options("listing_snapshot"),
     io_manager_key="snapshots",
     metadata=columns(
         fourseller_product_id="string: the product on 4Seller",
@@ -130,7 +129,10 @@ CHECKS = [
         "answers_keep_the_contract",
         f"4Seller's answers of the last {RECENT_DAYS} days kept the contract: fields, words, types, statuses, paging.",
         lambda sync: engine.recent_findings(sync.database, RECENT_DAYS),
-        counted=None,
+        counted=lambda sync: (
+            engine.sync_metrics.count_answers(sync.database, RECENT_DAYS)
+            * bool(sync.settings.contract_sample)
+        ),
         severity=WARN,
         hint="See `midas contract list`, and `midas contract diff` for the change to openapi.yaml.",
     )
@@ -140,7 +142,7 @@ CHECKS = [
 @dg.asset(
     group_name="listings",
     kinds={DATABASE_KIND, "fourseller"},
-    owners=OWNERS,
+    **run_options("listing_observation"),
     tags=FOURSELLER,
     deps=[
         "fourseller_listings",
@@ -149,7 +151,6 @@ CHECKS = [
     ],
     partitions_def=SHARDS,
     backfill_policy=READ_ONCE,
-    pool="reconciliation",
     check_specs=[
         dg.AssetCheckSpec(name, asset="listing_observation", description=rule.says)
         for name, rule in (RULES | ABSOLUTE).items()

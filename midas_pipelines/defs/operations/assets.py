@@ -1,6 +1,7 @@
 """Operations assets: how syncs run, what the staff reads each day, backups, and what is asked of us."""
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 import dagster as dg
@@ -9,18 +10,17 @@ from midas_pipelines.defs.inventory.assets import inventory_levels, low_stock
 from midas_pipelines.defs.listings.assets import fourseller_listings
 from midas_pipelines.defs.resources import MidasResource
 from midas_pipelines.lib import engine
-from midas_pipelines.lib.check_results import WARN, check_result
-from midas_pipelines.lib.metadata import OWNERS, PERSONAL, made, numbers, table
+from midas_pipelines.lib.check_results import ERROR, WARN, check_result
+from midas_pipelines.lib.metadata import PERSONAL, made, numbers, run_options, table
 from midas_pipelines.recovery.figures import FIGURES
 
-GROUP, BY = "operations", "Dagster"
+GROUP = "operations"
 
 
 @dg.asset(
     group_name=GROUP,
     kinds={"python"},
-    owners=OWNERS,
-    pool="operations",
+    **run_options("sync_performance"),
     deps=[fourseller_listings, inventory_levels],
 )
 def sync_performance(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.MaterializeResult:
@@ -36,7 +36,7 @@ def sync_performance(context: dg.AssetExecutionContext, midas: MidasResource) ->
     return made({**engine.sync_metrics.sum_up(rows), **waits, "by_kind": by_kind})
 
 
-@dg.asset(group_name=GROUP, kinds={"python"}, owners=OWNERS, pool="operations", deps=[sync_performance])
+@dg.asset(group_name=GROUP, kinds={"python"}, **run_options("capacity_plan"), deps=[sync_performance])
 def capacity_plan(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.MaterializeResult:
     """How long a full sync takes today, in 30 and in 90 days, and what to raise first, with the arithmetic shown.
 
@@ -63,8 +63,7 @@ def capacity_plan(context: dg.AssetExecutionContext, midas: MidasResource) -> dg
 @dg.asset(
     group_name=GROUP,
     kinds={"python"},
-    owners=OWNERS,
-    pool="operations",
+    **run_options("staff_report"),
     deps=[sync_performance, capacity_plan, low_stock],
 )
 def staff_report(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.MaterializeResult:
@@ -82,11 +81,11 @@ def staff_report(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.
     return made({"report": dg.MetadataValue.md(engine.escaped(text)), **counts, **shadowed})
 
 
-@dg.asset(group_name=GROUP, kinds={"python"}, owners=OWNERS, tags=PERSONAL, pool="operations")
+@dg.asset(group_name=GROUP, kinds={"python"}, **run_options("backups"), tags=PERSONAL)
 def backups(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.MaterializeResult:
     """Encrypted backups of our tables, the shop's tables that we use, and Dagster's storage; the newest one's figures."""
     with midas.sync_context(context) as sync:
-        backup = engine.create_backup(sync.settings, sync.database, BY)
+        backup = engine.create_backup(sync.settings, sync.database, "Dagster")
     figures = numbers(backup, "rows", "size", "parts", "seconds", "removed")
     return made({"name": backup.name, **figures})
 
@@ -95,25 +94,35 @@ def backups(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.Mater
 def newest_backup_restores(
     context: dg.AssetCheckExecutionContext, midas: MidasResource
 ) -> dg.AssetCheckResult:
-    """The newest backup, restored into a scratch database, keeps every invariant.
+    """The last drill, a run of `restore_drill` or a person's, restored the newest backup, and every invariant held on it.
 
-    Shows what would be lost (RPO) and how long the restore took (RTO), in seconds.
+    Shows how old that proof is, what would be lost (RPO) and how long the restore took (RTO), in seconds.
     """
     with midas.sync_context(context) as sync:
-        drill = engine.run_drill(sync.settings, sync.database, BY)
+        now = sync.database.now()
+        with sync.database.reading() as connection:
+            proof = engine.last_proofs(connection).get("backup_drill")
+    hint = "`midas backup verify` reads the files; `midas backup drill` restores the newest again."
+    if proof is None:
+        return check_result([], hint=hint, severity=WARN, passed=False, description="No drill was made yet.")
+    age, detail = now - proof.at, proof.detail or {}
+    late = age > timedelta(days=engine.PROOFS["backup_drill"][1])
     return check_result(
-        [{"invariant": name, "rows": count} for name, count in drill.broken.items()],
-        checked=drill.checked,
-        hint="`midas backup verify` reads the files; `midas backup drill` restores the newest again.",
-        more={"name": drill.name, **numbers(drill, "rpo_seconds", "rto_seconds")},
+        [{"invariant": name, "rows": count} for name, count in detail.get("broken", {}).items()],
+        passed=proof.passed and not late,
+        severity=WARN if proof.passed else ERROR,
+        description=f"The drill ended early: {detail['error']}." if "error" in detail else None,
+        checked=detail.get("checked"),
+        hint=hint,
+        more={"age_seconds": round(age.total_seconds())}
+        | {name: detail[name] for name in ("name", "rpo_seconds", "rto_seconds") if name in detail},
     )
 
 
 @dg.asset(
     group_name=GROUP,
     kinds={"python"},
-    owners=OWNERS,
-    pool="operations",
+    **run_options("compliance"),
     check_specs=[dg.AssetCheckSpec(name, asset="compliance") for name in FIGURES],
 )
 def compliance(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.MaterializeResult:
@@ -130,6 +139,7 @@ def compliance(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.Ma
             check_result(
                 [{"asked": row.asked, "here": row.reason}] if row in failed else [],
                 name=row.name,
+                checked=1,
                 severity=WARN,
                 hint=f"{row.reason} `midas compliance` shows all figures.",
                 description=row.reason,

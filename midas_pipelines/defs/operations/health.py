@@ -4,16 +4,15 @@
 """
 
 import re
-import time
 from collections.abc import Iterable, Mapping
-from datetime import timedelta
+from datetime import UTC, datetime
 
 import dagster as dg
 
 from midas_pipelines.defs.resources import expected_in, shop
 from midas_pipelines.installation import SETTINGS
 from midas_pipelines.lib import engine
-from midas_pipelines.lib.schedules import renewals, sensor_options, windows
+from midas_pipelines.lib.schedules import sensor_options
 from midas_pipelines.settings import load_settings
 from midas_pipelines.workflows import WORKFLOWS
 
@@ -24,28 +23,29 @@ KEY_DAYS = 30
 OF_ASSETS = "__ASSET_JOB"
 """Dagster's own job for runs that name assets: a person's, or a backfill's."""
 MOST_NAMED = 10
-ALERT = "midas/alert"
-"""The tag of a failed run that says whether its alert is still owed."""
-OWED = {ALERT: "owed"}
 MADE = {workflow.name: workflow.makes for workflow in WORKFLOWS}
 
 
 @dg.sensor(**sensor_options(SETTINGS, "health_watch"))
 def health_watch(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-    """Makes the open alerts match what is wrong now; it launches nothing."""
-    now, repository = load_settings(), context.repository_def
+    """Makes the open alerts match what is wrong now; it launches nothing.
+
+    The cursor holds when a tick last reached the shop's database: of runs that failed since then some may have no alert.
+    """
+    began, repository = datetime.now(UTC), context.repository_def
     if repository is None:
         return dg.SkipReason("No definitions are loaded.")
     failed, unknown = failed_checks(context.instance, repository.asset_graph.asset_check_keys)
-    longest = {asset: windows(minutes)[1] for asset, minutes in renewals(now).items()}
-    late = late_assets(context.instance, longest, time.time())
+    late = late_assets(context.instance, repository.asset_graph.materializable_asset_keys)
+    since = datetime.fromisoformat(context.cursor) if context.cursor else began
+    missed = dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], updated_after=since)
     with shop() as database:
         if isinstance(database, dg.SkipReason):
             return database
         engine.beat(database, engine.DAGSTER, watched=engine.GATEWAY)
         engine.report_stuck(database)
-        for owed in context.instance.get_run_records(dg.RunsFilter(tags=OWED)):
-            report_run(context.instance, repository, database, owed.dagster_run)
+        for record in context.instance.get_run_records(missed):
+            report_run(context.instance, repository, database, record.dagster_run)
         with database.writing() as connection:
             engine.match_alerts(connection, kind=CHECK_FAILED, texts=failed, unknown=unknown)
             engine.match_alerts(
@@ -56,6 +56,7 @@ def health_watch(context: dg.SensorEvaluationContext) -> dg.SkipReason:
             engine.report_recovery(connection, over)
             if not engine.open_subjects(connection, engine.NEEDS_KEY):  # else all of it has one cause
                 engine.match_alerts(connection, kind="asset_late", texts=late)
+    context.update_cursor(began.isoformat())
     return dg.SkipReason(
         f"{len(open_ones) - len(over)} workflows or assets and {len(failed)} checks fail, {len(late)} assets are late."
     )
@@ -63,18 +64,15 @@ def health_watch(context: dg.SensorEvaluationContext) -> dg.SkipReason:
 
 @dg.run_failure_sensor(monitor_all_code_locations=True, **sensor_options(SETTINGS, "failure_alerts"))
 def failure_alerts(context: dg.RunFailureSensorContext) -> None:
-    """Raises an alert about the run, also one of the command line; a run that Dagster tries again is not reported.
+    """Raises an alert about the run, also one of the command line.
 
     Where the shop's database is away the tick is red, and `health_watch` raises the alert once it is back.
     """
-    run = context.dagster_run
-    if run.tags.get("dagster/will_retry") == "true" or context.repository_def is None:
-        return
-    context.instance.add_run_tags(run.run_id, OWED)
     with shop() as database:
         if isinstance(database, dg.SkipReason):
             raise dg.Failure(str(database.skip_message))
-        report_run(context.instance, context.repository_def, database, run)
+        if context.repository_def is not None:
+            report_run(context.instance, context.repository_def, database, context.dagster_run)
 
 
 def report_run(
@@ -83,15 +81,20 @@ def report_run(
     database: "engine.Database",
     run: dg.DagsterRun,
 ) -> None:
-    """Raises the alert about a failed run, and notes at the run that it did."""
+    """Raises the alert about a failed run, unless one is open; not of what Dagster tries again, or what works again."""
+    if run.tags.get("dagster/will_retry") == "true":
+        return
     failures = _failures(instance, run)
     partitions = _failed_partitions(instance, repository, run) or {run.job_name: []}
     url = load_settings().dagster_url
-    texts = {name: _run_in_words(name, failed, failures, run, url) for name, failed in partitions.items()}
+    texts = {
+        name: _run_in_words(name, failed, failures, run, url)
+        for name, failed in partitions.items()
+        if not works_again(instance, repository, name)
+    }
     with database.writing() as connection:
         if not engine.open_subjects(connection, engine.NEEDS_KEY):
             engine.report_failure(connection, texts)
-    instance.add_run_tags(run.run_id, {ALERT: "raised"})
 
 
 def works_again(instance: dg.DagsterInstance, repository: dg.RepositoryDefinition, name: str) -> bool:
@@ -201,14 +204,12 @@ def _name(row: dg.TableRecord) -> str:
     return str(row.data[known] if known else next(iter(row.data.values()), ""))
 
 
-def late_assets(instance: dg.DagsterInstance, longest: Mapping[str, timedelta], now: float) -> dict[str, str]:
-    """The assets that were materialized before and are too old; `now` in seconds since 1970."""
-    late = {}
-    for name, allowed in longest.items():
-        made = instance.get_latest_materialization_event(dg.AssetKey.from_user_string(name))
-        if made is not None and now - made.timestamp > allowed.total_seconds():
-            late[name] = (
-                f"Asset {name} is late: the limit is {allowed}. See why its workflow does not run: `midas status`, or its "
-                "schedule and last run in the Dagster UI."
-            )
-    return late
+def late_assets(instance: dg.DagsterInstance, keys: Iterable[dg.AssetKey]) -> dict[str, str]:
+    """The assets that are older than their freshness policy allows, as Dagster's daemon last found; each in words."""
+    states = instance.get_freshness_state_records(list(keys))
+    late = [key.to_user_string() for key, found in states.items() if found.freshness_state.value == "FAIL"]
+    return {
+        name: f"Asset {name} is older than its freshness policy allows. See why its workflow does not run: `midas status`, "
+        "or its schedule and last run in the Dagster UI."
+        for name in late
+    }

@@ -6,11 +6,9 @@ from typing import Any
 
 import dagster as dg
 
-from midas_pipelines.defs.catalog.assets import columns_as_expected
 from midas_pipelines.defs.inventory.assets import CHECKS
 from midas_pipelines.defs.listings.reconciliation import CHECKS as CONTRACT
-from midas_pipelines.defs.operations.assets import newest_backup_restores
-from midas_pipelines.defs.operations.op_jobs import buyer_erasure, retention
+from midas_pipelines.defs.operations.op_jobs import buyer_erasure, restore_drill, retention
 from midas_pipelines.defs.orders import assets as order_checks
 from midas_pipelines.defs.resources import shop
 from midas_pipelines.installation import SETTINGS
@@ -26,12 +24,9 @@ SHOP_CHECKS = dg.AssetSelection.checks(
 )
 """Checks that read the shop's database alone: they run by themselves, also while 4Seller is away and their assets fail."""
 
-COLUMNS = dg.AssetSelection.checks(columns_as_expected)
 ALSO = {
     "stock_watch": SHOP_CHECKS,
-    "restore_drill": dg.AssetSelection.checks(newest_backup_restores),
-    **dict.fromkeys(("incremental_sync", "full_sync", "order_import", "status_sync"), COLUMNS),
-    "inventory_push": COLUMNS | dg.AssetSelection.checks_for_assets("inventory_ledger"),
+    "inventory_push": dg.AssetSelection.checks_for_assets("inventory_ledger"),
 }
 """The checks that a workflow runs beside those of its assets."""
 
@@ -40,8 +35,6 @@ def _job(workflow: Workflow) -> Any:
     """The job over a workflow's assets and their checks; its description says how often it runs."""
     keys = [dg.AssetKey.from_user_string(name) for name in workflow.makes]
     selection: dg.AssetSelection = dg.AssetSelection.assets(*keys) - SHOP_CHECKS
-    if workflow.name == "backup":
-        selection = selection - ALSO["restore_drill"]
     if workflow.name in ALSO:
         selection = selection | ALSO[workflow.name]
     return dg.define_asset_job(
@@ -54,19 +47,22 @@ def _job(workflow: Workflow) -> Any:
 
 
 JOBS: list[Any] = [
-    *(_job(workflow) for workflow in WORKFLOWS if workflow.makes or workflow.name in ALSO),
+    *(_job(workflow) for workflow in WORKFLOWS if workflow.makes),
     dg.define_asset_job(
         "plan_sync",
         selection=dg.AssetSelection.assets("sync_plan"),
+        owners=OWNERS,
         description="Shows what a sync would do; sends nothing.",
     ),
     dg.define_asset_job(
         "order_backfill",
         selection=dg.AssetSelection.assets("imported_orders"),
+        owners=OWNERS,
         description="Reads whole days of sales from 4Seller again; what is imported already stays as it is.",
     ),
     retention,
     buyer_erasure,
+    restore_drill,
 ]
 
 

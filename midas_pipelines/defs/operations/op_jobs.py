@@ -1,5 +1,5 @@
 """The jobs that make no asset: alerts to staff and messages to customers, each with the sensor that starts it when one is
-due, and the deletion in time of old history and of old orders' buyers."""
+due, the deletion in time of old history and of old orders' buyers, and the drill of the newest backup."""
 
 import asyncio
 import json
@@ -16,8 +16,9 @@ from midas_pipelines.lib.metadata import known, numbers, table
 from midas_pipelines.lib.partitions import ops_config
 from midas_pipelines.lib.schedules import op_job, sensor_options, unless_running
 from midas_pipelines.settings import load_settings
+from midas_pipelines.workflows import pool_of
 
-ALERTS, MAIL = "alert_delivery", "customer_mail"
+ALERTS, MAIL, ERASURE, DRILL = "alert_delivery", "customer_mail", "buyer_erasure", "restore_drill"
 HEARD_OF = ("low_stock", "staff_report")
 """The assets whose news staff gets, as alerts."""
 
@@ -36,7 +37,7 @@ class AlertConfig(dg.Config):
     )
 
 
-@dg.op(pool="alerts")
+@dg.op(pool=pool_of(ALERTS))
 def deliver_alerts(context: dg.OpExecutionContext, config: AlertConfig, midas: MidasResource) -> None:
     """Raises alerts about the assets in `made`, and delivers those that are due to MIDAS_NOTIFY_URLS; while a target is down
     its alerts wait."""
@@ -83,7 +84,7 @@ def alerts_due(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.Skip
     return dg.SensorResult([asked], cursor=json.dumps(made))
 
 
-@dg.op(pool="messages")
+@dg.op(pool=pool_of(MAIL))
 def send_customer_mail(context: dg.OpExecutionContext, midas: MidasResource) -> None:
     """Sends each message that is due once; while the mail server is down, messages wait and nothing else fails."""
     with midas.sync_context(context) as sync:
@@ -157,7 +158,7 @@ def _remove(instance: dg.DagsterInstance, name: str, days: int) -> int | None:
 retention = op_job(SETTINGS, "retention", *(_step(name, what) for name, what in OLD.items()))
 
 
-@dg.op(pool="operations")
+@dg.op(pool=pool_of(ERASURE))
 def erase_buyers(context: dg.OpExecutionContext, midas: MidasResource) -> None:
     """Erases the buyers whose time has come; shows by week who is due, who was erased, and whom the law keeps."""
     with midas.sync_context(context) as sync:
@@ -169,7 +170,23 @@ def erase_buyers(context: dg.OpExecutionContext, midas: MidasResource) -> None:
     context.add_output_metadata(known({**counts, **every, "weeks": table(weeks.weeks)}))
 
 
-buyer_erasure = op_job(SETTINGS, "buyer_erasure", erase_buyers)
+buyer_erasure = op_job(SETTINGS, ERASURE, erase_buyers)
+
+
+@dg.op(pool=pool_of(DRILL))
+def restore_newest_backup(context: dg.OpExecutionContext, midas: MidasResource) -> None:
+    """Restores the newest backup into a scratch database, checks every invariant on it, and records the proof.
+
+    The check `newest_backup_restores` reads that proof.
+    """
+    with midas.sync_context(context) as sync:
+        drill = engine.run_drill(sync.settings, sync.database, "Dagster")
+    context.add_output_metadata(
+        {"name": drill.name, **numbers(drill, "rpo_seconds", "rto_seconds", "checked", "passed")}
+    )
+
+
+restore_drill = op_job(SETTINGS, DRILL, restore_newest_backup)
 
 
 def delete_old_runs(instance: dg.DagsterInstance, before: datetime) -> int:

@@ -27,6 +27,7 @@ from midas_pipelines.lib.metadata import (
     links,
     made,
     numbers,
+    run_options,
     table,
 )
 from midas_pipelines.lib.partitions import days_begun, has_partitions, order_days
@@ -57,12 +58,11 @@ fourseller_orders = dg.AssetSpec(
 @dg.asset(
     group_name=GROUP,
     kinds={DATABASE_KIND, "fourseller"},
-    owners=OWNERS,
+    **run_options("imported_orders"),
     tags=SHOP | PERSONAL,
     deps=[fourseller_orders, storefront_products],
     partitions_def=order_days,
     backfill_policy=BY_MONTH,
-    pool="order_import",
     metadata=columns(
         marketplace_order_id="string: unique within its channel",
         local_order_id="int: the shop's order, one for each",
@@ -147,10 +147,9 @@ def _counted(report: "engine.OrderReport") -> dict[str, int | float]:
 @dg.asset(
     group_name=GROUP,
     kinds={DATABASE_KIND, "fourseller"},
-    owners=OWNERS,
+    **run_options("order_statuses"),
     tags=SHOP | FOURSELLER,
     deps=[imported_orders, storefront_products],
-    pool="orders",
 )
 def order_statuses(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.MaterializeResult:
     """The status and the shipments of each order, the same in shop and marketplace; a status never goes back.
@@ -174,13 +173,21 @@ def order_statuses(context: dg.AssetExecutionContext, midas: MidasResource) -> d
     )
 
 
+def _recent_orders(sync: "engine.SyncContext") -> int:
+    return engine.count_looked_at(sync.database, sync.settings.orders_checked_days)
+
+
+def _recent_lines(sync: "engine.SyncContext") -> int:
+    return engine.count_looked_at(sync.database, sync.settings.orders_checked_days, lines=True)
+
+
 CHECKS = [
     shop_check(
         imported_orders,
         "order_totals_add_up",
         "Each order's total is the sum of its items, plus shipping and tax, less discounts, to the cent.",
         lambda sync: engine.unbalanced_orders(sync.database, sync.settings.orders_checked_days),
-        counted="orders",
+        counted=_recent_orders,
         hint="`midas orders show ID` shows how each came about; a tax or discount under a name we do not know is the usual "
         "cause.",
     ),
@@ -189,7 +196,7 @@ CHECKS = [
         "one_shop_order_each",
         "Each imported marketplace order has one order in the shop, and each of those one marketplace order.",
         lambda sync: engine.unpaired_orders(sync.database, sync.settings.orders_checked_days),
-        counted="orders",
+        counted=_recent_orders,
         hint="Somebody deleted or copied a row of `orders`: `midas orders show ID` shows which; restore it from a backup.",
     ),
     shop_check(
@@ -197,7 +204,7 @@ CHECKS = [
         "deductions_equal_items",
         "Each order line has allocated the units that the ledger shows for it, and they equal the units sold.",
         lambda sync: engine.unexplained_deductions(sync.database, sync.settings.orders_checked_days),
-        counted="lines",
+        counted=_recent_lines,
         hint="`midas orders show ID` shows what the order allocated, `midas explain SKU` the item's ledger: somebody changed a "
         "row by hand. Restore it, and correct the `stock_quantity` of what you counted.",
     ),
@@ -208,7 +215,7 @@ CHECKS = [
         lambda sync: engine.statuses_gone_back(
             sync.database, engine.BACKWARD, sync.settings.orders_checked_days
         ),
-        counted="orders",
+        counted=_recent_orders,
         hint="Somebody changed `marketplace_orders.status` by hand: `midas orders show ID` shows its previous status.",
     ),
     shop_check(
@@ -217,7 +224,7 @@ CHECKS = [
         "Each webhook that was accepted is applied, superseded or quarantined with its reason, twice the "
         "time of all retries after it came.",
         lambda sync: engine.dropped_webhooks(sync.database, 2 * engine.webhooks.RETRY_SECONDS),
-        counted="webhooks",
+        counted="marketplace_webhooks",
         hint="Is the gateway running, and does `midas status` show its workers? `midas webhooks list` shows each event, and "
         "`midas webhooks retry` retries the quarantined ones.",
     ),
@@ -226,7 +233,7 @@ CHECKS = [
         "no_order_open_too_long",
         "No order is pending or processing longer than MIDAS_ORDERS_AGE_LIMIT_DAYS.",
         lambda sync: engine.stale_orders(sync.database, sync.settings.orders_age_limit_days),
-        counted="orders",
+        counted="marketplace_orders",
         severity=WARN,
         hint="Ship them (`midas orders ship ID --carrier C --number N`) or cancel them on the marketplace.",
     ),
@@ -235,7 +242,7 @@ CHECKS = [
         "no_order_waits_for_a_person",
         "No order is quarantined, and none has an exception that a person must resolve.",
         lambda sync: engine.needing_a_person(sync.database),
-        counted="orders",
+        counted="marketplace_orders",
         severity=WARN,
         hint="`midas orders list --exception any` shows all; docs/orders.md says what to do about each exception.",
     ),
@@ -244,7 +251,7 @@ CHECKS = [
         "no_buyer_kept_too_long",
         "No buyer is kept longer than MIDAS_ERASE_BUYERS_AFTER_DAYS says, unless the law holds the order.",
         lambda sync: engine.overdue_buyers(sync.database, sync.settings),
-        counted="orders",
+        counted="marketplace_orders",
         hint="See why `buyer_erasure` does not run: `midas status`, or its schedule and last run in this UI; "
         "`midas privacy erase-due` erases them now.",
     ),
@@ -253,7 +260,7 @@ CHECKS = [
         "every_request_answered_in_time",
         "Each request of a person is answered within its 30 days.",
         lambda sync: engine.late_requests(sync.database),
-        counted="requests",
+        counted="privacy_requests",
         hint="`midas privacy requests` lists them; say the request again, such as `midas privacy erase --email …`.",
     ),
 ]

@@ -120,6 +120,13 @@ def finished_syncs(database: Database, seconds: int = DAY) -> list[SyncRow]:
     return _ended(database, _LOG.started_at > utc_now(-seconds))
 
 
+def count_answers(database: Database, days: int) -> int:
+    """How many calls of the last days are in the log; each answer's status is compared with the contract, and a sample whole."""
+    query = sa.select(sa.func.coalesce(sa.func.sum(_LOG.requests), 0))
+    with database.reading() as connection:
+        return int(connection.scalar(query.where(_LOG.started_at > utc_now(-days * DAY))) or 0)
+
+
 def large_pushes(database: Database, requests: int, *, days: int = 30, most: int = 20) -> list[SyncRow]:
     """The last syncs of products or quantities that made that many calls, oldest first."""
     large = sa.and_(_LOG.kind.in_(["products", "inventory"]), _LOG.requests >= requests)

@@ -15,6 +15,7 @@ from midas_pipelines.fourseller.listed import ListedProducts, ListedRow, Listing
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.items.mappings import Mapping
 from midas_pipelines.store.orders.listing import last_import
+from midas_pipelines.store.schema.version import require_columns
 from midas_pipelines.store.stock.rules import available
 from midas_pipelines.storefront.catalog import ShopItem
 from midas_pipelines.sync.context import SyncContext
@@ -86,6 +87,7 @@ def snapshot_catalog(context: SyncContext, run_set: str) -> tuple[Spool, Catalog
 
     `run_set` is the run, or the backfill, that it is made for.
     """
+    require_columns(context.database)
     totals = CatalogTotals()
     rows = _catalog_rows(context.database, context.settings.title_limit, totals)
     facts = {

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import dagster as dg
 import pytest
 import sqlalchemy as sa
 import yaml
+from pyrage import x25519
 
 from midas_pipelines.cli.dagster.instance import dagster_yaml
-from midas_pipelines.definitions import KEY, defs, with_code
+from midas_pipelines.definitions import KEY, defs, load, with_code
 from midas_pipelines.defs.inventory.assets import inventory_levels
 from midas_pipelines.defs.operations.assets import capacity_plan, staff_report, sync_performance
 from midas_pipelines.defs.operations.op_jobs import retention
@@ -21,7 +23,7 @@ from midas_pipelines.store.operations.sync_log import note_work
 from midas_pipelines.store.schema.gateway_tables import gateway_audit, marketplace_webhooks
 from midas_pipelines.sync.snapshots.files import CATALOG, Snapshots
 from midas_pipelines_tests.defs.conftest import metadata
-from midas_pipelines_tests.shop import add_product, rows
+from midas_pipelines_tests.shop import add_product, amend, rows
 from midas_pipelines_tests.sync.world import World
 
 
@@ -160,6 +162,35 @@ def test_keeping_house_tells_how_much_was_forgotten(environment: World) -> None:
         "alerts": 0,
     }
     assert kept.days(CATALOG) == [datetime.now(UTC).date()]
+
+
+def test_the_check_of_backups_reads_the_proof_of_the_newest_drill(
+    environment: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    identity, file = x25519.Identity.generate(), tmp_path / "identity"
+    file.write_text(str(identity))
+    monkeypatch.setenv("MIDAS_BACKUP_TO", str(tmp_path / "backups"))
+    monkeypatch.setenv("MIDAS_BACKUP_RECIPIENTS", str(identity.to_public()))
+    monkeypatch.setenv("MIDAS_BACKUP_IDENTITY_FILE", str(file))
+    with_backups = load(load_settings())
+
+    def result(job: str, *statements: str) -> tuple[bool, str, object]:
+        for statement in statements:
+            amend(environment.database, statement)
+        done = with_backups.resolve_job_def(job).execute_in_process(instance=instance)
+        (found,) = done.get_asset_check_evaluations() or [None]
+        return found and (found.passed, found.severity.value, found.metadata.get("checked"))
+
+    assert result("backup") == (False, "WARN", None)  # no drill yet
+    assert rows(environment.database, "SELECT id FROM midas_proofs WHERE name = 'backup_drill'") == []
+    assert result("restore_drill") is None
+    assert result("backup") == (True, "WARN", dg.MetadataValue.int(7))
+    broken = "UPDATE midas_proofs SET passed = FALSE WHERE name = 'backup_drill'"
+    late = (
+        "UPDATE midas_proofs SET passed = TRUE, at = '2026-01-01 00:00:00+00:00' WHERE name = 'backup_drill'"
+    )
+    assert result("backup", broken)[:2] == (False, "ERROR")
+    assert result("backup", late)[:2] == (False, "WARN")
 
 
 def test_the_executor_is_the_one_of_the_settings() -> None:
