@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING
 
-from midas_pipelines.sync.context import SyncContext, hub_ahead
+from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.snapshots.files import CATALOG, LISTING, Snapshots
 
 if TYPE_CHECKING:
@@ -46,18 +46,18 @@ def compare(
     catalog: pd.DataFrame,
     listing: pd.DataFrame,
     *,
-    taken_at: datetime,
+    known_until: datetime,
     read_at: datetime,
-    grace: timedelta = timedelta(),
+    settled_at: datetime,
 ) -> Consistency:
     """Compares what the shop says with what 4Seller shows, item by item.
 
     Args:
         catalog: a catalog snapshot, with CATALOG_COLUMNS at least.
         listing: a listing snapshot, with LISTING_COLUMNS at least.
-        taken_at: when the catalog was read; what 4Seller dates later changed in between.
+        known_until: what 4Seller dates later may be a sale that was not imported when the catalog was read.
         read_at: when reading the listing began; what was confirmed later is not in it.
-        grace: how long before that a confirmed quantity may still be shown as it was.
+        settled_at: a quantity confirmed later may still be shown as it was.
     """
     expected = catalog[catalog["expected_price"].notna()]
     both = expected.merge(listing[LISTING_COLUMNS], on="fourseller_product_id", how="left", indicator="found")
@@ -75,8 +75,8 @@ def compare(
     is_equal = ~(others | differs["quantity"])
     by_others = ~(both["updated_at"] <= both["acked_at"])  # a push of ours dates the product too
     is_changing = both["is_waiting"] | (both["acked_at"] > read_at)
-    is_changing |= by_others & (both["updated_at"] > taken_at)
-    is_changing |= ~others & (both["acked_at"] > read_at - grace)
+    is_changing |= by_others & (both["updated_at"] > known_until)
+    is_changing |= ~others & (both["acked_at"] > settled_at)
     wrong = ~is_equal & ~is_changing
     fields = both[[]].assign(**differs)[wrong].to_dict("records")
     counterexamples = both[wrong].assign(fields=[", ".join(n for n in FIELDS if row[n]) for row in fields])
@@ -87,18 +87,17 @@ def compare(
 def measure(context: SyncContext) -> Consistency:
     """Compares the newest snapshots. Raises NoSnapshot where one of the two was never made.
 
-    Whatever 4Seller changed since orders were last imported may be a sale, and is not judged.
+    The moments are those that the files themselves hold, so that a notebook finds the same.
     """
     kept = Snapshots.of(context.settings)
     days = {kind: (kept.days(kind) or [context.settings.today()])[-1] for kind in (CATALOG, LISTING)}
     facts, listed = kept.facts(CATALOG, days[CATALOG]), kept.facts(LISTING, days[LISTING])
-    moments = [facts["taken_at"], facts["orders_read_at"] or facts["taken_at"]]
     found = compare(
         kept.read(CATALOG, days[CATALOG], CATALOG_COLUMNS),
         kept.read(LISTING, days[LISTING], LISTING_COLUMNS),
-        taken_at=min(datetime.fromisoformat(one) for one in moments) + hub_ahead(context.database),
+        known_until=datetime.fromisoformat(facts["sales_known_until"]),
         read_at=datetime.fromisoformat(listed["read_at"]),
-        grace=timedelta(seconds=context.settings.read_back_grace_seconds),
+        settled_at=datetime.fromisoformat(listed["settled_at"]),
     )
     if not listed["is_complete"]:
         why = str(listed["reason"]).rstrip(".")

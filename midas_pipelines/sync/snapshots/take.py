@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from midas_pipelines.fourseller.listed import ListedProducts, ListedRow, Listing, product_of, stamp_of
@@ -18,7 +18,7 @@ from midas_pipelines.store.orders.listing import last_import
 from midas_pipelines.store.schema.version import require_columns
 from midas_pipelines.store.stock.rules import available
 from midas_pipelines.storefront.catalog import ShopItem
-from midas_pipelines.sync.context import SyncContext
+from midas_pipelines.sync.context import SyncContext, hub_ahead
 from midas_pipelines.sync.listings.content import content_hash, title, unlistable
 from midas_pipelines.sync.listings.diff import form, hidden, is_confirmed, shown_quantity, storable
 from midas_pipelines.sync.listings.plan import Planner
@@ -90,9 +90,11 @@ def snapshot_catalog(context: SyncContext, run_set: str) -> tuple[Spool, Catalog
     require_columns(context.database)
     totals = CatalogTotals()
     rows = _catalog_rows(context.database, context.settings.title_limit, totals)
+    now = datetime.now(UTC)
+    known = min(now, last_import(context.database) or now) + hub_ahead(context.database)
     facts = {
-        "taken_at": datetime.now(UTC),
-        "orders_read_at": last_import(context.database),
+        "taken_at": now,
+        "sales_known_until": known,  # by 4Seller's clock
         "run_id": context.run_id,
         "run_set": run_set,
     }
@@ -149,6 +151,7 @@ async def snapshot_listing(context: SyncContext, run_set: str) -> Spool:
         requests = client.requests
     facts = {
         "read_at": read_at,
+        "settled_at": read_at - timedelta(seconds=context.settings.read_back_grace_seconds),
         "run_id": context.run_id,
         "requests": requests,
         "run_set": run_set,

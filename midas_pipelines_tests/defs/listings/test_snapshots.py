@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import date, timedelta
 from decimal import Decimal
+from pathlib import Path
 
 import dagster as dg
 import pandas as pd
@@ -44,6 +45,27 @@ def bucket() -> Iterator[str]:
         boto3.client("s3").create_bucket(Bucket="midas")
         yield "s3://midas/snapshots"
     server.stop()
+
+
+def test_the_notebook_of_the_docs_finds_what_the_check_finds(
+    environment: World, execute: Execute, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ids = [add_product(environment.database, sku=f"A-{number}") for number in range(6)]
+    environment.full()
+    shown = {product["sku"]: product for product in environment.sandbox.state.products.values()}
+    shown["A-0"]["price"] = "99.00"
+    shown["A-1"]["title"] = "Another"
+    environment.set(ids[2], stock_quantity=1)  # waits to be pushed
+    found = evaluation(execute("consistency_check"), "consistent").metadata
+    page = (Path(__file__).parents[3] / "docs" / "snapshots.md").read_text()
+    notebook = page.partition("```python\n")[2].partition("```")[0]
+    day, folder = f"{load_settings().today():%Y-%m-%d}", load_settings().snapshots_place()
+    capsys.readouterr()
+    exec(notebook.replace("2026-11-27", day).replace('"snapshots/', f'"{folder}/'), {})
+    share, table = capsys.readouterr().out.split("\n", 1)
+    assert (found["pending"].value, found["consistency"].value) == (1, float(share))
+    assert [name in table for name in shown] == [True, True, False, False, False, False]
+    assert found["failed"].value == 2
 
 
 def test_a_run_writes_a_file_a_day_that_pandas_reads(environment: World, execute: Execute) -> None:
