@@ -177,9 +177,9 @@ class Settings(BaseModel):
     rate_limit: float | None = Field(None, gt=0, le=10_000)
     """Requests to 4Seller a second, all processes together; unset, it adapts."""
     products_batch: checks.Batch = 500
-    """Items that a product sync claims at once; never more than four times MIDAS_IN_FLIGHT."""
+    """Items that a product sync claims at once; never more than three times MIDAS_IN_FLIGHT."""
     inventory_batch: checks.Batch = 500
-    """Items that an inventory push claims at once; never more than four times MIDAS_IN_FLIGHT."""
+    """Items that an inventory push claims at once; never more than three times MIDAS_IN_FLIGHT."""
     orders_batch: checks.Batch = 2000
     """Orders imported in one transaction, in whole pages of 4Seller (100); the shop waits for their stock
     meanwhile."""

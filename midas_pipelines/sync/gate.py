@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sized
 from typing import Any
 
 from midas_pipelines.fourseller.client import FourSeller
@@ -75,8 +76,12 @@ class Gate:
         if len(self._kept) < MOST_KEPT:
             self._kept.append(row)
 
-    async def ensure_connected(self, client: FourSeller) -> None:
+    async def ensure_connected(self, client: FourSeller, listed: Sized | None = None) -> None:
         """Returns where listings may be written; an account without listings is connected at once.
+
+        Args:
+            client: an open client.
+            listed: all listings of the account, where they were just read.
 
         Raises:
             NotConnected: the account has listings, and `midas connect accept` was not run.
@@ -85,8 +90,8 @@ class Gate:
         if self.connected or self._settings.shadows("listing"):
             return
         if not await in_thread(is_connected, self._database):
-            page = await anext(client.product_pages())
-            if page.rows or page.total:
+            page = await anext(client.product_pages()) if listed is None else None
+            if listed or (page is not None and (page.rows or page.total)):
                 raise NotConnected(FIRST)
             await in_thread(self._note_connected)
         self.connected = True

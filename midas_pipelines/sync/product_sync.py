@@ -19,6 +19,7 @@ from midas_pipelines.store.schema.version import require_columns
 from midas_pipelines.storefront.schema import product_variants, products
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.listings.adopt import Known
+from midas_pipelines.sync.listings.brake import RollingBrake, is_calm
 from midas_pipelines.sync.listings.plan import Action
 from midas_pipelines.sync.listings.push import Push
 from midas_pipelines.sync.listings.scan import (
@@ -156,7 +157,10 @@ async def _push(push: Push, report: ProductReport, scanned: Scanned | None) -> N
     """Pushes all of it, in waves where it changes many listings or prices by much, and fills the report."""
     context, started = push.context, time.perf_counter()
     try:
-        if context.settings.shadows("listing"):
+        calm = push.agreed is None and await in_thread(is_calm, context.database, context.settings)
+        if calm:  # nothing is to be weighed before the first item is claimed
+            push.brake = RollingBrake(context.database, context.settings, push.known)
+        if calm or context.settings.shadows("listing"):
             await push.run()
             return
         waves = await push_waves(push)

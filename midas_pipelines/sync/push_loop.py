@@ -298,7 +298,7 @@ class PushLoop:
         never = {item.id for item in ready if item.pushed_ago is None}
         room = max(1, self._context.settings.in_flight // 2) - len(self._listing)
         new = [item for item in due if item in never][: max(room, 0)]
-        return self._push.claim_batch(ids=[*(item for item in due if item not in never), *new][:free])
+        return self._push.claim_batch([*(item for item in due if item not in never), *new][:free])
 
     def _start(self, changes: list[Change]) -> None:
         for change in changes:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import sys
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -13,6 +15,26 @@ Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
 _THREADS: ContextVar[ThreadPoolExecutor | None] = ContextVar("threads", default=None)
+
+
+GARBAGE_OBJECTS = 200_000
+"""Objects that a large batch may leave before it is looked through for garbage."""
+
+SWITCH_SECONDS = 0.0005
+
+
+@contextmanager
+def in_haste() -> Iterator[None]:
+    """For a large batch: seldom collects garbage, since its rows have no cycles and it takes a sixth of the time; and lets a
+    thread that has waited for the database or the network go on at once, though another computes meanwhile."""
+    often, switch = gc.get_threshold(), sys.getswitchinterval()
+    gc.set_threshold(GARBAGE_OBJECTS, *often[1:])
+    sys.setswitchinterval(SWITCH_SECONDS)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*often)
+        sys.setswitchinterval(switch)
 
 
 @contextmanager

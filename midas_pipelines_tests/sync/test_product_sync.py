@@ -173,7 +173,7 @@ def test_two_items_swap_their_skus(world: World, sync: Case) -> None:
 @pytest.mark.parametrize("sync", [World.incremental, World.full], ids=["incremental", "full"])
 def test_items_far_apart_swap_their_skus_across_batches(world: World, sync: Case) -> None:
     ids = [add_product(world.database) for _ in range(6)]
-    world.sync_context(in_flight=1, products_batch=2)
+    world.changes |= {"in_flight": 1, "products_batch": 2}
     world.full()
     world.set(ids[0], sku=None)
     world.set(ids[5], sku=None, price=Decimal("7.00"))

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import sys
 import threading
 
 import pytest
 
-from midas_pipelines.sync.threads import OneAtATime, in_own_loop, in_thread, own_threads
+from midas_pipelines.sync.threads import OneAtATime, in_haste, in_own_loop, in_thread, own_threads
+
+
+def test_haste_ends_with_its_block() -> None:
+    usual = gc.get_threshold(), sys.getswitchinterval()
+    with in_haste():
+        assert (gc.get_threshold()[0] > usual[0][0], sys.getswitchinterval() < usual[1]) == (True, True)
+    assert (gc.get_threshold(), sys.getswitchinterval()) == usual
 
 
 def test_who_asks_while_a_run_is_under_way_shares_the_next_one() -> None:

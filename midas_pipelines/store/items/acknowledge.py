@@ -21,22 +21,13 @@ from midas_pipelines.store.items.mappings import FORGOTTEN, Mapping
 from midas_pipelines.store.schema.operation_tables import listing_writes
 from midas_pipelines.store.schema.tables import mappings, sync_logs
 from midas_pipelines.storefront.types import utc_now
-from midas_pipelines.storefront.writing import in_short, insert_rows, write_each
-
-KEPT = {"id", "product_id", "variant_id", "version", "claim_number"}
-KEPT |= {"pinned_fields", "policy_override", "judged_key"}
-WRITTEN = [name for name in Mapping.__slots__ if name not in KEPT]
-WRITTEN += ["claimed_by", "claimed_until", "next_attempt_at"]
-"""What an acknowledgement sets, beside pins; what an outcome does not change is written as it was."""
+from midas_pipelines.storefront.writing import in_short, insert_rows, update_rows, write_each
 
 CONFIRMING = ("listed", "quantity")
 """Results that confirm the quantity."""
 
-_READ = sa.select(
-    *(mappings.c[name] for name in ("id", "claim_number", "version", *WRITTEN)), utc_now().label("now")
-)
-_WRITE = sa.update(mappings).where(mappings.c.id == sa.bindparam("row"))
-_WRITE = _WRITE.values({name: sa.bindparam(f"new_{name}", type_=mappings.c[name].type) for name in WRITTEN})
+_NAMES = ("id", "claim_number", "version", "acked_version", "dirty_since")
+_READ = sa.select(*(mappings.c[name] for name in _NAMES), utc_now().label("now"))
 
 
 class PushResult(StrEnum):
@@ -105,7 +96,12 @@ def acknowledge(
             connection.execute(sa.update(mappings).where(mappings.c.id == lost.mapping.id).values(again))
 
     def write(part: Sequence[PushOutcome]) -> None:
-        connection.execute(_WRITE, [_row(one, rows[one.mapping.id], most_attempts) for one in part])
+        alike: dict[tuple[str, ...], list[dict[str, object]]] = {}
+        for one in part:
+            row = _row(one, rows[one.mapping.id], most_attempts)
+            alike.setdefault(tuple(row), []).append(row)
+        for group in alike.values():
+            update_rows(connection, mappings, group)
         for one in part:
             if one.pinned_fields is not None and (one.finished or one.vanished):
                 # A pin or release by a person in the meantime wins, having raised the version.
@@ -143,9 +139,9 @@ def _quarantined(connection: sa.Connection, bad: PushOutcome, why: Exception) ->
 
 
 def _row(outcome: PushOutcome, row: sa.RowMapping, most_attempts: int) -> dict[str, object]:
-    """The parameters of `_WRITE`: the row, which is locked, with what the outcome changes."""
+    """What the outcome changes in the row, which is locked; what it does not change is left out."""
     now, mapping = row["now"], outcome.mapping
-    values: dict[str, object] = {"claimed_by": None, "claimed_until": None}
+    values: dict[str, object] = {"id": mapping.id, "claimed_by": None, "claimed_until": None}
     tied = outcome.fourseller_product_id or mapping.fourseller_product_id
     if outcome.uncertain:
         values["recheck_at"] = now + timedelta(seconds=LATE_SECONDS)
@@ -166,7 +162,7 @@ def _row(outcome: PushOutcome, row: sa.RowMapping, most_attempts: int) -> dict[s
         values |= _done(outcome, row)
     if outcome.fourseller_product_id is not None:  # it exists, whatever the result of the rest
         values["fourseller_product_id"] = outcome.fourseller_product_id
-    return {f"new_{name}": values.get(name, row[name]) for name in WRITTEN} | {"row": mapping.id}
+    return values
 
 
 def _dealt_with(outcome: PushOutcome, row: sa.RowMapping) -> dict[str, object]:
@@ -246,6 +242,8 @@ def last_content(
     connection: sa.Connection, mapping_ids: Sequence[int]
 ) -> dict[int, tuple[str | None, Listing]]:
     """By item, the hash and the whole content of its newest kept write, where there is one."""
+    if not mapping_ids:
+        return {}
     newest = sa.select(sa.func.max(_TABLE.id)).where(
         _TABLE.mapping_id.in_(mapping_ids), _TABLE.content_hash.is_not(None)
     )

@@ -40,7 +40,7 @@ class Known:
     """Unmapped products of a complete list, found by SKU or by our metadata without a call; kept by their ids alone."""
 
     def __init__(self, listed: ListedProducts) -> None:
-        self._listed = listed
+        self.listed = listed
         self._by_sku: dict[str, list[str]] = {}
         self._by_owner: dict[ItemKey, list[str]] = {}
         for product in listed.untied():
@@ -52,7 +52,7 @@ class Known:
     def find(self, sku: str, key: ItemKey) -> list[Product]:
         """Those under the SKU, in any spelling, and those marked as the item's."""
         ids = [*self._by_sku.get(folded(sku), ()), *self._by_owner.get(key, ())]
-        return list(self._listed.products(ids).values()) if ids else []
+        return list(self.listed.products(ids).values()) if ids else []
 
 
 def meant(sku: str, key: ItemKey, products: Iterable[Product]) -> list[Product]:

@@ -87,6 +87,7 @@ class _SkuClaims:
         """All changes of the batch, those that move with their SKU held, quarantined or waiting."""
         for change in self._moving.values():
             self._decide(change, self._holders.get(change.sku or ""))
+        self._wait_for_those_that_stay()
         if held := [self._moving[row] for row in self._taken.values()]:
             # Two items may swap their SKUs: all are released first, then each takes its own.
             if leaving := [one.mapping.id for one in held if one.mapping.sku is not None]:
@@ -104,12 +105,26 @@ class _SkuClaims:
             reason = f"Its SKU {sku} is another item's too: give each item in the shop a SKU of its own."
             self._batch[row] = replace(change, action=Action.QUARANTINED, reason=reason, shared=True)
         elif holder is not None and self._is_busy(change, holder):
-            reason = f"The item that had its SKU {sku} is being pushed; the next run goes on."
-            self._batch[row] = replace(change, action=Action.WAIT, reason=reason)
+            self._wait(change)
         else:
             self._taken[sku] = row
             if holder is not None and holder.id not in self._moving:
                 self._batch[row] = self._inherit(change, holder)
+
+    def _wait(self, change: Change) -> None:
+        reason = f"The item that had its SKU {change.sku} is being pushed; the next run goes on."
+        self._batch[change.mapping.id] = replace(change, action=Action.WAIT, reason=reason)
+
+    def _wait_for_those_that_stay(self) -> None:
+        """Lets a change wait whose SKU is that of another one that is to move and does not, and so on along the chain."""
+        staying = self._moving.keys() - self._taken.values()
+        while stuck := [
+            sku for sku in self._taken if sku in self._holders and self._holders[sku].id in staying
+        ]:
+            for sku in stuck:
+                row = self._taken.pop(sku)
+                self._wait(self._moving[row])
+                staying.add(row)
 
     def _keeps(self, holder: Mapping) -> bool:
         item = self._planner.item(holder)

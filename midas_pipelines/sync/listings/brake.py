@@ -251,6 +251,14 @@ def leaps(change: Change, percent: int) -> bool:
     return abs(change.draft.price - before) * 100 > percent * before
 
 
+def is_calm(database: Database, settings: Settings) -> bool:
+    """Whether too few listed items wait for the brake or waves to matter, and no alert of either is open."""
+    if enough_dirty(database, min(settings.canary_items, settings.brake_items)):
+        return False
+    with database.reading() as connection:
+        return not open_subjects(connection, ALERT) and not open_subjects(connection, WAVE_ALERT)
+
+
 def enough_dirty(database: Database, items: int) -> bool:
     """Whether enough listed items wait for the brake to matter."""
     dirty = sa.select(mappings.c.id).where(mappings.c.dirty_since.is_not(None), WAS_LISTED)

@@ -113,7 +113,7 @@ def content(product: ProductDraft | Product, price: Decimal | EllipsisType | Non
         "shipping": _measures(product.shipping, ("weight", "dimensions")),
         "status": product.status if (product.status or "").casefold() in NOT_ON_SALE else "active",
     }
-    return _without_nothing(fields)
+    return {name: value for name, value in fields.items() if value}  # without what is empty
 
 
 def _plain(number: object) -> str | None:
@@ -129,18 +129,8 @@ def _normal(text: str) -> str:
         return text
 
 
-def _measures(group: Attributes | Shipping | None, names: tuple[str, ...]) -> dict[str, str | None]:
-    return {name: _plain(getattr(group, name)) for name in names} if group is not None else {}
-
-
-def _without_nothing(content: dict[str, Any]) -> dict[str, Any]:
-    """The same without what is empty: None, "", no images, a group without a value."""
-    kept = {}
-    for name, value in content.items():
-        full = _without_nothing(value) if type(value) is dict else value
-        if full:
-            kept[name] = full
-    return kept
+def _measures(group: Attributes | Shipping | None, names: tuple[str, ...]) -> dict[str, str]:
+    return {name: plain for name in names if group is not None and (plain := _plain(getattr(group, name)))}
 
 
 WORDS = ("title", "description", "category", "brand", "condition")

@@ -37,7 +37,7 @@ from midas_pipelines.sync.listings.plan import Action, Change, Planner, only_qua
 from midas_pipelines.sync.listings.scan import PlanStep, only_approved, slices
 from midas_pipelines.sync.listings.send import send
 from midas_pipelines.sync.sync_log import BRAKED, CANARY, PushCounts, channel_is_down
-from midas_pipelines.sync.threads import in_thread
+from midas_pipelines.sync.threads import in_haste, in_thread
 
 CALL_SECONDS = 30
 """The longest time of one call to 4Seller; nothing is sent when less of the claim is left."""
@@ -45,8 +45,12 @@ CALL_SECONDS = 30
 MARGIN_SECONDS = 5
 """Seconds before the end of a claim when none of its calls is under way any more."""
 
+AHEAD = 3
+"""Claims, each of so many times what is sent at once, are made that far ahead: the next is ready when the last of one leaves."""
+
 CLAIM_TRIES = 5
-GATHER_SECONDS = 0.02
+GATHER_SECONDS = 0.05
+"""How long outcomes are gathered for one transaction."""
 
 
 @dataclass
@@ -80,8 +84,7 @@ class Push:
     tally: PushCounts = field(default_factory=PushCounts)
 
     def __post_init__(self) -> None:
-        # Twice as many as are sent at once, so that the next claim is ready when the last of this one leaves.
-        self._to_send: asyncio.Queue[Change | None] = asyncio.Queue(2 * self.context.settings.in_flight)
+        self._to_send: asyncio.Queue[Change | None] = asyncio.Queue(AHEAD * self.context.settings.in_flight)
         self._all_sent = asyncio.Event()
         self._to_write: asyncio.Queue[PushOutcome | None] = asyncio.Queue()
         self._misses = 0
@@ -93,6 +96,10 @@ class Push:
         Raises:
             BadCredentials, ChannelDown: it ended early; what was not sent stays dirty.
         """
+        with in_haste():
+            return await self._run()
+
+    async def _run(self) -> PushCounts:
         try:
             await in_thread(self.context.heartbeat.begin)
             # While 4Seller counts as down, one read is tried first, so that an outage costs the items no attempts.
@@ -100,7 +107,8 @@ class Push:
             if down and (still := await self._cannot_be_read()) is not None:
                 raise ChannelDown(f"4Seller is still down: {still} Nothing was tried; all stays dirty.")
             if not self.quantities_only:
-                await self.context.gate.ensure_connected(self.client)
+                listed = self.known.listed if self.known is not None else None
+                await self.context.gate.ensure_connected(self.client, listed)
             await in_thread(self._begin)
             async with asyncio.TaskGroup() as writing:
                 writing.create_task(self._write_outcomes())
@@ -153,24 +161,27 @@ class Push:
         return (self.brake.message or BRAKED) if self.brake is not None and self.tally.held else None
 
     async def _claim_and_plan(self) -> None:
+        in_flight = self.context.settings.in_flight
+        limit = max(1, in_flight // 4)  # the first few soon, and meanwhile the next
         for ids in slices(self.ids):
             after = 0
-            while changes := await in_thread(self.claim_batch, after, ids):
-                after = changes[-1].mapping.id
+            while changes := await in_thread(self.claim_batch, ids, after, limit):
+                after, limit = changes[-1].mapping.id, min(8 * limit, AHEAD * in_flight)
                 self._skus |= {change.mapping.id: change.sku for change in changes}
                 for change in changes:
                     if change.writes:
                         await self._to_send.put(change)
                     else:
                         self._to_write.put_nowait(without_sending(change))
-        for _ in range(self.context.settings.in_flight):
+        for _ in range(in_flight):
             await self._to_send.put(None)
 
-    def claim_batch(self, after: int = 0, ids: Sequence[int] | None = None) -> list[Change]:
-        """Claims the next items behind a mapping's id, only of `ids` where given, and plans each."""
+    def claim_batch(
+        self, ids: Sequence[int] | None = None, after: int = 0, limit: int | None = None
+    ) -> list[Change]:
+        """Claims up to `limit` items, else as many as are sent at once, behind a mapping's id, and plans each."""
         settings = self.context.settings
         batch = settings.inventory_batch if self.quantities_only else settings.products_batch
-        limit = min(batch, settings.in_flight * (1 if after == 0 else 4))  # the first soon
         until = time.monotonic() + settings.lease_seconds - MARGIN_SECONDS
         for left in reversed(range(CLAIM_TRIES)):
             try:
@@ -179,7 +190,7 @@ class Push:
                         connection,
                         worker=self.context.worker,
                         lease_seconds=settings.lease_seconds,
-                        limit=limit,
+                        limit=min(batch, limit or settings.in_flight),
                         after_id=after,
                         ids=ids,
                         listed_only=self.quantities_only,

@@ -97,7 +97,7 @@ class _Sending:
                 uncertain, last = True, str(doubt)
                 continue
             late = mapping.creating_since is not None  # an earlier create may still add a second product
-            return replace(self._listed(product.id, product, created=True), uncertain=late)
+            return self._listed(product.id, product, created=True, uncertain=late)
         return self._failed(last, settled=False, wait_seconds=lag)
 
     async def _adoptable(self, known: Known | None = None, *, look: bool = True) -> list[Product]:

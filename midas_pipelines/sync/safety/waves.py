@@ -17,7 +17,7 @@ from midas_pipelines.notify.alerts import clear_alert, open_subjects, raise_aler
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.items.acknowledge import of_run, written_by
 from midas_pipelines.sync.context import SyncContext
-from midas_pipelines.sync.listings.brake import WAVE_ALERT, changes_listing, enough_dirty, leaps
+from midas_pipelines.sync.listings.brake import WAVE_ALERT, changes_listing, leaps
 from midas_pipelines.sync.listings.diff import differences
 from midas_pipelines.sync.listings.plan import Action, Change
 from midas_pipelines.sync.listings.push import Push
@@ -72,12 +72,9 @@ def _need_waves(changes: Sequence[Change], settings: Settings) -> bool:
 
 def _waiting(push: Push) -> list[Change]:
     """The changes that wait of content, price or being there, of listings that 4Seller has."""
-    database, settings, ids = push.context.database, push.context.settings, push.ids
-    if ids is None and not enough_dirty(database, min(settings.canary_items, settings.brake_items)):
-        return []
-    limit = settings.title_limit
+    database, limit = push.context.database, push.context.settings.title_limit
     parts = chunks(
-        database, title_limit=limit, ids=ids, dirty_only=True, listed_only=True, shards=push.shards
+        database, title_limit=limit, ids=push.ids, dirty_only=True, listed_only=True, shards=push.shards
     )
     return [one for part in parts for one in part if changes_listing(one)]
 

@@ -53,7 +53,7 @@ def test_an_account_without_listings_needs_no_word(world: World) -> None:
     with world.database.writing() as connection:
         connection.execute(sa.delete(cursors).where(cursors.c.name == "connected"))
     add_product(world.database, sku="SCR-1")
-    world.full()
+    assert world.calls(world.full) == {"GET": 1, "POST": 1}  # the listing is read once
     assert world.shown == world.wanted
 
 

@@ -8,12 +8,15 @@ from collections import defaultdict
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
 from midas_pipelines.store.items import claims
 from midas_pipelines.store.items.claims import Heartbeat
 from midas_pipelines.sync.context import SyncContext
+from midas_pipelines.sync.listings.plan import Change
+from midas_pipelines.sync.listings.push import Push
 from midas_pipelines.sync.product_sync import Mode, sync_products
 from midas_pipelines_tests.shop import add_product, value
 from midas_pipelines_tests.sync.syncing import one_sync, start_syncing
@@ -147,6 +150,22 @@ def test_a_sku_whose_holder_is_being_pushed_is_waited_for(world: World) -> None:
     assert world.shown == world.wanted
 
 
+def test_a_chain_of_skus_waits_for_the_one_that_is_being_pushed(world: World) -> None:
+    first, second, third = (add_product(world.database, sku=sku) for sku in ("A", "B", "C"))
+    world.full()
+    for item, sku in ((first, "D"), (second, "A"), (third, "B")):
+        world.set(item, sku=sku)
+    heartbeat = Heartbeat(world.database, "busy")
+    heartbeat.begin()
+    with world.database.writing() as connection:
+        assert len(claims.claim(connection, worker="busy", lease_seconds=60, limit=1)) == 1
+    assert world.incremental().failed == 2
+    heartbeat.end()
+    world.incremental()
+    world.incremental()
+    assert world.shown == world.wanted
+
+
 def test_a_run_cancelled_midway_leaves_no_claim_and_no_duplicate(world: World) -> None:
     for _ in range(ITEMS):
         add_product(world.database)
@@ -167,3 +186,22 @@ def test_a_run_cancelled_midway_leaves_no_claim_and_no_duplicate(world: World) -
     assert value(world.database, "SELECT outcome FROM fourseller_sync_logs") == "failed"
     world.full()
     assert world.shown == world.wanted
+
+
+def test_the_first_few_are_claimed_at_once_and_then_many(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(50):
+        add_product(world.database)
+    claimed: list[int] = []
+
+    def counted(push: Push, *given: Any) -> list[Change]:
+        changes = whole(push, *given)
+        claimed.append(len(changes))
+        return changes
+
+    whole = Push.claim_batch
+    monkeypatch.setattr(Push, "claim_batch", counted)
+    world.changes |= {"in_flight": 8}
+    world.full()
+    assert claimed == [2, 16, 24, 8, 0]

@@ -7,15 +7,13 @@ fault, wait for the next round.
 
 from __future__ import annotations
 
-import gc
 import hashlib
 import json
 import logging
-import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -45,9 +43,9 @@ from midas_pipelines.sync.orders.changes.close import quarantine_order
 from midas_pipelines.sync.orders.intake.write import ImportCounts, write_batch
 from midas_pipelines.sync.orders.model.order_log import OrderContext
 from midas_pipelines.sync.orders.model.sale import LONGEST_ID, Sale, read_sale
+from midas_pipelines.sync.threads import in_haste
 
 MANY = 100
-SWITCH_SECONDS = sys.getswitchinterval()
 RANK = {status: place for place, status in enumerate(OrderStatus)}
 NO_SUCH_CHARACTER = ("22P05", "22021")
 CODECS = ("latin-1", "ascii")
@@ -243,7 +241,7 @@ def import_sales(
     """
     if since:
         sales = [replace(sale, left_out=sale.left_out or _why_left_out(sale, since)) for sale in sales]
-    with _in_haste(len(sales)):
+    with in_haste() if len(sales) >= MANY else nullcontext():
         return _Importer(database, order_context, on_writing).import_all(sales)
 
 
@@ -253,22 +251,6 @@ def _why_left_out(sale: Sale, since: datetime) -> str | None:
         return TOO_OLD
     decided = sale.placed_at is not None or sale.read_at is not None
     return None if decided or "created_at" in sale.unreadable else UNDATED  # a poll cannot read it either
-
-
-@contextmanager
-def _in_haste(sales: int) -> Iterator[None]:
-    """For a large batch: pauses garbage collection, since its rows have no cycles and it takes a sixth of the time; and lets
-    a thread that has waited for the database go on within half a millisecond, though another reads pages meanwhile."""
-    if sales < MANY or not gc.isenabled():
-        yield
-        return
-    gc.disable()
-    sys.setswitchinterval(SWITCH_SECONDS / 10)
-    try:
-        yield
-    finally:
-        gc.enable()
-        sys.setswitchinterval(SWITCH_SECONDS)
 
 
 @dataclass
