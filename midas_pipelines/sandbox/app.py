@@ -11,6 +11,7 @@ import math
 import time
 from collections import Counter, deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any, cast
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -19,9 +20,9 @@ from midas_pipelines.fourseller.contract import BASE_PATH
 from midas_pipelines.sandbox.config import SandboxConfig
 from midas_pipelines.sandbox.control import control_routes
 from midas_pipelines.sandbox.faults import JSON, Faults, RateLimit, cut, meet, reply
-from midas_pipelines.sandbox.habit_table import ELSEWHERE, Answer, HabitCall, NoAnswer, Reply
+from midas_pipelines.sandbox.habit_table import ELSEWHERE, Answer, Headers, NoAnswer, Reply
 from midas_pipelines.sandbox.habits import Habits
-from midas_pipelines.sandbox.requests import find_operation
+from midas_pipelines.sandbox.requests import HabitCall, read_call
 from midas_pipelines.sandbox.shoppers import Shoppers
 from midas_pipelines.sandbox.state import Json, Refused, State, level, moment, now_text
 from midas_pipelines.sandbox.webhooks import Webhooks
@@ -36,6 +37,19 @@ class CallLog:
     def __init__(self) -> None:
         self.last: deque[dict[str, Any]] = deque(maxlen=CALLS_KEPT)
         self.counts: Counter[tuple[str, int]] = Counter()
+
+    def add(self, started: float, method: str, path: str, status: int, fault: str | None) -> None:
+        """Records a call that came at `started` of `time.perf_counter`."""
+        self.counts[method, status] += 1
+        took = {"at": now_text(), "ms": round((time.perf_counter() - started) * 1000, 1)}
+        self.last.append({"method": method, "path": path, "status": status, "fault": fault, **took})
+
+    def by_method(self) -> dict[str, dict[str, int]]:
+        """The counts, as `{"GET": {"200": 4}}`."""
+        table: dict[str, dict[str, int]] = {}
+        for (method, status), count in sorted(self.counts.items()):
+            table.setdefault(method, {})[str(status)] = count
+        return table
 
     def clear(self) -> None:
         """Forgets all."""
@@ -84,40 +98,24 @@ class Sandbox:
         if scope["type"] != "http" or not scope["path"].startswith((BASE_PATH + "/", ELSEWHERE + "/")):
             await self._rest(scope, receive, send)
             return
-        started, method, path = time.perf_counter(), scope["method"], scope["path"]
-        asked = path + ("?" + scope["query_string"].decode("latin-1") if scope["query_string"] else "")
-        body = await _body(receive)
-        headers = dict(scope["headers"])
+        started, query = time.perf_counter(), scope["query_string"].decode("latin-1")
+        body, headers = await _body(receive), dict(scope["headers"])
         fault: str | None = None
         status = 0
         try:
-            refusal = self._refusal(headers)
-            fault = None if refusal else self.faults.draw()
-            delay = 0.0 if refusal else self.faults.delay()
-            if delay:
+            if refusal := self._refusal(headers):
+                status = await reply(send, refusal)
+                return
+            fault = self.faults.draw()
+            if delay := self.faults.delay():
                 await asyncio.sleep(delay)
-
-            def apply() -> Answer:
-                return refusal or self._operate(scope, headers, body)
-
-            status = await (
-                reply(send, apply()) if fault is None else meet(fault, self.faults, scope, send, apply)
-            )
+            apply = partial(self._operate, scope, headers, body)
+            status = await (meet(fault, self.faults, scope, send, apply) if fault else reply(send, apply()))
         except NoAnswer:
             await cut(scope)
         finally:
-            self.calls.counts[method, status] += 1
-            milliseconds = round((time.perf_counter() - started) * 1000, 1)
-            self.calls.last.append(
-                {
-                    "method": method,
-                    "path": asked,
-                    "status": status,
-                    "at": now_text(),
-                    "fault": fault,
-                    "ms": milliseconds,
-                }
-            )
+            path = scope["path"] + (f"?{query}" if query else "")
+            self.calls.add(started, scope["method"], path, status, fault)
 
     async def start(self) -> None:
         """Starts the background tasks."""
@@ -133,44 +131,26 @@ class Sandbox:
         bearer, seller = headers.get(b"authorization", b""), headers.get(b"x-seller-id", b"")
         if not (hmac.compare_digest(bearer, self._bearer) and hmac.compare_digest(seller, self._seller)):
             return _failure(401, "unauthorized", "The key or the seller id is wrong.")
-        wait = self.limit.take()
-        if not wait:
+        if not (wait := self.limit.take()):
             return None
-        status, body, kept = _failure(429, "rate_limited", "Too many calls.")
-        return status, body, [*kept, (b"retry-after", str(max(1, math.ceil(wait))).encode())]
+        pause = (b"retry-after", str(max(1, math.ceil(wait))).encode())
+        return _failure(429, "rate_limited", "Too many calls.", headers=[pause])
 
     def _operate(self, scope: Scope, headers: dict[bytes, bytes], body: bytes) -> Answer:
         if scope["path"].startswith(ELSEWHERE):
             return _answer(200, {"data": [], "total": 0, "limit": 100, "offset": 0})
         try:
-            operation, key = find_operation(scope["path"][len(BASE_PATH) :], scope["method"])
-            call = HabitCall(
-                operation.name,
-                key,
-                operation.read_query(scope["query_string"]),
-                path=scope["path"],
-                headers=headers,
-            )
-            for name, header in operation.headers.items():
-                value = headers.get(name.encode())
-                call.idempotency_key = None if value is None else header.read(value.decode("latin-1"))
-            if operation.body:
-                call.body = operation.read_body(body, headers.get(b"content-type", b""))
-            return self._perform(call)
+            call = read_call(scope, headers, body)
+            given = self.habits.ask(call)
+            if given is None:
+                result = self._run[call.name](call)
+                given = Reply(201 if call.name == "createProduct" else 204 if result is None else 200, result)
+            given = self.habits.reply(call, given)
         except Refused as refused:
-            status, encoded, kept = _failure(refused.status, refused.code, str(refused), refused.details)
-            return status, encoded, [*kept, *refused.headers]
-
-    def _perform(self, call: HabitCall) -> Answer:
-        given = self.habits.ask(call)
-        if given is None:
-            value = self._run[call.name](call)
-            given = Reply(201 if call.name == "createProduct" else 204 if value is None else 200, value)
-        given = self.habits.reply(call, given)
+            return _failure(refused.status, refused.code, str(refused), refused.details, refused.headers)
         if given.value is None:
             return given.status, b"", given.headers
-        status, encoded, headers = _answer(given.status, given.value)
-        return self.habits.answer(call, (status, encoded, [*headers, *given.headers]))
+        return self.habits.answer(call, *_answer(given.status, given.value, given.headers))
 
     def _list(self, call: HabitCall) -> Json:
         dates = ("date_from", "date_to", "updated_from")
@@ -183,13 +163,13 @@ class Sandbox:
         return {"data": rows[offset : offset + limit], "total": len(rows), "limit": limit, "offset": offset}
 
 
-def _answer(status: int, value: Json) -> Answer:
-    return status, json.dumps(value, separators=(",", ":")).encode(), [JSON]
+def _answer(status: int, value: Json, headers: Headers = ()) -> tuple[int, bytes, Headers]:
+    return status, json.dumps(value, separators=(",", ":")).encode(), [JSON, *headers]
 
 
-def _failure(status: int, code: str, message: str, details: Any = None) -> Answer:
+def _failure(status: int, code: str, message: str, details: Any = None, headers: Headers = ()) -> Answer:
     error: Json = {"code": code, "message": message} | ({} if details is None else {"details": details})
-    return _answer(status, {"error": error})
+    return _answer(status, {"error": error}, headers)
 
 
 async def _body(receive: Receive) -> bytes:

@@ -66,34 +66,26 @@ def run(sandbox: Sandbox, server: uvicorn.Server, listening: socket.socket) -> N
 
 def serve(config: SandboxConfig, host: str = "127.0.0.1", port: int = 8004) -> None:
     """Serves until SIGINT or SIGTERM; prints one line, the URL of the API."""
-    listening = listen(host, port)
+    listening, sandbox = listen(host, port), Sandbox(config)
     sys.stdout.write(f"{address_of(listening)}{BASE_PATH}\n")
     sys.stdout.flush()
-    sandbox = Sandbox(config)
     with suppress(KeyboardInterrupt):
         run(sandbox, server_of(sandbox), listening)
 
 
 class BackgroundSandbox:
-    """`with BackgroundSandbox(config) as sandbox:` serves at `sandbox.url` (the API) on a free port.
+    """`with BackgroundSandbox(config) as sandbox:` serves at `sandbox.url` (the API) on a port of this machine, a free one
+    by default.
 
     In a thread `sandbox.app` is the running application, to look into. With `process=True` it runs in a process of
     its own, which ends with the block, and also when this process dies in any way, SIGKILL included.
     """
 
-    def __init__(
-        self,
-        config: SandboxConfig | None = None,
-        *,
-        process: bool = False,
-        host: str = "127.0.0.1",
-        port: int = 0,
-    ) -> None:
+    def __init__(self, config: SandboxConfig | None = None, *, process: bool = False, port: int = 0) -> None:
         self.config = config or SandboxConfig()
         self.app: Sandbox | None = None
         self.root = ""
-        self._process = process
-        self._host, self._port = host, port
+        self._process, self._port = process, port
         self._child: subprocess.Popen[str] | None = None
         self._thread: threading.Thread | None = None
         self._server: uvicorn.Server | None = None
@@ -122,7 +114,7 @@ class BackgroundSandbox:
         if self._process:
             self._start_process()
             return self
-        listening = listen(self._host, self._port)
+        listening = listen("127.0.0.1", self._port)
         self.root = address_of(listening)
         self.app = Sandbox(self.config)
         self._server = server_of(self.app)
@@ -135,27 +127,6 @@ class BackgroundSandbox:
         if self._server is not None and self._thread is not None:
             self._server.should_exit = True
             self._thread.join(STOP_SECONDS)
-        self._end_child()
-
-    def _start_process(self) -> None:
-        order = {"config": dataclasses.asdict(self.config), "host": self._host, "port": self._port}
-        self._child = child = subprocess.Popen(
-            [sys.executable, "-m", "midas_pipelines.sandbox.background"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert child.stdin is not None
-        assert child.stdout is not None
-        child.stdin.write(json.dumps(order) + "\n")
-        child.stdin.flush()  # and left open: its end is how the child learns of ours
-        url = child.stdout.readline().strip()
-        if not url:
-            self._end_child()
-            raise RuntimeError("the sandbox's process did not start; its output is above")
-        self.root = url.removesuffix(BASE_PATH)
-
-    def _end_child(self) -> None:
         if self._child is None:
             return
         self._child.terminate()
@@ -165,6 +136,21 @@ class BackgroundSandbox:
             self._child.kill()
         with self._child:  # closes the pipes and waits
             self._child = None
+
+    def _start_process(self) -> None:
+        command = [sys.executable, "-m", "midas_pipelines.sandbox.background"]
+        self._child = child = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert child.stdin is not None
+        assert child.stdout is not None
+        child.stdin.write(json.dumps({"config": dataclasses.asdict(self.config), "port": self._port}) + "\n")
+        child.stdin.flush()  # and left open: its end is how the child learns of ours
+        url = child.stdout.readline().strip()
+        if not url:
+            self.__exit__()
+            raise RuntimeError("the sandbox's process did not start; its output is above")
+        self.root = url.removesuffix(BASE_PATH)
 
 
 def die_with_parent(parent: int) -> None:
@@ -183,7 +169,7 @@ def main() -> None:
     with open(0, "rb", buffering=0, closefd=False) as given:  # unbuffered: the watch sees what is left
         order = json.loads(given.readline() or sys.exit(0))
     threading.Thread(target=die_with_parent, args=(parent,), daemon=True).start()
-    serve(SandboxConfig(**order["config"]), order["host"], order["port"])
+    serve(SandboxConfig(**order["config"]), port=order["port"])
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
@@ -24,10 +23,7 @@ if TYPE_CHECKING:
 
 Act = Callable[[Json, str], Any]
 
-SHOWN = 100  # rows of each table of the page
-REFRESH_SECONDS = 3
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'self'"  # no script, nothing from outside
-TONES = {"pending": "", "shipped": "good", "delivered": "good", "cancelled": "bad", "refunded": "bad"}
 TIMES = ("latency_ms", "jitter_ms", "slow_seconds", "timeout_seconds")
 
 
@@ -42,16 +38,12 @@ def control_routes(sandbox: Sandbox) -> Starlette:
         sandbox.faults.set({})
         sandbox.habits.set()
 
-    async def try_webhook() -> Json:
-        """Sends a signed body that is no event, so that nothing is stored; the status that the address answers."""
-        return {"url": sandbox.webhooks.url, "status": await sandbox.webhooks.try_out()}
-
     table: list[tuple[str, str, Act]] = [
         ("GET", "/settings", lambda body, key: _settings(sandbox)),
         ("PUT", "/settings", lambda body, key: _set(sandbox, body)),
-        ("POST", "/webhooks/try", lambda body, key: try_webhook()),
+        ("POST", "/webhooks/try", lambda body, key: sandbox.webhooks.try_out()),
         ("GET", "/calls", lambda body, key: list(calls.last)),
-        ("GET", "/counts", lambda body, key: _by_method(calls.counts)),
+        ("GET", "/counts", lambda body, key: calls.by_method()),
         ("POST", "/reset", lambda body, key: reset()),
         ("GET", "/products", lambda body, key: list(state.products.values())),
         ("POST", "/products", lambda body, key: state.create(body)),
@@ -74,13 +66,6 @@ def control_routes(sandbox: Sandbox) -> Starlette:
     return Starlette(routes=[*routes, Route("/", _page(sandbox)), Route("/", press, methods=["POST"])])
 
 
-def _by_method(counts: Counter[tuple[str, int]]) -> dict[str, dict[str, int]]:
-    table: dict[str, dict[str, int]] = {}
-    for (method, status), count in sorted(counts.items()):
-        table.setdefault(method, {})[str(status)] = count
-    return table
-
-
 def _settings(sandbox: Sandbox) -> Json:
     return {
         "faults": sandbox.faults.shares,
@@ -97,14 +82,11 @@ def _set(sandbox: Sandbox, body: Json) -> Json:
     """Sets what is given; `next_faults` are the kinds (or null) that the next calls meet, one after the other.
     Raises ValueError, in a sentence."""
 
-    def set_time(name: str, value: Any) -> None:
-        setattr(sandbox.faults, name, _number(name, value))
-
     setters: dict[str, Callable[[Any], Any]] = {
         "faults": sandbox.faults.set,
         "next_faults": sandbox.faults.script,
         "habits": sandbox.habits.replace,
-        **{name: partial(set_time, name) for name in TIMES},
+        **{name: partial(_set_time, sandbox, name) for name in TIMES},
         "rate_limit": lambda rate: sandbox.limit.set(_number("rate_limit", rate or 0), body.get("burst")),
         "burst": lambda _: None,  # with the rate
         "shoppers_rate": lambda rate: sandbox.shoppers.set_rate(_number("shoppers_rate", rate)),
@@ -115,6 +97,10 @@ def _set(sandbox: Sandbox, body: Json) -> Json:
     for name in filter(body.__contains__, setters):  # in this order: setting faults drops scripted ones
         setters[name](body[name])
     return _settings(sandbox)
+
+
+def _set_time(sandbox: Sandbox, name: str, value: Any) -> None:
+    setattr(sandbox.faults, name, _number(name, value))
 
 
 def _number(name: str, value: Any) -> float:
@@ -183,38 +169,9 @@ def _page(sandbox: Sandbox) -> Callable[[Request], Awaitable[Response]]:
         product_id, order_id = (request.query_params.get(name) for name in ("id", "order"))
         products = [one for key, one in sandbox.state.products.items() if product_id in (None, key)]
         orders = [one for key, one in sandbox.state.orders.items() if order_id in (None, key)]
-        page = template.render(
-            buttons=_buttons(sandbox),
-            only=", ".join(one for one in (product_id, order_id) if one is not None),
-            cards=_cards(sandbox),
-            products=products[-SHOWN:][::-1],
-            product_count=len(products),
-            orders=orders[-SHOWN:][::-1],
-            order_count=len(orders),
-            calls=list(sandbox.calls.last)[-SHOWN:][::-1],
-            refresh_seconds=REFRESH_SECONDS,
-            clock=lambda text: text[11:19] if isinstance(text, str) else "",
-            tone_of=lambda status: TONES.get(status, "warn"),
-        )
+        only = ", ".join(one for one in (product_id, order_id) if one is not None)
+        shown = {"products": products, "orders": orders, "calls": list(sandbox.calls.last), "only": only}
+        page = template.render(sandbox=sandbox, buttons=_buttons(sandbox), **shown)
         return HTMLResponse(page, headers={"content-security-policy": POLICY})
 
     return show
-
-
-def _cards(sandbox: Sandbox) -> list[tuple[str, object, str]]:
-    counts = sandbox.calls.counts
-    failed = sum(count for (_, status), count in counts.items() if status == 0 or status >= 400)
-    share = sum(sandbox.faults.shares.values())
-    limit = sandbox.limit.rate
-    return [
-        ("products", len(sandbox.state.products), ""),
-        ("orders", len(sandbox.state.orders), ""),
-        ("calls", counts.total(), ""),
-        ("of them failed", failed, "bad" if failed else ""),
-        ("faults put in", f"{share:.0%}", "warn" if share else ""),
-        ("habits", ", ".join(sandbox.habits.on) or "none", "warn" if sandbox.habits.on else ""),
-        ("latency", f"{sandbox.faults.latency_ms:g} ms", ""),
-        ("rate limit", f"{limit:g} / s" if limit else "none", ""),
-        ("shoppers' actions", f"{sandbox.shoppers.rate:g} / s", ""),
-        ("webhooks waiting", sandbox.webhooks.waiting if sandbox.webhooks.url else "off", ""),
-    ]

@@ -16,7 +16,7 @@ import httpx
 from starlette.types import Scope, Send
 
 from midas_pipelines.sandbox.config import SandboxConfig, checked_faults
-from midas_pipelines.sandbox.habit_table import Answer
+from midas_pipelines.sandbox.habit_table import Answer, Headers
 
 TRANSPORT = "midas.transport"  # where the server's protocol leaves the connection in the ASGI scope
 TURNS = 3  # loop iterations until the server notices a reset
@@ -34,10 +34,8 @@ class Faults:
         self._random = random.Random(config.seed)
         self._next: deque[str | None] = deque()
         self.shares = dict(config.faults)
-        self.latency_ms = config.latency_ms
-        self.jitter_ms = config.jitter_ms
-        self.slow_seconds = config.slow_seconds
-        self.timeout_seconds = config.timeout_seconds
+        self.latency_ms, self.jitter_ms = config.latency_ms, config.jitter_ms
+        self.slow_seconds, self.timeout_seconds = config.slow_seconds, config.timeout_seconds
 
     def set(self, shares: dict[str, float]) -> None:
         """Replaces all shares and drops scripted faults. Raises ValueError for an unknown kind."""
@@ -56,9 +54,7 @@ class Faults:
         """The kind of fault this call meets, or None."""
         if self._next:
             return self._next.popleft()
-        if not self.shares:
-            return None
-        drawn = self._random.random()
+        drawn = self._random.random() if self.shares else 0.0
         for kind, share in self.shares.items():
             if drawn < share:
                 return kind
@@ -71,9 +67,8 @@ class Faults:
 
     def delay(self) -> float:
         """Seconds this call takes."""
-        if not self.jitter_ms:
-            return self.latency_ms / 1000
-        return max(0.0, self.latency_ms + self._random.uniform(-1, 1) * self.jitter_ms) / 1000
+        jitter = self._random.uniform(-1, 1) * self.jitter_ms if self.jitter_ms else 0.0
+        return max(0.0, self.latency_ms + jitter) / 1000
 
 
 class RateLimit:
@@ -151,21 +146,22 @@ async def cut(scope: Scope) -> None:
 async def reply(send: Send, given: Answer) -> int:
     """Sends an answer; gives its status."""
     status, body, headers = given
-    parts = [body] if isinstance(body, bytes) else body
-    if isinstance(body, bytes) and status != 204:
-        headers = [*headers, (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    for part in parts:
+    length = len(body) if isinstance(body, bytes) and status != 204 else None
+    await _send_head(send, status, headers, length)
+    for part in [body] if isinstance(body, bytes) else body:
         await send({"type": "http.response.body", "body": part, "more_body": True})
     await send({"type": "http.response.body", "body": b""})
     return status
 
 
+async def _send_head(send: Send, status: int, headers: Headers, length: int | None) -> None:
+    size = [] if length is None else [(b"content-length", str(length).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": [*headers, *size]})
+
+
 async def _send_half(send: Send, given: Answer) -> None:
     status, whole, headers = given
     body = whole if isinstance(whole, bytes) else b"".join(whole)
-    headers = [*headers, (b"content-length", str(len(body) or 2).encode())]
-    status = 200 if status == 204 else status
-    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await _send_head(send, 200 if status == 204 else status, headers, len(body) or 2)
     await send({"type": "http.response.body", "body": body[: len(body) // 2], "more_body": True})
     await asyncio.sleep(0.01)  # let the half leave before the reset overtakes it

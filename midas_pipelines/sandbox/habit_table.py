@@ -12,16 +12,20 @@ import asyncio
 import gzip
 import re
 import time
-from collections.abc import Callable, Iterator
+import tomllib
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from itertools import chain, repeat
+from pathlib import Path
 from typing import Any, NamedTuple
 
+from midas_pipelines.sandbox.requests import HabitCall
 from midas_pipelines.sandbox.state import Json, State, level, moment
 
-Headers = list[tuple[bytes, bytes]]
-Answer = tuple[int, "bytes | Iterator[bytes]", Headers]
+Headers = Sequence[tuple[bytes, bytes]]
+Answer = tuple[int, "bytes | Iterable[bytes]", Headers]
 """An answer as it leaves: status, the body whole or in parts of unknown number, headers."""
 
 
@@ -30,25 +34,12 @@ class NoAnswer(Exception):
 
 
 @dataclass
-class HabitCall:
-    """One call as the API understood it; `ask` habits may change it before it is carried out."""
-
-    name: str  # operationId of the contract; empty for a webhook
-    key: str = ""
-    query: Json = field(default_factory=dict)
-    body: Any = None
-    idempotency_key: str | None = None
-    path: str = ""
-    headers: dict[bytes, bytes] = field(default_factory=dict)
-
-
-@dataclass
 class Reply:
     """An answer before it is written as bytes; `value` None has no body."""
 
     status: int
     value: Any = None
-    headers: Headers = field(default_factory=list)
+    headers: Headers = ()
 
 
 @dataclass
@@ -71,7 +62,7 @@ class Use:
 
 
 class Habit(NamedTuple):
-    """A lasting way of a real hub in words; `number` is N where none is given. The tables below say what it does."""
+    """A lasting way of a real hub in words; `number` is N where none is given. The tables at the end say what it does."""
 
     number: float
     sentence: str
@@ -88,13 +79,8 @@ HALF_CHARACTER, CONTROL_CHARACTER = "\ue000", "\ue001"
 
 DATED = ("created_at", "updated_at")
 DATES: tuple[Any, ...] = (
-    "0000-00-00 00:00:00",
-    "",
-    "Fri, 27 Nov 2026 10:00:00 +0000",
-    "2026-11-27T23:59:60Z",
-    "20261127",
-    None,
-    1795773600,
+    *("0000-00-00 00:00:00", "", "Fri, 27 Nov 2026 10:00:00 +0000", "2026-11-27T23:59:60Z", "20261127"),
+    *(None, 1795773600),
 )
 NOTHING: tuple[Any, ...] = ("", " ", "N/A", "***", "null", "-", None)
 QUANTITIES: tuple[Any, ...] = (-3, None, "7", "", 2.5, True)
@@ -126,14 +112,6 @@ def _shorten(page: Json, use: Use) -> None:
     page["data"] = page["data"][: max(0, total - int(use.number) - page["offset"])]
 
 
-def _refuse_offset(use: Use) -> Reply | None:
-    return _refusal("The offset is too large.") if use.call.query["offset"] > use.number else None
-
-
-def _limit_pages(use: Use) -> None:
-    use.call.query["limit"] = min(use.call.query["limit"], int(use.number))
-
-
 def _refuse_old_dates(use: Use) -> Reply | None:
     past = datetime.now(UTC) - timedelta(days=use.number)
     dates = [given for name, given in use.call.query.items() if name.endswith("_from") and given]
@@ -154,32 +132,23 @@ def _each(value: Any, names: tuple[str, ...], change: Callable[[Any], Any]) -> A
     return {name: _each(change(one) if name in names else one, names, change) for name, one in value.items()}
 
 
-def _numbers_as_texts(row: Json, _: Use) -> None:
-    def change(value: Any) -> Any:
-        if isinstance(value, bool) or value is None:
-            return value
-        try:
-            return f"{value:,}" if isinstance(value, int) else f"{Decimal(str(value)):,}"
-        except ArithmeticError:
-            return value
-
-    row.update(_each(row, NUMBERS, change))
+def _as_text(value: Any) -> Any:
+    if isinstance(value, bool) or value is None:
+        return value
+    try:
+        return f"{value:,}" if isinstance(value, int) else f"{Decimal(str(value)):,}"
+    except ArithmeticError:
+        return value
 
 
-def _texts_as_numbers(row: Json, _: Use) -> None:
-    def change(value: Any) -> Any:
-        digits = re.sub("[-+ ]", "", value) if isinstance(value, str) else ""
-        return int(digits) if digits.isdecimal() else value
-
-    row.update(_each(row, TEXTS_OF_DIGITS, change))
+def _as_number(value: Any, ignored: str = "[-+ ]") -> Any:
+    digits = re.sub(ignored, "", value) if isinstance(value, str) else ""
+    return int(digits) if digits.isdecimal() else value
 
 
 def _number_ids(row: Json, use: Use) -> None:
-    def change(value: Any) -> Any:
-        return int(value) if isinstance(value, str) and value.isascii() and value.isdecimal() else value
-
     if use.call.name:
-        row.update(_each(row, ("id", "product_id"), change))
+        row.update(_each(row, ("id", "product_id"), lambda value: _as_number(value, "(?!)")))
 
 
 def _mask(row: Json, use: Use) -> None:
@@ -252,11 +221,10 @@ def _write_late(use: Use) -> None:
 
 
 def _refuse_older(use: Use) -> Reply | None:
-    key, text = use.call.key, use.call.body.get("timestamp")
-    if text and moment(text) < use.memory.get(key, moment(text)):
+    key, at = use.call.key, moment(use.call.body["timestamp"])
+    if at < use.memory.get(key, at):
         return Reply(200, level(use.state.product(key)))
-    if text:
-        use.memory[key] = moment(text)
+    use.memory[key] = at
     return None
 
 
@@ -273,87 +241,33 @@ def _redirect(use: Use) -> Reply:
     return Reply(int(use.number), None, [(b"location", address.encode())])
 
 
-def _blow_up(answer: Answer, use: Use) -> Answer:
-    status, body, headers = answer
-    if not isinstance(body, bytes):
-        return answer
+def _blow_up(status: int, body: bytes, headers: Headers, use: Use) -> Answer:
     packed = gzip.compress(b" " * int(use.number * MEGABYTE) + body, compresslevel=1)
     return status, packed, [*headers, (b"content-encoding", b"gzip")]
 
 
-def _swell(answer: Answer, use: Use) -> Answer:
-    status, body, headers = answer
-
-    def flow(rest: bytes) -> Iterator[bytes]:
-        for _ in range(int(use.number * 16)):
-            yield b" " * (MEGABYTE // 16)
-        yield rest
-
-    return (status, flow(body), headers) if isinstance(body, bytes) else answer
+def _swell(status: int, body: bytes, headers: Headers, use: Use) -> Answer:
+    blanks = repeat(b" " * (MEGABYTE // 16), int(use.number * 16))
+    return status, chain(blanks, [body]), headers
 
 
 HABITS = {
-    "empty-lists": Habit(1, "The first N product lists answer 200 with no rows and a total of 0 (0: all)."),
-    "empty-lookups": Habit(1, "The first N look-ups of a SKU find nothing (0: all)."),
-    "short-lists": Habit(10, "Lists end N rows before their total."),
-    "capped-totals": Habit(100, "The total of a list is never above N; the rows go on."),
-    "huge-totals": Habit(1, "The total of a list has 30 digits."),
-    "no-totals": Habit(1, "The total of a list is null."),
-    "late-lists": Habit(2, "Lists and look-ups of a SKU show a write N seconds later."),
-    "late-lists-by-reads": Habit(3, "Lists and look-ups of a SKU show a write after N more of them."),
-    "ghosts": Habit(0, "A deleted product is listed for N seconds more (0: for ever); by its id it is 404."),
-    "deep-offsets-refused": Habit(100, "An offset above N is refused with 400."),
-    "small-pages": Habit(20, "Pages hold at most N rows, and say so as their limit."),
-    "few-rows": Habit(20, "Pages hold at most N rows, under the limit that was asked for."),
-    "first-page-only": Habit(1, "Every page is the first one."),
-    "short-history": Habit(30, "A date from more than N days ago is refused with 400."),
-    "numbers-as-texts": Habit(1, 'Prices, totals and quantities are texts ("1,010.00").'),
-    "texts-as-numbers": Habit(1, "SKUs, postal codes, phones of digits are numbers."),
-    "number-ids": Habit(1, "New ids are digits alone, numbers in answers and texts in webhooks."),
-    "objects-as-lists": Habit(1, "Customer, address, tracking, attributes and shipping are []."),
-    "odd-dates": Habit(1, "Dates are zero, empty, RFC 822, 23:59:60, a number or null, by row."),
-    "masked-values": Habit(
-        1, 'Tracking, customer and address of each Nth order hold "", "***", "N/A" and the like.'
-    ),
-    "sparse-orders": Habit(1, "Orders have an id, a status and countable lines, and nothing else."),
-    "half-characters": Habit(3, "Each Nth order holds a cut UTF-8 character."),
-    "control-characters": Habit(3, "Each Nth order holds a raw control character."),
-    "not-a-number": Habit(3, "Each Nth order has a total of NaN."),
-    "odd-quantities": Habit(1, "Each Nth product shows a quantity of -3, null, a text, 2.5 or true."),
-    "images-as-texts": Habit(1, "Pictures are addresses, not objects."),
-    "unknown-statuses": Habit(1, "Orders have status words that are in no table."),
-    "tax-included": Habit(1, "Prices hold the tax, which is named too (taxes_included)."),
-    "line-discounts": Habit(1, "Each line has a discount, which the total lacks."),
-    "gift-cards": Habit(1, "A gift card paid a part, which the total lacks."),
-    "fees": Habit(1, "The total holds a named fee."),
-    "deletes-ignored": Habit(1, "DELETE of a product answers 200 and deletes nothing."),
-    "order-updates-ignored": Habit(1, "PATCH of an order answers 200 with the order as it was."),
-    "stock-ignored": Habit(1, "PATCH of a quantity answers 200 with the quantity as it was."),
-    "product-updates-ignored": Habit(1, "PUT of a product answers 200 with the product as it was."),
-    "skus-respelled": Habit(1, "PUT and POST keep the SKU in lower case."),
-    "images-rewritten": Habit(1, "PUT and POST keep pictures at other addresses."),
-    "html-stripped": Habit(1, "PUT and POST keep the description without tags."),
-    "title-case": Habit(1, "PUT and POST Keep The Title Like This."),
-    "late-writes": Habit(
-        5, "The first PATCH of each quantity of a product is not answered and is carried out N seconds later."
-    ),
-    "older-quantities-refused": Habit(
-        1, "PATCH of a quantity with an older timestamp than the last answers 200 and changes nothing."
-    ),
-    "unix-retry-after": Habit(
-        1, "The first N calls are 429 with a Retry-After of Unix time, two seconds ahead (0: all)."
-    ),
-    "redirects": Habit(307, "Every call is redirected to another address, with status N."),
-    "gzip-bomb": Habit(64, "Reads are answered with gzip that unpacks to N MB."),
-    "endless-bodies": Habit(64, "Reads are answered with N MB of blanks before the body."),
+    name: Habit(*given)
+    for name, given in tomllib.loads(Path(__file__).with_name("habits.toml").read_text("utf-8")).items()
 }
 
 LATE = {"late-lists": "seconds", "late-lists-by-reads": "reads", "ghosts": "ghosts"}
 """The argument of `LateState`, which lists are then read from, that the number is."""
 
 ASK: dict[str, tuple[tuple[str, ...], Callable[[Use], Any]]] = {
-    "deep-offsets-refused": (LISTS, _refuse_offset),
-    "small-pages": (LISTS, _limit_pages),
+    "deep-offsets-refused": (
+        LISTS,
+        lambda use: _refusal("The offset is too large.") if use.call.query["offset"] > use.number else None,
+    ),
+    "small-pages": (
+        LISTS,
+        lambda use: use.call.query.update(limit=min(use.call.query["limit"], int(use.number))),
+    ),
     "first-page-only": (LISTS, lambda use: use.call.query.update(offset=0)),
     "short-history": (LISTS, _refuse_old_dates),
     "deletes-ignored": (("deleteProduct",), lambda use: Reply(200, use.state.product(use.call.key))),
@@ -384,8 +298,8 @@ PAGE: dict[str, Change] = {
 """Changes a page of a list."""
 
 _BOTH: dict[str, Change] = {
-    "numbers-as-texts": _numbers_as_texts,
-    "texts-as-numbers": _texts_as_numbers,
+    "numbers-as-texts": lambda row, _: row.update(_each(row, NUMBERS, _as_text)),
+    "texts-as-numbers": lambda row, _: row.update(_each(row, TEXTS_OF_DIGITS, _as_number)),
     "number-ids": _number_ids,
     "objects-as-lists": lambda row, _: row.update({name: [] for name in OBJECTS if name in row}),
     "odd-dates": lambda row, _: row.update(dict.fromkeys(DATED, DATES[_serial(row) % len(DATES)])),
@@ -400,9 +314,7 @@ ORDER: dict[str, Change] = _BOTH | {
     "half-characters": lambda row, use: _mark(row, use, HALF_CHARACTER),
     "control-characters": lambda row, use: _mark(row, use, CONTROL_CHARACTER),
     "not-a-number": lambda row, use: row.update(total=float("nan")) if use.nth(row) else None,
-    "unknown-statuses": lambda row, _: row.update(
-        status=STATUS_WORDS.get(str(row.get("status")), "somewhere")
-    ),
+    "unknown-statuses": lambda row, _: row.update(status=STATUS_WORDS.get(row.get("status"), "somewhere")),
     "tax-included": _name_tax,
     "line-discounts": _discount_lines,
     "gift-cards": lambda row, _: _charge(row, "-2.50", gift_card="2.50"),
@@ -410,5 +322,8 @@ ORDER: dict[str, Change] = _BOTH | {
 }
 """Change a copy of a row, as callers and webhooks see it."""
 
-ANSWER: dict[str, Callable[[Answer, Use], Answer]] = {"gzip-bomb": _blow_up, "endless-bodies": _swell}
+ANSWER: dict[str, Callable[[int, bytes, Headers, Use], Answer]] = {
+    "gzip-bomb": _blow_up,
+    "endless-bodies": _swell,
+}
 """Gives other bytes in answer to a read."""

@@ -16,7 +16,8 @@ from collections.abc import Iterator, Mapping
 from typing import TypeVar
 
 from midas_pipelines.sandbox import habit_table as table
-from midas_pipelines.sandbox.habit_table import HABITS, Answer, Change, HabitCall, Reply, Use
+from midas_pipelines.sandbox.habit_table import HABITS, Answer, Change, Headers, Reply, Use
+from midas_pipelines.sandbox.requests import HabitCall
 from midas_pipelines.sandbox.state import Json, State
 
 Act = TypeVar("Act")
@@ -31,14 +32,8 @@ SPOILED = {table.HALF_CHARACTER: b"\xe4\xbd", table.CONTROL_CHARACTER: b"\x01"}
 
 
 class LateState(State):
-    """A copy of the state that gets each change later, as a search index or a replica does.
-
-    Args:
-        source: the state that it copies.
-        seconds: how much later.
-        reads: after how many more lists.
-        ghosts: for how many seconds it keeps a deleted product (0: for ever; None: not at all).
-    """
+    """A copy of the state that gets each change `seconds` or `reads` lists later, as a search index or a replica does.
+    It keeps a deleted product for `ghosts` seconds (0: for ever; None: not at all)."""
 
     def __init__(
         self, source: State, *, seconds: float = 0, reads: float = 0, ghosts: float | None = None
@@ -142,15 +137,14 @@ class Habits:
             act(reply.value, use)
         return reply
 
-    def answer(self, call: HabitCall, answer: Answer) -> Answer:
-        """The bytes as the habits change them."""
-        status, body, headers = answer
-        if self.on and isinstance(body, bytes):
-            for mark, meant in SPOILED.items():
-                body = body.replace(f"\\u{ord(mark):04x}".encode(), meant)
-            answer = status, body, headers
+    def answer(self, call: HabitCall, status: int, body: bytes, headers: Headers) -> Answer:
+        """The answer's bytes as the habits change them."""
+        for mark, meant in SPOILED.items() if self.on else ():
+            body = body.replace(f"\\u{ord(mark):04x}".encode(), meant)
+        answer: Answer = (status, body, headers)
         for act, use in self._at(call, table.ANSWER if call.name in table.READS else {}):
-            answer = act(answer, use)
+            if isinstance(whole := answer[1], bytes):
+                answer = act(answer[0], whole, answer[2], use)
         return answer
 
     def for_webhook(self, event: str, row: Json) -> Json:

@@ -3,15 +3,16 @@
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 from urllib.parse import parse_qsl
 
 import jsonschema_rs
+from starlette.types import Scope
 
 from midas_pipelines.fourseller import contract
-from midas_pipelines.sandbox.state import Refused
+from midas_pipelines.sandbox.state import Json, Refused
 
 METHODS = ("get", "put", "post", "delete", "patch")
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,18})")
@@ -43,32 +44,53 @@ class Operation:
     headers: dict[str, Parameter]
     body: str  # the schema of the body; empty where it has none
 
-    def read_query(self, raw: bytes) -> dict[str, Any]:
-        """The query's values, defaults filled in. Raises Refused (400), also for a parameter that the document does not
-        know, which is a mistake of the client."""
-        values = {name: parameter.default for name, parameter in self.query.items()}
-        for name, text in parse_qsl(raw.decode("latin-1"), keep_blank_values=True):
-            if name not in self.query:
-                raise Refused(400, "bad_parameter", "The contract knows no such parameter.", name[:100])
-            values[name] = self.query[name].read(text)
-        return values
 
-    def read_body(self, raw: bytes, content_type: bytes) -> Any:
-        """The body. Raises Refused: 415 for another media type, 400 for no JSON, 422 for a broken schema."""
-        if content_type.split(b";")[0].strip().lower() != b"application/json":
-            raise Refused(415, "not_json", "The body must be application/json.")
-        try:
-            value = json.loads(raw, parse_constant=_no_constant)
-            faults = contract.faults_of(self.body, value)
-        except (ValueError, RecursionError):  # also a lone surrogate, or nested beyond reason
-            raise Refused(400, "not_json", "The body is not JSON.") from None
-        if faults:
-            details = {field: sentence[:200] for field, sentence in faults}
-            raise Refused(422, "invalid", "The body breaks the contract.", details)
-        return value
+@dataclass
+class HabitCall:
+    """One call as the API understood it; `ask` habits may change it before it is carried out."""
+
+    name: str  # operationId of the contract; empty for a webhook
+    key: str = ""  # the id in the path
+    query: Json = field(default_factory=dict)
+    body: Any = None
+    idempotency_key: str | None = None
+    path: str = ""
+    headers: dict[bytes, bytes] = field(default_factory=dict)
 
 
-def find_operation(path: str, method: str) -> tuple[Operation, str]:
+def read_call(scope: Scope, headers: dict[bytes, bytes], raw: bytes) -> HabitCall:
+    """The call, its query's defaults filled in. Raises Refused, also for a parameter that the document does not know, which
+    is a mistake of the client."""
+    operation, key = _find(scope["path"][len(contract.BASE_PATH) :], scope["method"])
+    call = HabitCall(operation.name, key, path=scope["path"], headers=headers)
+    call.query = {name: parameter.default for name, parameter in operation.query.items()}
+    for name, text in parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True):
+        if name not in operation.query:
+            raise Refused(400, "bad_parameter", "The contract knows no such parameter.", name[:100])
+        call.query[name] = operation.query[name].read(text)
+    for name, header in operation.headers.items():
+        if (given := headers.get(name.encode())) is not None:
+            call.idempotency_key = header.read(given.decode("latin-1"))
+    if operation.body:
+        call.body = _read_body(operation.body, raw, headers.get(b"content-type", b""))
+    return call
+
+
+def _read_body(schema: str, raw: bytes, content_type: bytes) -> Any:
+    if content_type.split(b";")[0].strip().lower() != b"application/json":
+        raise Refused(415, "not_json", "The body must be application/json.")
+    try:
+        value = json.loads(raw, parse_constant=_no_constant)
+        faults = contract.faults_of(schema, value)
+    except (ValueError, RecursionError):  # also a lone surrogate, or nested beyond reason
+        raise Refused(400, "not_json", "The body is not JSON.") from None
+    if faults:
+        details = {field: sentence[:200] for field, sentence in faults}
+        raise Refused(422, "invalid", "The body breaks the contract.", details)
+    return value
+
+
+def _find(path: str, method: str) -> tuple[Operation, str]:
     """The operation for a path below the base, and the id in the path. Raises Refused (404, 405)."""
     _, collection, *rest = path.split("/")
     template = "/".join(["", collection, *(["{id}", *rest[1:]] if rest else [])])
@@ -76,8 +98,9 @@ def find_operation(path: str, method: str) -> tuple[Operation, str]:
     if allowed is None or (rest and not rest[0]):
         raise Refused(404, "not_found", "There is no such address.")
     if method not in allowed:
-        known = ", ".join(sorted(allowed)).encode()
-        raise Refused(405, "method", "The address does not know this method.", headers=[(b"allow", known)])
+        refused = Refused(405, "method", "The address does not know this method.")
+        refused.headers = [(b"allow", ", ".join(sorted(allowed)).encode())]
+        raise refused
     return allowed[method], rest[0] if rest else ""
 
 

@@ -8,19 +8,14 @@ from decimal import Decimal
 from midas_pipelines.sandbox.state import Json, Refused, State
 
 NAMES = (
-    "Testa Sample",
-    "Fakir Example",
-    "Żółta Przykładowa",
-    "Пример Тестов",
-    "例 テスト子",
-    "样本 测试",
-    "مثال تجريبي",
-    "דוגמה בדיקה",
-    "Δοκιμή Παράδειγμα",
-    "O'Mock-Ünreal",
+    *("Testa Sample", "Fakir Example", "Żółta Przykładowa", "Пример Тестов", "例 テスト子", "样本 测试"),
+    *("مثال تجريبي", "דוגמה בדיקה", "Δοκιμή Παράδειγμα", "O'Mock-Ünreal"),
 )
 STREETS = ("1 Nowhere Lane", "22 Sample Street", "333 Placeholder Road", "4 Imaginary Avenue")
-CITIES = (("Faketown", "CA", "00000"), ("Mockville", "NY", "00001"), ("Testburgh", "TX", "00002"))
+CITIES = (
+    {"city": "Faketown", "state": "CA", "postal_code": "00000"},
+    {"city": "Mockville", "state": "NY", "postal_code": "00001"},
+)
 CHANNELS = ("amazon", "ebay", "tiktok", "walmart", "shopify")
 SHIPPING = Decimal("4.99")
 UNPAID = ("unpaid", "on-hold")
@@ -41,34 +36,21 @@ class Shoppers:
         self.rate = max(0.0, float(rate))
         if self._task is not None:
             self._task.cancel()
-            self._task = None
-        if self.rate:
-            self._task = asyncio.get_running_loop().create_task(self._shop())
+        self._task = asyncio.get_running_loop().create_task(self._shop()) if self.rate else None
 
     def order(self, lines: list[Json] | None = None) -> Json:
         """An order by an invented person, of the lines given or of things in stock."""
         items = [self._line(line) for line in lines] if lines is not None else self._basket()
         prices = [Decimal(str(item.get("price") or 0)) * (item.get("quantity") or 0) for item in items]
-        channel, number = self._random.choice(CHANNELS), self._random.randrange(1000)
-        name, (city, state, postal_code) = self._random.choice(NAMES), self._random.choice(CITIES)
+        choose, number = self._random.choice, self._random.randrange(1000)
+        person = {"email": f"shopper{number}@example.com", "phone": f"+1-555-0100-{number:03d}"}
         return {
             "currency": "USD",
             "total": f"{sum(prices, SHIPPING):.2f}",
             "shipping_cost": f"{SHIPPING:.2f}",
-            "sales_channel": channel,
-            "customer": {
-                "email": f"shopper{number}@example.com",
-                "name": name,
-                "phone": f"+1-555-0100-{number:03d}",
-            },
-            "shipping_address": {
-                "line1": self._random.choice(STREETS),
-                "line2": None,
-                "city": city,
-                "state": state,
-                "postal_code": postal_code,
-                "country": "US",
-            },
+            "sales_channel": choose(CHANNELS),
+            "customer": {"name": choose(NAMES), **person},
+            "shipping_address": {"line1": choose(STREETS), "line2": None, **choose(CITIES), "country": "US"},
             "items": items,
         }
 

@@ -14,6 +14,7 @@ from typing import Any
 from midas_pipelines.fourseller.contract import next_statuses
 
 Json = dict[str, Any]
+Date = datetime | None
 Listener = Callable[[str, Json], None]
 
 TAKES_NO_STOCK = frozenset({"cancelled", "refunded"})
@@ -23,16 +24,11 @@ CHANGED_BY_US = ("id", "created_at", "updated_at")
 class Refused(Exception):
     """A refused call: `status` and `code` as in the contract."""
 
-    def __init__(
-        self,
-        status: int,
-        code: str,
-        message: str,
-        details: Any = None,
-        headers: Sequence[tuple[bytes, bytes]] = (),
-    ) -> None:
+    headers: Sequence[tuple[bytes, bytes]] = ()
+
+    def __init__(self, status: int, code: str, message: str, details: Any = None) -> None:
         super().__init__(message)
-        self.status, self.code, self.details, self.headers = status, code, details, headers
+        self.status, self.code, self.details = status, code, details
 
 
 class State:
@@ -97,8 +93,6 @@ class State:
         os.replace(f"{self._path}.new", self._path)
         self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND)
 
-    # products
-
     def create(self, draft: Json, key: str | None = None) -> Json:
         """A new product; the one made before when the same idempotency key comes again."""
         key = key if self.honour_idempotency_key else None
@@ -135,14 +129,14 @@ class State:
         return self.edit(product_id, {"inventory": {"quantity": quantity}})
 
     def remove(self, product_id: str) -> None:
-        """The product gone."""
+        """Deletes a product."""
         self._changed("product.deleted", self.product(product_id))
 
     def product(self, product_id: str) -> Json:
         """One product. Raises Refused (404)."""
         return _found(self.products, product_id, "product")
 
-    def find(self, *, sku: str | None, updated_from: datetime | None) -> list[Json]:
+    def find(self, *, sku: str | None, updated_from: Date) -> list[Json]:
         """The products that match, in the order of their creation."""
         found = self.products.values() if sku is None else self.with_sku(sku)
         return [row for row in found if _within(row["updated_at"], updated_from)]
@@ -150,8 +144,6 @@ class State:
     def with_sku(self, sku: str) -> list[Json]:
         """Every product with this SKU: more than one after a duplicate create."""
         return [self.products[key] for key in self._by_sku.get(sku, ())]
-
-    # orders
 
     def place(self, order: Json) -> Json:
         """A sale: numbered, dated, its stock taken from what is on sale (never below zero)."""
@@ -189,22 +181,15 @@ class State:
 
     def find_orders(
         self,
-        *,
         status: str | None = None,
-        date_from: datetime | None = None,
-        date_to: datetime | None = None,
-        updated_from: datetime | None = None,
+        date_from: Date = None,
+        date_to: Date = None,
+        updated_from: Date = None,
     ) -> list[Json]:
         """The orders that match, in the order they were placed."""
-        return [
-            row
-            for row in self.orders.values()
-            if (status is None or row.get("status") == status)
-            and _within(row.get("created_at"), date_from, date_to)
-            and _within(row.get("updated_at"), updated_from)
-        ]
-
-    # steps
+        found = [row for row in self.orders.values() if status in (None, row.get("status"))]
+        found = [row for row in found if _within(row.get("created_at"), date_from, date_to)]
+        return [row for row in found if _within(row.get("updated_at"), updated_from)]
 
     def _check_sku(self, sku: Any, own_id: str | None) -> None:
         others = [key for key in self._by_sku.get(sku, ()) if key != own_id]
@@ -213,12 +198,10 @@ class State:
 
     def _move_stock(self, order: Json, sign: int) -> None:
         for line in order.get("items") or []:
-            product = self.sold(line)
-            quantity = line.get("quantity")
-            if product is None or not isinstance(quantity, int):
-                continue
-            left = (product.get("inventory") or {}).get("quantity", 0)
-            self.set_quantity(product["id"], max(0, left + sign * quantity))
+            product, quantity = self.sold(line), line.get("quantity")
+            if product is not None and isinstance(quantity, int):
+                left = level(product)["quantity"] + sign * quantity
+                self.set_quantity(product["id"], max(0, left))
 
     def sold(self, line: Json) -> Json | None:
         """The product that a line of an order is about, by its id, else its SKU."""
@@ -244,17 +227,16 @@ class State:
 
     def keep(self, product: Json) -> None:
         """Puts the product in the place of the one with its id."""
-        before = self.products.get(product["id"])
-        if before is not None and before.get("sku") != product.get("sku"):
+        before = self.products.get(product["id"], product)
+        if before.get("sku") != product.get("sku"):
             self._by_sku.get(before.get("sku") or "", {}).pop(product["id"], None)
         self.products[product["id"]] = product
         self._by_sku.setdefault(product.get("sku") or "", {})[product["id"]] = None
 
     def drop(self, product_id: str) -> None:
         """Removes the product, if it is there."""
-        gone = self.products.pop(product_id, None)
-        if gone is not None:
-            self._by_sku.get(gone.get("sku") or "", {}).pop(product_id, None)
+        gone = self.products.pop(product_id, {})
+        self._by_sku.get(gone.get("sku") or "", {}).pop(product_id, None)
 
     def _number(self, kind: str, prefix: str) -> str:
         self._numbers[kind] += 1
@@ -288,7 +270,7 @@ def _found(rows: dict[str, Json], key: str, kind: str) -> Json:
     return rows[key]
 
 
-def _within(text: Any, start: datetime | None = None, end: datetime | None = None) -> bool:
+def _within(text: Any, start: Date = None, end: Date = None) -> bool:
     """Whether a row's date lies between these, if any; one that cannot be read does always, a missing one never."""
     if start is None and end is None:
         return True

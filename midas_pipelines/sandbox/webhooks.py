@@ -5,7 +5,6 @@ import json
 import random
 import secrets
 from collections import Counter
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,15 +18,6 @@ FIRST_BACK_OFF = 0.2  # seconds; doubles with each retry
 LONGEST_BACK_OFF = 30.0
 HELD_BACK = 0.3  # seconds at most that a webhook is held so that later ones overtake it
 SENDERS = 16  # deliveries at once
-
-
-@dataclass
-class Delivery:
-    """One event to deliver: the same id and body on every attempt."""
-
-    id: str
-    body: str
-    held_seconds: float = 0.0
 
 
 class Webhooks:
@@ -48,18 +38,19 @@ class Webhooks:
         if not (self.url and self.secret):
             return
         body = json.dumps({"type": event, "timestamp": now_text(), "data": data}, separators=(",", ":"))
-        delivery = Delivery(f"msg_{secrets.token_hex(12)}", body)
-        if self._random.random() < self.reorder:
-            delivery.held_seconds = self._random.uniform(0, HELD_BACK)
+        event_id = f"msg_{secrets.token_hex(12)}"
+        held_seconds = self._random.uniform(0, HELD_BACK) if self._random.random() < self.reorder else 0.0
         self.counts["events"] += 1
         for _ in range(2 if self._random.random() < self.duplicates else 1):
-            task = asyncio.get_running_loop().create_task(self._deliver(delivery))
+            work = self._deliver(event_id, body, held_seconds)
+            task = asyncio.get_running_loop().create_task(work)
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def try_out(self) -> int | None:
-        """Sends a signed body that is no event; the status that it is answered, None where no answer comes."""
-        return await self._post(Delivery("msg_try", "{}")) if self.url and self.secret else None
+    async def try_out(self) -> Json:
+        """Sends a signed body that is no event, so that nothing is stored; the status that the address answers, if any."""
+        ready = self.url and self.secret
+        return {"url": self.url, "status": await self._post("msg_try", "{}") if ready else None}
 
     async def stop(self) -> None:
         """Drops pending deliveries."""
@@ -75,29 +66,30 @@ class Webhooks:
         """Deliveries neither accepted nor given up."""
         return len(self._tasks)
 
-    async def _deliver(self, delivery: Delivery) -> None:
-        await asyncio.sleep(delivery.held_seconds)
+    async def _deliver(self, event_id: str, body: str, held_seconds: float) -> None:
+        """The same id and body on every attempt."""
+        await asyncio.sleep(held_seconds)
         for attempt in range(self.retries + 1):
             async with self._slots:
                 self.counts["attempts"] += 1
-                if 200 <= (await self._post(delivery) or 0) < 300:
+                if 200 <= (await self._post(event_id, body) or 0) < 300:
                     self.counts["delivered"] += 1
                     return
             await asyncio.sleep(min(LONGEST_BACK_OFF, FIRST_BACK_OFF * 2**attempt))
         self.counts["given up"] += 1
 
-    async def _post(self, delivery: Delivery) -> int | None:
+    async def _post(self, event_id: str, body: str) -> int | None:
         """The status that it is answered; None where no answer comes."""
         now = datetime.now(UTC)
         headers = {
             "content-type": "application/json",
-            "webhook-id": delivery.id,
+            "webhook-id": event_id,
             "webhook-timestamp": str(int(now.timestamp())),
-            "webhook-signature": Webhook(self.secret or "").sign(delivery.id, now, delivery.body),
+            "webhook-signature": Webhook(self.secret or "").sign(event_id, now, body),
         }
         self._http = self._http or httpx.AsyncClient(timeout=10, trust_env=False)
         try:
-            answer = await self._http.post(self.url or "", content=delivery.body, headers=headers)
+            answer = await self._http.post(self.url or "", content=body, headers=headers)
         except httpx.HTTPError:
             return None
         return answer.status_code
