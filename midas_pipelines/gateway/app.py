@@ -6,19 +6,20 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import APIRouter, FastAPI, Header, Request
 from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, Response
 
 from midas_pipelines.errors import CallRefused
-from midas_pipelines.gateway.api import limits, privacy, problems, readings, sync
 from midas_pipelines.gateway.api import orders as order_api
-from midas_pipelines.gateway.api.auth import CHANGES, PERSONS, PREFIX, ROLES
+from midas_pipelines.gateway.api import privacy, problems, readings, sync
+from midas_pipelines.gateway.api.auth import CHANGES, PERSONS, PREFIX, ROLES, GuardedRoute
 from midas_pipelines.gateway.api.callers import Callers, Refusals
-from midas_pipelines.gateway.api.limits import Limits, Sent
+from midas_pipelines.gateway.api.limits import Limits
 from midas_pipelines.gateway.api.problems import MEDIA_TYPE, Problem
 from midas_pipelines.gateway.console import decide, items, machine_room, orders, plan, sign_in, today
 from midas_pipelines.gateway.console.web import STATIC, render
@@ -65,11 +66,59 @@ IDEMPOTENCY_KEY = {
     "description": "Calls with the same key and body are executed once and answered alike, for 24 hours; another body is 422.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[\\x21-\\x7e]+$"},
 }
-ENDPOINTS = (limits, readings, sync, order_api, privacy)
+ENDPOINTS = (readings, sync, order_api, privacy)
 PAGES = (decide, items, machine_room, orders, plan, sign_in, today)
 TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".LICENSE": "text/plain"}
 
 router = APIRouter(include_in_schema=False)
+hooks = APIRouter(prefix=PREFIX, route_class=GuardedRoute, tags=["webhooks"])
+
+
+class Accepted(BaseModel):
+    """The webhook is on disk."""
+
+    id: str
+    new: bool = Field(
+        description="Whether this id was seen for the first time; a known one has no second effect."
+    )
+
+
+class Sent(BaseModel):
+    """An event as 4Seller sends it."""
+
+    type: str = Field(min_length=1, description="`order.created`, `inventory.updated`, ...")
+    timestamp: str | None = None
+    data: dict[str, object] = Field(description="The whole order or product.")
+
+
+@hooks.post(
+    "/webhooks",
+    summary="Take an event of 4Seller's",
+    status_code=202,
+    response_model=Accepted,
+    responses={200: {"model": Accepted, "description": "Known already; nothing more will happen."}},
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Sent"}}},
+        }
+    },
+)
+async def take_webhook(
+    webhook_id: Annotated[str | None, Header(description="Unique for each event.")] = None,
+    webhook_timestamp: Annotated[str | None, Header(description="Seconds since 1970.")] = None,
+    webhook_signature: Annotated[
+        str | None, Header(description="`v1,` and the base64 HMAC-SHA256 of `id.timestamp.body`.")
+    ] = None,
+) -> None:
+    """Standard Webhooks: signed over the raw body, at most five minutes old.
+
+    Answered 202 once it is stored, 200 when its id was stored before. Whether it could be applied is seen in
+    `midas webhooks list`, not here.
+    """
+    # `Limits` answers what can be verified.
+    text = "No webhook can be verified here: FOURSELLER_WEBHOOK_SECRET is not set."
+    raise CallRefused(401, text, {"WWW-Authenticate": "Webhook"})
 
 
 def create_app(service: Service) -> FastAPI:
@@ -93,10 +142,8 @@ def create_app(service: Service) -> FastAPI:
     app.state.live = today.Live(service)
     callers = app.state.callers = Callers(service.settings.gateway_rate)
     refusals = app.state.refusals = Refusals(service.database)
-    for part in (*ENDPOINTS, *PAGES):
-        app.include_router(part.router)
-    app.include_router(sign_in.outside)
-    app.include_router(router)
+    for part in (hooks, *(module.router for module in (*ENDPOINTS, *PAGES)), sign_in.outside, router):
+        app.include_router(part)
     app.openapi = lambda: openapi_document(app)  # type: ignore[method-assign]
     problems.install_problem_handlers(app)
     app.add_exception_handler(HTTPException, _missing)
@@ -128,44 +175,7 @@ def static(name: str) -> Response:
 @router.get("/docs")
 def reference(request: Request) -> Response:
     """Every endpoint, its parameters, its body and its answers."""
-    document = request.app.openapi()
-    calls = [
-        {
-            "method": method.upper(),
-            "path": path,
-            "parameters": operation.get("parameters", []),
-            "body": _model(operation.get("requestBody")),
-            "answers": [
-                (status, said["description"], _model(said)) for status, said in operation["responses"].items()
-            ],
-            **{name: operation.get(name, "") for name in ("summary", "description", "security")},
-        }
-        for path, operations in document["paths"].items()
-        for method, operation in operations.items()
-    ]
-    shown = {name: schema for name, schema in document["components"]["schemas"].items() if name != "Problem"}
-    return render(request, "reference.html", calls=calls, schemas=shown, info=document["info"], kind=_kind)
-
-
-def _model(part: dict[str, Any] | None) -> str:
-    """The name of the model of a body or an answer."""
-    for media in ((part or {}).get("content") or {}).values():
-        return _kind(media.get("schema") or {})
-    return ""
-
-
-def _kind(schema: dict[str, Any]) -> str:
-    """A schema in words: a model's name, or a type with its bounds."""
-    if "$ref" in schema:
-        return str(schema["$ref"]).rpartition("/")[2]
-    for many in ("anyOf", "oneOf", "allOf"):
-        if many in schema:
-            return " or ".join(dict.fromkeys(filter(None, (_kind(one) for one in schema[many]))))
-    if "enum" in schema or "const" in schema:
-        return " | ".join(str(one) for one in schema.get("enum", [schema.get("const")]))
-    if schema.get("type") == "array":
-        return f"list of {_kind(schema.get('items') or {}) or 'anything'}"
-    return str(schema.get("format") or schema.get("type") or "")
+    return render(request, "reference.html", document=request.app.openapi())
 
 
 def openapi_document(app: FastAPI) -> dict[str, Any]:

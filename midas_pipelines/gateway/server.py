@@ -16,19 +16,13 @@ from typing import Any
 
 import uvicorn
 import uvloop
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from midas_pipelines.gateway.api.limits import PatientProtocol
 from midas_pipelines.gateway.app import create_app
 from midas_pipelines.gateway.service import Service
 from midas_pipelines.settings import SettingsError
 from midas_pipelines.store.gateway.keys import any_valid_key
 from midas_pipelines.transport_security import is_this_machine
-
-HEADER_SECONDS = 10.0
-"""How long a caller may take to send the head of a request."""
-
-LARGEST_HEAD = 32_000  # bytes
-TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 STOP_SECONDS = 25
 
@@ -37,67 +31,6 @@ SWITCH_SECONDS = 0.0005
 that time once for every busy thread of the worker."""
 
 log = logging.getLogger(__name__)
-
-
-class PatientOnce(HttpToolsProtocol):
-    """Closes a connection that does not finish the head of a request in time, or sends one that is too large, or
-    fields after the body: uvicorn itself has no such limit."""
-
-    _timer: asyncio.TimerHandle | None = None
-    _head_bytes = 0  # of a head that is not complete
-
-    def connection_made(self, transport: Any) -> None:
-        super().connection_made(transport)
-        self._expect_head()
-
-    def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        self._head_bytes = self._head_bytes + len(data) if self._timer is not None else 0
-        if self._head_bytes > LARGEST_HEAD:
-            self._refuse_head()
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self._expect_head()
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if self._timer is None:  # after the body, where uvicorn would collect them without end
-            raise ValueError("fields after the body are not taken")  # ends the parsing
-        super().on_header(name, value)
-
-    def on_headers_complete(self) -> None:
-        self._cancel_timer()
-        if len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > LARGEST_HEAD:
-            self._refuse_head()
-            raise ValueError("the head is too large")  # ends the parsing
-        super().on_headers_complete()
-
-    def send_400_response(self, msg: str) -> None:
-        if not self.transport.is_closing():
-            super().send_400_response(msg)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._cancel_timer()
-        super().connection_lost(exc)
-
-    def _expect_head(self) -> None:
-        self._cancel_timer()
-        self._timer = self.loop.call_later(HEADER_SECONDS, self._give_up)
-
-    def _cancel_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _refuse_head(self) -> None:
-        if not self.transport.is_closing():
-            if self.cycle is None or self.cycle.response_complete:
-                self.transport.write(TOO_LARGE)
-            self.transport.close()
-
-    def _give_up(self) -> None:
-        if self.transport is not None and not self.transport.is_closing():
-            self.transport.close()
 
 
 def require_keys(service: Service, host: str) -> None:
@@ -135,7 +68,7 @@ def server_of(service: Service) -> uvicorn.Server:
         uvicorn.Config(
             create_app(service),
             loop="uvloop",
-            http=PatientOnce,
+            http=PatientProtocol,
             ws="none",
             proxy_headers=bool(service.settings.gateway_proxies),
             forwarded_allow_ips=believed(service.settings.gateway_proxies),

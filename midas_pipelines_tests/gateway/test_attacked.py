@@ -179,7 +179,7 @@ def test_a_header_cannot_be_smuggled_into_an_answer(attacked: Gateway) -> None:
 def test_a_client_that_sends_its_head_too_slowly_is_dropped(
     attacked: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "HEADER_SECONDS", 0.2)
+    monkeypatch.setattr(limits, "HEADER_SECONDS", 0.2)
     started = time.monotonic()
     assert exchange(attacked, b"GET /healthz HTTP/1.1\r\nHost: ") == b""
     assert time.monotonic() - started < 5

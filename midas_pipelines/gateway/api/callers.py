@@ -158,9 +158,9 @@ def network(address: str) -> str:
     return str(parsed.ipv4_mapped or ipaddress.ip_network((parsed, 64), strict=False))
 
 
-def key_of(authorization: str) -> str:
+def key_of(authorization: str | None) -> str:
     """The key in an Authorization header; empty without one."""
-    scheme, _, key = authorization.partition(" ")
+    scheme, _, key = (authorization or "").partition(" ")
     return key.strip() if scheme.lower() == "bearer" else ""
 
 

@@ -1,5 +1,5 @@
-"""What every call passes first: a request id, a limit on its rate, its size and its time; and the way in of webhooks,
-which are verified and stored here. Plain ASGI, for it comes before everything else."""
+"""What every call passes first: limits on its head, its rate, its size and its time, and a request id; and the way in of
+webhooks, which are verified and stored here. Plain ASGI and uvicorn's protocol, for it comes before everything else."""
 
 from __future__ import annotations
 
@@ -8,22 +8,25 @@ import logging
 import re
 import time
 import uuid
-from typing import Annotated
+from typing import Any
 
-from fastapi import APIRouter, Header
-from pydantic import BaseModel, Field
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from midas_pipelines.errors import CallRefused, ExpectedError
-from midas_pipelines.gateway.api.auth import PREFIX, GuardedRoute
 from midas_pipelines.gateway.api.callers import Callers, Rate, Refusals, address_of_caller, key_of
 from midas_pipelines.gateway.api.problems import NO_DATABASE, answer_error, problem
 from midas_pipelines.gateway.inbox import BadSignature
 from midas_pipelines.gateway.service import Service
 from midas_pipelines.store.gateway.audit import AuditEntry
+
+HEADER_SECONDS = 10.0
+"""How long a caller may take to send the head of a request."""
+LARGEST_HEAD = 32_000  # bytes
+TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 SENSIBLE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 LARGEST_BODY = 1_000_000
@@ -42,68 +45,74 @@ FREE = frozenset({WEBHOOKS, "/healthz"})
 """Paths without a limit on the rate of calls."""
 
 LOGS_PER_SECOND = 0.1
+CLOSE = {"Connection": "close"}  # what the caller still sends is not read
 
 log = logging.getLogger(__name__)
 
 
-router = APIRouter(prefix=PREFIX, route_class=GuardedRoute, tags=["webhooks"])
+class PatientProtocol(HttpToolsProtocol):
+    """Closes a connection that does not finish the head of a request in time, or sends one that is too large, or
+    fields after the body: uvicorn itself has no such limit."""
 
+    _timer: asyncio.TimerHandle | None = None  # while a head is not complete
+    _head_bytes = 0
 
-class Accepted(BaseModel):
-    """The webhook is on disk."""
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._expect_head()
 
-    id: str
-    new: bool = Field(
-        description="Whether this id was seen for the first time; a known one has no second effect."
-    )
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._head_bytes = self._head_bytes + len(data) if self._timer is not None else 0
+        if self._head_bytes > LARGEST_HEAD:
+            self._close(TOO_LARGE)
 
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._expect_head()
 
-class Sent(BaseModel):
-    """An event as 4Seller sends it."""
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._timer is None:  # after the body, where uvicorn would collect them without end
+            raise ValueError("fields after the body are not taken")  # ends the parsing
+        super().on_header(name, value)
 
-    type: str = Field(min_length=1, description="`order.created`, `inventory.updated`, ...")
-    timestamp: str | None = None
-    data: dict[str, object] = Field(description="The whole order or product.")
+    def on_headers_complete(self) -> None:
+        self._cancel_timer()
+        if len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > LARGEST_HEAD:
+            self._close(TOO_LARGE)
+            raise ValueError("the head is too large")  # ends the parsing
+        super().on_headers_complete()
 
+    def send_400_response(self, msg: str) -> None:
+        if not self.transport.is_closing():
+            super().send_400_response(msg)
 
-@router.post(
-    "/webhooks",
-    summary="Take an event of 4Seller's",
-    status_code=202,
-    response_model=Accepted,
-    responses={200: {"model": Accepted, "description": "Known already; nothing more will happen."}},
-    openapi_extra={
-        "requestBody": {
-            "required": True,
-            "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Sent"}}},
-        }
-    },
-)
-async def take_webhook(
-    webhook_id: Annotated[str | None, Header(description="Unique for each event.")] = None,
-    webhook_timestamp: Annotated[str | None, Header(description="Seconds since 1970.")] = None,
-    webhook_signature: Annotated[
-        str | None, Header(description="`v1,` and the base64 HMAC-SHA256 of `id.timestamp.body`.")
-    ] = None,
-) -> None:
-    """Standard Webhooks: signed over the raw body, at most five minutes old.
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._cancel_timer()
+        super().connection_lost(exc)
 
-    Answered 202 once it is stored, 200 when its id was stored before. Whether it could be applied is seen in
-    `midas webhooks list`, not here.
-    """
-    # `Limits` answers what can be verified.
-    text = "No webhook can be verified here: FOURSELLER_WEBHOOK_SECRET is not set."
-    raise CallRefused(401, text, {"WWW-Authenticate": "Webhook"})
+    def _expect_head(self) -> None:
+        self._cancel_timer()
+        self._timer = self.loop.call_later(HEADER_SECONDS, self._close)
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _close(self, answer: bytes = b"") -> None:
+        if self.transport is not None and not self.transport.is_closing():
+            if answer and (self.cycle is None or self.cycle.response_complete):
+                self.transport.write(answer)
+            self.transport.close()
 
 
 class Limits:
     """The outermost layer: passes a call on, or answers it."""
 
     def __init__(self, app: ASGIApp, *, service: Service, callers: Callers, refusals: Refusals) -> None:
-        self._app = app
-        self._service = service
-        self._callers = callers
-        self._refusals = refusals
+        self._app, self._service = app, service
+        self._callers, self._refusals = callers, refusals
         self._logs = Rate(LOGS_PER_SECOND)
         self._under_way = 0
         self._webhooks: dict[int, float] = {}  # since when each one waits, the oldest first
@@ -139,20 +148,22 @@ class Limits:
     async def _pass(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
         path, request_id = scope["path"], scope["state"]["request_id"]
         is_webhook = path == WEBHOOKS and scope["method"] == "POST" and self._service.verifier.ready
+        address = address_of_caller(scope)
         try:
-            if path not in FREE:
-                self._limit(scope, headers)
+            wait = 0.0 if path in FREE else self._callers.take(address, key_of(headers.get("authorization")))
+            if wait:
+                raise self._refusal("rate", 429, "Too many calls: slow down, then go on.", _again(wait))
             if is_webhook:
-                self._verify(scope, headers, None)
+                self._verify(address, headers, None)
             body = await _read_body(headers, receive)
             if body is None:  # the caller has hung up
                 return
-            webhook_id = self._verify(scope, headers, body) if is_webhook else ""
+            webhook_id = self._verify(address, headers, body) if is_webhook else ""
             if path not in PROBES:
                 self._shed()
         except CallRefused as why:
             if is_webhook and why.http_status == 401:
-                actor, remote = "a webhook that is not signed", address_of_caller(scope)[:64]
+                actor, remote = "a webhook that is not signed", address[:64]
                 entry = AuditEntry(actor, f"POST {WEBHOOKS}", remote=remote, request_id=request_id)
                 await self._refusals.note(entry, 401)
             await problem(why.http_status, str(why), request_id, headers=why.headers)(scope, receive, send)
@@ -167,26 +178,18 @@ class Limits:
         finally:
             self._under_way -= counts
 
-    def _limit(self, scope: Scope, headers: Headers) -> None:
-        wait = self._callers.take(address_of_caller(scope), key_of(headers.get("authorization", "")))
-        if wait:
-            self._count_refused("rate")
-            raise CallRefused(429, "Too many calls: slow down, then go on.", _again(wait))
-
-    def _verify(self, scope: Scope, headers: Headers, body: bytes | None) -> str:
+    def _verify(self, address: str, headers: Headers, body: bytes | None) -> str:
         """The id of a webhook that 4Seller signed, checked by its headers, then with its body, without the database."""
         verifier = self._service.verifier
         try:
             return verifier.check_head(headers)[0] if body is None else verifier.check(body, headers)
         except BadSignature as why:
-            self._count_refused(why.reason)
             self._log(why.reason, f"A webhook was refused. {why}")
-            close = {"Connection": "close"}  # what it still sends is not read
-            wait = self._callers.unsigned(address_of_caller(scope)) if why.reason != "timestamp" else 0.0
+            wait = self._callers.unsigned(address) if why.reason != "timestamp" else 0.0
+            status, text, more = 401, str(why), {"WWW-Authenticate": "Webhook"}
             if wait:
-                text = "Too many webhooks that 4Seller did not sign."
-                raise CallRefused(429, text, _again(wait) | close) from None
-            raise CallRefused(401, str(why), {"WWW-Authenticate": "Webhook"} | close) from None
+                status, text, more = 429, "Too many webhooks that 4Seller did not sign.", _again(wait)
+            raise self._refusal(why.reason, status, text, more | CLOSE) from None
 
     async def _store(self, scope: Scope, webhook_id: str, body: bytes) -> Response:
         """The answer to a signed webhook, once it is stored: a worker applies it a moment later."""
@@ -205,13 +208,13 @@ class Limits:
         oldest = next(iter(self._webhooks.values()), None)
         late = oldest is not None and time.monotonic() - oldest > SHED_SECONDS
         if late or self._under_way >= MOST_UNDER_WAY:
-            self._count_refused("shed")
             self._log("shed", f"Calls are answered 503: {self._under_way} are under way.")
             text = "More calls wait than can be answered in time; try again shortly."
-            raise CallRefused(503, text, _again(3))
+            raise self._refusal("shed", 503, text, _again(3))
 
-    def _count_refused(self, reason: str) -> None:
+    def _refusal(self, reason: str, status: int, text: str, headers: dict[str, str]) -> CallRefused:
         self._service.metrics.refused.labels(reason).inc()
+        return CallRefused(status, text, headers)
 
     def _log(self, kind: str, text: str) -> None:
         """Logs the text, at most one of each kind per ten seconds: the metric counts them all."""
@@ -221,37 +224,29 @@ class Limits:
 
 async def _read_body(headers: Headers, receive: Receive) -> bytes | None:
     """The body; None when the caller hangs up. Raises CallRefused for one that is too large or too slow."""
-    close = {"Connection": "close"}
-    too_large = CallRefused(413, f"The body may have {LARGEST_BODY} bytes.", close)
-    declared = headers.get("content-length", "0")
-    if declared.isdigit() and int(declared) > LARGEST_BODY:
-        raise too_large
-    body = bytearray()
+    declared, body, more = headers.get("content-length", "0"), bytearray(), True
+    is_large = declared.isdigit() and int(declared) > LARGEST_BODY
     try:
         async with asyncio.timeout(BODY_SECONDS):
-            while True:
+            while more and not is_large:
                 message = await receive()
                 if message["type"] != "http.request":
                     return None
                 body += message.get("body", b"")
-                if len(body) > LARGEST_BODY:
-                    raise too_large
-                if not message.get("more_body"):
-                    return bytes(body)
+                is_large, more = len(body) > LARGEST_BODY, message.get("more_body", False)
     except TimeoutError:
         text = f"The body did not arrive within {BODY_SECONDS:g} seconds."
-        raise CallRefused(408, text, close) from None
+        raise CallRefused(408, text, CLOSE) from None
+    if is_large:
+        raise CallRefused(413, f"The body may have {LARGEST_BODY} bytes.", CLOSE)
+    return bytes(body)
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:
-    given = False
+    messages = iter([{"type": "http.request", "body": body, "more_body": False}])
 
     async def again() -> Message:
-        nonlocal given
-        if given:
-            return await receive()
-        given = True
-        return {"type": "http.request", "body": body, "more_body": False}
+        return next(messages, None) or await receive()
 
     return again
 
