@@ -24,48 +24,33 @@ PAGE_OF_KIND = {
     "unmapped": "/decide?cause=unmapped",
     "unknown_status": "/decide?cause=order_to_look_at",
 }
-_OF_ONE_ORDER = ("show", "retry", "dismiss", "resolve", "map", "ship", "return")
-PAGE_OF_COMMAND = {
-    "alerts": ALERTS,
-    "audit list": "/activity",
-    "conflicts list": "/decide?cause=conflict",
-    "conflicts resolve": "/decide?cause=conflict",
-    "conflicts pin": "/items",
-    "conflicts release": "/items",
-    "explain": "/items",
-    "items": "/decide?cause=quarantined_item",
-    "keys rotate": "/keys",
-    "orders list --exception oversold": "/decide?cause=oversold",
-    "orders list": "/decide",
-    **dict.fromkeys((f"orders {what}" for what in _OF_ONE_ORDER), "/orders"),
-    "rules": "/rules",
-    "status": "/",
-    "stock low": "/stock",
-    "sync products --full --plan": "/plan",
-    "sync products --apply": "/plan",
-    "sync": "/machine-room",
-    "webhooks": "/webhooks?state=quarantined",
+COMMANDS: dict[str, tuple[str, str]] = {
+    "alerts": (ALERTS, "GET alerts"),
+    "audit list": ("/activity", "GET audit"),
+    "conflicts list": ("/decide?cause=conflict", "GET conflicts"),
+    "conflicts resolve": ("/decide?cause=conflict", "POST conflicts/{conflict_id}"),
+    **dict.fromkeys(("conflicts pin", "conflicts release"), ("/items", "")),
+    "explain": ("/items", "GET explain"),
+    "items": ("/decide?cause=quarantined_item", "GET items"),
+    "keys rotate": ("/keys", ""),
+    "orders list --exception oversold": ("/decide?cause=oversold", "GET orders"),
+    "orders list": ("/decide", "GET orders"),
+    "orders show": ("/orders", "GET orders/{order_id}"),
+    "orders ship": ("/orders", "PATCH orders/{order_id}"),
+    **{f"orders {what}": ("/orders", "") for what in ("retry", "dismiss", "resolve", "map", "return")},
+    "rules": ("/rules", "GET rules"),
+    "status": ("/", "GET status"),
+    "stock low": ("/stock", "GET stock"),
+    "sync products --full --plan": ("/plan", "GET plan"),
+    "sync products --apply": ("/plan", "POST sync/products"),
+    "sync products": ("/machine-room", "POST sync/products"),
+    "sync inventory": ("/machine-room", "POST sync/inventory"),
+    "sync orders": ("/machine-room", "POST orders"),
+    "sync": ("/machine-room", ""),
+    "webhooks": ("/webhooks?state=quarantined", ""),
 }
-"""By how a command begins, the longer beginning first. What the console cannot do is not here."""
-API = "/api/marketplace"
-ENDPOINT_OF_COMMAND = {
-    "alerts": f"GET {API}/alerts",
-    "audit list": f"GET {API}/audit",
-    "conflicts list": f"GET {API}/conflicts",
-    "conflicts resolve": f"POST {API}/conflicts/{{conflict_id}}",
-    "explain": f"GET {API}/explain",
-    "items": f"GET {API}/items",
-    "orders list": f"GET {API}/orders",
-    "orders show": f"GET {API}/orders/{{order_id}}",
-    "orders ship": f"PATCH {API}/orders/{{order_id}}",
-    "rules": f"GET {API}/rules",
-    "status": f"GET {API}/status",
-    "stock low": f"GET {API}/stock",
-    "sync products --full --plan": f"GET {API}/plan",
-    "sync products": f"POST {API}/sync/products",
-    "sync inventory": f"POST {API}/sync/inventory",
-    "sync orders": f"POST {API}/orders",
-}
+"""The page and the endpoint in place of a command, by how it begins, the longer beginning first. What the console cannot
+do is not here."""
 _COMMAND = re.compile(r"(with )?`midas ([^`]+)`")
 
 
@@ -92,8 +77,8 @@ def in_console(text: str, console_url: str | None, *, markdown: bool = False, pa
     root = console_url.rstrip("/")
 
     def address(found: re.Match[str]) -> str:
-        path = _place(PAGE_OF_COMMAND, found[2])
-        if path is None:
+        path, _ = _place(found[2])
+        if not path:
             return found[0]
         path = page if page is not None and _room(page) == _room(path) else path
         shown = f"[the page {path}]({root}{path})" if markdown else root + path
@@ -107,17 +92,17 @@ def in_api(text: str) -> str:
     """The text with an endpoint in place of each command that has one, else the console's page that does the same."""
 
     def place(found: re.Match[str]) -> str:
-        with_, command = found[1] or "", found[2]
-        if (endpoint := _place(ENDPOINT_OF_COMMAND, command)) is not None:
-            return f"{with_}`{endpoint}`"
-        page = _place(PAGE_OF_COMMAND, command)
-        return found[0] if page is None else f"{'on ' if with_ else ''}the console's page {page}"
+        with_, (page, endpoint) = found[1] or "", _place(found[2])
+        if endpoint:
+            method, path = endpoint.split(" ")
+            return f"{with_}`{method} /api/marketplace/{path}`"
+        return f"{'on ' if with_ else ''}the console's page {page}" if page else found[0]
 
     return _COMMAND.sub(place, text)
 
 
-def _place(places: dict[str, str], command: str) -> str | None:
-    return next((place for one, place in places.items() if f"{command} ".startswith(f"{one} ")), None)
+def _place(command: str) -> tuple[str, str]:
+    return next((place for one, place in COMMANDS.items() if f"{command} ".startswith(f"{one} ")), ("", ""))
 
 
 def _room(path: str) -> str:

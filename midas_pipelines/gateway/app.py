@@ -181,9 +181,8 @@ def reference(request: Request) -> Response:
 def openapi_document(app: FastAPI) -> dict[str, Any]:
     """The document of the app, made once."""
     if app.openapi_schema is None:
-        document = get_openapi(
-            title=app.title, version=app.version, description=app.description, routes=app.routes
-        )
+        about: dict[str, Any] = {"title": app.title, "version": app.version, "description": app.description}
+        document = get_openapi(**about, routes=app.routes)
         document["components"]["securitySchemes"] = {"HTTPBearer": BEARER}
         schemas = document["components"]["schemas"]
         template = "#/components/schemas/{model}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -36,7 +36,7 @@ _LOADED = """
 """
 
 
-@dataclass(frozen=True)
+@dataclass
 class Switch:
     """A workflow as Dagster has it: whether it is on, when it ticks next, and its last run."""
 
@@ -85,15 +85,19 @@ class DagsterLauncher:
         answer = await self._ask(_SWITCHES)
         found: dict[str, Switch] = {}
         for node in (answer.get("repositoriesOrError") or {}).get("nodes") or []:
-            found |= {job["name"]: self._ran(job) for job in node["jobs"]}
+            for job in node["jobs"]:
+                switch = found[job["name"]] = Switch()
+                for run in job["runs"]:
+                    switch.run_status, switch.run_at = run["status"].lower(), _moment(run["startTime"])
+                    switch.run_url = f"{self._url}/runs/{run['runId']}"
             for one in node["schedules"]:
-                name, on = one["pipelineName"], one["scheduleState"]["status"] == "RUNNING"
-                ticks = one["futureTicks"]["results"] if on else []
-                at = _moment(ticks[0]["timestamp"]) if ticks else None
-                found[name] = replace(found.get(name, Switch()), on=on, next_at=at)
+                switch = found.setdefault(one["pipelineName"], Switch())
+                switch.on = one["scheduleState"]["status"] == "RUNNING"
+                for tick in one["futureTicks"]["results"] if switch.on else ():
+                    switch.next_at = _moment(tick["timestamp"])
             for one in node["sensors"]:
-                name, on = one["name"].removesuffix("_sensor"), one["sensorState"]["status"] == "RUNNING"
-                found[name] = replace(found.get(name, Switch()), on=on)
+                switch = found.setdefault(one["name"].removesuffix("_sensor"), Switch())
+                switch.on = one["sensorState"]["status"] == "RUNNING"
         return found
 
     async def load_errors(self) -> list[str] | None:
@@ -110,13 +114,6 @@ class DagsterLauncher:
             return None
         found = [(entry["name"], entry["locationOrLoadError"] or {}) for entry in entries]
         return [_reason(name, error) for name, error in found if "message" in error]
-
-    def _ran(self, job: dict[str, Any]) -> Switch:
-        if not job["runs"]:
-            return Switch()
-        run = job["runs"][0]
-        url = f"{self._url}/runs/{run['runId']}"
-        return Switch(run_status=run["status"].lower(), run_at=_moment(run["startTime"]), run_url=url)
 
     async def close(self) -> None:
         """Closes its connections."""
@@ -145,6 +142,8 @@ class DagsterLauncher:
             raise CallRefused(503, text, RETRY) from None
 
     async def _ask(self, query: str) -> dict[str, Any]:
+        if self._url is None:
+            raise CallRefused(409, "No Dagster is connected: set MIDAS_DAGSTER_URL.")
         if self._http is None:
             self._http = httpx.AsyncClient(timeout=SECONDS, trust_env=False)
         try:

@@ -44,7 +44,6 @@ waits for none."""
 
 BEAT_SECONDS = 5.0
 
-
 HEADERS = ("webhook-id", "webhook-timestamp", "webhook-signature")
 LONGEST_ID = 200
 SHORTEST_KEY = 16  # bytes
@@ -86,14 +85,15 @@ class Verifier:
     def check_head(self, headers: Mapping[str, str]) -> tuple[str, str, str]:
         """The id, timestamp and signatures that a webhook carries. Raises BadSignature before any body is read."""
         webhook_id, timestamp, signatures = (headers.get(name, "") for name in HEADERS)
+        wrong = ""
         if not (webhook_id and timestamp and signatures):
-            text = "A webhook needs the headers webhook-id, webhook-timestamp and webhook-signature."
-            raise BadSignature("headers", text)
-        if len(webhook_id) > LONGEST_ID or not webhook_id.isprintable():
-            text = f"Its webhook-id is longer than {LONGEST_ID} characters, or not printable."
-            raise BadSignature("headers", text)
-        if not SECONDS.fullmatch(timestamp):
-            raise BadSignature("headers", "Its webhook-timestamp is no number of seconds since 1970.")
+            wrong = "A webhook needs the headers webhook-id, webhook-timestamp and webhook-signature."
+        elif len(webhook_id) > LONGEST_ID or not webhook_id.isprintable():
+            wrong = f"Its webhook-id is longer than {LONGEST_ID} characters, or not printable."
+        elif not SECONDS.fullmatch(timestamp):
+            wrong = "Its webhook-timestamp is no number of seconds since 1970."
+        if wrong:
+            raise BadSignature("headers", wrong)
         return webhook_id, timestamp, signatures
 
     def check(self, body: bytes, headers: Mapping[str, str]) -> str:
@@ -107,10 +107,8 @@ class Verifier:
         age = time.time() - int(timestamp)
         if abs(age) > TOLERANCE_SECONDS:
             side = "behind" if age > 0 else "ahead of"
-            text = (
-                f"Its signature is right, but its timestamp is {abs(age):.0f} seconds {side} the clock here: "
-            )
-            raise BadSignature("timestamp", f"{text}more than five minutes away.")
+            away = f"its timestamp is {abs(age):.0f} seconds {side} the clock here"
+            raise BadSignature("timestamp", f"Its signature is right, but {away}: more than five minutes.")
         return webhook_id
 
 

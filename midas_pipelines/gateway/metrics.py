@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from functools import partial
 
 import sqlalchemy as sa
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
@@ -25,9 +25,8 @@ class Metrics:
         counter = partial(Counter, registry=self.registry)
         seconds = partial(Histogram, buckets=LATENCIES, registry=self.registry)
         self.calls = counter("midas_http_requests", "Calls answered", ["method", "route", "status"])
-        self.call_seconds = seconds(
-            "midas_http_request_seconds", "From a call's arrival to its answer", ["method", "route"]
-        )
+        took = "From a call's arrival to its answer"
+        self.call_seconds = seconds("midas_http_request_seconds", took, ["method", "route"])
         refused = "Calls refused before they were read: key, headers, signature, timestamp, rate, shed"
         self.refused = counter("midas_http_refused", refused, ["reason"])
         ahead = "How far a clock is ahead of this machine's: database, 4Seller"
@@ -36,14 +35,9 @@ class Metrics:
         self.finished = counter("midas_webhooks_finished", "Webhooks finished, by outcome", ["outcome"])
         self.webhook_seconds = seconds("midas_webhook_seconds", "From a webhook's arrival to its outcome")
         self.pushes = counter("midas_pushes", "Items acknowledged, by result", ["result"])
-        self.push_seconds = seconds(
-            "midas_push_seconds", "From a change in the shop to 4Seller's confirmation"
-        )
+        pushed = "From a change in the shop to 4Seller's confirmation"
+        self.push_seconds = seconds("midas_push_seconds", pushed)
         self.registry.register(_Backlogs(database))
-
-    def text(self) -> bytes:
-        """Everything, as Prometheus reads it; asks the database."""
-        return generate_latest(self.registry)
 
 
 class _Backlogs(Collector):

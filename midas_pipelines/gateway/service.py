@@ -28,6 +28,7 @@ from midas_pipelines.sync.threads import OneAtATime, in_own_loop, own_threads
 
 Given = ParamSpec("Given")
 Found = TypeVar("Found")
+Work = Callable[Concatenate[sa.Connection, Given], Found]
 
 CALL_THREADS = 16
 """Threads for the database work of calls; fewer than their connections."""
@@ -41,18 +42,16 @@ class Background:
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def start(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
         """Runs the work; what it raises is logged."""
-
-        async def logged() -> None:
-            try:
-                await work()
-            except Exception as error:
-                log.exception("Work that a click began has failed: %s", type(error).__name__)
-
-        task = asyncio.create_task(logged())
+        task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("Work that a click began has failed: %s", type(error).__name__, exc_info=error)
 
     async def stop(self) -> None:
         """Ends what is under way; what was not sent stays as it was."""
@@ -89,24 +88,15 @@ class Service:
         self.imports = OneAtATime(self._import_orders)
         parts = (self.metrics, self.lineage, self.imports.run, self.supervisor)
         self.worker = Worker(self._worker_context(), *parts) if with_worker else None
-        self.inbox = Inbox(self.door, self.vault, self._stored)
+        wake = self.worker.wake_webhooks if self.worker is not None else lambda: None
+        self.inbox = Inbox(self.door, self.vault, wake)
 
-    def read(
-        self,
-        work: Callable[Concatenate[sa.Connection, Given], Found],
-        *args: Given.args,
-        **named: Given.kwargs,
-    ) -> Found:
+    def read(self, work: Work[Given, Found], *args: Given.args, **named: Given.kwargs) -> Found:
         """What `work` finds in one transaction that reads."""
         with self.database.reading() as connection:
             return work(connection, *args, **named)
 
-    def write(
-        self,
-        work: Callable[Concatenate[sa.Connection, Given], Found],
-        *args: Given.args,
-        **named: Given.kwargs,
-    ) -> Found:
+    def write(self, work: Work[Given, Found], *args: Given.args, **named: Given.kwargs) -> Found:
         """What `work` returns, done in one transaction that writes."""
         with self.database.writing() as connection:
             return work(connection, *args, **named)
@@ -150,10 +140,6 @@ class Service:
     async def _import_orders(self) -> OrderReport:
         with own_threads("import", 1):
             return await in_own_loop(lambda: import_orders(self._worker_context()))
-
-    def _stored(self) -> None:
-        if self.worker is not None:
-            self.worker.wake_webhooks()
 
 
 def service_of(request: Request) -> Service:

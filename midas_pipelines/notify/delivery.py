@@ -116,7 +116,7 @@ def deliver(database: Database, targets: Sequence[Target], console_url: str | No
     Without targets, alerts stay in the outbox and `midas alerts list` shows them. With the console's address, a message
     links to the page where the alert is settled and names no command for it.
     """
-    result = Delivered()
+    result, wanted = Delivered(), {target.fingerprint for target in targets}
     while targets and (due := _take(database)):
         took: dict[int, set[str]] = {row["id"]: set(row["sent_to"] or []) for row in due}
         reasons = []
@@ -130,8 +130,20 @@ def deliver(database: Database, targets: Sequence[Target], console_url: str | No
                 continue
             for row in fresh:
                 took[row["id"]].add(target.fingerprint)
-        _note(database, due, took, {target.fingerprint for target in targets}, reasons, result)
         result.problems += [reason for reason in reasons if reason not in result.problems]
+        with database.writing() as connection:
+            for row in due:
+                attempts, sent = row["attempts"] + 1, wanted <= took[row["id"]]
+                result.sent += sent
+                result.waiting += not sent
+                ended: dict[str, Any] = {"sent_at": utc_now(), "reason": None}
+                if sent and row["kind"] in NEWS:
+                    ended["cleared_at"] = utc_now()
+                if not sent:
+                    later = utc_now(round(RETRY.seconds(attempts)))
+                    ended = {"next_attempt_at": later, "reason": " ".join(reasons)}
+                values = {"sent_to": sorted(took[row["id"]]), "attempts": attempts, **ended}
+                connection.execute(sa.update(alerts).where(alerts.c.id == row["id"]).values(values))
     return result
 
 
@@ -180,26 +192,3 @@ def _message(rows: Sequence[dict[str, Any]], console_url: str | None) -> tuple[s
     if len(texts) == 1:
         return f"midas: {kinds}", texts[0]
     return f"midas: {len(texts)} alerts ({kinds})", "\n".join(f"- {text}" for text in texts)
-
-
-def _note(
-    database: Database,
-    due: list[dict[str, Any]],
-    took: dict[int, set[str]],
-    wanted: set[str],
-    reasons: list[str],
-    result: Delivered,
-) -> None:
-    with database.writing() as connection:
-        for row in due:
-            done = wanted <= took[row["id"]]
-            result.sent += done
-            result.waiting += not done
-            values: dict[str, Any] = {"sent_to": sorted(took[row["id"]]), "attempts": row["attempts"] + 1}
-            if done:
-                values |= {"sent_at": utc_now(), "reason": None}
-                values |= {"cleared_at": utc_now()} if row["kind"] in NEWS else {}
-            else:
-                wait = RETRY.seconds(row["attempts"] + 1)
-                values |= {"next_attempt_at": utc_now(round(wait)), "reason": " ".join(reasons)}
-            connection.execute(sa.update(alerts).where(alerts.c.id == row["id"]).values(values))

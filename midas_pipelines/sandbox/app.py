@@ -20,9 +20,9 @@ from midas_pipelines.fourseller.contract import BASE_PATH
 from midas_pipelines.sandbox.config import SandboxConfig
 from midas_pipelines.sandbox.control import control_routes
 from midas_pipelines.sandbox.faults import JSON, Faults, RateLimit, cut, meet, reply
-from midas_pipelines.sandbox.habit_table import ELSEWHERE, Answer, Headers, NoAnswer, Reply
+from midas_pipelines.sandbox.habit_table import ELSEWHERE
 from midas_pipelines.sandbox.habits import Habits
-from midas_pipelines.sandbox.requests import HabitCall, read_call
+from midas_pipelines.sandbox.requests import Answer, HabitCall, Headers, NoAnswer, Reply, read_call
 from midas_pipelines.sandbox.shoppers import Shoppers
 from midas_pipelines.sandbox.state import Json, Refused, State, level, moment, now_text
 from midas_pipelines.sandbox.webhooks import Webhooks

@@ -16,7 +16,7 @@ import httpx
 from starlette.types import Scope, Send
 
 from midas_pipelines.sandbox.config import SandboxConfig, checked_faults
-from midas_pipelines.sandbox.habit_table import Answer, Headers
+from midas_pipelines.sandbox.requests import Answer, Headers
 
 TRANSPORT = "midas.transport"  # where the server's protocol leaves the connection in the ASGI scope
 TURNS = 3  # loop iterations until the server notices a reset

@@ -13,7 +13,7 @@ import gzip
 import re
 import time
 import tomllib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -21,25 +21,8 @@ from itertools import chain, repeat
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from midas_pipelines.sandbox.requests import HabitCall
+from midas_pipelines.sandbox.requests import Answer, HabitCall, Headers, NoAnswer, Reply
 from midas_pipelines.sandbox.state import Json, State, level, moment
-
-Headers = Sequence[tuple[bytes, bytes]]
-Answer = tuple[int, "bytes | Iterable[bytes]", Headers]
-"""An answer as it leaves: status, the body whole or in parts of unknown number, headers."""
-
-
-class NoAnswer(Exception):
-    """The connection is cut in place of an answer."""
-
-
-@dataclass
-class Reply:
-    """An answer before it is written as bytes; `value` None has no body."""
-
-    status: int
-    value: Any = None
-    headers: Headers = ()
 
 
 @dataclass

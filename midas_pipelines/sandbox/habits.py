@@ -16,8 +16,8 @@ from collections.abc import Iterator, Mapping
 from typing import TypeVar
 
 from midas_pipelines.sandbox import habit_table as table
-from midas_pipelines.sandbox.habit_table import HABITS, Answer, Change, Headers, Reply, Use
-from midas_pipelines.sandbox.requests import HabitCall
+from midas_pipelines.sandbox.habit_table import HABITS, Change, Use
+from midas_pipelines.sandbox.requests import Answer, HabitCall, Headers, Reply
 from midas_pipelines.sandbox.state import Json, State
 
 Act = TypeVar("Act")

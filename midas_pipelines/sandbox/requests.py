@@ -1,8 +1,8 @@
-"""Matches a request to an operation of the contract and validates its parameters and body."""
+"""Calls and answers: matches a request to an operation of the contract, and validates its parameters and body."""
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -15,6 +15,9 @@ from midas_pipelines.fourseller import contract
 from midas_pipelines.sandbox.state import Json, Refused
 
 METHODS = ("get", "put", "post", "delete", "patch")
+Headers = Sequence[tuple[bytes, bytes]]
+Answer = tuple[int, "bytes | Iterable[bytes]", Headers]
+"""An answer as it leaves: status, the body whole or in parts of unknown number, headers."""
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,18})")
 
 
@@ -56,6 +59,19 @@ class HabitCall:
     idempotency_key: str | None = None
     path: str = ""
     headers: dict[bytes, bytes] = field(default_factory=dict)
+
+
+@dataclass
+class Reply:
+    """An answer before it is written as bytes; `value` None has no body."""
+
+    status: int
+    value: Any = None
+    headers: Headers = ()
+
+
+class NoAnswer(Exception):
+    """The connection is cut in place of an answer."""
 
 
 def read_call(scope: Scope, headers: dict[bytes, bytes], raw: bytes) -> HabitCall:

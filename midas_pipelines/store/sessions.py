@@ -141,7 +141,7 @@ class Session(psycopg.Connection[Any]):
         if commit == "off":  # what was answered must be on disk
             self._pinned["synchronous_commit"] = "on"
         self._pinned["search_path"] = path if leads_to_shop else USUAL_PATH
-        self.execute(PIN.format(local="false").encode(), _arrays(self._pinned))
+        self.execute(PIN.format(local="false").encode(), [[*self._pinned], [*self._pinned.values()]])
         (server,) = self.execute("SELECT pg_catalog.pg_backend_pid()").fetchone() or (0,)
         self.pooled = server != self.info.backend_pid
         if self.pooled:
@@ -157,14 +157,10 @@ class Session(psycopg.Connection[Any]):
         """
         if self.pooled:
             pinned = self._pinned | ({} if reads else self._idle)
-            connection.exec_driver_sql(PIN.format(local="true"), _arrays(pinned))
+            connection.exec_driver_sql(PIN.format(local="true"), ([*pinned], [*pinned.values()]))
         elif not reads:
             limit = self._idle["idle_in_transaction_session_timeout"]
             connection.exec_driver_sql(f"SET LOCAL idle_in_transaction_session_timeout = {limit}")
-
-
-def _arrays(settings: dict[str, str]) -> tuple[list[str], list[str]]:
-    return list(settings), list(settings.values())
 
 
 def _milliseconds(seconds: float) -> str:

@@ -19,7 +19,6 @@ from schemathesis.checks import not_a_server_error
 from schemathesis.config import SchemathesisConfig
 from schemathesis.specs.openapi.checks import status_code_conformance as conforms
 
-from midas_pipelines.gateway import server
 from midas_pipelines.gateway.api import limits
 from midas_pipelines.gateway.api.auth import PREFIX, ROLES
 from midas_pipelines.store.database import Database

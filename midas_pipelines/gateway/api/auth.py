@@ -20,17 +20,9 @@ from midas_pipelines.gateway.api.callers import Callers, address_of_caller, key_
 from midas_pipelines.gateway.api.problems import answer_error, status_of
 from midas_pipelines.gateway.service import Service, service_of
 from midas_pipelines.notify.alerts import LOCKOUT, raise_alert
+from midas_pipelines.store.gateway import keys
 from midas_pipelines.store.gateway.audit import AuditEntry, kept, note_answered, note_asked
-from midas_pipelines.store.gateway.keys import (
-    MOST_FAILURES,
-    Caller,
-    Role,
-    count_wrong_key,
-    find_caller,
-    id_of,
-    locked_seconds,
-    note_key_used,
-)
+from midas_pipelines.store.gateway.keys import Caller, Role
 from midas_pipelines.store.schema.operation_tables import repeated_calls
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.storefront.writing import insert
@@ -89,10 +81,7 @@ class GuardedRoute(APIRoute):
                 return await handler(request)
             key = key_of(request.headers.get("authorization", ""))
             caller = request.state.caller = await admit_key(request, key, path)
-            if not caller.role.covers(needed):
-                await request.app.state.refusals.note(audit_entry(request, path, caller), 403)
-                text = f"This needs the role {needed.value}; the key {caller.name} is {caller.role.value}."
-                raise CallRefused(403, text)
+            await require_role(request, path, caller, needed)
             if request.method not in CHANGES:
                 return await handler(request)
             entry = audit_entry(request, path, caller, _noted(await request.body(), models))
@@ -128,24 +117,31 @@ async def admit_key(request: Request, key: str, path: str) -> Caller:
         raise CallRefused(401, detail, {"WWW-Authenticate": "Bearer"})
     callers.admitted(key, caller.key_id)
     if callers.use_is_due(caller.key_id):
-        await asyncio.to_thread(service.write, note_key_used, caller.key_id)
+        await asyncio.to_thread(service.write, keys.note_key_used, caller.key_id)
     return caller
+
+
+async def require_role(request: Request, path: str, caller: Caller, needed: Role) -> None:
+    """Raises CallRefused (403), and notes it in the audit log, where the caller's role is less than the needed one."""
+    if not caller.role.covers(needed):
+        await request.app.state.refusals.note(audit_entry(request, path, caller), 403)
+        raise CallRefused(403, f"This needs the role {needed.value}; {caller.name} is {caller.role.value}.")
 
 
 def _find(connection: sa.Connection, key: str, callers: Callers) -> Caller | None:
     """The caller of that key. Raises CallRefused while its id is locked out for who is not known with it."""
     if not callers.knows(key):
-        _require_unlocked(locked_seconds(connection, f"key {id_of(key)}"))
-    return find_caller(connection, key)
+        _require_unlocked(keys.locked_seconds(connection, f"key {keys.id_of(key)}"))
+    return keys.find_caller(connection, key)
 
 
 def _count_wrong_key(connection: sa.Connection, address: str, key: str) -> float:
     """Counts a wrong key, and alerts staff to what it locks out; the seconds for which its address was locked before."""
     subject = f"address {network(address)}"
-    wait = locked_seconds(connection, subject)
+    wait = keys.locked_seconds(connection, subject)
     if key:
-        for locked in count_wrong_key(connection, (subject, f"key {id_of(key)}")):
-            text = f"The gateway locked out the {locked} after {MOST_FAILURES} wrong keys: see `midas audit list`."
+        for locked in keys.count_wrong_key(connection, (subject, f"key {keys.id_of(key)}")):
+            text = f"The gateway locked out the {locked} after {keys.MOST_FAILURES} wrong keys: see `midas audit list`."
             raise_alert(connection, kind=LOCKOUT, subject=locked, text=text)
     return wait
 
@@ -207,8 +203,7 @@ async def once(request: Request, service: Service, caller: str, handler: Handler
     Raises:
         CallRefused: 400 for a key that is none, 422 for another body, 409 while the first call takes long.
     """
-    key = request.headers.get("idempotency-key")
-    if key is None:
+    if (key := request.headers.get("idempotency-key")) is None:
         return await handler(request)
     if not KEY.fullmatch(key):
         raise CallRefused(400, "Idempotency-Key must have 1 to 255 printable characters without spaces.")
@@ -222,8 +217,7 @@ async def once(request: Request, service: Service, caller: str, handler: Handler
     while True:
         first = await asyncio.to_thread(service.read, _first_call, digest)
         if first is not None and first.body_digest != body_digest:
-            text = "This Idempotency-Key was used with another body: take a new key for a new call."
-            raise CallRefused(422, text)
+            raise CallRefused(422, "This Idempotency-Key was used with another body: take a new key.")
         if first is not None and first.status is not None:
             headers = {"Idempotent-Replayed": "true"}
             return Response(first.body, first.status, headers=headers, media_type=first.media_type)
@@ -235,7 +229,7 @@ async def once(request: Request, service: Service, caller: str, handler: Handler
 
 async def _executed(request: Request, service: Service, digest: str, handler: Handler) -> Response:
     """Executes the call and keeps its answer, unless the failure is ours: then the same key may be tried again."""
-    keep = False
+    answer: dict[str, Any] | None = None
     try:
         try:
             response = await handler(request)
@@ -243,20 +237,12 @@ async def _executed(request: Request, service: Service, digest: str, handler: Ha
             if status_of(error) >= 500 or status_of(error) == 429:
                 raise
             response = await answer_error(request, error)
-        keep = response.status_code < 500
-        if keep:
-            await asyncio.to_thread(
-                service.write,
-                _keep_answer,
-                digest,
-                status=response.status_code,
-                media_type=response.headers.get("content-type"),
-                body=bytes(response.body).decode(),
-            )
+        if response.status_code < 500:
+            kind, body = response.headers.get("content-type"), bytes(response.body).decode()
+            answer = {"status": response.status_code, "media_type": kind, "body": body}
         return response
     finally:
-        if not keep:
-            await asyncio.to_thread(service.write, _forget_call, digest)
+        await asyncio.to_thread(service.write, _end_call, digest, answer)
 
 
 def _begin_call(connection: sa.Connection, digest: str, body_digest: str) -> bool:
@@ -273,9 +259,6 @@ def _first_call(connection: sa.Connection, digest: str) -> sa.Row[Any] | None:
     return connection.execute(sa.select(repeated_calls).where(_CALLS.digest == digest)).first()
 
 
-def _keep_answer(connection: sa.Connection, digest: str, /, **answer: Any) -> None:
-    connection.execute(sa.update(repeated_calls).where(_CALLS.digest == digest).values(answer))
-
-
-def _forget_call(connection: sa.Connection, digest: str) -> None:
-    connection.execute(sa.delete(repeated_calls).where(_CALLS.digest == digest))
+def _end_call(connection: sa.Connection, digest: str, answer: dict[str, Any] | None) -> None:
+    ended = sa.update(repeated_calls).values(answer) if answer else sa.delete(repeated_calls)
+    connection.execute(ended.where(_CALLS.digest == digest))

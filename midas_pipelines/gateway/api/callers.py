@@ -7,7 +7,7 @@ import hashlib
 import ipaddress
 import logging
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from dataclasses import replace
 from typing import Any
 
@@ -64,7 +64,7 @@ class Callers:
         self._calls = Rate(per_second)
         self._unsigned = Rate(per_second)
         self._known: OrderedDict[str, str] = OrderedDict()
-        self._used: dict[str, float] = {}
+        self._uses = Rate(1 / USED_SECONDS)
 
     def take(self, address: str, key: str) -> float:
         """Takes one call; 0 when it may go on, else the seconds to wait."""
@@ -78,11 +78,7 @@ class Callers:
 
     def use_is_due(self, key_id: str) -> bool:
         """Whether the key's last use is to be recorded: once an hour."""
-        now = time.monotonic()
-        if now - self._used.get(key_id, -USED_SECONDS) < USED_SECONDS:
-            return False
-        self._used[key_id] = now
-        return True
+        return not self._uses.take(key_id, time.monotonic())
 
     def admitted(self, key: str, key_id: str) -> None:
         """Records that a key is valid: from now on it has its own rate."""
@@ -105,24 +101,20 @@ class Refusals:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._seen: dict[tuple[str, str, int], tuple[float, int]] = {}
-        self._window, self._rows = 0.0, 0
+        self._each = Rate(1 / WINDOW_SECONDS)
+        self._all = Rate(MOST_ROWS / WINDOW_SECONDS, burst_seconds=WINDOW_SECONDS)
+        self._unwritten: Counter[str] = Counter()
 
     def due(self, address: str, actor: str, status: int, now: float) -> int | None:
         """How many refusals of the actor, the address and the status before this one got no row; None when this one
         gets none either. `now` is in seconds."""
-        if now - self._window >= WINDOW_SECONDS:
-            self._window, self._rows = now, 0
-            if len(self._seen) > MOST_CALLERS:
-                self._seen.clear()
-        key = (network(address), actor, status)
-        at, more = self._seen.get(key, (-WINDOW_SECONDS, 0))
-        if now - at < WINDOW_SECONDS or self._rows >= MOST_ROWS:
-            self._seen[key] = (at, more + 1)
-            return None
-        self._seen[key] = (now, 0)
-        self._rows += 1
-        return more
+        key = f"{network(address)} {actor} {status}"
+        if not (self._each.take(key, now) or self._all.take("", now)):
+            return self._unwritten.pop(key, 0)
+        if len(self._unwritten) > MOST_CALLERS:
+            self._unwritten.clear()
+        self._unwritten[key] += 1
+        return None
 
     async def note(self, entry: AuditEntry, status: int) -> None:
         """Writes the row if one is due; a database that does not take it changes nothing for the caller."""
@@ -130,9 +122,8 @@ class Refusals:
         if more is None:
             return
         try:
-            await asyncio.to_thread(
-                self._write, replace(entry, detail={"more": more}) if more else entry, status
-            )
+            counted = replace(entry, detail={"more": more}) if more else entry
+            await asyncio.to_thread(self._write, counted, status)
         except sa.exc.SQLAlchemyError as failed:
             log.warning("A refused call is not in the audit log: %s.", type(failed).__name__)
 

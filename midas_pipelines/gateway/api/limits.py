@@ -166,7 +166,7 @@ class Limits:
                 actor, remote = "a webhook that is not signed", address[:64]
                 entry = AuditEntry(actor, f"POST {WEBHOOKS}", remote=remote, request_id=request_id)
                 await self._refusals.note(entry, 401)
-            await problem(why.http_status, str(why), request_id, headers=why.headers)(scope, receive, send)
+            await problem(why.http_status, str(why), request_id, why.headers)(scope, receive, send)
             return
         counts = path not in STREAMS
         self._under_way += counts

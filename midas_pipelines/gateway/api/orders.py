@@ -145,12 +145,9 @@ class Shipment(BaseModel):
     carrier: Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")]
     number: Annotated[str, Field(max_length=100, pattern=r"^[\x20-\x7e]*[0-9][\x20-\x7e]*$")]
     url: Annotated[str, Field(max_length=500, pattern=r"^https?://[\x21-\x7e]+$")] | None = None
-    lines: Annotated[
-        list[Packed] | None,
-        Field(
-            min_length=1, max_length=1000, description="Its contents; by default all that is left to ship."
-        ),
-    ] = None
+    lines: Annotated[list[Packed], Field(min_length=1, max_length=1000)] | None = Field(
+        None, description="Its contents; by default all that is left to ship."
+    )
     force: bool = Field(False, description="Accept a number that does not match the carrier's formats.")
 
 
@@ -186,13 +183,11 @@ class OrderPatch(BaseModel):
 @router.get("/orders", summary="List marketplace orders", response_model=OrderPage)
 def get_orders(
     request: Request,
-    status: Annotated[OrderStatus | None, Query()] = None,
+    status: OrderStatus | None = None,
     sales_channel: Annotated[Text | None, Query(description="amazon, ebay, ...")] = None,
-    exception: Annotated[
-        bool | None, Query(description="Those that need a person, or those that do not.")
-    ] = None,
-    placed_from: Annotated[Moment | None, Query()] = None,
-    placed_to: Annotated[Moment | None, Query()] = None,
+    exception: Annotated[bool | None, Query(description="Whether they need a person.")] = None,
+    placed_from: Moment | None = None,
+    placed_to: Moment | None = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> dict[str, Any]:
@@ -214,11 +209,8 @@ def get_order(request: Request, order_id: OrderId) -> dict[str, Any]:
     with service_of(request).database.reading() as connection:
         row = find_order(connection, order_id)
         timeline = read_timeline(connection, row)
-    return {
-        **{name: getattr(row, name) for name in (*SHOWN, "order_number")},
-        "lines": timeline.lines,
-        "entries": timeline.entries,
-    }
+    shown = {name: getattr(row, name) for name in (*SHOWN, "order_number")}
+    return {**shown, "lines": timeline.lines, "entries": timeline.entries}
 
 
 @router.patch("/orders/{order_id}", summary="Update an order", response_model=StatusChanged)
@@ -226,11 +218,10 @@ async def patch_order(request: Request, order_id: OrderId, move: OrderPatch) -> 
     """Updates the shop's order and pushes it to 4Seller. A transition that is not allowed changes nothing: 409."""
     context = service_of(request).sync_context(request.state.request_id)
     goal = OrderStatus(move.status) if move.status is not None else None
-    parcel, units = None, None
-    if (sent := move.shipment) is not None:
-        parcel = tracking(sent.carrier, sent.number, url=sent.url, force=sent.force)
-        if sent.lines is not None:  # else all that is left to ship
-            units = Counter[int]()
-            for packed in sent.lines:
-                units[packed.line] += packed.quantity
-    return await change_status(context, order_id, goal, parcel, units)
+    if (sent := move.shipment) is None:
+        return await change_status(context, order_id, goal)
+    units = Counter[int]()
+    for packed in sent.lines or []:
+        units[packed.line] += packed.quantity
+    parcel = tracking(sent.carrier, sent.number, url=sent.url, force=sent.force)
+    return await change_status(context, order_id, goal, parcel, units or None)

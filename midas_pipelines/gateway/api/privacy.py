@@ -36,26 +36,21 @@ class AskedPrivacy(BaseModel):
     phone: Words | None = None
     name: Words | None = None
     account: Words | None = Field(None, description="A user name or user id at the marketplace.")
-    order: Words | None = Field(
-        None, description="The marketplace's id, the order number, or the shop's own id."
-    )
+    order: Words | None = Field(None, description="Its id, its number, or the shop's own id.")
 
     @model_validator(mode="after")
     def _one(self) -> AskedPrivacy:
-        if len(self._given()) != 1:
+        if sum(getattr(self, name) is not None for name in SUBJECTS) != 1:
             raise ValueError(f"give exactly one of {', '.join(SUBJECTS)}")
         if not re.fullmatch(PRINTABLE, self.subject.text):
             raise ValueError("what names the person has characters that no name has")
         return self
 
-    def _given(self) -> dict[str, SecretStr]:
-        return {name: value for name in SUBJECTS if (value := getattr(self, name)) is not None}
-
     @property
     def subject(self) -> Subject:
         """The person."""
-        ((kind, text),) = self._given().items()
-        return Subject(kind, text.get_secret_value())
+        kind = next(name for name in SUBJECTS if getattr(self, name) is not None)
+        return Subject(kind, getattr(self, kind).get_secret_value())
 
 
 class AnsweredPrivacy(BaseModel):
@@ -83,11 +78,10 @@ class PrivacyRequests(BaseModel):
 
 
 @router.post("/privacy/requests", summary="Find, export or erase a person", response_model=AnsweredPrivacy)
-def post_privacy_request(request: Request, asked: AskedPrivacy) -> dict[str, Any]:
+def post_privacy_request(request: Request, asked: AskedPrivacy) -> object:
     """Records the request with its 30 days, and does it at once. Sent again, it goes on where it was cut short."""
     context = service_of(request).sync_context(request.state.request_id)
-    answer = answer_request(context, asked.kind, asked.subject, "a call of the gateway")
-    return {**vars(answer), "done": answer.done}
+    return answer_request(context, asked.kind, asked.subject, "a call of the gateway")
 
 
 @router.get("/privacy/requests", summary="List requests of persons", response_model=PrivacyRequests)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
+from typing import Any
 
 import sqlalchemy as sa
 from fastapi import FastAPI, Request
@@ -36,18 +37,13 @@ class Problem(BaseModel):
 
 
 def problem(
-    status: int,
-    detail: str,
-    request_id: str | None = None,
-    *,
-    errors: list[dict[str, str]] | None = None,
-    headers: Mapping[str, str] | None = None,
+    status: int, detail: str, request_id: str | None, headers: Mapping[str, str], errors: Sequence[Any] = ()
 ) -> Response:
     """An error as a response."""
     title = HTTPStatus(status).phrase
-    body = Problem(title=title, status=status, detail=detail, request_id=request_id, errors=errors or [])
+    body = Problem(title=title, status=status, detail=detail, request_id=request_id, errors=[*errors])
     content = json.dumps(body.model_dump(exclude_none=True), ensure_ascii=True)
-    return Response(content, status, headers=dict(headers or {}), media_type=MEDIA_TYPE)
+    return Response(content, status, headers=dict(headers), media_type=MEDIA_TYPE)
 
 
 def install_problem_handlers(app: FastAPI) -> None:
@@ -77,7 +73,7 @@ def no_database(error: Exception) -> str:
 
 async def answer_error(request: Request, error: Exception) -> Response:
     """The problem that an error is answered with."""
-    status, headers, errors = status_of(error), {}, None
+    status, headers, errors = status_of(error), dict[str, str](), list[dict[str, str]]()
     match error:
         case ExpectedError():
             detail, headers = str(error), error.headers
@@ -96,4 +92,4 @@ async def answer_error(request: Request, error: Exception) -> Response:
             detail, headers = no_database(error), {"Retry-After": "5"}
         case _:  # the server logs the error and closes the connection: the caller should know
             detail, headers = "Internal error; see the gateway's log.", {"Connection": "close"}
-    return problem(status, detail, getattr(request.state, "request_id", None), errors=errors, headers=headers)
+    return problem(status, detail, getattr(request.state, "request_id", None), headers, errors)

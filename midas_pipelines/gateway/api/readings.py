@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.encoders import jsonable_encoder
-from prometheus_client import CONTENT_TYPE_LATEST
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, ConfigDict, Field
 
 from midas_pipelines.console_pages import in_api
@@ -104,12 +104,6 @@ class StatusReport(BaseModel):
     up_since: datetime
 
 
-class Alive(BaseModel):
-    """The process answers."""
-
-    status: str
-
-
 class AuditRow(BaseModel):
     """One request or its answer, a command, or who was not let in."""
 
@@ -162,7 +156,7 @@ def page_of_rows(rows: Sequence[Mapping[str, Any]], limit: int) -> dict[str, Any
     return {"data": rows, "next": f"b{rows[-1]['id']}" if len(rows) == limit else None}
 
 
-@router.get("/healthz", summary="Does the process work?", response_model=Alive)
+@router.get("/healthz", summary="Does the process work?", response_model=dict[str, str])
 async def healthz(request: Request) -> dict[str, str]:
     """503 when a task of this process has ended, is stuck or keeps failing: then restart it."""
     problem = service_of(request).supervisor.problem()
@@ -171,7 +165,7 @@ async def healthz(request: Request) -> dict[str, str]:
     return {"status": "alive"}
 
 
-@router.get("/readyz", summary="Can it do its work?", response_model=Alive)
+@router.get("/readyz", summary="Can it do its work?", response_model=dict[str, str])
 async def readyz(request: Request) -> dict[str, str]:
     """503 while the database does not answer or is not prepared, or a task of this process does not work."""
     service, problem = service_of(request), None
@@ -195,7 +189,7 @@ async def readyz(request: Request) -> dict[str, str]:
 )
 def metrics(request: Request) -> Response:
     """Counters, histograms of latency, backlogs."""
-    return Response(service_of(request).metrics.text(), media_type=CONTENT_TYPE_LATEST)
+    return Response(generate_latest(service_of(request).metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
 
 @router.get(f"{PREFIX}/status", summary="Status of all parts", response_model=StatusReport)
@@ -209,36 +203,35 @@ def get_status(request: Request) -> dict[str, Any]:
     sold = sum(count for state, count in seen.items.items() if state != "removed")
     works = "running" if service.supervisor.problem() is None else "stopped"
 
-    def channel(name: str, listed: int, trouble: str | None, failed: int) -> dict[str, Any]:
-        healthy = {"healthy": trouble is None, "trouble": trouble, "failed_calls_last_day": failed}
-        return {"name": name, "listed": listed} | healthy
+    def channel(name: str, listed: int, trouble: str | None, failed: int) -> Channel:
+        healthy = trouble is None
+        return Channel(
+            name=name, listed=listed, healthy=healthy, trouble=trouble, failed_calls_last_day=failed
+        )
 
     def backlog(waiting: int, oldest: datetime | None, quarantined: int) -> dict[str, Any]:
-        age = max(0.0, (now - oldest).total_seconds()) if oldest is not None else 0.0
-        ages = {"oldest": oldest, "oldest_seconds": round(age, 3)}
-        return {"waiting": waiting, "quarantined": quarantined} | ages
+        age = round(max(0.0, (now - oldest).total_seconds()) if oldest is not None else 0.0, 3)
+        return {"waiting": waiting, "quarantined": quarantined, "oldest": oldest, "oldest_seconds": age}
 
     nothing = dict.fromkeys(("started_at", "outcome", "seconds"))
+    workflows = [
+        {"name": row["kind"], "next_at": row["next_at"]}
+        | {f"last_{name}": (row["last"] or nothing)[name] for name in nothing}
+        for row in workflow_rows(service)
+        if row["kind"]
+    ]
+    versions = {name: version(name) for name in PACKAGES}
     return {
+        **vars(seen),
         "channels": [
             channel("website", sold, None, 0),
             channel("fourseller", seen.items.get("listed", 0), trouble, seen.failed_calls),
         ],
         "items": backlog(seen.dirty, seen.oldest_dirty, seen.quarantined_items),
         "webhooks": backlog(seen.webhooks, seen.oldest_webhook, seen.quarantined_webhooks),
-        **{
-            name: getattr(seen, name)
-            for name in ("orders", "order_exceptions", "consistency", "consistency_at")
-        },
         "needs_a_person": waiting,
-        "workflows": [
-            {"name": row["kind"], "next_at": row["next_at"]}
-            | {f"last_{name}": (row["last"] or nothing)[name] for name in nothing}
-            for row in workflow_rows(service)
-            if row["kind"]
-        ],
-        "versions": {name: version(name) for name in PACKAGES}
-        | {"database": database_version(service.database).current or "none"},
+        "workflows": workflows,
+        "versions": versions | {"database": database_version(service.database).current or "none"},
         "worker": "elsewhere" if service.worker is None else works,
         "up_since": service.started_at,
     }

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -39,7 +41,8 @@ FINISH_SECONDS = 5.0
 
 Sku = Annotated[str, Field(min_length=1, max_length=50, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Kind = Literal["products", "inventory"]
-
+Outcome = Literal["done", "partial", "planned"]
+_ITEM = mappings.c
 
 NONE: dict[str, JsonValue] = {"type": "null"}
 MODE_ALONE: dict[str, JsonValue] = {
@@ -59,9 +62,10 @@ class SyncRequest(BaseModel):
         extra="forbid", strict=True, json_schema_extra={"oneOf": [MODE_ALONE, SKUS_ALONE]}
     )
 
-    mode: Literal["full", "incremental"] | None = Field(
-        None, description="full: every item. incremental: those that changed."
-    )
+    mode: Annotated[
+        Literal["full", "incremental"] | None,
+        Field(description="full: every item. incremental: those that changed."),
+    ] = None
     skus: Annotated[list[Sku], Field(min_length=1, max_length=10_000)] | None = Field(
         None, description="These items, changed or not."
     )
@@ -77,6 +81,8 @@ class SyncRequest(BaseModel):
 class Item(BaseModel):
     """The state of an item after the call."""
 
+    model_config = ConfigDict(from_attributes=True)
+
     sku: str | None
     state: str
     fourseller_product_id: str | None
@@ -88,7 +94,7 @@ class Item(BaseModel):
 class SyncDone(BaseModel):
     """What was done at once."""
 
-    outcome: Literal["done", "partial", "planned"]
+    outcome: Outcome
     run_id: str = Field(description="Found again in the log rows.")
     counts: dict[str, int | float]
     items: list[Item]
@@ -140,36 +146,45 @@ LAUNCHED: dict[int | str, dict[str, Any]] = {
 }
 
 
-@router.get("/sync/products", summary="How the product sync is going", response_model=SyncState)
-def get_products(request: Request) -> dict[str, Any]:
-    """The running one and the last that ended, from any source."""
-    return service_of(request).read(_state, "products")
+def _add_routes(kind: Kind, progress: str, sync: str) -> None:
+    @router.get(f"/sync/{kind}", summary=progress, response_model=SyncState)
+    def get_sync(request: Request) -> dict[str, Any]:
+        """The running one and the last that ended, from any source."""
+        return service_of(request).read(_state, kind)
+
+    @router.post(f"/sync/{kind}", summary=sync, response_model=SyncDone, responses=LAUNCHED)
+    async def post_sync(request: Request, wanted: SyncRequest) -> object:
+        """Up to 50 items are done at once and answered with what happened; more become a Dagster run (202)."""
+        service = service_of(request)
+        ids = await asyncio.to_thread(_few, service, wanted)
+        if ids is None:
+            return await _launch(service, kind, wanted)
+        return await _sync_few(service, request.state.request_id, kind, wanted, ids)
 
 
-@router.get("/sync/inventory", summary="How the inventory push is going", response_model=SyncState)
-def get_inventory(request: Request) -> dict[str, Any]:
-    """The running one and the last that ended, from any source."""
-    return service_of(request).read(_state, "inventory")
+_add_routes("products", "How the product sync is going", "Sync products")
+_add_routes("inventory", "How the inventory push is going", "Push quantities")
 
 
-@router.post("/sync/products", summary="Sync products", response_model=SyncDone, responses=LAUNCHED)
-async def post_products(request: Request, wanted: SyncRequest) -> object:
-    """Up to 50 items are done at once and answered with what happened; more become a Dagster run (202)."""
-    return await _sync(request, "products", wanted)
+def _few(service: Service, wanted: SyncRequest) -> list[int] | None:
+    """The mappings of the request when they are few enough to sync at once; else None.
+
+    Raises UnknownSku for one that no item has.
+    """
+    if wanted.skus is not None:
+        few = len(set(wanted.skus)) <= AT_ONCE
+        return mapping_ids(service.sync_context("look-up"), wanted.skus) if few else None
+    if wanted.mode == "full":
+        return None
+    query = sa.select(_ITEM.id).where(_ITEM.dirty_since.is_not(None)).limit(AT_ONCE + 1)
+    dirty = service.read(lambda connection: list(connection.scalars(query)))
+    return dirty if len(dirty) <= AT_ONCE else None
 
 
-@router.post("/sync/inventory", summary="Push quantities", response_model=SyncDone, responses=LAUNCHED)
-async def post_inventory(request: Request, wanted: SyncRequest) -> object:
-    """Up to 50 items are done at once and answered with what happened; more become a Dagster run (202)."""
-    return await _sync(request, "inventory", wanted)
-
-
-async def _sync(request: Request, kind: Kind, wanted: SyncRequest) -> object:
-    service, skus = service_of(request), wanted.skus or ()
-    ids = await asyncio.to_thread(_few, service, wanted)
-    if ids is None:
-        return await _launch(service, kind, wanted)
-    context = service.sync_context(request.state.request_id)
+async def _sync_few(
+    service: Service, run_id: str, kind: Kind, wanted: SyncRequest, ids: list[int]
+) -> SyncDone:
+    skus, context = wanted.skus or (), service.sync_context(run_id)
     plan: list[dict[str, Any]] = []
     report: ProductReport | InventoryReport
     if kind == "products" or wanted.dry_run:
@@ -187,40 +202,19 @@ async def _sync(request: Request, kind: Kind, wanted: SyncRequest) -> object:
     items = await _items(service, ids, wait=not wanted.dry_run)
     counts = {name: getattr(report, name) for name in names}
     partial = any(item.waits for item in items) or counts.get("failed")
-    return SyncDone(
-        outcome="planned" if wanted.dry_run else "partial" if partial else "done",
-        run_id=request.state.request_id,
-        counts=counts,
-        items=items,
-        plan=plan,
-    )
-
-
-def _few(service: Service, wanted: SyncRequest) -> list[int] | None:
-    """The mappings of the request when they are few enough to sync at once; else None.
-
-    Raises UnknownSku for one that no item has.
-    """
-    if wanted.skus is not None:
-        few = len(set(wanted.skus)) <= AT_ONCE
-        return mapping_ids(service.sync_context("look-up"), wanted.skus) if few else None
-    if wanted.mode == "full":
-        return None
-    query = sa.select(mappings.c.id).where(mappings.c.dirty_since.is_not(None)).limit(AT_ONCE + 1)
-    dirty = service.read(lambda connection: list(connection.scalars(query)))
-    return dirty if len(dirty) <= AT_ONCE else None
+    outcome: Outcome = "planned" if wanted.dry_run else "partial" if partial else "done"
+    return SyncDone(outcome=outcome, run_id=run_id, counts=counts, items=items, plan=plan)
 
 
 async def _launch(service: Service, kind: Kind, wanted: SyncRequest) -> Response:
-    skus = wanted.skus or []
-    tags: dict[str, str] = {}
-    job: str = "incremental_sync"
+    skus, full = wanted.skus or [], wanted.mode == "full"
+    job, tags = "incremental_sync", dict[str, str]()
     ops: dict[str, dict[str, Any]] = {"fourseller_listings": {"skus": skus}}
     if wanted.dry_run:
-        job, ops = "plan_sync", {"sync_plan": {"full": wanted.mode == "full", "skus": skus}}
+        job, ops = "plan_sync", {"sync_plan": {"full": full, "skus": skus}}
     elif kind == "inventory" and wanted.skus is None:
         job, ops = "inventory_push", {"inventory_levels": {}}
-    elif wanted.mode == "full":
+    elif full:
         job, ops, tags = "full_sync", {}, range_tags(service.settings.shards)
     launched = await service.orchestrator.launch(job, ops, tags)
     progress = f"{PREFIX}/sync/{kind}"
@@ -230,26 +224,15 @@ async def _launch(service: Service, kind: Kind, wanted: SyncRequest) -> Response
 
 async def _items(service: Service, ids: list[int], *, wait: bool) -> list[Item]:
     """The items, once no worker has a claim on them, or after `FINISH_SECONDS`."""
-    loop = asyncio.get_running_loop()
-    until = loop.time() + FINISH_SECONDS
-    query = sa.select(mappings).where(mappings.c.id.in_(ids)).order_by(mappings.c.id)
+    until = time.monotonic() + FINISH_SECONDS
+    shown = _ITEM.acked_quantity.label("quantity"), _ITEM.dirty_since.is_not(None).label("waits")
+    query = sa.select(mappings, *shown).where(_ITEM.id.in_(ids)).order_by(_ITEM.id)
     while True:
         rows = await asyncio.to_thread(service.read, lambda connection: connection.execute(query).all())
         held = any(row.claimed_by is not None for row in rows)
-        if not wait or not held or loop.time() > until:
-            break
+        if not wait or not held or time.monotonic() > until:
+            return [Item.model_validate(row) for row in rows]
         await asyncio.sleep(0.02)
-    return [
-        Item(
-            sku=row.sku,
-            state=row.state,
-            fourseller_product_id=row.fourseller_product_id,
-            quantity=row.acked_quantity,
-            waits=row.dirty_since is not None,
-            reason=row.reason,
-        )
-        for row in rows
-    ]
 
 
 def _state(connection: sa.Connection, kind: Kind) -> dict[str, Any]:
@@ -259,14 +242,6 @@ def _state(connection: sa.Connection, kind: Kind) -> dict[str, Any]:
         last["counts"] = {k: v for k, v in (last["counts"] or {}).items() if isinstance(v, int | float)}
     if sync is None:
         return {"running": None, "last": last}
-    left = sync.seconds_left
-    progress = {
-        "run_id": sync.run_id,
-        "scope": sync.scope,
-        "started_at": sync.started_at,
-        "done": sync.done,
-        "total": sync.total or None,
-        "rate": round(sync.done / sync.seconds, 2) if sync.done else None,
-        "seconds_left": None if left is None else round(left, 1),
-    }
-    return {"running": progress, "last": last}
+    left, rate = sync.seconds_left, round(sync.done / sync.seconds, 2) if sync.done else None
+    pace = {"rate": rate, "seconds_left": None if left is None else round(left, 1)}
+    return {"running": asdict(sync) | {"total": sync.total or None} | pace, "last": last}

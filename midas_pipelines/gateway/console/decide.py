@@ -72,16 +72,10 @@ def inbox(
         shown = cause if cause in CARDS else (here[0].cause if here else None)
         which = {"about": about} if shown in ("conflict", "orphan") else {}
         cards = CARDS[shown](connection, skip=skip, limit=PAGE, **which) if shown else []
-    return render(
-        request,
-        "decide.html",
-        waiting=[(one, href(one)) for one in waiting],
-        cause=shown,
-        title=CAUSES[shown] if shown else "",
-        cards=[card | effects(card) for card in cards] if shown == "conflict" else cards,
-        more=skip + PAGE if len(cards) == PAGE else None,
-        once=uuid4().hex,
-    )
+    more = skip + PAGE if len(cards) == PAGE else None
+    page: dict[str, Any] = {"waiting": [(one, href(one)) for one in waiting], "cards": cards, "more": more}
+    title = CAUSES[shown] if shown else ""
+    return render(request, "decide.html", cause=shown, title=title, once=uuid4().hex, **page)
 
 
 @router.get("/decide/choose/{what}/{number}")
@@ -119,13 +113,13 @@ async def adopt(request: Request, conflict_id: int, sku: Annotated[str, Form(max
         raise WrongInput("This product waits no more: it was decided, or is gone.")
     pair = (sku, str(conflict["fourseller_product_id"]))
     await in_own_loop(lambda: confirm_matches(context, [pair], accept=False))
-    await in_thread(service_of(request).write, _close_adopted, conflict_id, by)
+
+    def close(connection: sa.Connection) -> None:
+        mine = sync_conflicts.c.id == conflict_id
+        close_alerts(connection, resolve_conflicts(connection, mine, resolution="adopted", by=by))
+
+    await in_thread(service_of(request).write, close)
     return done(request, f"The product {pair[1]} is {sku} from now on.", "/decide?cause=orphan")
-
-
-def _close_adopted(connection: sa.Connection, conflict_id: int, by: str) -> None:
-    mine = sync_conflicts.c.id == conflict_id
-    close_alerts(connection, resolve_conflicts(connection, mine, resolution="adopted", by=by))
 
 
 @router.get("/decide/conflicts")
@@ -135,7 +129,7 @@ def preview_conflicts(
     """What a decision of several conflicts would do, before it is made."""
     with service_of(request).database.reading() as connection:
         found = [read_conflict(connection, one) for one in (id or [])[:PAGE]]
-    rows = [one | effects(one) for one in found if one is not None and one["resolved_at"] is None]
+    rows = [one for one in found if one is not None and one["resolved_at"] is None]
     return render(request, "decide_preview.html", rows=rows, take=take)
 
 
@@ -178,18 +172,3 @@ async def _each(ids: list[int], act: Callable[[int], Awaitable[object]]) -> tupl
 
 def _in_words(found: Sequence[object]) -> str:
     return f"{len(found)} conflict{'s' if len(found) != 1 else ''}"
-
-
-def effects(conflict: Row) -> dict[str, str]:
-    """What each decision of a conflict does, in a sentence. Pure."""
-    field, ours, theirs = conflict["field"], conflict["shop_value"], conflict["fourseller_value"]
-    if field == "listing":
-        return {
-            "if_shop": "The item is listed again with the next push.",
-            "if_marketplace": "It stays off 4Seller until it is released.",
-        }
-    kept = f"4Seller keeps {theirs}: the {field} is pinned until it is released."
-    if field == "quantity":
-        kept = f"The shop's stock changes by {conflict['delta'] or 0:+d}, as a row of the ledger."
-    sent = ours if field != "content" else "the content of the shop"
-    return {"if_shop": f"4Seller gets {sent} with the next push.", "if_marketplace": kept}

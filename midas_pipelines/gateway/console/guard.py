@@ -17,7 +17,7 @@ from starlette.responses import Response
 
 from midas_pipelines.console_pages import in_console
 from midas_pipelines.errors import CallRefused, ExpectedError, WrongInput
-from midas_pipelines.gateway.api.auth import Handler, audit_entry, audited
+from midas_pipelines.gateway.api.auth import Handler, audit_entry, audited, require_role
 from midas_pipelines.gateway.api.problems import NO_DATABASE, no_database, status_of
 from midas_pipelines.gateway.console.web import (
     ADMINS_ONLY,
@@ -85,11 +85,7 @@ async def _enter(request: Request, path: str, handler: Handler) -> Response:
         return go_to(door if back == "/" else f"{door}?next={quote(back, safe='/')}")
     request.state.person = person
     caller = Caller(person.key_id or "console", person.name, person.role)
-    needed = needed_role(request.method, path)
-    if not person.role.covers(needed):
-        await request.app.state.refusals.note(audit_entry(request, path, caller), 403)
-        text = f"This needs the role {needed.value}; you are signed in as {person.role.value}."
-        raise CallRefused(403, text)
+    await require_role(request, path, caller, needed_role(request.method, path))
     if request.method == "GET":
         response = await handler(request)
         if person.notice is not None and getattr(request.state, "takes_notice", False):
@@ -97,7 +93,7 @@ async def _enter(request: Request, path: str, handler: Handler) -> Response:
         return response
     form = await request.form()
     require_form_token(request, str(form.get("csrf", "")), token)
-    request.state.back = local_path(str(form.get("back", "/")))
+    request.state.form, request.state.back = form, local_path(str(form.get("back", "/")))
     if path in UNDO_ONLY or "limit" in form:
         _require_in_time(str(form.get("limit", "")), token)
     given = {name: value for name, value in form.items() if name not in ("csrf", "back", "key", "limit")}

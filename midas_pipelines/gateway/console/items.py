@@ -3,6 +3,7 @@ first, and what a channel may show of it; rules are tried on the past first."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Annotated, Any
 
@@ -39,7 +40,9 @@ TRIED = NUMBERS[:4]
 ONE = "/items/{sku:path}"
 Number = Annotated[int | None, Query(ge=0, le=2**31 - 1)]
 Field = Annotated[str, Form(max_length=30)]
-Typed = Annotated[str, Form(max_length=20)]
+Row = Annotated[int, Form()]
+Scope = Annotated[str, Form(max_length=100)]
+PRICE = r"^\s*([0-9]+([.][0-9]{1,2})?)?\s*$"
 
 
 @router.get("/items")
@@ -75,18 +78,9 @@ def item_page(request: Request, sku: str) -> Response:
         row = connection.execute(sa.select(mappings).where(mappings.c.id == item)).one()
         past = recent_conflicts(connection, mapping_id=item, limit=20)
         listed = list_items(connection, after=item - 1, limit=1)
-    return render(
-        request,
-        "item.html",
-        sku=sku,
-        facts=facts,
-        row=row,
-        named=listed[0],
-        rule=explain_rule(service.database, sku),
-        past=past,
-        levels=[one["quantity_after"] for one in reversed(facts["ledger"])],
-        fields=FIELDS,
-    )
+    shown: dict[str, Any] = {"row": row, "named": listed[0], "past": past, "fields": FIELDS}
+    rule = explain_rule(service.database, sku)
+    return render(request, "item.html", sku=sku, facts=facts, rule=rule, **shown)
 
 
 @router.post(ONE + "/push")
@@ -177,7 +171,7 @@ def rules(
     """Every rule; and what a changed one would have done in the last 30 days."""
     service = service_of(request)
     typed = {name: request.query_params.get(name, "")[:9] for name in TRIED}
-    values = _numbers(typed)
+    values = _numbers(typed, TRIED)
     tried = simulate(service.database, values, sku=sku or None, category=category or None) if values else None
     asked = {"sku": sku, "category": category} | typed
     shown: dict[str, Any] = {"rules": service.read(list_rules), "numbers": NUMBERS, "policies": POLICIES}
@@ -187,21 +181,14 @@ def rules(
 @router.post("/rules")
 def set_(
     request: Request,
-    sku: Annotated[str, Form(max_length=50)] = "",
-    category: Annotated[str, Form(max_length=100)] = "",
-    buffer: Typed = "",
-    cap: Typed = "",
-    allocation: Typed = "",
-    fixed: Typed = "",
-    low_stock: Typed = "",
-    cover_days: Typed = "",
-    minimum_price: Annotated[str, Form(max_length=12, pattern=r"^\s*([0-9]+([.][0-9]{1,2})?)?\s*$")] = "",
-    policy: Typed = "",
+    sku: Scope = "",
+    category: Scope = "",
+    minimum_price: Annotated[str, Form(max_length=12, pattern=PRICE)] = "",
+    policy: Field = "",
 ) -> Response:
     """Sets the fields that are given; the others stay."""
-    typed = dict(zip(NUMBERS, (buffer, cap, allocation, fixed, low_stock, cover_days), strict=True))
     price = Decimal(minimum_price) if minimum_price.strip() else None
-    values = _numbers(typed) | {"policy": policy or None, "minimum_price": price}
+    values = _numbers(request.state.form, NUMBERS) | {"policy": policy or None, "minimum_price": price}
     after = _last_rule_change(request)
     marked = set_rule(service_of(request).database, values, **_scope(request, sku, category))
     text = f"The rule is set; {marked} items are checked again now."
@@ -209,9 +196,7 @@ def set_(
 
 
 @router.post("/rules/clear")
-def clear(
-    request: Request, sku: Annotated[str, Form()] = "", category: Annotated[str, Form()] = ""
-) -> Response:
+def clear(request: Request, sku: Scope = "", category: Scope = "") -> Response:
     """Removes the rules of exactly one scope."""
     after = _last_rule_change(request)
     gone = clear_rule(service_of(request).database, **_scope(request, sku, category))
@@ -221,13 +206,7 @@ def clear(
 
 
 @router.post("/rules/undo")
-def undo_(
-    request: Request,
-    after: Annotated[int, Form()],
-    last: Annotated[int, Form()],
-    sku: Annotated[str, Form()] = "",
-    category: Annotated[str, Form()] = "",
-) -> Response:
+def undo_(request: Request, after: Row, last: Row, sku: Scope = "", category: Scope = "") -> Response:
     """Puts the rules of one scope back as they were before a click."""
     undo_rule(service_of(request).database, after=after, last=last, **_scope(request, sku, category))
     return done(request, "The rule is as it was before.")
@@ -247,5 +226,6 @@ def _last_rule_change(request: Request) -> int:
     return service_of(request).read(newest_change)
 
 
-def _numbers(typed: dict[str, str]) -> dict[str, object]:
-    return {name: int(text) for name, text in typed.items() if text.strip().isdecimal()}
+def _numbers(typed: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, object]:
+    given = {name: str(typed.get(name, "")).strip()[:20] for name in names}
+    return {name: int(text) for name, text in given.items() if text.isdecimal()}

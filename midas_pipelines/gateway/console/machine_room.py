@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import json
 from datetime import timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Form, Query, Request
 from starlette.responses import Response
@@ -38,41 +38,30 @@ router = APIRouter(include_in_schema=False, route_class=ConsoleRoute)
 HOUR = 3600
 STATES = ("quarantined", "pending", "applied", "superseded", "all")
 EVENTS = ("asked", "answered", "refused")
-WORST_FIRST = ("wrong", "warning", "ok")
 KeyId = Annotated[str, Form(pattern=r"^\w{1,20}$")]
 
 
 @router.get("/machine-room")
 async def machine_room(request: Request) -> Response:
     """The workflows, the backlog, and the pace of the last hour."""
-    service = service_of(request)
+    service, trouble = service_of(request), ""
     switches: dict[str, Switch] = {}
-    trouble = "" if service.orchestrator.configured else "No Dagster is connected: set MIDAS_DAGSTER_URL."
-    if service.orchestrator.configured:
-        try:
-            switches = await service.orchestrator.switches()
-        except CallRefused as why:
-            trouble = str(why)
+    try:
+        switches = await service.orchestrator.switches()
+    except CallRefused as why:
+        trouble = str(why)
+    return await asyncio.to_thread(_machine_room, request, switches, trouble)
 
-    def page() -> Response:
-        stopped = service.read(why_stopped)
-        rows = workflow_rows(service)
-        for row in rows:
-            row["switch"] = switches.get(row["name"]) or Switch(row["on"], row["next_at"])
-        return render(
-            request,
-            "machine_room.html",
-            trouble=trouble,
-            dagster=service.settings.dagster_url,
-            rows=rows,
-            seen=overview(service.database),
-            stopped=stopped,
-            restored=(stopped or "").startswith(RESTORED),
-            pace=sum_up(finished_syncs(service.database, HOUR)),
-            limit=service.settings.rate_limit,
-        )
 
-    return await asyncio.to_thread(page)
+def _machine_room(request: Request, switches: dict[str, Switch], trouble: str) -> Response:
+    service = service_of(request)
+    stopped, rows = service.read(why_stopped), workflow_rows(service)
+    for row in rows:
+        row["switch"] = switches.get(row["name"]) or Switch(row["on"], row["next_at"])
+    shown: dict[str, Any] = {"trouble": trouble, "rows": rows, "stopped": stopped}
+    shown |= {"seen": overview(service.database), "pace": sum_up(finished_syncs(service.database, HOUR))}
+    restored = (stopped or "").startswith(RESTORED)
+    return render(request, "machine_room.html", settings=service.settings, restored=restored, **shown)
 
 
 @router.post("/machine-room/run")
@@ -94,7 +83,7 @@ async def start(
     if what != "order_import" and service.orchestrator.configured:
         launched = await service.orchestrator.launch(what, {})
         return done(request, f"Dagster runs it as {launched.run_id}.")
-    service.background.start(here)
+    service.background.start(here())
     return done(request, "It runs in this gateway now.")
 
 
@@ -111,11 +100,10 @@ def pause(request: Request) -> Response:
 @router.post("/machine-room/resume")
 def resume(request: Request) -> Response:
     """Ends a pause; not the stop after a restore, which an import of orders ends."""
+    text = "The database was restored: pushing starts once the orders since then were imported."
     with service_of(request).database.writing() as connection:
         if (why_stopped(connection) or "").startswith(RESTORED):
-            raise WrongInput(
-                "The database was restored: pushing starts once the orders since then were imported."
-            )
+            raise WrongInput(text)
         allow_pushes(connection)
     return done(request, "Changes are pushed to 4Seller again.", undo="/machine-room/pause")
 
@@ -127,9 +115,8 @@ def webhooks(request: Request, state: str = "quarantined", before: Before = None
     with service_of(request).database.reading() as connection:
         rows = inbox.listed(connection, state=state, limit=PAGE, before=before)
         left = read_backlog(connection)
-    return render(
-        request, "webhooks.html", rows=rows, left=left, state=state, states=STATES, more=older(rows)
-    )
+    shown: dict[str, Any] = {"rows": rows, "left": left, "more": older(rows)}
+    return render(request, "webhooks.html", state=state, states=STATES, **shown)
 
 
 @router.post("/webhooks/replay")
@@ -224,10 +211,7 @@ def settings(request: Request) -> Response:
 @router.get("/doctor")
 def doctor(request: Request) -> Response:
     """Everything that a start needs, checked now, the worst first."""
-    lines = sorted(
-        doctor_report(service_of(request).settings), key=lambda line: WORST_FIRST.index(line.state)
-    )
-    return render(request, "doctor.html", lines=lines)
+    return render(request, "doctor.html", lines=doctor_report(service_of(request).settings))
 
 
 @router.get("/activity")

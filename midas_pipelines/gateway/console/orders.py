@@ -26,13 +26,7 @@ from midas_pipelines.sync.orders.model.carriers import BadTracking, tracking
 from midas_pipelines.sync.orders.model.order_log import OrderContext, StoredOrder, lock_order
 from midas_pipelines.sync.orders.retry import dismiss, retry_order, undo_dismissal
 from midas_pipelines.sync.orders.status.status_change import change_status
-from midas_pipelines.sync.orders.stock.pending_lines import (
-    map_line,
-    restock_line,
-    substitute_item,
-    undo_restock,
-    unmap_line,
-)
+from midas_pipelines.sync.orders.stock import pending_lines
 from midas_pipelines.sync.orders.stock.units import away, is_fully_shipped, left_to_ship, restock_units
 from midas_pipelines.sync.privacy.due import erase_order
 from midas_pipelines.sync.threads import in_own_loop
@@ -68,12 +62,7 @@ def order_list(
     filters = Filters(status or None, sales_channel or None, wanted)
     rows = service.read(list_orders, filters, before=before, limit=PAGE)
     asked = {"status": status, "sales_channel": sales_channel, "exception": exception}
-    shown: dict[str, Any] = {
-        "asked": asked,
-        "q": q,
-        "problem": problem,
-        "statuses": [one.value for one in OrderStatus],
-    }
+    shown: dict[str, Any] = {"asked": asked, "q": q, "problem": problem, "statuses": [*OrderStatus]}
     return render(request, "orders.html", rows=rows, more=older(rows), **shown)
 
 
@@ -105,14 +94,14 @@ def show_buyer(request: Request, order_id: str) -> Response:
 @router.post(ONE + "/map")
 def map_to_item(request: Request, order_id: str, line: Line, sku: Text, always: Tick = "") -> Response:
     """Maps a line to an item."""
-    _give_item(request, "map", map_line, order_id, line, sku, remember=bool(always))
+    _give_item(request, "map", pending_lines.map_line, order_id, line, sku, remember=bool(always))
     return _undoable(request, f"Line {line} of order {order_id} is {sku}.", "map", line=line, always=always)
 
 
 @router.post(ONE + "/substitute")
 def substitute(request: Request, order_id: str, line: Line, sku: Text) -> Response:
     """Serves an oversold line from another item."""
-    _give_item(request, "substitute", substitute_item, order_id, line, sku)
+    _give_item(request, "substitute", pending_lines.substitute_item, order_id, line, sku)
     return done(request, f"Line {line} of order {order_id} is served by {sku}.")
 
 
@@ -122,7 +111,7 @@ def restock_for(
 ) -> Response:
     """Books stock that came in for an oversold line."""
     row, context = _row(request, order_id), _context(request, "restock")
-    database = service_of(request).database
+    database, restock_line = service_of(request).database, pending_lines.restock_line
     lacks = restock_line(database, row.id, line, units, context, once=once, this_order_first=bool(first))
     rest = f"order {order_id} has all of line {line}"
     if lacks:
@@ -177,9 +166,9 @@ def undo_click(
         if what == "dismiss":
             undo_dismissal(order, seen.split(","))
         elif what == "map":
-            unmap_line(order, line or 0, forget=bool(always))
+            pending_lines.unmap_line(order, line or 0, forget=bool(always))
         else:
-            undo_restock(order, line or 0, once=once)
+            pending_lines.undo_restock(order, line or 0, once=once)
     return done(request, f"Order {order_id} is as it was before.")
 
 
@@ -194,9 +183,8 @@ async def ship_order(
     force: Tick = "",
 ) -> Response:
     """Records a shipment of everything that is left, or of one line, whole or in part, and pushes it."""
-    parcel = tracking(carrier, number, force=bool(force))
+    parcel, contents = tracking(carrier, number, force=bool(force)), None
     context = clicked(request, "ship")
-    contents = None
     if line:
         with service_of(request).database.reading() as connection:
             found = StoredOrder(connection, find_order(connection, order_id)).lines()
@@ -247,18 +235,9 @@ def _page(request: Request, order_id: str, *, buyer: dict[str, Any] | None = Non
         stored = StoredOrder(connection, row)
         whole, found = is_fully_shipped(stored, stored.shop_status()), stored.lines()
     left = {one.line: {"to_ship": left_to_ship(one), "away": away(one, all_shipped=whole)} for one in found}
-    return render(
-        request,
-        "order.html",
-        order=timeline.order,
-        lines=[line | left[line["line"]] for line in timeline.lines],
-        entries=timeline.entries,
-        exceptions=[one for one in (timeline.order["exception"] or "").split(",") if one],
-        buyer=buyer,
-        erased=row.erased_at,
-        once=uuid4().hex,
-        base=row.marketplace_order_id,
-    )
+    lines = [line | left[line["line"]] for line in timeline.lines]
+    shown: dict[str, Any] = {"row": row, "order": timeline.order, "lines": lines, "entries": timeline.entries}
+    return render(request, "order.html", buyer=buyer, once=uuid4().hex, **shown)
 
 
 def _path(order_id: str) -> str:

@@ -17,16 +17,11 @@ from midas_pipelines.gateway.console.guard import ConsoleRoute, clicked, done
 from midas_pipelines.gateway.console.web import csv_file, person_of, render
 from midas_pipelines.gateway.service import Service, service_of
 from midas_pipelines.notify.alerts import recent_alerts
-from midas_pipelines.store.gateway.console import (
-    approve_plan,
-    keep_plan,
-    newest_plans,
-    note_result,
-    read_plan_row,
-)
 from midas_pipelines.store.items.acknowledge import recent_runs
+from midas_pipelines.store.schema.gateway_tables import console_plans
 from midas_pipelines.store.schema.tables import mappings
-from midas_pipelines.storefront.writing import any_of
+from midas_pipelines.storefront.types import utc_now
+from midas_pipelines.storefront.writing import any_of, upsert
 from midas_pipelines.sync.listings.scan import ApprovedPlan, PlanStep, make_plan
 from midas_pipelines.sync.product_sync import sync_products
 from midas_pipelines.sync.safety.shadow_report import ShadowReport, compare_shadow
@@ -36,8 +31,12 @@ from midas_pipelines.sync.threads import in_own_loop, in_thread
 router = APIRouter(include_in_schema=False, route_class=ConsoleRoute)
 
 MOST_SHOWN = 200
+HELD = ("brake", "canary")
+KEPT_SECONDS = 30 * 86_400
+"""How long a plan is kept."""
 ONE_PLAN = Lock()
 """Plans are made one at a time: each takes a thread and its share of the processor from webhooks."""
+_PLAN = console_plans.c
 
 
 @router.get("/plan")
@@ -47,23 +46,14 @@ def plans(request: Request) -> Response:
 
 
 def _overview(request: Request, shadow: ShadowReport | None = None) -> Response:
-    settings = service_of(request).settings
+    query = sa.select(*(one for one in _PLAN if one.name != "steps")).order_by(_PLAN.created_at.desc())
     with service_of(request).database.reading() as connection:
-        held = [
-            row
-            for kind in ("brake", "canary")
-            for row in recent_alerts(connection, only_open=True, kind=kind)[0]
-        ]
-        return render(
-            request,
-            "plans.html",
-            plans=newest_plans(connection),
-            held=held,
-            runs=recent_runs(connection),
-            shadow=shadow,
-            is_shadow=settings.shadow,
-            canary_items=settings.canary_items,
-        )
+        made = connection.execute(query.limit(10)).all()
+        held = [row for kind in HELD for row in recent_alerts(connection, only_open=True, kind=kind)[0]]
+        runs = recent_runs(connection)
+    settings = service_of(request).settings
+    shown: dict[str, Any] = {"plans": made, "held": held, "runs": runs, "shadow": shadow}
+    return render(request, "plans.html", settings=settings, **shown)
 
 
 @router.post("/plan/shadow")
@@ -99,30 +89,21 @@ def read_one_plan(
 ) -> Response:
     """One plan: totals by action, its steps, the largest changes of price first."""
     with service_of(request).database.reading() as connection:
-        row = _plan(connection, digest)
-        fits = [one for one in row["steps"] if action in ("", one["action"])]
-        steps = [one for one in fits if q.lower() in (one["sku"] or "").lower()]
-        shown = _with_now(connection, steps)
-    totals = Counter(one["action"] for one in row["steps"])
-    shown.sort(key=lambda one: (-one["price_change"], one["sku"] or ""))
-    return render(
-        request,
-        "plan.html",
-        plan=row,
-        totals=sorted(totals.items()),
-        steps=shown[:MOST_SHOWN],
-        count=len(steps),
-        action=action,
-        q=q,
-    )
+        plan = _plan(connection, digest)
+        fits = [one for one in plan.steps if action in ("", one["action"])]
+        steps = _with_now(connection, [one for one in fits if q.lower() in (one["sku"] or "").lower()])
+    totals = sorted(Counter(one["action"] for one in plan.steps).items())
+    steps.sort(key=lambda one: (-one["price_change"], one["sku"] or ""))
+    shown: dict[str, Any] = {"steps": steps[:MOST_SHOWN], "count": len(steps), "action": action, "q": q}
+    return render(request, "plan.html", plan=plan, totals=totals, **shown)
 
 
 @router.get("/plan/{digest}/steps.csv")
 def steps_file(request: Request, digest: str) -> Response:
     """Every step as a file."""
     with service_of(request).database.reading() as connection:
-        row = _plan(connection, digest)
-        return csv_file(f"plan-{row['hash'][:12]}.csv", _with_now(connection, row["steps"]))
+        plan = _plan(connection, digest)
+        return csv_file(f"plan-{plan.hash[:12]}.csv", _with_now(connection, plan.steps))
 
 
 @router.post("/plan/{digest}/approve")
@@ -137,27 +118,32 @@ async def approve_one_plan(
         raise WrongInput("Type the first six characters of the plan's hash to approve that very plan.")
     service = service_of(request)
     plan = await in_thread(service.write, _approve, digest, person_of(request).name, set(leave or ()))
-    service.background.start(lambda: _apply(service, plan, request.state.request_id))
+    service.background.start(_apply(service, plan, request.state.request_id))
     return done(request, "Approved. It is being sent now.", f"/plan/{plan.hash}")
 
 
 def _approve(connection: sa.Connection, digest: str, by: str, leave: set[int]) -> ApprovedPlan:
     """The plan, or a plan of its own without the items to leave, marked as approved."""
     row = _plan(connection, digest)
-    plan = ApprovedPlan(row["made_at"], tuple(PlanStep(**step) for step in row["steps"]))
+    plan = ApprovedPlan(row.made_at, tuple(PlanStep(**step) for step in row.steps))
     if plan.hash != digest:
         raise WrongInput("This plan is not as it was made: make a new one.")
     if leave:
         plan = ApprovedPlan(plan.made_at, tuple(step for step in plan.steps if step.item not in leave))
         _keep(connection, plan, by)
-    if not plan.steps or not approve_plan(connection, plan.hash, by):
+    fresh = sa.update(console_plans).where(_PLAN.hash == plan.hash, _PLAN.approved_at.is_(None))
+    approved = fresh.values(approved_at=utc_now(), approved_by=by)
+    if not plan.steps or not connection.execute(approved).rowcount:
         raise WrongInput("This plan is empty, or was approved before: make a new one.")
     return plan
 
 
 def _keep(connection: sa.Connection, plan: ApprovedPlan, by: str) -> None:
-    steps = [asdict(step) for step in plan.steps]
-    keep_plan(connection, plan.hash, made_at=plan.made_at, by=by, steps=steps)
+    """Keeps the plan by its hash; the same plan again only renews its date. Those of a month ago go."""
+    connection.execute(sa.delete(console_plans).where(_PLAN.created_at < utc_now(-KEPT_SECONDS)))
+    values = {"made_at": plan.made_at, "made_by": by, "steps": [asdict(step) for step in plan.steps]}
+    renewed = {"created_at": utc_now(), "approved_at": None, "result": None}
+    upsert(connection, console_plans, {"hash": plan.hash}, values | renewed)
 
 
 async def _apply(service: Service, plan: ApprovedPlan, run_id: str) -> None:
@@ -172,11 +158,12 @@ async def _apply(service: Service, plan: ApprovedPlan, run_id: str) -> None:
         result = f"It failed: {type(error).__name__}; see the gateway's log."
         raise
     finally:
-        await in_thread(service.write, note_result, plan.hash, result)
+        ended = sa.update(console_plans).where(_PLAN.hash == plan.hash).values(result=result)
+        await in_thread(service.write, lambda connection: connection.execute(ended))
 
 
-def _plan(connection: sa.Connection, digest: str) -> dict[str, Any]:
-    row = read_plan_row(connection, digest[:64])
+def _plan(connection: sa.Connection, digest: str) -> sa.Row[Any]:
+    row = connection.execute(sa.select(console_plans).where(_PLAN.hash == digest[:64])).first()
     if row is None:
         raise WrongInput("There is no such plan: make a new one.")
     return row

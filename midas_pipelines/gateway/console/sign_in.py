@@ -24,14 +24,8 @@ from midas_pipelines.gateway.console.guard import ConsoleRoute, find_signed_in, 
 from midas_pipelines.gateway.console.web import COOKIE, csrf_of, go_to, local_path, render
 from midas_pipelines.gateway.service import service_of
 from midas_pipelines.settings import Settings
+from midas_pipelines.store.gateway import console as sessions
 from midas_pipelines.store.gateway.audit import note_answered
-from midas_pipelines.store.gateway.console import (
-    end_session,
-    keep_request,
-    start_session,
-    take_request,
-    use_link,
-)
 from midas_pipelines.store.gateway.keys import Caller, Role
 from midas_pipelines.transport_security import is_this_machine
 
@@ -43,6 +37,8 @@ ALGORITHMS = ["RS256", "PS256", "ES256", "EdDSA"]
 """Of ID tokens; only asymmetric ones, so that the client secret makes no token."""
 SECONDS = 5.0
 LEEWAY = 60
+ASKED_SECONDS = 600
+"""How long the provider's answer is waited for."""
 
 outside = APIRouter(include_in_schema=False)
 router = APIRouter(include_in_schema=False, route_class=ConsoleRoute)
@@ -53,10 +49,10 @@ def sign_in_page(request: Request, next: str = "/", link: str | None = None) -> 
     """The form, or the end of a one-time link."""
     if link is None:
         return _form(request, next)
-    caller = service_of(request).write(use_link, link)
-    if caller is None:
+    row = service_of(request).write(sessions.take_token, sessions.LINK, link)
+    if row is None:
         return _form(request, next, "This link is used up or too old: sign in with a key.", 401)
-    return _let_in(request, caller, next)
+    return _let_in(request, Caller(row.key_id or "", row.name or "", Role(row.role)), next)
 
 
 @outside.post("/sign-in")
@@ -82,33 +78,45 @@ def sign_in_elsewhere(request: Request, next: str = "/") -> Response:
     service = service_of(request)
     if not _has_provider(service.settings):
         return _form(request, next, "Signing in by OpenID Connect is not set up here.", 404)
-    base = (service.settings.console_url or str(request.base_url)).rstrip("/")
     try:
-        url, kept = _begin(service.settings, f"{base}/sign-in/oidc/callback")
+        page = _discover(service.settings)["authorization_endpoint"]
     except ExpectedError as why:
         return _form(request, next, str(why), why.http_status)
     before = find_signed_in(service, request.cookies.get(COOKIE, ""))
     until = before.valid_until.isoformat() if before is not None and before.recheck else None
-    state = service.write(keep_request, kept | {"next": local_path(next), "until": until})
-    response = go_to(f"{url}&state={state}")
-    _set_cookie(request, response, FORM_COOKIE, state, seconds=600)
+    nonce, verifier = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
+    kept = {"nonce": nonce, "verifier": verifier, "next": local_path(next), "until": until}
+    state = service.write(sessions.issue_token, sessions.REQUEST, None, seconds=ASKED_SECONDS, request=kept)
+    challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=")
+    asked = {
+        "response_type": "code",
+        "client_id": service.settings.oidc_client_id,
+        "redirect_uri": _callback(request),
+        "scope": "openid profile email",
+        "nonce": nonce,
+        "code_challenge": challenge.decode(),
+        "code_challenge_method": "S256",
+        "state": state,
+    }
+    response = go_to(f"{page}?{urlencode(asked)}")
+    _set_cookie(request, response, FORM_COOKIE, state, seconds=ASKED_SECONDS)
     return response
 
 
 @outside.get("/sign-in/oidc/callback")
 def back_from_elsewhere(request: Request, state: str = "", code: str = "", error: str = "") -> Response:
     """The provider's answer: only to the browser that asked, once."""
-    service, kept = service_of(request), None
+    service, row = service_of(request), None
     if state and hmac.compare_digest(state.encode(), request.cookies.get(FORM_COOKIE, "").encode()):
-        kept = service.write(take_request, state)
-    if kept is None:
+        row = service.write(sessions.take_token, sessions.REQUEST, state)
+    if row is None:
         text = "This sign-in was not begun in this browser, or is too old: begin again."
         return _form(request, "/", text, 403)
-    to = str(kept["next"])
+    kept, to = row.request, str(row.request["next"])
     if error or not code:
         return _form(request, to, "The sign-in provider refused: sign in again, or with a key.", 403)
     try:
-        caller = _finish(service.settings, code, kept)
+        caller = _finish(service.settings, code, kept, _callback(request))
     except ExpectedError as why:
         return _form(request, to, str(why), why.http_status)
     until = datetime.fromisoformat(kept["until"]) if kept["until"] else None
@@ -118,7 +126,7 @@ def back_from_elsewhere(request: Request, state: str = "", code: str = "", error
 @router.post("/sign-out")
 def sign_out(request: Request) -> Response:
     """Ends the session."""
-    service_of(request).write(end_session, request.cookies.get(COOKIE, ""))
+    service_of(request).write(sessions.end_session, request.cookies.get(COOKIE, ""))
     response = go_to("/sign-in")
     response.delete_cookie(COOKIE)
     return response
@@ -135,8 +143,10 @@ def _let_in(
     service = service_of(request)
     hours = service.settings.console_hours
     with service.database.writing() as connection:
-        end_session(connection, request.cookies.get(COOKIE, ""))
-        token = start_session(connection, caller, hours=hours, recheck_minutes=recheck_minutes, until=until)
+        sessions.end_session(connection, request.cookies.get(COOKIE, ""))
+        token = sessions.start_session(
+            connection, caller, hours=hours, recheck_minutes=recheck_minutes, until=until
+        )
     service.write(note_answered, audit_entry(request, "/sign-in", caller), 303)
     response = go_to(local_path(to))
     _set_cookie(request, response, COOKIE, token, seconds=int(hours * 3600))
@@ -159,28 +169,17 @@ def _form(request: Request, to: str, text: str | None = None, status: int = 200)
     return response
 
 
+def _callback(request: Request) -> str:
+    """Where the provider sends the browser back to."""
+    base = service_of(request).settings.console_url or str(request.base_url)
+    return f"{base.rstrip('/')}/sign-in/oidc/callback"
+
+
 def _has_provider(settings: Settings) -> bool:
     return bool(settings.oidc_issuer and settings.oidc_client_id)
 
 
-def _begin(settings: Settings, redirect: str) -> tuple[str, dict[str, Any]]:
-    """The provider's page to send the browser to, and what the answer is checked against."""
-    found = _discover(settings)
-    kept = {name: secrets.token_urlsafe(32) for name in ("nonce", "verifier")} | {"redirect": redirect}
-    challenge = base64.urlsafe_b64encode(hashlib.sha256(kept["verifier"].encode()).digest()).rstrip(b"=")
-    asked = {
-        "response_type": "code",
-        "client_id": settings.oidc_client_id,
-        "redirect_uri": redirect,
-        "scope": "openid profile email",
-        "nonce": kept["nonce"],
-        "code_challenge": challenge.decode(),
-        "code_challenge_method": "S256",
-    }
-    return f"{found['authorization_endpoint']}?{urlencode(asked)}", kept
-
-
-def _finish(settings: Settings, code: str, kept: dict[str, Any]) -> Caller:
+def _finish(settings: Settings, code: str, kept: dict[str, Any], redirect: str) -> Caller:
     """The person behind a code.
 
     Raises:
@@ -190,7 +189,7 @@ def _finish(settings: Settings, code: str, kept: dict[str, Any]) -> Caller:
     form = {
         "grant_type": "authorization_code",
         "code": code,
-        "redirect_uri": kept["redirect"],
+        "redirect_uri": redirect,
         "client_id": str(settings.oidc_client_id),
         "code_verifier": kept["verifier"],
     }
@@ -200,14 +199,12 @@ def _finish(settings: Settings, code: str, kept: dict[str, Any]) -> Caller:
     keys = _ask("GET", found["jwks_uri"])
     try:
         token = jwt.decode(str(answer["id_token"]), KeySet.import_key_set(keys), algorithms=ALGORITHMS)  # type: ignore[arg-type]
-        rules = jwt.JWTClaimsRegistry(
-            leeway=LEEWAY,
-            iss={"essential": True, "value": str(settings.oidc_issuer)},
-            aud={"essential": True, "value": str(settings.oidc_client_id)},
-            exp={"essential": True},
-            sub={"essential": True},
+        wanted: dict[str, Any] = {name: {"essential": True} for name in ("iss", "aud", "exp", "sub")}
+        wanted["iss"]["value"], wanted["aud"]["value"] = (
+            str(settings.oidc_issuer),
+            str(settings.oidc_client_id),
         )
-        rules.validate(token.claims)
+        jwt.JWTClaimsRegistry(leeway=LEEWAY, **wanted).validate(token.claims)
         if not hmac.compare_digest(str(token.claims.get("nonce")), kept["nonce"]):
             raise ValueError("nonce")
     except (JoseError, ValueError, KeyError, TypeError) as why:

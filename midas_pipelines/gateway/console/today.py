@@ -9,7 +9,6 @@ import logging
 import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from itertools import groupby
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Form, Query, Request
@@ -26,7 +25,7 @@ from midas_pipelines.notify.alerts import mark_alert, recent_alerts
 from midas_pipelines.notify.delivery import read_targets, send_test
 from midas_pipelines.store.operations.backlog import CAUSES, Attention, needs_a_person, read_backlog
 from midas_pipelines.store.operations.sync_log import running_syncs
-from midas_pipelines.store.operations.sync_metrics import Trends, read_trends
+from midas_pipelines.store.operations.sync_metrics import read_trends
 from midas_pipelines.storefront.types import utc_now
 
 router = APIRouter(include_in_schema=False, route_class=ConsoleRoute)
@@ -61,13 +60,11 @@ log = logging.getLogger(__name__)
 def today(request: Request) -> Response:
     """The first page."""
     service = service_of(request)
-    trends = read_trends(service.database, datetime.now(UTC))
     return render(
         request,
         "today.html",
         waiting=[(one, href(one)) for one in service.read(needs_a_person)],
-        trends=trends,
-        plots=_plots(trends),
+        trends=read_trends(service.database, datetime.now(UTC)),
         workflows=[row for row in workflow_rows(service) if row["kind"]],
         trouble=service.worker.trouble if service.worker is not None else None,
     )
@@ -76,18 +73,6 @@ def today(request: Request) -> Response:
 def href(attention: Attention) -> str:
     """Where that cause is settled."""
     return ELSEWHERE.get(attention.cause, f"/decide?cause={attention.cause}")
-
-
-def _plots(trends: Trends) -> list[tuple[str, list[int] | list[float], str]]:
-    """The small plots: title, values, and the words that say the same."""
-    plots: list[tuple[str, list[int] | list[float], str]] = [
-        (title, values, f"{sum(values)} in 24 hours, {values[-1]} in this one")
-        for title, values in (("Orders per hour", trends.orders), ("Pushes per hour", trends.pushes))
-    ]
-    if found := trends.consistency:
-        says = f"{found[-1]:.1%} in the last read-back, {min(found):.1%} at the lowest"
-        plots.append(("Consistency, 30 days", found, says))
-    return plots
 
 
 class Live:
@@ -157,21 +142,10 @@ def alerts(
     limit = PAGE if state == "all" else MOST_OPEN
     which = ALERT_STATES[state]
     found, _ = service.read(recent_alerts, **which, kind=kind or None, limit=limit, before=before)
-    groups = [("All, newest first", found)] if found else []
-    if state != "all":
-        found.sort(key=lambda one: str(one["kind"]))
-        groups = [(name, list(rows)) for name, rows in groupby(found, key=lambda one: str(one["kind"]))]
-    return render(
-        request,
-        "alerts.html",
-        page_of=page_of,
-        groups=groups,
-        state=state,
-        states=list(ALERT_STATES),
-        kind=kind,
-        more=older(found) if state == "all" else None,
-        targets=[target.kind for target in read_targets(service.settings.notify_urls)],
-    )
+    more = older(found) if state == "all" else None
+    targets = [target.kind for target in read_targets(service.settings.notify_urls)]
+    shown: dict[str, Any] = {"found": found, "more": more, "targets": targets, "states": [*ALERT_STATES]}
+    return render(request, "alerts.html", page_of=page_of, state=state, kind=kind, **shown)
 
 
 @router.post("/alerts/mark")

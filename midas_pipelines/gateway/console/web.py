@@ -134,7 +134,7 @@ def moment(value: datetime | None) -> Markup:
     """A moment in UTC; `console.js` shows it in the reader's own zone, and UTC on hover."""
     if value is None:
         return Markup('<span class="quiet">never</span>')
-    return _time(value, "", f"{value.astimezone(UTC):%Y-%m-%d %H:%M} UTC")
+    return _time(value.astimezone(UTC), "", f"{value.astimezone(UTC):%Y-%m-%d %H:%M} UTC")
 
 
 def ago(value: datetime | None) -> Markup:
@@ -142,16 +142,16 @@ def ago(value: datetime | None) -> Markup:
     if value is None:
         return Markup("")
     seconds = max(0, int((datetime.now(UTC) - value).total_seconds()))
-    units = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
-    size, name = next((one for one in units if seconds >= one[0]), units[-1])
-    return _time(value, "ago", f"{seconds // size} {name}")
+    size, name = next((one for one in UNITS if seconds >= one[0]), UNITS[-1])
+    return _time(value.astimezone(UTC), "ago", f"{seconds // size} {name}")
 
 
-def _time(value: datetime, kind: str, text: str) -> Markup:
-    utc = value.astimezone(UTC)
-    return Markup('<time class="{}" datetime="{}" title="{} UTC">{}</time>').format(
-        kind, utc.isoformat(timespec="seconds"), f"{utc:%Y-%m-%d %H:%M:%S}", text
-    )
+def _time(utc: datetime, kind: str, text: str) -> Markup:
+    tag = Markup('<time class="{}" datetime="{}" title="{} UTC">{}</time>')
+    return tag.format(kind, utc.isoformat(timespec="seconds"), f"{utc:%Y-%m-%d %H:%M:%S}", text)
+
+
+UNITS = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
 STATIC = {path.name: path for path in sorted((HERE / "static").iterdir())}

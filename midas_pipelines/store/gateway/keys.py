@@ -44,10 +44,6 @@ class Role(StrEnum):
         return list(Role).index(self) >= list(Role).index(needed)
 
 
-class UnknownKey(WrongInput):
-    """No valid key has this id."""
-
-
 @dataclass(frozen=True, slots=True)
 class Caller:
     """The owner of a call's key."""
@@ -135,16 +131,23 @@ def revoke_all_keys(connection: sa.Connection) -> int:
     return connection.execute(ended).rowcount
 
 
-def revoke_key(connection: sa.Connection, key_id: str) -> Caller:
-    """Revokes a key at once. Raises UnknownKey."""
-    return _end(connection, key_id, after_minutes=0)
+def revoke_key(connection: sa.Connection, key_id: str, *, after_minutes: int = 0) -> Caller:
+    """Revokes a key, at once by default. Raises WrongInput where no valid key has the id."""
+    end = utc_now(after_minutes * 60)
+    ends = sa.case((table.valid_until < end, table.valid_until), else_=end)
+    revoked = sa.update(gateway_keys).where(table.key_id == key_id, key_is_valid())
+    revoked = revoked.values(valid_until=ends, revoked_at=utc_now())
+    row = connection.execute(revoked.returning(table.key_id, table.name, table.role)).first()
+    if row is None:
+        raise WrongInput(f"No valid key has the id {key_id}: see `midas keys list`.")
+    return Caller(row.key_id, row.name, Role(row.role))
 
 
 def rotate_key(
     connection: sa.Connection, key_id: str, *, grace_minutes: int, days: int = KEY_DAYS
 ) -> tuple[Caller, str]:
-    """A new key of the same name and role; the old one ends after `grace_minutes`. Raises UnknownKey."""
-    old = _end(connection, key_id, after_minutes=grace_minutes)
+    """A new key of the same name and role; the old one ends after `grace_minutes`. Raises WrongInput as `revoke_key`."""
+    old = revoke_key(connection, key_id, after_minutes=grace_minutes)
     return create_key(connection, name=old.name, role=old.role, days=days)
 
 
@@ -160,18 +163,6 @@ def list_keys(connection: sa.Connection) -> list[dict[str, Any]]:
 def any_valid_key(connection: sa.Connection) -> bool:
     """Whether any valid key exists."""
     return connection.execute(sa.select(table.id).where(key_is_valid()).limit(1)).first() is not None
-
-
-def _end(connection: sa.Connection, key_id: str, *, after_minutes: int) -> Caller:
-    end = utc_now(after_minutes * 60)
-    ended = sa.update(gateway_keys).where(table.key_id == key_id, key_is_valid())
-    ended = ended.values(
-        valid_until=sa.case((table.valid_until < end, table.valid_until), else_=end), revoked_at=utc_now()
-    )
-    row = connection.execute(ended.returning(table.key_id, table.name, table.role)).first()
-    if row is None:
-        raise UnknownKey(f"No valid key has the id {key_id}: see `midas keys list`.")
-    return Caller(row.key_id, row.name, Role(row.role))
 
 
 def key_is_valid() -> sa.ColumnElement[bool]:

@@ -11,8 +11,9 @@ from decimal import Decimal
 import pytest
 
 from midas_pipelines.gateway.console import guard
-from midas_pipelines.gateway.console.decide import CARDS, effects
+from midas_pipelines.gateway.console.decide import CARDS
 from midas_pipelines.gateway.console.today import ELSEWHERE
+from midas_pipelines.gateway.console.web import TEMPLATES
 from midas_pipelines.store.gateway.keys import Role
 from midas_pipelines.store.operations.backlog import CAUSES
 from midas_pipelines.store.stock.rule_changes import put_rule
@@ -294,5 +295,7 @@ def test_items_of_one_reason_are_retried_together(operator: Visitor) -> None:
 
 def test_what_each_decision_does_is_said_before_it_is_made() -> None:
     conflict = {"field": "quantity", "shop_value": "9", "fourseller_value": "4", "delta": -5}
-    assert effects(conflict)["if_marketplace"] == "The shop's stock changes by -5, as a row of the ledger."
-    assert "stays off" in effects(conflict | {"field": "listing"})["if_marketplace"]
+    effect = TEMPLATES.get_template("parts.html").module.effect
+    assert "changes by -5, as a row of the ledger." in effect(conflict, "marketplace")
+    assert "stays off" in effect(conflict | {"field": "listing"}, "marketplace")
+    assert "4Seller gets 9" in effect(conflict, "shop")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from dagster_graphql import DagsterGraphQLClient
 
-from midas_pipelines.console_pages import PAGE_OF_COMMAND, PAGE_OF_KIND
+from midas_pipelines.console_pages import COMMANDS, PAGE_OF_KIND
 from midas_pipelines.gateway.console import today
 from midas_pipelines.gateway.dagster_launcher import DagsterLauncher
 from midas_pipelines.notify.alerts import raise_alerts
@@ -255,5 +255,5 @@ def test_a_plan_is_read_as_a_file(operator: Visitor) -> None:
 
 
 def test_every_page_that_messages_name_is_there(admin: Visitor) -> None:
-    for path in {*PAGE_OF_KIND.values(), *PAGE_OF_COMMAND.values()}:
+    for path in {*PAGE_OF_KIND.values(), *(page for page, _ in COMMANDS.values())}:
         assert admin.see(path), path
