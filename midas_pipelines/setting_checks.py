@@ -11,16 +11,15 @@ from base64 import urlsafe_b64decode
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from functools import cache
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from string import Formatter
 from typing import Annotated, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationInfo
 
 from midas_pipelines.mail_address import read_sender
-from midas_pipelines.transport_security import PLAIN, is_this_machine, is_unverified
 from midas_pipelines.workflows import SHADOWED, WORKFLOWS
 
 Text = TypeVar("Text", str, SecretStr)
@@ -49,6 +48,36 @@ def _must(is_sound: Callable[[str], object], sentence: str) -> AfterValidator:
 def _require_known(given: Iterable[str], known: Iterable[str], must: str) -> None:
     if unknown := sorted(set(given) - set(known)):
         raise ValueError(f"{must} {', '.join(known)}; it names {', '.join(unknown)}")
+
+
+PLAIN = ("database", "dagster", "mail")
+"""The words of MIDAS_PLAIN_CONNECTIONS."""
+
+
+def is_this_machine(host: str) -> bool:
+    """Whether a host is this machine: no name, a socket, localhost, or a loopback address."""
+    if host in ("", "localhost") or host.startswith(("/", "@")):
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def is_unverified(postgres_url: str) -> bool:
+    """Whether an address of PostgreSQL names another host without `sslmode=verify-full`. Raises ValueError."""
+    parts = urlsplit(postgres_url)
+    given = parse_qs(parts.query)
+    network = parts.netloc.rpartition("@")[2]  # may name several hosts
+    named = [*network.split(","), *(one for key in ("host", "hostaddr") for one in given.get(key, []))]
+    hosts = [_without_port(one) for name in named for one in name.split(",")]
+    return given.get("sslmode") != ["verify-full"] and not all(map(is_this_machine, hosts))
+
+
+def _without_port(host: str) -> str:
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return host if host.count(":") > 1 else host.partition(":")[0]
 
 
 @cache

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from midas_pipelines import setting_checks as checks
 from midas_pipelines.errors import ExpectedError
-from midas_pipelines.transport_security import is_this_machine
+from midas_pipelines.setting_checks import is_this_machine
 from midas_pipelines.workflows import writes_of
 
 if TYPE_CHECKING:  # the settings are read before, and often without, the database

@@ -21,7 +21,7 @@ from midas_pipelines.fourseller.contract_watch import ContractWatch, overlay
 from midas_pipelines.fourseller.http.answers import AnswerSample
 from midas_pipelines.lib.doctor.report import doctor_report
 from midas_pipelines.settings import load_settings
-from midas_pipelines.store.operations.sightings import FOUND, read_findings
+from midas_pipelines.store.operations.cursors import FOUND, read_findings
 from midas_pipelines.sync.connect import first_connection
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.safety.shadow_report import compare_shadow

@@ -20,9 +20,9 @@ import uvloop
 from midas_pipelines.gateway.api.limits import PatientProtocol
 from midas_pipelines.gateway.app import create_app
 from midas_pipelines.gateway.service import Service
+from midas_pipelines.setting_checks import is_this_machine
 from midas_pipelines.settings import SettingsError
 from midas_pipelines.store.gateway.keys import any_valid_key
-from midas_pipelines.transport_security import is_this_machine
 
 STOP_SECONDS = 25
 

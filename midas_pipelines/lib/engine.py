@@ -38,10 +38,9 @@ if TYPE_CHECKING:
         stale_items,
         stale_webhooks,
     )
-    from midas_pipelines.store.operations.cursors import last_proofs
+    from midas_pipelines.store.operations.cursors import last_proofs, recent_findings
     from midas_pipelines.store.operations.page_urls import Names, item_names, order_names
     from midas_pipelines.store.operations.retention import delete_old
-    from midas_pipelines.store.operations.sightings import recent_findings
     from midas_pipelines.store.orders.checks import (
         count_looked_at,
         needing_a_person,
@@ -60,7 +59,7 @@ if TYPE_CHECKING:
         orders_by_day,
         waiting_lines,
     )
-    from midas_pipelines.store.schema.version import require_upgraded
+    from midas_pipelines.store.schema.version import EXPECTED, differing_columns, require_upgraded
     from midas_pipelines.store.stock.ledger import (
         duplicate_skus,
         negative_stock,
@@ -68,9 +67,7 @@ if TYPE_CHECKING:
         top_movers,
         unexplained_stock,
     )
-    from midas_pipelines.storefront.schema import EXPECTED, differing_columns
-    from midas_pipelines.sync.context import SyncContext
-    from midas_pipelines.sync.gate import NEEDS_KEY
+    from midas_pipelines.sync.context import NEEDS_KEY, SyncContext
     from midas_pipelines.sync.listings.scan import ApprovedPlan, read_plan
     from midas_pipelines.sync.operations import capacity
     from midas_pipelines.sync.operations.daily_report import send_report, write_report

@@ -8,8 +8,7 @@ from alembic.config import Config
 
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.items.mappings import ensure_items
-from midas_pipelines.store.schema import triggers
-from midas_pipelines.store.schema.version import MIGRATIONS, Version, read_version
+from midas_pipelines.store.schema.version import MIGRATIONS, Version, install, read_version
 
 UPGRADE_LIMITS = {
     "lock_timeout": "2s",  # the shop's writers wait behind us for its tables
@@ -38,6 +37,6 @@ def upgrade_within(connection: sa.Connection) -> Version:
     config.set_main_option("script_location", str(MIGRATIONS))
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
-    if triggers.install(connection):
+    if install(connection):
         ensure_items(connection)
     return read_version(connection)

@@ -58,16 +58,9 @@ def selling_price(price: Decimal, adjustment: Decimal | None, discount_percentag
     return to_cents(amount) if amount.is_finite() else Decimal("0.00")
 
 
-def read_items(
-    connection: sa.Connection, keys: Sequence[ItemKey], *, has_status: bool
-) -> dict[ItemKey, ShopItem]:
-    """The sellable items among `keys`; one that is gone, or is sold by variant, is not in the answer.
-
-    Args:
-        keys: any number; they go to the database as two lists of ids.
-        has_status: whether `products.status` exists (`schema.has_product_status`).
-    """
-    product, variant, query = products.c, product_variants.c, _query(has_status)
+def read_items(connection: sa.Connection, keys: Sequence[ItemKey]) -> dict[ItemKey, ShopItem]:
+    """The sellable items among `keys`, of any number; one that is gone, or is sold by variant, is not in the answer."""
+    product, variant, query = products.c, product_variants.c, _query(has_product_status(connection))
     rows: list[sa.Row[Any]] = []
     if product_ids := {product_id for product_id, variant_id in keys if variant_id is None}:
         rows += connection.execute(query.where(product.id.in_(product_ids), variant.id.is_(None)))
@@ -219,3 +212,16 @@ def set_stock(connection: sa.Connection, quantities: Mapping[ItemKey, int]) -> N
     variants = [{"id": v, "stock_quantity": q} for (_, v), q in quantities.items() if v is not None]
     update_rows(connection, products, plain)
     update_rows(connection, product_variants, variants)
+
+
+def has_product_status(connection: sa.Connection) -> bool:
+    """Whether `products.status` exists; where it does not, every product counts as active."""
+    # Asked for every batch: the catalogue's own table answers in a tenth of the time of an inspection.
+    if connection.dialect.name == "postgresql":
+        query = (
+            "SELECT count(*) FROM pg_attribute "
+            "WHERE attrelid = 'products'::regclass AND attname = 'status' AND NOT attisdropped"
+        )
+    else:
+        query = "SELECT count(*) FROM pragma_table_info('products') WHERE name = 'status'"
+    return bool(connection.exec_driver_sql(query).scalar())

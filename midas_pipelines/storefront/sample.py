@@ -10,9 +10,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from midas_pipelines.storefront.catalog import has_product_status
 from midas_pipelines.storefront.schema import (
     categories,
-    has_product_status,
     missing_tables,
     product_images,
     product_variants,

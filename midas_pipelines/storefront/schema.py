@@ -6,8 +6,6 @@ Only `sample.py` creates them, for a sample shop; a real shop has them already.
 from __future__ import annotations
 
 from datetime import datetime
-from decimal import Decimal
-from typing import Any
 
 import sqlalchemy as sa
 
@@ -128,59 +126,3 @@ def missing_tables(connection: sa.Connection) -> list[str]:
     """The names of the shop's tables that this database does not have."""
     present = set(sa.inspect(connection).get_table_names())
     return [name for name in NEEDED if name not in present]
-
-
-def has_product_status(connection: sa.Connection) -> bool:
-    """Whether `products.status` exists; where it does not, every product counts as active."""
-    # Asked for every batch: the catalogue's own table answers in a tenth of the time of an inspection.
-    if connection.dialect.name == "postgresql":
-        query = (
-            "SELECT count(*) FROM pg_attribute "
-            "WHERE attrelid = 'products'::regclass AND attname = 'status' AND NOT attisdropped"
-        )
-    else:
-        query = "SELECT count(*) FROM pragma_table_info('products') WHERE name = 'status'"
-    return bool(connection.exec_driver_sql(query).scalar())
-
-
-EXPECTED = [column for table in shop.tables.values() for column in table.columns]
-OPTIONAL = {"products.status", "products.is_featured", "products.is_new"}
-"""Columns that the integration does without."""
-
-AS_WELL: dict[type, set[type]] = {datetime: {str}, dict: {str}, bool: {int}, Decimal: {float, int}}
-"""What SQLite keeps these as just as well: it has no such kinds."""
-
-
-def differing_columns(connection: sa.Connection) -> list[dict[str, str]]:
-    """The columns that are missing or of another kind, each with what is expected and what was found."""
-    found = sa.inspect(connection).get_multi_columns(filter_names=NEEDED)
-    present = {
-        f"{table}.{column['name']}": column["type"]
-        for (_, table), columns in found.items()
-        for column in columns
-    }
-    rows = []
-    for column in EXPECTED:
-        name, wanted = f"{column.table.name}.{column.name}", _plain(column.type)
-        if name in present:
-            kind = _kind(_plain(present[name]))
-            spared = AS_WELL.get(_kind(wanted), set()) if connection.dialect.name == "sqlite" else set()
-            if kind is not _kind(wanted) and kind not in spared:
-                rows.append({"column": name, "expected": str(wanted), "found": str(present[name])})
-        elif name not in OPTIONAL:
-            rows.append({"column": name, "expected": str(wanted), "found": "no column"})
-    return rows
-
-
-def _plain(of: Any) -> Any:
-    """The type that a type of ours, or a domain of PostgreSQL, is made of."""
-    return of.impl_instance if isinstance(of, sa.types.TypeDecorator) else getattr(of, "data_type", of)
-
-
-def _kind(of: Any) -> type:
-    """What a value of that type is in Python; `object` where nothing is known of it."""
-    try:
-        kind: type = of.python_type
-    except NotImplementedError:
-        return object
-    return kind

@@ -1,47 +1,64 @@
-"""The context of every sync: settings, database, run, a way to open the channel, and how far apart the clocks are."""
+"""The context of every sync: settings, database, run, a way to open the channel, and the gate of every write to 4Seller.
+
+Shadow mode, an account that is not connected yet and a key that 4Seller refused each keep a write from leaving.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import socket
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sized
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
-from datetime import timedelta
 from functools import cached_property
+from typing import Any
 
 import sqlalchemy as sa
 
 from midas_pipelines.errors import ExpectedError
 from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.contract_watch import ContractWatch
+from midas_pipelines.fourseller.errors import NeedsNewKey, NotConnected, ShadowWrite
 from midas_pipelines.fourseller.http.answers import LONGEST_PAUSE, AnswerSample
-from midas_pipelines.fourseller.http.calls import FailedCall
-from midas_pipelines.notify.alerts import clear_alert, open_subjects, raise_alert
-from midas_pipelines.settings import Settings
+from midas_pipelines.fourseller.http.calls import Call, FailedCall
+from midas_pipelines.notify.alerts import clear_alert, note_clocks, open_subjects, raise_alert
+from midas_pipelines.settings import ChannelAccess, Settings
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.items.claims import Heartbeat, why_stopped
-from midas_pipelines.store.operations.cursors import database_ahead, is_connected, keep_clock, read_clocks
-from midas_pipelines.store.operations.rate_limit import RealTimePace, SharedPace
-from midas_pipelines.store.operations.sightings import (
+from midas_pipelines.store.operations.cursors import (
     ENOUGH,
+    ShadowRow,
     compare_speed,
     follow_shadow_mode,
+    forget_refused_key,
+    is_connected,
+    key_refused_at,
+    note_connected,
+    note_refused_key,
     record_findings,
+    record_shadow_writes,
+    take_trial,
 )
+from midas_pipelines.store.operations.rate_limit import RealTimePace, SharedPace
 from midas_pipelines.store.operations.sync_log import ErrorBook
 from midas_pipelines.store.schema.version import require_columns
-from midas_pipelines.sync.gate import Gate, accept_key, refuse_key, require_key
+from midas_pipelines.sync.threads import in_thread
 
 CHANNEL_DOWN = "channel_down"
-CLOCK_APART = "clock_apart"
-APART_SECONDS = 60.0
-"""From here on there is an alert: 4Seller's webhooks are refused at five minutes."""
-MOVED_SECONDS = 2.0
-"""A date of 4Seller's is in whole seconds; what moves by less is noise."""
+NEEDS_KEY, SUBJECT = "needs_new_key", "fourseller"
+MOMENTS = ("timestamp", "updated_at")
+MOST_KEPT = 5000
+"""Writes kept in memory until they are written down."""
+
+SHADOWED = "Shadow mode: it was recorded and not sent."
+FIRST = (
+    "4Seller has listings, and this shop was never connected to them: run `midas connect`, read what would change, "
+    "then `midas connect accept`."
+)
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +68,77 @@ class ChannelDown(ExpectedError):
 
     http_status = 503
     retry_seconds = 30
+
+
+class Gate:
+    """Checks each write of one client, and keeps what shadow mode holds back until `flush`.
+
+    Args:
+        settings: say what is in shadow mode.
+        database: where it is recorded.
+        run_id: written to each record.
+        connected: whether listings may be written; set to True once the first connection is accepted.
+    """
+
+    def __init__(
+        self, settings: Settings, database: Database, run_id: str | None, *, connected: bool
+    ) -> None:
+        self._settings = settings
+        self._database = database
+        self._run_id = run_id
+        self._kept: list[ShadowRow] = []
+        self.connected = connected
+
+    def check(self, call: Call) -> None:
+        """Lets a write pass.
+
+        Raises:
+            ShadowWrite: it was recorded instead.
+            NotConnected: the first connection was not accepted.
+        """
+        kind = "status" if call.template.startswith("/orders") else "listing"
+        kind = "quantity" if call.template.endswith("/inventory") else kind
+        if self._settings.shadows(kind):
+            body: dict[str, Any] = json.loads(call.body) if call.body else {}
+            content = {name: value for name, value in body.items() if name not in MOMENTS}
+            self.keep(ShadowRow(kind, str(body.get("sku") or call.item), call.endpoint, content))
+            raise ShadowWrite(f"{call.subject}: {SHADOWED}", item=call.item)
+        if kind != "status" and not self.connected:
+            raise NotConnected(FIRST, item=call.item)
+
+    def keep(self, row: ShadowRow) -> None:
+        """Takes a write that was kept from leaving."""
+        if len(self._kept) < MOST_KEPT:
+            self._kept.append(row)
+
+    async def ensure_connected(self, client: FourSeller, listed: Sized | None = None) -> None:
+        """Returns where listings may be written; an account without listings is connected at once.
+
+        Args:
+            client: an open client.
+            listed: all listings of the account, where they were just read.
+
+        Raises:
+            NotConnected: the account has listings, and `midas connect accept` was not run.
+            FourSellerError: the account could not be looked at.
+        """
+        if self.connected or self._settings.shadows("listing"):
+            return
+        if not await in_thread(is_connected, self._database):
+            page = await anext(client.product_pages()) if listed is None else None
+            if listed or (page is not None and (page.rows or page.total)):
+                raise NotConnected(FIRST)
+            await in_thread(self._note_connected)
+        self.connected = True
+
+    def _note_connected(self) -> None:
+        with self._database.writing() as connection:
+            note_connected(connection)
+
+    def flush(self) -> None:
+        """Writes down what was kept."""
+        kept, self._kept = self._kept, []
+        record_shadow_writes(self._database, kept, self._run_id)
 
 
 def worker_name() -> str:
@@ -192,48 +280,51 @@ def alert_pause(database: Database, seconds: float) -> None:
     )
     try:
         with database.writing() as connection:
-            raise_alert(connection, kind=CHANNEL_DOWN, subject="fourseller", text=text)
+            raise_alert(connection, kind=CHANNEL_DOWN, subject=SUBJECT, text=text)
     except sa.exc.SQLAlchemyError as failed:
         log.warning("An alert could not be written: %s. %s", type(failed).__name__, text)
 
 
-def note_clocks(database: Database, fourseller_ahead: float | None) -> dict[str, float]:
-    """Stores how many seconds each clock is ahead of this machine's, and raises or clears the alert of each.
-
-    Args:
-        database: the shop's.
-        fourseller_ahead: as 4Seller's answers were dated; None where none was.
-    """
-    found = {"database": database_ahead(database)}
-    if fourseller_ahead is not None:
-        found["4Seller"] = fourseller_ahead
+def key_is_refused(database: Database, access: ChannelAccess) -> bool:
+    """Whether 4Seller refused this key, and has not taken it since."""
     with database.reading() as connection:
-        kept, alerted = read_clocks(connection), open_subjects(connection, CLOCK_APART)
-    moved = {whose for whose, ahead in found.items() if abs(ahead - kept.get(whose, -1e9)) >= MOVED_SECONDS}
-    if not moved:  # checked every few seconds, and mostly there is nothing to write
-        return found
-    with database.writing() as connection:
-        for whose in sorted(moved):
-            ahead = found[whose]
-            keep_clock(connection, whose, ahead)
-            if abs(ahead) >= APART_SECONDS:
-                raise_alert(connection, kind=CLOCK_APART, subject=whose, text=_sentence(whose, ahead))
-            elif whose in alerted:
-                clear_alert(connection, kind=CLOCK_APART, subject=whose)
-    return found
+        return key_refused_at(connection, access) is not None
 
 
-def _sentence(whose: str, ahead: float) -> str:
-    owner = "the database" if whose == "database" else whose
-    return (
-        f"The clock of {owner} is {abs(ahead):.0f} seconds {'ahead of' if ahead > 0 else 'behind'} this machine's. At five "
-        "minutes 4Seller's webhooks are refused. Set the clocks by NTP."
+def require_key(database: Database, access: ChannelAccess, *, tries: bool) -> None:
+    """Returns where 4Seller may be called: the key is not refused, or a caller that `tries` it now and then may again.
+
+    Raises:
+        NeedsNewKey: the key was refused before, and is not tried now.
+    """
+    with database.reading() as connection:
+        refused = key_refused_at(connection, access)
+    if refused is None or (tries and take_trial(database, access)):
+        return
+    raise NeedsNewKey(
+        f"4Seller refused the key at {refused:%Y-%m-%d %H:%M} UTC. Nothing is pushed, and imports try it every 15 "
+        "minutes. Set FOURSELLER_API_KEY to a new key, or run `midas doctor --new-key` once 4Seller takes this one again."
     )
 
 
-def hub_ahead(database: Database) -> timedelta:
-    """How far 4Seller's clock is ahead of the database's, as last measured; nothing where they differ by seconds."""
+def refuse_key(database: Database, access: ChannelAccess) -> None:
+    """Puts the installation into *needs a new key*, with one alert."""
+    with database.writing() as connection:
+        if note_refused_key(connection, access):
+            text = (
+                "4Seller refuses the key: nothing is pushed, and imports try it every 15 minutes. Make a new key at "
+                "4Seller and set FOURSELLER_API_KEY, or run `midas doctor --new-key` once it takes this one again."
+            )
+            raise_alert(connection, kind=NEEDS_KEY, subject=SUBJECT, text=text)
+
+
+def accept_key(database: Database, access: ChannelAccess) -> bool:
+    """Ends *needs a new key*, for 4Seller has just taken this key; True where this key or the one before was refused."""
     with database.reading() as connection:
-        clocks = read_clocks(connection)
-    ahead = clocks.get("4Seller", 0.0) - clocks.get("database", 0.0)
-    return timedelta(seconds=ahead + MOVED_SECONDS) if abs(ahead) > MOVED_SECONDS else timedelta()
+        refused = key_refused_at(connection, access) is not None
+        if not refused and not open_subjects(connection, NEEDS_KEY):
+            return False
+    with database.writing() as connection:
+        forget_refused_key(connection, access)
+        clear_alert(connection, kind=NEEDS_KEY, subject=SUBJECT)
+    return True

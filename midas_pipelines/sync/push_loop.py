@@ -21,8 +21,7 @@ from midas_pipelines.fourseller.errors import BadCredentials, FourSellerError
 from midas_pipelines.store.items.acknowledge import PushOutcome, PushResult
 from midas_pipelines.store.items.claims import Claimable, read_claimable
 from midas_pipelines.store.operations.rate_limit import as_bulk_work
-from midas_pipelines.sync.context import SyncContext
-from midas_pipelines.sync.gate import key_is_refused
+from midas_pipelines.sync.context import SyncContext, key_is_refused
 from midas_pipelines.sync.listings.before_sending import without_sending
 from midas_pipelines.sync.listings.brake import HELD_SECONDS, RollingBrake
 from midas_pipelines.sync.listings.plan import Change

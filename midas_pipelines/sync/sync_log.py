@@ -18,8 +18,7 @@ from midas_pipelines.store.database import Database
 from midas_pipelines.store.items.acknowledge import PushOutcome, PushResult
 from midas_pipelines.store.items.mappings import count_dirty
 from midas_pipelines.store.operations.sync_log import begin_sync, end_sync, note_progress
-from midas_pipelines.sync.context import CHANNEL_DOWN, ChannelDown, SyncContext
-from midas_pipelines.sync.gate import SHADOWED
+from midas_pipelines.sync.context import CHANNEL_DOWN, SHADOWED, ChannelDown, SyncContext
 
 PROGRESS_SECONDS = 1.0
 

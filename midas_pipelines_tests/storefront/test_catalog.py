@@ -7,8 +7,12 @@ from decimal import Decimal
 import pytest
 
 from midas_pipelines.store.database import Database
-from midas_pipelines.storefront.catalog import ItemKey, ShopItem, read_items, selling_price
-from midas_pipelines.storefront.schema import has_product_status
+from midas_pipelines.storefront.catalog import (
+    ItemKey,
+    ShopItem,
+    read_items,
+    selling_price,
+)
 from midas_pipelines_tests.shop import add_category, add_image, add_product, add_variant, run
 
 
@@ -183,7 +187,7 @@ def test_a_price_that_is_no_number_does_not_stop_the_others(shop: Database) -> N
 
 def _read(shop: Database, *keys: ItemKey) -> dict[ItemKey, ShopItem]:
     with shop.reading() as connection:
-        return read_items(connection, keys, has_status=has_product_status(connection))
+        return read_items(connection, keys)
 
 
 def _only(shop: Database, product_id: int) -> ShopItem:

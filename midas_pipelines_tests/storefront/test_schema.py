@@ -8,14 +8,10 @@ import pytest
 import sqlalchemy as sa
 
 from midas_pipelines.store.database import Database
+from midas_pipelines.store.schema.version import differing_columns
+from midas_pipelines.storefront.catalog import has_product_status
 from midas_pipelines.storefront.sample import create_shop_tables, seed_shop
-from midas_pipelines.storefront.schema import (
-    NEEDED,
-    differing_columns,
-    has_product_status,
-    missing_tables,
-    shop,
-)
+from midas_pipelines.storefront.schema import NEEDED, missing_tables, shop
 from midas_pipelines_tests.conftest import create_shop
 from midas_pipelines_tests.copies import PostgresCopies, connect
 from midas_pipelines_tests.shop import run, value

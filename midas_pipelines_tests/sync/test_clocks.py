@@ -7,7 +7,7 @@ import time
 import pytest
 import sqlalchemy as sa
 
-from midas_pipelines.notify.alerts import open_subjects
+from midas_pipelines.notify.alerts import CLOCK_APART, note_clocks, open_subjects
 from midas_pipelines.notify.delivery import something_due
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.gateway import webhooks
@@ -16,7 +16,6 @@ from midas_pipelines.store.items.claims import read_claimable
 from midas_pipelines.store.operations import cursors as clocks
 from midas_pipelines.store.operations.backlog import overview, stale_items
 from midas_pipelines.storefront.types import UtcDateTime, utc_now
-from midas_pipelines.sync.context import CLOCK_APART, note_clocks
 from midas_pipelines_tests.shop import add_product, run
 from midas_pipelines_tests.sync.world import World
 

@@ -20,7 +20,7 @@ from midas_pipelines.cli.printing import (
 from midas_pipelines.store.items.conflicts import open_conflicts, read_conflict, recent_conflicts
 from midas_pipelines.store.operations.sync_log import sync_of_run
 from midas_pipelines.sync.context import SyncContext
-from midas_pipelines.sync.listings.content import FIELDS
+from midas_pipelines.sync.listings.pins import FIELDS
 from midas_pipelines.sync.product_sync import mapping_ids
 from midas_pipelines.sync.reconcile.conflicts import SIDES, pin_field, release_pin, resolve
 

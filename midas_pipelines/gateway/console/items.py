@@ -22,7 +22,7 @@ from midas_pipelines.store.stock.ledger import top_movers
 from midas_pipelines.store.stock.rule_changes import list_rules, newest_change
 from midas_pipelines.store.stock.rules import POLICIES
 from midas_pipelines.sync.explain import explain_item
-from midas_pipelines.sync.listings.content import FIELDS
+from midas_pipelines.sync.listings.pins import FIELDS
 from midas_pipelines.sync.operations.stock_levels import soonest_low
 from midas_pipelines.sync.product_sync import Mode, mapping_ids, sync_products
 from midas_pipelines.sync.reconcile.conflicts import pin_field, release_pin

@@ -23,11 +23,11 @@ from midas_pipelines.gateway.api.auth import admit_key, audit_entry
 from midas_pipelines.gateway.console.guard import ConsoleRoute, find_signed_in, require_form_token
 from midas_pipelines.gateway.console.web import COOKIE, csrf_of, go_to, local_path, render
 from midas_pipelines.gateway.service import service_of
+from midas_pipelines.setting_checks import is_this_machine
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.gateway import console as sessions
 from midas_pipelines.store.gateway.audit import note_answered
 from midas_pipelines.store.gateway.keys import Caller, Role
-from midas_pipelines.transport_security import is_this_machine
 
 FORM_COOKIE = "midas_sign_in"
 """Ties the sign-in form to the browser that it was made for."""

@@ -18,7 +18,7 @@ from midas_pipelines.gateway.metrics import Metrics
 from midas_pipelines.gateway.worker.dagster_events import DagsterEvents
 from midas_pipelines.gateway.worker.supervisor import Supervisor, WorkerStats
 from midas_pipelines.gateway.worker.webhook_worker import WebhookWorker
-from midas_pipelines.notify.alerts import DAGSTER, GATEWAY, beat
+from midas_pipelines.notify.alerts import DAGSTER, GATEWAY, beat, note_clocks
 from midas_pipelines.store.gateway import webhooks
 from midas_pipelines.store.gateway.notifications import Notifications
 from midas_pipelines.store.gateway.webhooks import FinishedWebhook
@@ -27,8 +27,8 @@ from midas_pipelines.store.items.claims import free_dead_claims
 from midas_pipelines.store.operations.sync_log import ErrorBook
 from midas_pipelines.store.orders.payload_vault import vault_of
 from midas_pipelines.store.schema.own_triggers import ITEMS
-from midas_pipelines.store.stock.rule_changes import mark_rules_due
-from midas_pipelines.sync.context import SyncContext, note_clocks
+from midas_pipelines.store.stock.rules import mark_rules_due
+from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.push_loop import PushLoop
 from midas_pipelines.sync.threads import in_thread, own_threads
 

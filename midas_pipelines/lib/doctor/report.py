@@ -13,15 +13,15 @@ from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.errors import BadCredentials, FourSellerError
 from midas_pipelines.lib.doctor import surroundings
 from midas_pipelines.lib.doctor.surroundings import Finding, ok, warning, wrong
+from midas_pipelines.notify.alerts import APART_SECONDS
 from midas_pipelines.settings import Settings, SettingsError, load_settings
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.operations.cursors import database_ahead, is_connected
 from midas_pipelines.store.schema.tables import api_errors
-from midas_pipelines.store.schema.version import version
-from midas_pipelines.storefront.schema import NEEDED, differing_columns
+from midas_pipelines.store.schema.version import differing_columns, version
+from midas_pipelines.storefront.schema import NEEDED
 from midas_pipelines.storefront.types import utc_now
-from midas_pipelines.sync.context import APART_SECONDS
-from midas_pipelines.sync.gate import accept_key, key_is_refused
+from midas_pipelines.sync.context import accept_key, key_is_refused
 
 WRITTEN = ("products", "product_variants", "orders", "order_items", "order_status_history")
 MOST_LIMITED = 100

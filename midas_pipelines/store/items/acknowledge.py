@@ -20,7 +20,7 @@ from midas_pipelines.store.items.claims import LATE_SECONDS, RETRY
 from midas_pipelines.store.items.mappings import FORGOTTEN, Mapping
 from midas_pipelines.store.schema.operation_tables import listing_writes
 from midas_pipelines.store.schema.tables import mappings, sync_logs
-from midas_pipelines.storefront.types import utc_now
+from midas_pipelines.storefront.types import unfit, utc_now
 from midas_pipelines.storefront.writing import in_short, insert_rows, update_rows, write_each
 
 CONFIRMING = ("listed", "quantity")
@@ -139,7 +139,8 @@ def _quarantined(connection: sa.Connection, bad: PushOutcome, why: Exception) ->
 
 
 def _row(outcome: PushOutcome, row: sa.RowMapping, most_attempts: int) -> dict[str, object]:
-    """What the outcome changes in the row, which is locked; what it does not change is left out."""
+    """What the outcome changes in the row, which is locked; what it does not change is left out. Raises ValueError for an id
+    of no use."""
     now, mapping = row["now"], outcome.mapping
     values: dict[str, object] = {"id": mapping.id, "claimed_by": None, "claimed_until": None}
     tied = outcome.fourseller_product_id or mapping.fourseller_product_id
@@ -161,6 +162,8 @@ def _row(outcome: PushOutcome, row: sa.RowMapping, most_attempts: int) -> dict[s
     else:
         values |= _done(outcome, row)
     if outcome.fourseller_product_id is not None:  # it exists, whatever the result of the rest
+        if unfit(mappings.c.fourseller_product_id, outcome.fourseller_product_id) is not None:
+            raise ValueError("an id that cannot be stored")  # as it is, which alone would find the product
         values["fourseller_product_id"] = outcome.fourseller_product_id
     return values
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -17,6 +17,9 @@ from midas_pipelines.storefront.schema import product_variants, products
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.storefront.writing import any_of, insert, upsert, write_each
 from midas_pipelines.text import spellings
+
+CHUNK = 1000
+"""Items read and compared at once."""
 
 MOST_AT_ONCE = 5000
 """Ids in one statement; databases take only so many parameters."""
@@ -203,3 +206,13 @@ def respelled_items(connection: sa.Connection, skus: set[str]) -> dict[str, Item
             found.setdefault(spelling, set()).add((row.product_id, row.variant_id))
     meant = {sku: set().union(*(found.get(one, set()) for one in spelled[sku])) for sku in skus}
     return {sku: next(iter(items)) for sku, items in meant.items() if len(items) == 1}
+
+
+def slices(ids: Sequence[int] | None) -> Iterator[Sequence[int] | None]:
+    """The mappings a thousand at a time: a statement takes only so many parameters."""
+    if ids is None:
+        yield None
+        return
+    ordered = sorted(ids)
+    for start in range(0, len(ordered), CHUNK):
+        yield ordered[start : start + CHUNK]

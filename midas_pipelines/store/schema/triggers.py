@@ -9,72 +9,15 @@ The shop's statement never waits for ours: the engine takes mapping rows with SK
 
 from __future__ import annotations
 
-import hashlib
-
 import sqlalchemy as sa
 
 from midas_pipelines.store.schema import own_triggers
-from midas_pipelines.store.schema.tables import cursors, inventory_changes
+from midas_pipelines.store.schema.tables import inventory_changes
 from midas_pipelines.store.schema.tables import mappings as mappings_table
-from midas_pipelines.storefront.schema import missing_tables
 from midas_pipelines.storefront.types import SQLITE_NOW
 
 MAPPINGS = mappings_table.name
 LEDGER = inventory_changes.name
-
-
-def install(connection: sa.Connection) -> bool:
-    """Puts the triggers on the shop's tables and opens the ledger; True when anything changed.
-
-    Does nothing where the very same triggers stand already, or where the shop's tables are not there yet.
-    Raises nothing of its own.
-    """
-    if missing_tables(connection):
-        return False
-    statements = _postgresql(connection) if connection.dialect.name == "postgresql" else _sqlite()
-    digest = hashlib.sha256("\n".join(statements).encode()).hexdigest()
-    recorded = connection.scalar(sa.select(cursors.c.value).where(cursors.c.name == "triggers"))
-    if recorded == digest and not missing_triggers(connection):
-        return False
-    for statement in statements:
-        connection.exec_driver_sql(statement)
-    open_ledger(connection)
-    connection.execute(sa.delete(cursors).where(cursors.c.name == "triggers"))
-    connection.execute(sa.insert(cursors).values(name="triggers", value=digest))
-    return True
-
-
-def missing_triggers(connection: sa.Connection) -> list[str]:
-    """The names of our triggers that the shop's tables lack; an asset check and `midas status` report them."""
-    if connection.dialect.name == "postgresql":
-        query = (
-            "SELECT tgname FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid "
-            "JOIN pg_namespace n ON n.oid = c.relnamespace "
-            "WHERE n.nspname = current_schema() AND starts_with(tgname, 'midas_') AND tgenabled <> 'D'"
-        )
-        wanted = [*POSTGRESQL_TRIGGERS, *own_triggers.POSTGRESQL]
-    else:
-        query = "SELECT name FROM sqlite_master WHERE type = 'trigger'"
-        wanted = [*SQLITE_TRIGGERS, *own_triggers.SQLITE]
-    present = {row[0] for row in connection.exec_driver_sql(query)}
-    return [name for name in wanted if name not in present]
-
-
-def open_ledger(connection: sa.Connection) -> None:
-    """Writes a row for each stock count that the ledger does not know yet, or that changed while triggers were away."""
-    for table, product, variant in (
-        ("products", "s.id", "CAST(NULL AS integer)"),
-        ("product_variants", "s.product_id", "s.id"),
-    ):
-        connection.exec_driver_sql(
-            f"INSERT INTO {LEDGER} (product_id, variant_id, delta, quantity_after, source, cause) "
-            "SELECT product, variant, quantity - coalesce(last, 0), quantity, 'website', "
-            "CASE WHEN last IS NULL THEN 'opening' ELSE 'changed' END FROM ("
-            f"SELECT {product} AS product, {variant} AS variant, s.stock_quantity AS quantity, "
-            f"(SELECT l.quantity_after FROM {LEDGER} l WHERE l.product_id = {product} "
-            f"AND coalesce(l.variant_id, 0) = coalesce({variant}, 0) ORDER BY l.id DESC LIMIT 1) AS last "
-            f"FROM {table} s) counts WHERE product IS NOT NULL AND (last IS NULL OR last <> quantity)"
-        )
 
 
 MOVE_VARIANT = (
@@ -368,15 +311,18 @@ _PG_HELPERS = (
 )
 
 
-def _postgresql(connection: sa.Connection) -> list[str]:
+def statements(connection: sa.Connection) -> list[str]:
+    """What puts all triggers, also those on our own tables, on this kind of database."""
+    if connection.dialect.name != "postgresql":
+        return _sqlite()
     # The shop's own role need not own our tables: the functions run as the role that installed them, and see the
     # shop's schema alone, so that a temporary table of the same name changes nothing.
     schema = connection.exec_driver_sql("SELECT quote_ident(current_schema())").scalar_one()
     security = f"SECURITY DEFINER SET search_path = {schema}, pg_temp"
     bodies = (_PG_MARK, _PG_ENSURE, _PG_LEDGER, _PG_DETACH, _PG_PRODUCT, _PG_VARIANT, _PG_IMAGE, _PG_CATEGORY)
     others = (_PG_EMPTIED, _PG_ORDER, _PG_ORDER_GONE)
-    statements = [body.format(security=security) for body in (*bodies, *others)]
-    statements += [f"REVOKE EXECUTE ON FUNCTION {helper} FROM PUBLIC" for helper in _PG_HELPERS]
+    found = [body.format(security=security) for body in (*bodies, *others)]
+    found += [f"REVOKE EXECUTE ON FUNCTION {helper} FROM PUBLIC" for helper in _PG_HELPERS]
     triggers = POSTGRESQL_TRIGGERS | own_triggers.POSTGRESQL
-    statements += own_triggers.FUNCTIONS
-    return statements + [f"CREATE OR REPLACE TRIGGER {name} {body}" for name, body in triggers.items()]
+    found += own_triggers.FUNCTIONS
+    return found + [f"CREATE OR REPLACE TRIGGER {name} {body}" for name, body in triggers.items()]

@@ -1,16 +1,21 @@
-"""The schema version of the database, and whether a sync may run on it."""
+"""The schema version of the database, its triggers, the shop's columns: what is put there, and whether a sync may run on it."""
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 
 from midas_pipelines.errors import ExpectedError
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.schema import triggers
-from midas_pipelines.storefront.schema import NEEDED, differing_columns
+from midas_pipelines.store.schema import own_triggers, triggers
+from midas_pipelines.store.schema.tables import cursors, inventory_changes
+from midas_pipelines.storefront.schema import NEEDED, missing_tables, shop
 
 VERSION_TABLE = "midas_alembic_version"
 """Our own, so that a shop that uses Alembic itself keeps its own history."""
@@ -83,7 +88,7 @@ def read_version(connection: sa.Connection) -> Version:
     if VERSION_TABLE in present:
         current = connection.scalar(sa.text(f"SELECT version_num FROM {VERSION_TABLE}"))
     missing = [name for name in NEEDED if name not in present]
-    lacking = [] if missing or current is None else triggers.missing_triggers(connection)
+    lacking = [] if missing or current is None else missing_triggers(connection)
     fire = True
     if connection.dialect.name == "postgresql":
         query = "SELECT current_setting('session_replication_role') = 'origin'"
@@ -94,3 +99,103 @@ def read_version(connection: sa.Connection) -> Version:
 def newest_revision() -> str:
     """The revision of the last migration; read from its file's name, for loading Alembic takes half a second."""
     return max(path.name.split("_")[0] for path in (MIGRATIONS / "versions").glob("[0-9]*_*.py"))
+
+
+EXPECTED = [column for table in shop.tables.values() for column in table.columns]
+
+
+OPTIONAL = {"products.status", "products.is_featured", "products.is_new"}
+"""Columns that the integration does without."""
+
+
+AS_WELL: dict[type, set[type]] = {datetime: {str}, dict: {str}, bool: {int}, Decimal: {float, int}}
+"""What SQLite keeps these as just as well: it has no such kinds."""
+
+
+def differing_columns(connection: sa.Connection) -> list[dict[str, str]]:
+    """The columns that are missing or of another kind, each with what is expected and what was found."""
+    found = sa.inspect(connection).get_multi_columns(filter_names=NEEDED)
+    present = {
+        f"{table}.{column['name']}": column["type"]
+        for (_, table), columns in found.items()
+        for column in columns
+    }
+    rows = []
+    for column in EXPECTED:
+        name, wanted = f"{column.table.name}.{column.name}", _plain(column.type)
+        if name in present:
+            kind = _kind(_plain(present[name]))
+            spared = AS_WELL.get(_kind(wanted), set()) if connection.dialect.name == "sqlite" else set()
+            if kind is not _kind(wanted) and kind not in spared:
+                rows.append({"column": name, "expected": str(wanted), "found": str(present[name])})
+        elif name not in OPTIONAL:
+            rows.append({"column": name, "expected": str(wanted), "found": "no column"})
+    return rows
+
+
+def _plain(of: Any) -> Any:
+    """The type that a type of ours, or a domain of PostgreSQL, is made of."""
+    return of.impl_instance if isinstance(of, sa.types.TypeDecorator) else getattr(of, "data_type", of)
+
+
+def _kind(of: Any) -> type:
+    """What a value of that type is in Python; `object` where nothing is known of it."""
+    try:
+        kind: type = of.python_type
+    except NotImplementedError:
+        return object
+    return kind
+
+
+def install(connection: sa.Connection) -> bool:
+    """Puts the triggers on the shop's tables and opens the ledger; True when anything changed.
+
+    Does nothing where the very same triggers stand already, or where the shop's tables are not there yet.
+    Raises nothing of its own.
+    """
+    if missing_tables(connection):
+        return False
+    wanted = triggers.statements(connection)
+    digest = hashlib.sha256("\n".join(wanted).encode()).hexdigest()
+    recorded = connection.scalar(sa.select(cursors.c.value).where(cursors.c.name == "triggers"))
+    if recorded == digest and not missing_triggers(connection):
+        return False
+    for statement in wanted:
+        connection.exec_driver_sql(statement)
+    open_ledger(connection)
+    connection.execute(sa.delete(cursors).where(cursors.c.name == "triggers"))
+    connection.execute(sa.insert(cursors).values(name="triggers", value=digest))
+    return True
+
+
+def missing_triggers(connection: sa.Connection) -> list[str]:
+    """The names of our triggers that the shop's tables lack; an asset check and `midas status` report them."""
+    if connection.dialect.name == "postgresql":
+        query = (
+            "SELECT tgname FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid "
+            "JOIN pg_namespace n ON n.oid = c.relnamespace "
+            "WHERE n.nspname = current_schema() AND starts_with(tgname, 'midas_') AND tgenabled <> 'D'"
+        )
+        wanted = [*triggers.POSTGRESQL_TRIGGERS, *own_triggers.POSTGRESQL]
+    else:
+        query = "SELECT name FROM sqlite_master WHERE type = 'trigger'"
+        wanted = [*triggers.SQLITE_TRIGGERS, *own_triggers.SQLITE]
+    present = {row[0] for row in connection.exec_driver_sql(query)}
+    return [name for name in wanted if name not in present]
+
+
+def open_ledger(connection: sa.Connection) -> None:
+    """Writes a row for each stock count that the ledger does not know yet, or that changed while triggers were away."""
+    for table, product, variant in (
+        ("products", "s.id", "CAST(NULL AS integer)"),
+        ("product_variants", "s.product_id", "s.id"),
+    ):
+        connection.exec_driver_sql(
+            f"INSERT INTO {inventory_changes.name} (product_id, variant_id, delta, quantity_after, source, cause) "
+            "SELECT product, variant, quantity - coalesce(last, 0), quantity, 'website', "
+            "CASE WHEN last IS NULL THEN 'opening' ELSE 'changed' END FROM ("
+            f"SELECT {product} AS product, {variant} AS variant, s.stock_quantity AS quantity, "
+            f"(SELECT l.quantity_after FROM {inventory_changes.name} l WHERE l.product_id = {product} "
+            f"AND coalesce(l.variant_id, 0) = coalesce({variant}, 0) ORDER BY l.id DESC LIMIT 1) AS last "
+            f"FROM {table} s) counts WHERE product IS NOT NULL AND (last IS NULL OR last <> quantity)"
+        )

@@ -10,8 +10,8 @@ import sqlalchemy as sa
 
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.schema.tables import LEDGER_KEY, inventory_changes
-from midas_pipelines.storefront.catalog import ItemKey, lock_stock, set_stock
-from midas_pipelines.storefront.schema import has_product_status, product_variants, products
+from midas_pipelines.storefront.catalog import ItemKey, has_product_status, lock_stock, set_stock
+from midas_pipelines.storefront.schema import product_variants, products
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.storefront.writing import insert_rows
 

@@ -1,26 +1,20 @@
-"""Writes rules, and marks dirty the items that a rule begins or ceases to affect, and only those."""
+"""Writes rules, keeps their history, and puts the items that a rule begins or ceases to affect on the agenda."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 import sqlalchemy as sa
 
-from midas_pipelines.store.database import Database
-from midas_pipelines.store.items.mappings import mark_dirty
 from midas_pipelines.store.schema.rule_tables import channel_rules, rule_agenda, rule_history
-from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.store.stock.rules import BEGINNING, FOURSELLER, VALUES, Scope
 from midas_pipelines.storefront.schema import categories, product_variants, products
 from midas_pipelines.storefront.types import utc_now
 
 EMPTY = dict.fromkeys((*(name for name in VALUES if name != "listing_policy"), "policy", "valid_until"))
 """The fields of a rule that says nothing."""
-
-BLOCK = 5000
 
 
 def put_rule(
@@ -134,58 +128,6 @@ def _put_on_agenda(connection: sa.Connection, scope: Scope, *moments: datetime |
     due_at: list[Any] = [utc_now(), *(one for one in moments if one not in (None, BEGINNING))]
     for due in due_at:
         connection.execute(sa.insert(rule_agenda).values(scope.columns | {"due_at": due}))
-
-
-def mark_rules_due(database: Database) -> int:
-    """Marks dirty the items of every scope whose rules have changed, begun or ended; returns how many.
-
-    Runs after the rule is committed: an item that this marks is read with the rule. A scope with an item that is being
-    changed right now stays on the agenda for the next call.
-    """
-    with database.reading() as connection:
-        due = connection.execute(sa.select(rule_agenda).where(rule_agenda.c.due_at <= utc_now())).all()
-    marked = 0
-    for row in due:
-        whole = True
-        for ids in _blocks(database, Scope(row.category_id, row.product_id, row.variant_id)):
-            with database.writing() as connection:
-                free = mark_dirty(connection, ids, next_attempt_at=None)
-            marked += len(free)
-            whole = whole and len(free) == len(ids)
-        if whole:
-            with database.writing() as connection:
-                connection.execute(sa.delete(rule_agenda).where(rule_agenda.c.id == row.id))
-    return marked
-
-
-def _blocks(database: Database, scope: Scope) -> Iterator[list[int]]:
-    which: sa.ColumnElement[bool] = sa.true()
-    if scope.product_id is not None:
-        variant = mappings.c.variant_id.is_not_distinct_from(scope.variant_id)
-        which = sa.and_(mappings.c.product_id == scope.product_id, variant)
-    elif scope.category_id is not None:
-        with database.reading() as connection:
-            below = categories_below(connection, scope.category_id)
-        which = mappings.c.product_id.in_(sa.select(products.c.id).where(products.c.category_id.in_(below)))
-    after = 0
-    while True:
-        query = sa.select(mappings.c.id).where(mappings.c.id > after, which)
-        with database.reading() as connection:
-            ids = list(connection.scalars(query.order_by(mappings.c.id).limit(BLOCK)))
-        if not ids:
-            return
-        yield ids
-        after = ids[-1]
-
-
-def categories_below(connection: sa.Connection, category_id: int) -> set[int]:
-    """The category and every one below it."""
-    rows = connection.execute(sa.select(categories.c.id, categories.c.parent_id)).all()
-    found, above = set[int](), {category_id}
-    while above:
-        found |= above
-        above = {row.id for row in rows if row.parent_id in above} - found
-    return found
 
 
 def list_rules(connection: sa.Connection, channel: str | None = None) -> list[dict[str, Any]]:

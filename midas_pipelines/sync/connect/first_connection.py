@@ -15,16 +15,15 @@ import sqlalchemy as sa
 from midas_pipelines.errors import WrongInput
 from midas_pipelines.fourseller.models import Product
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.items.mappings import CHANGED, COLUMNS, Mapping
+from midas_pipelines.store.items.mappings import CHANGED, CHUNK, COLUMNS, Mapping
 from midas_pipelines.store.operations.cursors import note_connected
 from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.sync.connect.match import Match, Sought, match_listings
 from midas_pipelines.sync.context import ChannelDown, SyncContext
 from midas_pipelines.sync.listings.adopt import kept_by_policy
-from midas_pipelines.sync.listings.content import content
 from midas_pipelines.sync.listings.diff import filled, shown_quantity
-from midas_pipelines.sync.listings.plan import Action, Change, Planner
-from midas_pipelines.sync.listings.scan import CHUNK, chunks
+from midas_pipelines.sync.listings.plan import Action, Change, Planner, content
+from midas_pipelines.sync.listings.scan import chunks
 from midas_pipelines.sync.product_sync import mapping_ids
 from midas_pipelines.sync.threads import in_thread
 

@@ -18,8 +18,8 @@ from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.storefront.catalog import ItemKey
 from midas_pipelines.storefront.schema import product_variants, products
 from midas_pipelines.sync.context import SyncContext
-from midas_pipelines.sync.listings.content import SOURCE, content_hash, overlaid, pin
-from midas_pipelines.sync.listings.plan import Action, Change
+from midas_pipelines.sync.listings.pins import overlaid, pin
+from midas_pipelines.sync.listings.plan import SOURCE, Action, Change, content_hash
 from midas_pipelines.sync.threads import in_thread
 from midas_pipelines.text import folded
 

@@ -18,12 +18,11 @@ import sqlalchemy as sa
 
 from midas_pipelines.store.items.acknowledge import PushOutcome, PushResult, keep_writes, last_content
 from midas_pipelines.store.items.mappings import CHANGED, COLUMNS, FORGOTTEN, Mapping, unlocked
-from midas_pipelines.store.operations.sightings import ShadowRow
+from midas_pipelines.store.operations.cursors import ShadowRow
 from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.storefront.writing import update_rows, write_each
-from midas_pipelines.sync.context import SyncContext
-from midas_pipelines.sync.gate import SHADOWED
+from midas_pipelines.sync.context import SHADOWED, SyncContext
 from midas_pipelines.sync.listings.plan import Action, Change, Planner
 
 SHADOW_SECONDS = 120.0

@@ -20,17 +20,15 @@ from typing import Any
 from midas_pipelines.fourseller.models import Product, ProductDraft
 from midas_pipelines.store.items.mappings import Mapping
 from midas_pipelines.storefront.types import to_cents
-from midas_pipelines.sync.listings.content import (
-    CONTENT,
+from midas_pipelines.sync.listings.pins import CONTENT, followed, overlaid, pin
+from midas_pipelines.sync.listings.plan import (
     NOT_ON_SALE,
+    Action,
+    Change,
     content,
     content_hash,
     draft_quantity,
-    followed,
-    overlaid,
-    pin,
 )
-from midas_pipelines.sync.listings.plan import Action, Change
 from midas_pipelines.sync.orders.model.amounts import LARGEST_AMOUNT
 from midas_pipelines.text import folded
 

@@ -1,34 +1,155 @@
-"""Decides how to change one item on 4Seller: `plan` is pure, `Planner` reads what it needs, `push.py` applies it."""
+"""Decides what an item's listing should show, and how to change it: `plan` is pure, `Planner` reads what it needs.
+
+`push.py` applies it.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
+from decimal import Decimal
 from enum import StrEnum
+from functools import lru_cache
+from types import EllipsisType
+from typing import Any
 
 import sqlalchemy as sa
 
-from midas_pipelines.fourseller.models import ProductDraft
+from midas_pipelines.fourseller.models import Attributes, Image, Inventory, Product, ProductDraft, Shipping
 from midas_pipelines.store.items.mappings import Mapping
 from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.store.stock.rules import NO_RULE, Rule, available, channel_price, read_rules
 from midas_pipelines.storefront.catalog import ItemKey, ShopItem, read_items
-from midas_pipelines.storefront.schema import has_product_status
 from midas_pipelines.storefront.types import unfit
-from midas_pipelines.sync.listings.content import (
-    LISTED_PIN,
-    content_hash,
-    draft,
-    is_kept_off,
-    overlaid,
-    pinned_quantity,
-    title,
-    unlistable,
-)
+from midas_pipelines.sync.listings.pins import LISTED_PIN, is_kept_off, overlaid, pinned_quantity
 
 POLICED = ("price", "content", "listing")
 """Fields whose edits on 4Seller a policy may keep."""
+
+LONGEST_SKU, LONGEST_TITLE = 100, 500
+"""Characters that the contract lets a SKU and a title have."""
+
+SOURCE = "midastechnical"
+"""The mark the contract asks for in a product's metadata."""
+
+NOT_ON_SALE = frozenset({"inactive", "draft", "archived", "deleted", "removed", "disabled"})
+NOT_ON_SALE |= {"suspended", "paused", "ended", "hidden"}
+"""Words of hubs for a product that nobody can buy; any other word counts as active."""
+
+_encode = json.JSONEncoder(sort_keys=True).encode
+
+VARIANT_ATTRIBUTES = {"color": "color", "colour": "color", "size": "size"}
+
+
+def unlistable(item: ShopItem, title_limit: int) -> str | None:
+    """Why 4Seller cannot list the item, in words for the operator; None when it can.
+
+    Args:
+        item: as the shop has it.
+        title_limit: the longest title 4Seller takes, in characters (`MIDAS_TITLE_LIMIT`).
+    """
+    if not item.sku:
+        return "It has no SKU: give it one in the shop."
+    if len(item.sku) > LONGEST_SKU:
+        return f"Its SKU has {len(item.sku)} characters, 4Seller takes {LONGEST_SKU}: shorten it."
+    if not item.name.strip():
+        return "Its name is empty: give it one in the shop."
+    limit = min(title_limit, LONGEST_TITLE)
+    if len(title(item)) > limit:
+        return f"Its title has {len(title(item))} characters, 4Seller takes {limit}: shorten its name."
+    if item.stock_odd:
+        return "Its stock is not a whole number below 2,147,483,648: set it right in the shop."
+    if item.price <= 0:
+        return f"Its selling price is {item.price} USD: set a price above zero, or a discount below 100 %."
+    return None
+
+
+def title(item: ShopItem) -> str:
+    """The name with its white space folded, and the option of a variant behind it."""
+    name = " ".join(item.name.split())
+    return f"{name} ({item.option})" if item.option else name
+
+
+def draft(item: ShopItem, quantity: int, price: Decimal) -> ProductDraft:
+    """The desired product, with quantity and price (USD) after the rules."""
+    assert item.sku is not None
+    weight = None if item.weight is None else format(item.weight, "f")
+    kind, _, value = (item.option or "").partition(": ")
+    name = VARIANT_ATTRIBUTES.get(kind.strip().lower())
+    return ProductDraft(
+        title=title(item),
+        sku=item.sku,
+        price=price,
+        description=item.description or "",
+        currency="USD",
+        category=item.category,
+        brand=item.brand,
+        condition="new",
+        images=[Image(url=url, alt=title(item)) for url in item.images],
+        attributes=Attributes(weight=weight, dimensions=item.dimensions, **({name: value} if name else {})),
+        inventory=Inventory(quantity=quantity, track_quantity=True),
+        shipping=Shipping(weight=weight, dimensions=item.dimensions),
+        status="active",
+        metadata=identity(item.key),
+    )
+
+
+def identity(key: ItemKey) -> dict[str, Any]:
+    """The metadata that marks a product as ours, with its item."""
+    return {"source": SOURCE, "product_id": key[0], "variant_id": key[1]}
+
+
+def content_hash(product: ProductDraft | Product, price: Decimal | EllipsisType | None = ...) -> str:
+    """SHA-256 of what a buyer sees of the product except its quantity; at another price, where one is given.
+
+    The same for a draft and for that draft read back: a field that is missing, null or empty counts as the same,
+    and so do `8.5` and `"8.50"`.
+    """
+    return hashlib.sha256(_encode(content(product, price)).encode()).hexdigest()
+
+
+def content(product: ProductDraft | Product, price: Decimal | EllipsisType | None = ...) -> dict[str, Any]:
+    """What a buyer sees of the product except its quantity, in one normalized form."""
+    fields = {
+        "title": product.title,
+        "sku": product.sku,
+        "price": _plain(product.price if price is ... else price),
+        "description": product.description,
+        "currency": product.currency,
+        "category": product.category,
+        "brand": product.brand,
+        "condition": product.condition,
+        "images": [(image.url, image.alt or None) for image in product.images or []],
+        "attributes": _measures(product.attributes, ("weight", "dimensions", "color", "size")),
+        "shipping": _measures(product.shipping, ("weight", "dimensions")),
+        "status": product.status if (product.status or "").casefold() in NOT_ON_SALE else "active",
+    }
+    return {name: value for name, value in fields.items() if value}  # without what is empty
+
+
+def _plain(number: object) -> str | None:
+    return None if number is None or number == "" else _normal(str(number))
+
+
+@lru_cache(10_000)
+def _normal(text: str) -> str:
+    """A number as its shortest text; what is none, as it is."""
+    try:
+        return format(Decimal(text).normalize(), "f")
+    except ArithmeticError:
+        return text
+
+
+def _measures(group: Attributes | Shipping | None, names: tuple[str, ...]) -> dict[str, str]:
+    return {name: plain for name in names if group is not None and (plain := _plain(getattr(group, name)))}
+
+
+def draft_quantity(draft: ProductDraft) -> int:
+    """The quantity a draft carries; 0 without one."""
+    return (draft.inventory.quantity or 0) if draft.inventory is not None else 0
 
 
 class Action(StrEnum):
@@ -88,16 +209,19 @@ def plan(mapping: Mapping, item: ShopItem | None, title_limit: int, rule: Rule =
         return _taken_off(mapping, "It is no longer sold in the shop.")
     if rule.exclude:
         return _taken_off(mapping, "A rule excludes it from this channel: see `midas rules explain`.")
-    if is_kept_off(mapping.pinned_fields) and mapping.fourseller_product_id is None:
+    pins = mapping.pinned_fields
+    if pins and mapping.fourseller_product_id is None and is_kept_off(pins):
         return Change(mapping, Action.NOTHING, reason="It was removed on 4Seller, and that was accepted.")
     price = channel_price(item.price, rule)
     reason = unlistable(item, title_limit)
     if reason is None and (unfit_price := unfit(mappings.c.acked_price, price)) is not None:
         reason = f"Its selling price {price} {unfit_price}: correct it in the shop."
-    quantity = pinned_quantity(mapping.pinned_fields, available(item.on_hand, rule))
+    quantity = available(item.on_hand, rule)
+    quantity = pinned_quantity(pins, quantity) if pins else quantity
     if reason is not None:
         return replace(_set_aside(mapping, reason, quantity), shop_sku=item.sku or title(item))
-    wanted = overlaid(draft(item, quantity, price), mapping.pinned_fields)
+    wanted = draft(item, quantity, price)
+    wanted = overlaid(wanted, pins) if pins else wanted
     digest = content_hash(wanted)
     if mapping.fourseller_product_id is None:
         action = Action.CREATE
@@ -108,7 +232,7 @@ def plan(mapping: Mapping, item: ShopItem | None, title_limit: int, rule: Rule =
     else:
         action = Action.NOTHING
     own = {field for field in POLICED if rule.policy(field, mapping.policy_override) != "source_wins"}
-    guarded = frozenset(own | set(mapping.pinned_fields or {}))
+    guarded = frozenset(own | set(pins or {}))
     return Change(mapping, action, wanted, digest, quantity, guarded=guarded)
 
 
@@ -122,7 +246,7 @@ class Planner:
     """
 
     def __init__(self, connection: sa.Connection, keys: Iterable[ItemKey], title_limit: int) -> None:
-        self._items = read_items(connection, list(keys), has_status=has_product_status(connection))
+        self._items = read_items(connection, list(keys))
         self._rules = read_rules(connection, {key: item.category_id for key, item in self._items.items()})
         self.title_limit = title_limit
 

@@ -19,9 +19,9 @@ from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.errors import BadCredentials, ContractBroken, RateLimited, Unavailable
 from midas_pipelines.store.items import claims
 from midas_pipelines.store.items.acknowledge import PushOutcome, PushResult, acknowledge
-from midas_pipelines.store.items.mappings import Mapping, set_rows
+from midas_pipelines.store.items.mappings import Mapping, set_rows, slices
 from midas_pipelines.store.items.shards import Shards
-from midas_pipelines.store.stock.rule_changes import mark_rules_due
+from midas_pipelines.store.stock.rules import mark_rules_due
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.context import ChannelDown, SyncContext
 from midas_pipelines.sync.listings.adopt import Known
@@ -34,7 +34,7 @@ from midas_pipelines.sync.listings.before_sending import (
 )
 from midas_pipelines.sync.listings.brake import RollingBrake
 from midas_pipelines.sync.listings.plan import Action, Change, Planner, only_quantity
-from midas_pipelines.sync.listings.scan import PlanStep, only_approved, slices
+from midas_pipelines.sync.listings.scan import PlanStep, only_approved
 from midas_pipelines.sync.listings.send import send
 from midas_pipelines.sync.sync_log import BRAKED, CANARY, PushCounts, channel_is_down
 from midas_pipelines.sync.threads import in_haste, in_thread

@@ -22,13 +22,12 @@ import sqlalchemy as sa
 
 from midas_pipelines.errors import WrongInput
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.items.mappings import COLUMNS, WAS_LISTED, Mapping, mark_dirty
+from midas_pipelines.store.items.mappings import CHUNK, COLUMNS, WAS_LISTED, Mapping, mark_dirty, slices
 from midas_pipelines.store.items.shards import Shards
 from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.listings.plan import Action, Change, Planner
 
-CHUNK = 1000
 MOST_NAMED = 10
 ALL = sa.select(*COLUMNS).order_by(mappings.c.id).limit(CHUNK)
 
@@ -97,16 +96,6 @@ def chunks(
             with database.reading() as connection:
                 planner = Planner(connection, [row.key for row in rows], title_limit)
             yield [planner.plan(row) for row in rows]
-
-
-def slices(ids: Sequence[int] | None) -> Iterator[Sequence[int] | None]:
-    """The mappings a thousand at a time: a statement takes only so many parameters."""
-    if ids is None:
-        yield None
-        return
-    ordered = sorted(ids)
-    for start in range(0, len(ordered), CHUNK):
-        yield ordered[start : start + CHUNK]
 
 
 def read_chunk(database: Database, after: int, query: sa.Select[Any] = ALL) -> list[Mapping]:

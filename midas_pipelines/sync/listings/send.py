@@ -14,7 +14,6 @@ from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.storefront.types import unfit
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.listings.adopt import Known, adoptable, as_adopted, owner, remove
-from midas_pipelines.sync.listings.content import CONTENT, content_hash, with_pins
 from midas_pipelines.sync.listings.diff import (
     content_taken,
     keep_edits,
@@ -22,7 +21,8 @@ from midas_pipelines.sync.listings.diff import (
     shown_form,
     shown_quantity,
 )
-from midas_pipelines.sync.listings.plan import Action, Change
+from midas_pipelines.sync.listings.pins import CONTENT, with_pins
+from midas_pipelines.sync.listings.plan import Action, Change, content_hash
 from midas_pipelines.sync.threads import in_thread
 
 KEPT = {*CONTENT, "sku", "price", "inventory"}

@@ -14,18 +14,18 @@ import sqlalchemy as sa
 
 from midas_pipelines.fourseller.listed import Listing
 from midas_pipelines.fourseller.models import Product
-from midas_pipelines.notify.alerts import raise_alerts
+from midas_pipelines.notify.alerts import hub_ahead, raise_alerts
 from midas_pipelines.store.items.conflicts import item_subject, record_conflicts, resolve_conflicts
-from midas_pipelines.store.items.mappings import CHANGED, COLUMNS, Mapping
+from midas_pipelines.store.items.mappings import CHANGED, CHUNK, COLUMNS, Mapping
 from midas_pipelines.store.items.shards import Shards
 from midas_pipelines.store.schema.rule_tables import sync_conflicts
 from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.storefront.writing import any_of, write_each
-from midas_pipelines.sync.context import SyncContext, hub_ahead
+from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.listings.diff import Difference, form, hidden, shown_quantity, storable
 from midas_pipelines.sync.listings.plan import Action, Planner
-from midas_pipelines.sync.listings.scan import CHUNK, Scanned, given_up, waits
+from midas_pipelines.sync.listings.scan import Scanned, given_up, waits
 from midas_pipelines.sync.reconcile.decide import (
     CHANGING,
     DIFFERING,

@@ -26,7 +26,7 @@ from midas_pipelines.store.stock.ledger import StockMove, move_stock
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.listings.adopt import remove
-from midas_pipelines.sync.listings.content import CONTENT, FIELDS, Pins, pin, with_pins, without_pins
+from midas_pipelines.sync.listings.pins import CONTENT, FIELDS, Pins, pin, with_pins, without_pins
 
 ALERT = "conflict"
 SIDES = ("shop", "marketplace")

@@ -20,14 +20,6 @@ from midas_pipelines.fourseller.models import Product
 from midas_pipelines.store.items.mappings import FORGOTTEN, Mapping
 from midas_pipelines.store.stock.rules import NO_RULE, Rule
 from midas_pipelines.storefront.catalog import ShopItem
-from midas_pipelines.sync.listings.content import (
-    followed,
-    held_fields,
-    is_kept_off,
-    pin,
-    with_pins,
-    without_pins,
-)
 from midas_pipelines.sync.listings.diff import (
     Difference,
     alike,
@@ -38,6 +30,14 @@ from midas_pipelines.sync.listings.diff import (
     is_confirmed,
     seen,
     shown_quantity,
+)
+from midas_pipelines.sync.listings.pins import (
+    followed,
+    held_fields,
+    is_kept_off,
+    pin,
+    with_pins,
+    without_pins,
 )
 from midas_pipelines.sync.listings.plan import Action, Change, Planner
 

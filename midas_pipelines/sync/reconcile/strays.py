@@ -22,7 +22,7 @@ from midas_pipelines.store.items.conflicts import (
     record_conflicts,
     resolve_conflicts,
 )
-from midas_pipelines.store.items.mappings import COLUMNS, Mapping, mark_dirty
+from midas_pipelines.store.items.mappings import CHUNK, COLUMNS, Mapping, mark_dirty, slices
 from midas_pipelines.store.schema.rule_tables import sync_conflicts
 from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.storefront.catalog import ItemKey
@@ -30,7 +30,7 @@ from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.listings.adopt import owner, remove
 from midas_pipelines.sync.listings.brake import exceeds
 from midas_pipelines.sync.listings.plan import Action, Change, Planner
-from midas_pipelines.sync.listings.scan import CHUNK, given_up, slices
+from midas_pipelines.sync.listings.scan import given_up
 from midas_pipelines.sync.reconcile.apply import ReadBack
 from midas_pipelines.sync.sync_log import PREVIEW
 from midas_pipelines.sync.threads import in_thread

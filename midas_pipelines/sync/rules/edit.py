@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from midas_pipelines.errors import WrongInput
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.stock.rule_changes import drop_rules, mark_rules_due, put_rule, restore_rules
+from midas_pipelines.store.stock.rule_changes import drop_rules, put_rule, restore_rules
 from midas_pipelines.store.stock.rules import (
     BEGINNING,
     FOURSELLER,
@@ -21,10 +21,11 @@ from midas_pipelines.store.stock.rules import (
     Scope,
     available,
     channel_price,
+    mark_rules_due,
     read_rules,
 )
 from midas_pipelines.storefront.catalog import ShopItem, items_by_sku, read_items
-from midas_pipelines.storefront.schema import categories, has_product_status
+from midas_pipelines.storefront.schema import categories
 
 CHANNELS = (FOURSELLER, "website")
 MOST_UNITS = 2**31 - 1
@@ -124,7 +125,7 @@ def item_and_rule(connection: sa.Connection, sku: str, channel: str = FOURSELLER
     scope = find_scope(connection, sku=sku)
     assert scope.product_id is not None
     key = (scope.product_id, scope.variant_id)
-    item = read_items(connection, [key], has_status=has_product_status(connection))[key]
+    item = read_items(connection, [key])[key]
     rule = read_rules(connection, {key: item.category_id}, channel=channel).get(key, NO_RULE)
     return item, rule
 

@@ -20,10 +20,17 @@ from midas_pipelines.store.schema.tables import (
     marketplace_order_lines,
     marketplace_orders,
 )
-from midas_pipelines.store.stock.rule_changes import categories_below
-from midas_pipelines.store.stock.rules import FOURSELLER, NO_RULE, Rule, Scope, available, read_rules
+from midas_pipelines.store.stock.rules import (
+    FOURSELLER,
+    NO_RULE,
+    Rule,
+    Scope,
+    available,
+    categories_below,
+    read_rules,
+)
 from midas_pipelines.storefront.catalog import ItemKey, read_items
-from midas_pipelines.storefront.schema import has_product_status, products
+from midas_pipelines.storefront.schema import products
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.orders.model.lines import reference as line_reference
 from midas_pipelines.sync.rules.edit import BadRule, find_scope, wrong_with
@@ -131,11 +138,10 @@ def _items(
 ) -> Iterator[tuple[list[Sold], int, str, Rule]]:
     """Every item of the scope that is for sale, with its sales: what is withheld is withheld of those that sold nothing too."""
     sales = _sales(connection, scope, days)
-    status = has_product_status(connection)
     after = 0
     while keys := _keys(connection, scope, after):
         after = max(keys)
-        items = read_items(connection, list(keys.values()), has_status=status)
+        items = read_items(connection, list(keys.values()))
         rules = read_rules(connection, {k: item.category_id for k, item in items.items()}, channel=channel)
         for key, item in items.items():
             if item.active or key in sales:

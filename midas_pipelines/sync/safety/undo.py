@@ -24,25 +24,15 @@ from midas_pipelines.store.items.acknowledge import (
     written_by,
 )
 from midas_pipelines.store.items.claims import claim
-from midas_pipelines.store.items.mappings import FORGOTTEN, Mapping, mark_dirty
+from midas_pipelines.store.items.mappings import FORGOTTEN, Mapping, mark_dirty, slices
 from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.listings.adopt import remove
-from midas_pipelines.sync.listings.content import (
-    CONTENT,
-    LISTED_PIN,
-    content,
-    content_hash,
-    draft_quantity,
-    identity,
-    pin,
-    with_pins,
-)
 from midas_pipelines.sync.listings.diff import alike, filled, shown_quantity
-from midas_pipelines.sync.listings.plan import Planner
+from midas_pipelines.sync.listings.pins import CONTENT, LISTED_PIN, pin, with_pins
+from midas_pipelines.sync.listings.plan import Planner, content, content_hash, draft_quantity, identity
 from midas_pipelines.sync.listings.push import end_claims
-from midas_pipelines.sync.listings.scan import slices
 from midas_pipelines.sync.threads import in_thread
 
 PARTS = {"price": ("price",), "content": CONTENT, "quantity": ("inventory",)}

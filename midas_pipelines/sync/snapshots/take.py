@@ -12,16 +12,16 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from midas_pipelines.fourseller.listed import ListedProducts, ListedRow, Listing, product_of, stamp_of
+from midas_pipelines.notify.alerts import hub_ahead
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.items.mappings import Mapping
 from midas_pipelines.store.orders.listing import last_import
 from midas_pipelines.store.schema.version import require_columns
 from midas_pipelines.store.stock.rules import available
 from midas_pipelines.storefront.catalog import ShopItem
-from midas_pipelines.sync.context import SyncContext, hub_ahead
-from midas_pipelines.sync.listings.content import content_hash, title, unlistable
+from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.listings.diff import form, hidden, is_confirmed, shown_quantity, storable
-from midas_pipelines.sync.listings.plan import Planner
+from midas_pipelines.sync.listings.plan import Planner, content_hash, title, unlistable
 from midas_pipelines.sync.listings.scan import read_chunk
 from midas_pipelines.sync.reconcile.run import ReadListing, read_listing
 from midas_pipelines.sync.snapshots.files import LISTING, Snapshots, Spool, spool

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from midas_pipelines.fourseller.models import Product, ProductDraft
-from midas_pipelines.sync.listings.content import CONTENT, FIELDS, content_hash, followed, overlaid, pin
+from midas_pipelines.sync.listings.pins import CONTENT, FIELDS, followed, overlaid, pin
+from midas_pipelines.sync.listings.plan import content_hash
 
 DRAFT = ProductDraft(title="Screen", sku="A-1", price=Decimal("10.00"), description="Words", status="active")
 

@@ -14,11 +14,11 @@ import pytest
 from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.listed import ListedProducts, Listing
 from midas_pipelines.fourseller.models import Product
+from midas_pipelines.notify.alerts import hub_ahead
 from midas_pipelines.sandbox.state import Refused
 from midas_pipelines.store.items.shards import Shards
 from midas_pipelines.store.operations.cursors import keep_clock
 from midas_pipelines.store.stock.ledger import unexplained_stock
-from midas_pipelines.sync.context import hub_ahead
 from midas_pipelines.sync.orders.intake.poll import import_orders
 from midas_pipelines.sync.reconcile import apply
 from midas_pipelines.sync.reconcile.apply import ReconcileReport

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.stock.rule_changes import mark_rules_due
-from midas_pipelines.store.stock.rules import Rule, available, channel_price, merge
+from midas_pipelines.store.stock.rules import Rule, available, channel_price, mark_rules_due, merge
 from midas_pipelines.sync.rules.edit import (
     BadRule,
     arithmetic,

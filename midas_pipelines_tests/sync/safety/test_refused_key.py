@@ -8,8 +8,7 @@ import pytest
 
 from midas_pipelines.fourseller.errors import BadCredentials, NeedsNewKey
 from midas_pipelines.lib.doctor.report import channel_lines
-from midas_pipelines.sync.context import SyncContext
-from midas_pipelines.sync.gate import accept_key, key_is_refused
+from midas_pipelines.sync.context import SyncContext, accept_key, key_is_refused
 from midas_pipelines.sync.orders.intake.poll import import_orders
 from midas_pipelines.sync.product_sync import sync_products
 from midas_pipelines_tests.shop import add_product, rows, run

@@ -26,7 +26,7 @@ from midas_pipelines.fourseller.models import Order, read_order
 from midas_pipelines.fourseller.pages import Rejected
 from midas_pipelines.fourseller.status import OrderStatus
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.operations.sightings import ShadowRow, record_shadow_writes
+from midas_pipelines.store.operations.cursors import ShadowRow, record_shadow_writes
 from midas_pipelines.store.orders.payload_vault import Vault, vault_of
 from midas_pipelines.store.schema.tables import marketplace_orders
 from midas_pipelines.storefront.writing import (
