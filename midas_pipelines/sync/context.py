@@ -28,6 +28,7 @@ from midas_pipelines.fourseller.http.calls import Call, FailedCall
 from midas_pipelines.notify.alerts import clear_alert, note_clocks, open_subjects, raise_alert
 from midas_pipelines.settings import ChannelAccess, Settings
 from midas_pipelines.store.database import Database
+from midas_pipelines.store.items.acknowledge import SHADOWED
 from midas_pipelines.store.items.claims import Heartbeat, why_stopped
 from midas_pipelines.store.operations.cursors import (
     ENOUGH,
@@ -54,7 +55,6 @@ MOMENTS = ("timestamp", "updated_at")
 MOST_KEPT = 5000
 """Writes kept in memory until they are written down."""
 
-SHADOWED = "Shadow mode: it was recorded and not sent."
 FIRST = (
     "4Seller has listings, and this shop was never connected to them: run `midas connect`, read what would change, "
     "then `midas connect accept`."

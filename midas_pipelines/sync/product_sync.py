@@ -12,6 +12,7 @@ from enum import StrEnum
 import sqlalchemy as sa
 
 from midas_pipelines.errors import WrongInput
+from midas_pipelines.store.items.acknowledge import PushCounts
 from midas_pipelines.store.items.mappings import ensure_items, mark_dirty
 from midas_pipelines.store.items.shards import Shards
 from midas_pipelines.store.schema.tables import mappings
@@ -19,6 +20,7 @@ from midas_pipelines.store.schema.version import require_columns
 from midas_pipelines.storefront.schema import product_variants, products
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.listings.adopt import Known
+from midas_pipelines.sync.listings.before_sending import serve_before_push
 from midas_pipelines.sync.listings.brake import RollingBrake, is_calm
 from midas_pipelines.sync.listings.plan import Action
 from midas_pipelines.sync.listings.push import Push
@@ -31,12 +33,11 @@ from midas_pipelines.sync.listings.scan import (
     scan,
     still_holds,
 )
-from midas_pipelines.sync.orders.stock.pending_lines import serve_before_push
 from midas_pipelines.sync.reconcile.apply import ReconcileReport
 from midas_pipelines.sync.reconcile.conflicts import close_pushed, take_marketplace_quantities
 from midas_pipelines.sync.reconcile.run import ReadListing, read_back
 from midas_pipelines.sync.safety.waves import push_waves
-from midas_pipelines.sync.sync_log import PushCounts, PushReport, logged_sync
+from midas_pipelines.sync.sync_log import PushReport, logged_sync
 from midas_pipelines.sync.threads import in_thread
 
 

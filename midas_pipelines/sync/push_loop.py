@@ -18,16 +18,15 @@ import sqlalchemy as sa
 
 from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.errors import BadCredentials, FourSellerError
-from midas_pipelines.store.items.acknowledge import PushOutcome, PushResult
+from midas_pipelines.store.items.acknowledge import BRAKED, PushOutcome, PushResult
 from midas_pipelines.store.items.claims import Claimable, read_claimable
 from midas_pipelines.store.operations.rate_limit import as_bulk_work
 from midas_pipelines.sync.context import SyncContext, key_is_refused
-from midas_pipelines.sync.listings.before_sending import without_sending
+from midas_pipelines.sync.listings.before_sending import serve_before_push, without_sending
 from midas_pipelines.sync.listings.brake import HELD_SECONDS, RollingBrake
 from midas_pipelines.sync.listings.plan import Change
 from midas_pipelines.sync.listings.push import Push, release_claims
-from midas_pipelines.sync.orders.stock.pending_lines import serve_before_push
-from midas_pipelines.sync.sync_log import BRAKED, end_outage
+from midas_pipelines.sync.sync_log import end_outage
 from midas_pipelines.sync.threads import in_thread
 
 POLL_SECONDS = 1.0

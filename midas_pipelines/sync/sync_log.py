@@ -1,4 +1,4 @@
-"""The log of a sync: what a push counts, its row in `fourseller_sync_logs` however it ends, and its progress in words."""
+"""The log of a sync: its row in `fourseller_sync_logs` however it ends, and its progress in words."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 from midas_pipelines.fourseller.client import FourSeller
@@ -15,76 +15,12 @@ from midas_pipelines.fourseller.errors import BadCredentials, FourSellerError, N
 from midas_pipelines.fourseller.http.calls import CallSums
 from midas_pipelines.notify.alerts import clear_alert, open_subjects, raise_alert
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.items.acknowledge import PushOutcome, PushResult
+from midas_pipelines.store.items.acknowledge import PushCounts
 from midas_pipelines.store.items.mappings import count_dirty
 from midas_pipelines.store.operations.sync_log import begin_sync, end_sync, note_progress
-from midas_pipelines.sync.context import CHANNEL_DOWN, SHADOWED, ChannelDown, SyncContext
+from midas_pipelines.sync.context import CHANNEL_DOWN, ChannelDown, SyncContext
 
 PROGRESS_SECONDS = 1.0
-
-BRAKED = "The brake is on: too many items at once would be zeroed, removed, repriced or relisted."
-
-CANARY = "A wave of the changes failed, so the rest waits."
-
-PREVIEW = 20
-"""Rows in a preview table."""
-
-
-@dataclass
-class PushCounts:
-    """Counts of one push; every claimed item is counted once."""
-
-    claimed: int = 0
-    created: int = 0
-    adopted: int = 0
-    updated: int = 0
-    pushed: int = 0  # quantities alone
-    deleted: int = 0
-    unchanged: int = 0
-    quarantined: int = 0
-    unexpected: int = 0  # of those set aside, the ones that no scan could know: refused, or sharing a SKU
-    failed: int = 0
-    released: int = 0
-    held: int = 0  # released because the brake is on
-    shadowed: int = 0  # recorded and not sent: shadow mode
-    held_items: list[dict[str, str]] = field(default_factory=list)  # the first of them
-    problems: list[dict[str, str]] = field(default_factory=list)  # a preview: the first of them
-
-    def count(self, outcome: PushOutcome, sku: str | None = None) -> None:
-        """Adds one item's end; `sku` names it where its mapping holds none yet."""
-        name = sku or outcome.mapping.sku or ""
-        kind = _count_of(outcome)
-        self.claimed += 1
-        self.unexpected += outcome.unexpected
-        self.adopted += outcome.adopted
-        setattr(self, kind, getattr(self, kind) + 1)
-        if kind == "held" and len(self.held_items) < PREVIEW:
-            self.held_items.append({"sku": name, "reason": outcome.reason or ""})
-        shown = outcome.refused or outcome.result in (PushResult.QUARANTINED, PushResult.FAILED)
-        if outcome.reason and shown and len(self.problems) < PREVIEW:
-            self.problems.append({"sku": name, "result": outcome.result.value, "reason": outcome.reason})
-
-    def add(self, other: PushCounts) -> None:
-        """Adds the counts of another push."""
-        for one in fields(self):
-            setattr(self, one.name, getattr(self, one.name) + getattr(other, one.name))
-
-
-def _count_of(outcome: PushOutcome) -> str:
-    """The count that the item goes into."""
-    changed = "deleted" if outcome.result is PushResult.REMOVED else "updated"
-    match outcome.result:
-        case PushResult.LISTED if outcome.created:
-            return "created"
-        case PushResult.LISTED | PushResult.REMOVED:
-            return changed if outcome.wrote else "unchanged"
-        case PushResult.QUANTITY:
-            return "quarantined" if outcome.refused else "pushed"
-        case PushResult.RELEASED if outcome.reason in (BRAKED, CANARY):
-            return "held"
-        case PushResult.RELEASED if outcome.reason == SHADOWED:
-            return "shadowed"
-    return outcome.result.value
 
 
 @dataclass

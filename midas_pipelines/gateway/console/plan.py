@@ -17,7 +17,7 @@ from midas_pipelines.gateway.console.guard import ConsoleRoute, clicked, done
 from midas_pipelines.gateway.console.web import csv_file, person_of, render
 from midas_pipelines.gateway.service import Service, service_of
 from midas_pipelines.notify.alerts import recent_alerts
-from midas_pipelines.store.items.acknowledge import recent_runs
+from midas_pipelines.store.items.writes import recent_runs
 from midas_pipelines.store.schema.gateway_tables import console_plans
 from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.storefront.types import utc_now

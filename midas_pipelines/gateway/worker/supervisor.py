@@ -19,12 +19,12 @@ from typing import Any
 import sqlalchemy as sa
 
 from midas_pipelines.fourseller.client import FourSeller
-from midas_pipelines.store.items.acknowledge import PushOutcome
+from midas_pipelines.store.items.acknowledge import PushCounts, PushOutcome
 from midas_pipelines.store.operations.sync_log import note_work
 from midas_pipelines.store.operations.sync_metrics import GATEWAY
 from midas_pipelines.storefront.types import Backoff
 from midas_pipelines.sync.context import SyncContext
-from midas_pipelines.sync.sync_log import PushCounts, calls_of
+from midas_pipelines.sync.sync_log import calls_of
 
 RESTART = Backoff(first=0.5, longest=30.0)
 """The waits before a task that failed is started again."""

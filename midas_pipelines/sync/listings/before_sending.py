@@ -4,7 +4,8 @@ One SKU, one item: before a SKU is sent to 4Seller its mapping row must hold it,
 who owns a SKU. A row releases a SKU that its item no longer has; where that item is no longer listed, the new owner
 inherits its 4Seller product rather than making a second one of the same SKU.
 
-What a listing shows before each write is kept with what is sent: `midas undo` and a failed wave put it back.
+What a listing shows before each write is kept with what is sent: `midas undo` and a failed wave put it back. Before the
+first claim, buyers who wait get the stock that came back.
 """
 
 from __future__ import annotations
@@ -16,20 +17,25 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from midas_pipelines.store.items.acknowledge import PushOutcome, PushResult, keep_writes, last_content
+from midas_pipelines.store.database import Database
+from midas_pipelines.store.items.acknowledge import SHADOWED, PushOutcome, PushResult
 from midas_pipelines.store.items.mappings import CHANGED, COLUMNS, FORGOTTEN, Mapping, unlocked
 from midas_pipelines.store.operations.cursors import ShadowRow
+from midas_pipelines.store.orders.listing import OVERSOLD, UNMAPPED
+from midas_pipelines.store.schema.operation_tables import listing_writes
 from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.storefront.types import utc_now
-from midas_pipelines.storefront.writing import update_rows, write_each
-from midas_pipelines.sync.context import SHADOWED, SyncContext
+from midas_pipelines.storefront.writing import insert_rows, set_aside, update_rows, write_each
+from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.listings.plan import Action, Change, Planner
+from midas_pipelines.sync.orders.stock.pending_lines import allocate_pending_lines
 
 SHADOW_SECONDS = 120.0
 """When an item is planned again that shadow mode kept back, unless it changes before."""
 
 REPLACES = (Action.UPDATE, Action.DELETE)
 SENDS_SKU = (Action.CREATE, Action.UPDATE)
+_KEPT = listing_writes.c
 
 
 def in_shadow(change: Change, context: SyncContext) -> Change:
@@ -188,7 +194,7 @@ def keep_planned(connection: sa.Connection, changes: Sequence[Change], run_id: s
     Runs in the transaction of the claim, so that a write never leaves without a trace.
     """
     sent = [one for one in changes if one.writes and one.action is not Action.SETTLE]
-    content = last_content(connection, [one.mapping.id for one in sent if one.action in REPLACES])
+    content = _last_content(connection, [one.mapping.id for one in sent if one.action in REPLACES])
     unread: set[int] = set()
     rows = []
     for change in sent:
@@ -208,8 +214,35 @@ def keep_planned(connection: sa.Connection, changes: Sequence[Change], run_id: s
         row: dict[str, Any] = {"run_id": run_id, "mapping_id": mapping.id, "sku": change.sku}
         row |= {"action": change.action.value, "before": before, "after": after}
         rows.append(row | {"content_hash": change.content_hash if change.action in SENDS_SKU else None})
-    keep_writes(connection, rows)
+    insert_rows(connection, listing_writes, rows)
     return [replace(one, unread=one.mapping.id in unread) for one in changes] if unread else list(changes)
+
+
+def _last_content(
+    connection: sa.Connection, mapping_ids: Sequence[int]
+) -> dict[int, tuple[str | None, dict[str, Any]]]:
+    """By item, the hash and the whole content of its newest kept write, where there is one."""
+    if not mapping_ids:
+        return {}
+    newest = sa.select(sa.func.max(_KEPT.id)).where(
+        _KEPT.mapping_id.in_(mapping_ids), _KEPT.content_hash.is_not(None)
+    )
+    query = sa.select(_KEPT.mapping_id, _KEPT.content_hash, _KEPT.after)
+    rows = connection.execute(query.where(_KEPT.id.in_(newest.group_by(_KEPT.mapping_id))))
+    return {row.mapping_id: (row.content_hash, row.after) for row in rows}
+
+
+def keep_before(database: Database, mapping_id: int, run_id: str | None, before: dict[str, Any]) -> None:
+    """Adds how the listing was to the newest write of the item, which was read just before it is sent."""
+    newest = sa.select(sa.func.max(_KEPT.id)).where(
+        _KEPT.mapping_id == mapping_id, _KEPT.run_id.is_not_distinct_from(run_id)
+    )
+    changed = sa.update(listing_writes).where(
+        _KEPT.id == newest.scalar_subquery(), _KEPT.action != "quantity"
+    )
+    adopted = sa.case((_KEPT.action == "create", "update"), else_=_KEPT.action)
+    with database.writing() as connection:
+        connection.execute(changed.values(before=before, action=adopted))
 
 
 def without_sending(change: Change) -> PushOutcome:
@@ -225,3 +258,16 @@ def without_sending(change: Change) -> PushOutcome:
         return PushOutcome(change.mapping, PushResult.REMOVED, reason=change.reason)
     finished = change.quantity is not None and change.content_hash == change.mapping.acked_hash
     return PushOutcome(change.mapping, PushResult.UNCHANGED, finished=finished)
+
+
+def serve_before_push(database: Database, run_id: str | None = None) -> None:
+    """Gives stock that came back to those who wait for it, before anyone can buy it again.
+
+    A push does not depend on it: where our rows of orders are locked, the push goes on without.
+    """
+    waits = sa.or_(sa.exists().where(OVERSOLD), sa.exists().where(UNMAPPED))  # by two small indexes
+    with set_aside("Lines that wait for stock"):
+        with database.reading() as connection:
+            any_waits = connection.scalar(sa.select(waits))
+        if any_waits:
+            allocate_pending_lines(database, run_id)

@@ -22,12 +22,12 @@ from midas_pipelines.errors import ExpectedError
 from midas_pipelines.notify.alerts import clear_alert, open_subjects, raise_alert
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
+from midas_pipelines.store.items.acknowledge import BRAKED
 from midas_pipelines.store.items.mappings import WAS_LISTED
 from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.sync.listings.adopt import Known
 from midas_pipelines.sync.listings.plan import Action, Change, only_quantity
 from midas_pipelines.sync.listings.scan import chunks
-from midas_pipelines.sync.sync_log import BRAKED
 
 WINDOW_SECONDS = 60.0
 """How long a harmful change counts after it was last met."""

@@ -18,7 +18,14 @@ from sqlalchemy.exc import IntegrityError
 from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.errors import BadCredentials, ContractBroken, RateLimited, Unavailable
 from midas_pipelines.store.items import claims
-from midas_pipelines.store.items.acknowledge import PushOutcome, PushResult, acknowledge
+from midas_pipelines.store.items.acknowledge import (
+    BRAKED,
+    CANARY,
+    PushCounts,
+    PushOutcome,
+    PushResult,
+    acknowledge,
+)
 from midas_pipelines.store.items.mappings import Mapping, set_rows, slices
 from midas_pipelines.store.items.shards import Shards
 from midas_pipelines.store.stock.rules import mark_rules_due
@@ -36,7 +43,7 @@ from midas_pipelines.sync.listings.brake import RollingBrake
 from midas_pipelines.sync.listings.plan import Action, Change, Planner, only_quantity
 from midas_pipelines.sync.listings.scan import PlanStep, only_approved
 from midas_pipelines.sync.listings.send import send
-from midas_pipelines.sync.sync_log import BRAKED, CANARY, PushCounts, channel_is_down
+from midas_pipelines.sync.sync_log import channel_is_down
 from midas_pipelines.sync.threads import in_haste, in_thread
 
 CALL_SECONDS = 30

@@ -9,11 +9,12 @@ from midas_pipelines.fourseller import errors
 from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.http.rate_limit import noting_doubts
 from midas_pipelines.fourseller.models import Product
-from midas_pipelines.store.items.acknowledge import PushOutcome, PushResult, keep_before
+from midas_pipelines.store.items.acknowledge import PushOutcome, PushResult
 from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.storefront.types import unfit
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.listings.adopt import Known, adoptable, as_adopted, owner, remove
+from midas_pipelines.sync.listings.before_sending import keep_before
 from midas_pipelines.sync.listings.diff import (
     content_taken,
     keep_edits,

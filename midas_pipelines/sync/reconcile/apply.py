@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from midas_pipelines.fourseller.listed import Listing
 from midas_pipelines.fourseller.models import Product
 from midas_pipelines.notify.alerts import hub_ahead, raise_alerts
+from midas_pipelines.store.items.acknowledge import PREVIEW
 from midas_pipelines.store.items.conflicts import item_subject, record_conflicts, resolve_conflicts
 from midas_pipelines.store.items.mappings import CHANGED, CHUNK, COLUMNS, Mapping
 from midas_pipelines.store.items.shards import Shards
@@ -38,7 +39,6 @@ from midas_pipelines.sync.reconcile.decide import (
     judged_key,
     may_be_kept,
 )
-from midas_pipelines.sync.sync_log import PREVIEW
 
 ALERT = "conflict"
 HINTS = {

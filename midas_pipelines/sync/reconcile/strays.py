@@ -15,6 +15,7 @@ from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.errors import BadCredentials, FourSellerError, NotFound
 from midas_pipelines.fourseller.models import Product
 from midas_pipelines.notify.alerts import clear_alerts, open_subjects, raise_alerts
+from midas_pipelines.store.items.acknowledge import PREVIEW
 from midas_pipelines.store.items.conflicts import (
     OPEN,
     left_alone,
@@ -32,7 +33,6 @@ from midas_pipelines.sync.listings.brake import exceeds
 from midas_pipelines.sync.listings.plan import Action, Change, Planner
 from midas_pipelines.sync.listings.scan import given_up
 from midas_pipelines.sync.reconcile.apply import ReadBack
-from midas_pipelines.sync.sync_log import PREVIEW
 from midas_pipelines.sync.threads import in_thread
 
 ALERT = "stray_product"

@@ -15,7 +15,9 @@ from midas_pipelines.errors import WrongInput
 from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.errors import BadCredentials, FourSellerError, NotFound
 from midas_pipelines.fourseller.models import Product, ProductDraft
-from midas_pipelines.store.items.acknowledge import (
+from midas_pipelines.store.items.claims import claim
+from midas_pipelines.store.items.mappings import FORGOTTEN, Mapping, mark_dirty, slices
+from midas_pipelines.store.items.writes import (
     Listing,
     Written,
     note_undone,
@@ -23,8 +25,6 @@ from midas_pipelines.store.items.acknowledge import (
     of_span,
     written_by,
 )
-from midas_pipelines.store.items.claims import claim
-from midas_pipelines.store.items.mappings import FORGOTTEN, Mapping, mark_dirty, slices
 from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.context import SyncContext

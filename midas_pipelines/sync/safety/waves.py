@@ -15,7 +15,8 @@ from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.errors import BadCredentials, FourSellerError, NotFound
 from midas_pipelines.notify.alerts import clear_alert, open_subjects, raise_alert
 from midas_pipelines.settings import Settings
-from midas_pipelines.store.items.acknowledge import of_run, written_by
+from midas_pipelines.store.items.acknowledge import PushCounts
+from midas_pipelines.store.items.writes import of_run, written_by
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.listings.brake import WAVE_ALERT, changes_listing, leaps
 from midas_pipelines.sync.listings.diff import differences
@@ -23,7 +24,6 @@ from midas_pipelines.sync.listings.plan import Action, Change
 from midas_pipelines.sync.listings.push import Push
 from midas_pipelines.sync.listings.scan import chunks
 from midas_pipelines.sync.safety.undo import undo_writes
-from midas_pipelines.sync.sync_log import PushCounts
 from midas_pipelines.sync.threads import in_thread
 
 SUBJECT = "canary"

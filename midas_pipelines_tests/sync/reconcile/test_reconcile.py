@@ -16,6 +16,7 @@ from midas_pipelines.fourseller.listed import ListedProducts, Listing
 from midas_pipelines.fourseller.models import Product
 from midas_pipelines.notify.alerts import hub_ahead
 from midas_pipelines.sandbox.state import Refused
+from midas_pipelines.store.items.acknowledge import PREVIEW
 from midas_pipelines.store.items.shards import Shards
 from midas_pipelines.store.operations.cursors import keep_clock
 from midas_pipelines.store.stock.ledger import unexplained_stock
@@ -26,7 +27,6 @@ from midas_pipelines.sync.reconcile.conflicts import NoSuchConflict, pin_field, 
 from midas_pipelines.sync.reconcile.product_events import EventResult, handle_product_event
 from midas_pipelines.sync.reconcile.run import reconcile
 from midas_pipelines.sync.rules.edit import set_rule
-from midas_pipelines.sync.sync_log import PREVIEW
 from midas_pipelines_tests.shop import add_product, rows, run, value
 from midas_pipelines_tests.sync.world import World
 

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from midas_pipelines.errors import WrongInput
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.items.mappings import link_sku, linked_items, unlink_sku
-from midas_pipelines.store.orders.listing import OVERSOLD, UNMAPPED
+from midas_pipelines.store.orders.listing import UNMAPPED
 from midas_pipelines.store.schema.tables import inventory_changes, marketplace_order_lines, marketplace_orders
 from midas_pipelines.store.stock.ledger import StockMove, move_stock
 from midas_pipelines.storefront.catalog import ItemKey
@@ -203,19 +203,6 @@ def _tie(order: StoredOrder, number: int, item: ItemKey, source: str, remember: 
     if not connection.scalar(sa.select(others)):
         order.set_exceptions(drop=(OrderException.UNMAPPED,))
     return True
-
-
-def serve_before_push(database: Database, run_id: str | None = None) -> None:
-    """Gives stock that came back to those who wait for it, before anyone can buy it again.
-
-    A push does not depend on it: where our rows of orders are locked, the push goes on without.
-    """
-    waits = sa.or_(sa.exists().where(OVERSOLD), sa.exists().where(UNMAPPED))  # by two small indexes
-    with set_aside("Lines that wait for stock"):
-        with database.reading() as connection:
-            any_waits = connection.scalar(sa.select(waits))
-        if any_waits:
-            allocate_pending_lines(database, run_id)
 
 
 @dataclass(frozen=True)
