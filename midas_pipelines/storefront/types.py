@@ -188,11 +188,13 @@ class utc_now(FunctionElement[datetime]):  # noqa: N801 - reads as the SQL funct
     """The database's own clock, optionally moved by whole seconds; one clock for all processes."""
 
     type = UtcDateTime()
-    inherit_cache = False
+    inherit_cache = True
     name = "utc_now"
 
     def __init__(self, offset_seconds: int = 0) -> None:
-        super().__init__()
+        super().__init__(
+            sa.literal_column(str(int(offset_seconds)))
+        )  # so that a compiled statement is kept by it
         self.offset_seconds = int(offset_seconds)
 
 

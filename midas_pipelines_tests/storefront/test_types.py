@@ -55,6 +55,15 @@ def test_the_databases_clock_can_be_moved(database: Database, offset: int) -> No
     assert abs(datetime.now(UTC) - now) < timedelta(seconds=5)
 
 
+def test_a_statement_with_the_databases_clock_is_compiled_once_for_each_offset(database: Database) -> None:
+    compiled: dict[object, object] = {}
+    with database.reading() as connection:
+        kept = connection.execution_options(compiled_cache=compiled)
+        moments = [kept.scalar(sa.select(utc_now(offset))) for offset in (0, 0, 3600, 3600)]
+    assert len(compiled) == 2
+    assert moments[3] - moments[1] > timedelta(seconds=3500)
+
+
 def test_a_default_moment_is_read_back_as_now(shop: Database) -> None:
     order = add_order(shop)
     with shop.reading() as connection:
