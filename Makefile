@@ -11,7 +11,7 @@ COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --no-emit-ind
 
 SHELL := /bin/sh
 MAKEFLAGS += --no-print-directory
-unexport PYTHONPATH
+unexport PYTHONPATH PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
 .PHONY: help install demo test dev lock lint bom bench soak clean
 .DELETE_ON_ERROR:

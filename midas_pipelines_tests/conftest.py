@@ -10,6 +10,7 @@ made by the shop's own DDL (`storefront/storefront.sql`), on SQLite by `create_s
 
 from __future__ import annotations
 
+import gc
 import os
 import sqlite3
 import tempfile
@@ -18,6 +19,8 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from alembic.config import Config
+from alembic.script import ScriptDirectory
 
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.migrate import upgrade
@@ -31,7 +34,7 @@ SHOP_DDL = Path(__file__).parent / "storefront" / "storefront.sql"
 
 os.environ.pop(
     "PYTHONDONTWRITEBYTECODE", None
-)  # the processes that tests start would compile the package each time
+)  # the processes that tests start would compile it all each time
 os.environ["MIDAS_STATE_FOLDER"] = tempfile.mkdtemp(prefix="midas-state-")  # where a payload key is made
 
 
@@ -52,6 +55,27 @@ def sqlite_that_waits_for_no_disk() -> Iterator[None]:
     sa.event.listen(sa.Pool, "connect", off)
     yield
     sa.event.remove(sa.Pool, "connect", off)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def migrations_that_are_read_once() -> Iterator[None]:
+    """Each of Dagster's histories that a test makes would load the same hundred files."""
+    read, known = ScriptDirectory.from_config, dict[str | None, ScriptDirectory]()
+
+    def read_once(config: Config) -> ScriptDirectory:
+        place = config.get_main_option("script_location")
+        if place not in known:
+            known[place] = read(config)
+        return known[place]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ScriptDirectory, "from_config", read_once)
+        yield
+
+
+def pytest_collection_finish() -> None:
+    """What is loaded by now stays: no collection of garbage looks at it again."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,6 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import kubernetes_validate
 import pytest
 import yaml
 
@@ -211,6 +210,8 @@ def test_kubernetes_keeps_dagster_as_the_other_deployments_do() -> None:
 
 @pytest.mark.parametrize("part", [*GATEWAY, SETTINGS, *NETWORK, *INGRESS], ids=lambda part: part["kind"])
 def test_kubernetes_knows_what_is_asked_of_it(part: dict[str, Any]) -> None:
+    import kubernetes_validate  # takes longer to load than most tests to run
+
     for version in ("1.31", "1.37"):
         kubernetes_validate.validate(part, version, strict=True)
 

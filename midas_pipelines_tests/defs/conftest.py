@@ -34,10 +34,19 @@ def environment(world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     return world
 
 
+@pytest.fixture(scope="session")
+def shared_instance() -> Iterator[dg.DagsterInstance]:
+    """In memory; to make one takes longer than most runs."""
+    found = dg.DagsterInstance.ephemeral()
+    yield found
+    found.dispose()
+
+
 @pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as found:
-        yield found
+def instance(shared_instance: dg.DagsterInstance) -> dg.DagsterInstance:
+    """A Dagster without a past."""
+    shared_instance.wipe()
+    return shared_instance
 
 
 def tick(
@@ -49,30 +58,28 @@ def tick(
 
 
 @pytest.fixture
-def execute(environment: World) -> Iterator[Execute]:
-    """Runs a job by name on an instance of its own, over every shard or one, or these of its checks alone; `ops` configures
-    its assets."""
-    with dg.DagsterInstance.ephemeral() as instance:
+def execute(environment: World, instance: dg.DagsterInstance) -> Execute:
+    """Runs a job by name, over every shard or one, or these of its checks alone; `ops` configures its assets."""
 
-        def run(
-            name: str,
-            ops: dict[str, Any] | None = None,
-            shard: str | None = None,
-            checks: Collection[str] = (),
-        ) -> dg.ExecuteInProcessResult:
-            job = defs.resolve_job_def(name)
-            if checks:
-                known = job.asset_layer.asset_graph.asset_check_keys
-                job = job.get_subset(asset_check_selection={key for key in known if key.name in checks})
-            return job.execute_in_process(
-                instance=instance,
-                run_config=QUIET | ops_config(ops),
-                partition_key=shard,
-                tags=None if shard else run_tags(name),
-                raise_on_error=False,
-            )
+    def run(
+        name: str,
+        ops: dict[str, Any] | None = None,
+        shard: str | None = None,
+        checks: Collection[str] = (),
+    ) -> dg.ExecuteInProcessResult:
+        job = defs.resolve_job_def(name)
+        if checks:
+            known = job.asset_layer.asset_graph.asset_check_keys
+            job = job.get_subset(asset_check_selection={key for key in known if key.name in checks})
+        return job.execute_in_process(
+            instance=instance,
+            run_config=QUIET | ops_config(ops),
+            partition_key=shard,
+            tags=None if shard else run_tags(name),
+            raise_on_error=False,
+        )
 
-        yield run
+    return run
 
 
 def metadata(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import dagster as dg
@@ -123,10 +122,9 @@ class Watch:
 
 
 @pytest.fixture
-def watch(environment: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[Watch]:
+def watch(environment: World, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> Watch:
     """With a Dagster of its own."""
-    with dg.DagsterInstance.ephemeral() as found:
-        yield Watch(environment, found, monkeypatch)
+    return Watch(environment, instance, monkeypatch)
 
 
 FAILED, WELL = [("run_failed", "order_import")], [("run_recovered", "order_import")]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import dagster as dg
@@ -24,12 +23,6 @@ LAST_DAYS = {
 }
 """What the first import records, with or without orders."""
 NONE_YET = dict.fromkeys(LAST_DAYS, 0)
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as instance:
-        yield instance
 
 
 def backfill(instance: dg.DagsterInstance, day: str) -> dict[str, object]:
