@@ -6,6 +6,7 @@ import html
 import json
 import re
 import unicodedata
+from collections.abc import Mapping
 from typing import Any
 
 import pydantic_core
@@ -75,3 +76,23 @@ def to_json(value: Any) -> str:
 def escaped(text: str) -> str:
     """The text with each character that Markdown or HTML gives a meaning escaped; its lines stay lines."""
     return "  \n".join(_PUNCTUATION.sub(r"\\\1", line) for line in text.splitlines())
+
+
+SAID = {
+    "moved_on": "updated",
+    "duplicates": "already known",
+    "parcels": "shipments",
+    "equal": "matching",
+    "changing": "pending",
+    "settled": "resolved",
+    "waiting": "open conflicts",
+    "unknown": "orphans",
+}
+"""The words for counts on Dagster's pages, where the engine has others."""
+
+
+def counted(counts: Mapping[str, object]) -> str:
+    """The counts that are not zero, in words; empty where all are."""
+    return ", ".join(
+        f"{value} {SAID.get(name) or name.replace('_', ' ')}" for name, value in counts.items() if value
+    )

@@ -9,7 +9,7 @@ import sys
 
 import click
 
-from midas_pipelines.cli.local.beside import join_workplace
+from midas_pipelines.cli.local.beside import idle_advice, join_workplace
 from midas_pipelines.cli.printing import say
 from midas_pipelines.errors import ExpectedError
 
@@ -79,7 +79,8 @@ class Commands(click.Group):
         except click.UsageError:  # quotes what the caller typed alone, on lines of its own
             raise
         except (click.ClickException, ExpectedError) as failed:
-            say(f"Error: {failed} {getattr(failed, 'advice', '')}".rstrip(), err=True)
+            advice = ("is not set" in str(failed) and idle_advice()) or getattr(failed, "advice", "")
+            say(f"Error: {failed} {advice}".rstrip(), err=True)
             ctx.exit(failed.exit_code)
         except Exception as failed:
             from midas_pipelines.cli.opening import database_error_text  # which imports sqlalchemy

@@ -10,6 +10,8 @@ from typing import Any
 
 import click
 
+from midas_pipelines.text import counted
+
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON object instead of a table."
 )
@@ -90,12 +92,10 @@ def print_table(
 def print_counts(what: str, shown: Mapping[str, Any]) -> None:
     """A sync's result as one sentence: its counts that are not zero, what it cost, and its run."""
     apart = ("requests", "seconds", "outcome", "run_id", "error", "problems", "dry_run", "failed_checks")
-    counts = [
-        f"{value} {name.replace('_', ' ')}" for name, value in shown.items() if name not in apart and value
-    ]
+    counts = counted({name: value for name, value in shown.items() if name not in apart})
     run = str(shown["run_id"]).split("-")[0]
     say(
-        f"{what}: {', '.join(counts) or 'nothing to do'}. {shown['requests']} requests, "
+        f"{what}: {counts or 'nothing to do'}. {shown['requests']} requests, "
         f"{shown['seconds']:.2f} s, {shown['outcome']} (run {run})."
     )
 

@@ -80,7 +80,7 @@ class Service:
         self.vault.ring.newest()  # a key that is missing ends the start, not the first webhook
         self.verifier = Verifier(settings.fourseller_webhook_secret)
         self.metrics = Metrics(self.database)
-        self.lineage = DagsterEvents(settings)
+        self.lineage = DagsterEvents(settings, database=self.workshop)
         self.orchestrator = DagsterLauncher(settings.dagster_url)
         self.supervisor = Supervisor()
         self.background = Background()

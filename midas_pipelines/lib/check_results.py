@@ -12,7 +12,7 @@ import dagster as dg
 from midas_pipelines.console_pages import in_console
 from midas_pipelines.installation import SETTINGS
 from midas_pipelines.lib import engine
-from midas_pipelines.lib.metadata import Shown, links, table
+from midas_pipelines.lib.metadata import Shown, links, table, titled
 
 MOST_SHOWN = 20
 WARN, ERROR = dg.AssetCheckSeverity.WARN, dg.AssetCheckSeverity.ERROR
@@ -92,9 +92,11 @@ def shop_check(
     def check(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
         with context.resources.midas.sync_context(context) as sync:
             found = find(sync)
-            shown = links(sync, found)
+            worst, shown = titled(sync, found[:MOST_SHOWN]), links(sync, found)
             checked = engine.count_rows(sync.database, counted) if isinstance(counted, str) else counted(sync)
-        return check_result(found, hint=hint, severity=severity, links=shown, checked=checked)
+        return check_result(
+            worst, total=len(found), hint=hint, severity=severity, links=shown, checked=checked
+        )
 
     return check
 
@@ -116,10 +118,12 @@ def brake_spec(asset: str) -> dg.AssetCheckSpec:
     )
 
 
-def brake_result(report: "engine.InventoryReport | engine.ProductReport") -> dg.AssetCheckResult:
+def brake_result(
+    sync: "engine.SyncContext", report: "engine.InventoryReport | engine.ProductReport"
+) -> dg.AssetCheckResult:
     """The check of a push, with what it held back."""
     return check_result(
-        report.held_items,
+        titled(sync, report.held_items),
         name=BRAKE,
         total=report.held,
         severity=WARN,

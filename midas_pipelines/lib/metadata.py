@@ -14,7 +14,7 @@ import dagster as dg
 
 from midas_pipelines.installation import SETTINGS
 from midas_pipelines.lib import engine
-from midas_pipelines.text import escaped
+from midas_pipelines.text import counted, escaped
 from midas_pipelines.workflows import pool_of
 
 OWNERS = [SETTINGS.owner]
@@ -51,9 +51,16 @@ LIVE_TAG = {"dagster/data_version": LIVE.value}
 """The version of all that is materialized: the engine compares states, so Dagster is to call nothing "Unsynced"."""
 
 
-def made(metadata: Mapping[str, Any], **more: Any) -> dg.MaterializeResult[Any]:
-    """What an asset returns."""
-    return dg.MaterializeResult(metadata=known(metadata), data_version=LIVE, **more)
+IN_DAGSTER = {"dagster/uri": "dagster://history"}
+"""Where a report is that only its materializations hold."""
+
+
+def made(
+    context: "engine.SyncContext", metadata: Mapping[str, Any], **more: Any
+) -> dg.MaterializeResult[Any]:
+    """What an asset returns: these facts, and how long it took where they do not say so."""
+    facts = {"seconds": context.seconds} | known(metadata)
+    return dg.MaterializeResult(metadata=facts, data_version=LIVE, **more)
 
 
 def known(metadata: Mapping[str, Any]) -> dict[str, Any]:
@@ -71,8 +78,8 @@ def numbers(report: object, *names: str, **renamed: str) -> dict[str, int | floa
 
 def counts_in_words(report: Any, *names: str) -> str:
     """The named counts of a report that are not zero, with its requests and seconds, as a line of a log."""
-    counts = [f"{value} {name.replace('_', ' ')}" for name in names if (value := getattr(report, name))]
-    return f"{', '.join(counts) or 'nothing to do'}; {report.requests} requests in {report.seconds:.1f} s."
+    counts = counted(numbers(report, *names))
+    return f"{counts or 'nothing to do'}; {report.requests} requests in {report.seconds:.1f} s."
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> dg.TableMetadataValue | None:
@@ -82,6 +89,16 @@ def table(rows: Sequence[Mapping[str, Any]]) -> dg.TableMetadataValue | None:
     columns = list(dict.fromkeys(name for row in rows for name in row))
     records = [dg.TableRecord({name: _cell(row.get(name)) for name in columns}) for row in rows]
     return dg.MetadataValue.table(records)
+
+
+def titled(context: "engine.SyncContext", rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The rows with the title of the item behind its SKU, which says nothing to most people."""
+    skus = {str(row["sku"]) for row in rows if row.get("sku") and "title" not in row}
+    known = engine.item_names(context.database, skus) if skus else {}
+    return [
+        {"sku": row["sku"], "title": known[row["sku"]]["title"], **row} if row.get("sku") in known else row
+        for row in rows
+    ]
 
 
 def columns(**described: str) -> dict[str, dg.TableSchema]:

@@ -1,9 +1,12 @@
 """The IO manager of snapshots: Dagster's own UPathIOManager over Parquet files by day, in a folder or in a bucket."""
 
+from collections.abc import Mapping
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from midas_pipelines.installation import SETTINGS
 from midas_pipelines.lib import engine
 from midas_pipelines.lib.metadata import made
 from midas_pipelines.settings import load_settings
@@ -58,9 +61,14 @@ class SnapshotIO(dg.ConfigurableIOManagerFactory[SnapshotFiles]):
         return SnapshotFiles(UPath(load_settings().snapshots_place()))
 
 
-def kept_at(spool: "engine.Spool", **facts: Any) -> dict[str, Any]:
-    """The metadata of a snapshot's materialization, apart from its path."""
-    return {"dagster/row_count": spool.rows, "day": f"{load_settings().today():%Y-%m-%d}", **facts}
+def kept_in(kind: str) -> dict[str, str]:
+    """The metadata that names the files of a snapshot."""
+    return {"dagster/uri": f"{SETTINGS.snapshots_place()}/{kind}"}
+
+
+def shown_of(rows: int, facts: Mapping[str, Any], day: date) -> dict[str, Any]:
+    """The metadata of a snapshot's materialization, apart from its path, by the facts that its file keeps."""
+    return {"dagster/row_count": rows, "day": f"{day}", **facts["counts"]}
 
 
 def run_set(context: dg.AssetExecutionContext) -> str:
@@ -73,7 +81,11 @@ def already_made(
     context: dg.AssetExecutionContext, sync: "engine.SyncContext"
 ) -> dg.MaterializeResult[Any] | None:
     """The result for an asset whose snapshot another run of the same backfill has made; None where none has."""
-    kept = engine.Snapshots.of(sync.settings).newest_of(context.asset_key.path[-1], run_set(context))
+    kind, files = context.asset_key.path[-1], engine.Snapshots.of(sync.settings)
+    kept = files.newest_of(kind, run_set(context))
     if kept is None:
         return None
-    return made({"day": f"{kept[0]:%Y-%m-%d}", "made_by_run": str(kept[1]["run_id"])})
+    day, facts = kept
+    by_another = {"requests": 0} if "requests" in facts["counts"] else {}
+    shown = shown_of(files.rows(kind, day), facts, day) | by_another
+    return made(sync, {**shown, "made_by_run": str(facts["run_id"])})

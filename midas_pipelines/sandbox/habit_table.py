@@ -2,7 +2,7 @@
 
 Each has a name, a sentence and a number N that the sentence explains (`midas sandbox --habits` lists them); `habits.py`
 turns them on. What is stored stays true unless a habit of writes says otherwise, and `/__sandbox/products` and
-`/__sandbox/orders` show what is stored. "Each Nth" goes by the number in the id: with N = 3, 4S-000003 and "700002" are
+`/__sandbox/orders` show what is stored. "Each Nth" goes by the number in the id: with N = 3, 114-000003 and "700002" are
 among them.
 """
 

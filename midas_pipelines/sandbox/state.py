@@ -148,7 +148,7 @@ class State:
     def place(self, order: Json) -> Json:
         """A sale: numbered, dated, its stock taken from what is on sale (never below zero)."""
         now = now_text()
-        order_id = str(order.get("id") or self._number("order", "4S-"))
+        order_id = str(order.get("id") or self._number("order", "114-"))
         if order_id in self.orders:
             raise Refused(409, "exists", f"Order {order_id} exists.")
         placed = {"status": "pending", "created_at": now, "updated_at": now, **order, "id": order_id}

@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import socket
+import time
 import uuid
 from collections.abc import AsyncIterator, Sized
 from contextlib import asynccontextmanager
@@ -160,6 +161,12 @@ class SyncContext:
     database: Database
     run_id: str | None = None
     worker: str = field(default_factory=worker_name)
+    opened: float = field(default_factory=time.perf_counter, compare=False)
+
+    @property
+    def seconds(self) -> float:
+        """Since this context was made."""
+        return round(time.perf_counter() - self.opened, 3)
 
     @cached_property
     def heartbeat(self) -> Heartbeat:

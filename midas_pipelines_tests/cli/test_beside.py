@@ -35,7 +35,9 @@ def test_a_command_uses_the_workplace_that_is_held_and_no_other(
         left = kept.read_text()
     assert not kept.exists()
     kept.write_text(left)  # as of a dev that was killed
-    assert "MIDAS_DATABASE_URL is not set" in midas("status").errors
+    idle = " ".join(midas("status").errors.split())
+    assert "MIDAS_DATABASE_URL is not set" in idle
+    assert "`midas dev` starts the sample shop in .midas" in idle
 
 
 BROKEN = "dagster._core.errors.DagsterImportError: No module named 'x'. Local modules were resolved using\n"

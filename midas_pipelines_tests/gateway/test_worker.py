@@ -349,6 +349,17 @@ def test_what_dagster_could_not_hear_is_told_later_and_nobody_waits() -> None:
     assert [event.metadata["pushed"].value for event in history.events] == [2]
 
 
+def test_a_day_keeps_its_sales_beside_what_the_gateway_did(shop: Database) -> None:
+    history = History()
+    lineage = DagsterEvents(load_settings(), history, shop)
+    lineage.start()
+    lineage.note("imported_orders", "applied")
+    lineage.stop(patience=60)
+    (event,) = history.events
+    shown = {name: fact.value for name, fact in event.metadata.items()}
+    assert shown == {"applied": 1, "dagster/partition_row_count": 0}
+
+
 def test_a_real_dagster_shows_it_in_the_assets_history(tmp_path: Any) -> None:
     import dagster as dg
 

@@ -40,6 +40,14 @@ def join_workplace(command: str, root: Path = Path(WORKPLACE)) -> str | None:
     return f"Using the sample shop that runs in {root.resolve()}, since MIDAS_DATABASE_URL is not set."
 
 
+def idle_advice(root: Path = Path(WORKPLACE)) -> str:
+    """What to do where the sample shop of a demo is here and does not run; empty where there is none."""
+    there = (root / "shop.db").is_file()
+    return (
+        f"`midas dev` starts the sample shop in {root}; beside it nothing needs to be set." if there else ""
+    )
+
+
 def _at_work(root: Path) -> bool:
     """Whether a process of this user holds the workplace's lock."""
     import fcntl  # not on Windows, where no workplace can be held

@@ -20,6 +20,7 @@ from midas_pipelines.sandbox.config import SandboxConfig
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.operations.sync_log import sync_of_run
 from midas_pipelines.storefront.schema import product_variants, products
+from midas_pipelines.text import counted
 
 LATENCY_MS = 20.0
 ORDERS = 25
@@ -131,7 +132,7 @@ def _report(say: Callable[[str], None]) -> DemoStep:
 
 
 def _summary(counts: dict[str, Any], checks: list[dict[str, Any]]) -> str:
-    parts = [f"{counts[name]} {name.replace('_', ' ')}" for name in SHOWN if counts.get(name)]
+    parts = [words] if (words := counted({name: counts.get(name) for name in SHOWN})) else []
     if checks:
         parts.append(f"{sum(check['passed'] for check in checks)} of {len(checks)} checks passed")
         parts += [

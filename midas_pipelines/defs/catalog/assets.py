@@ -1,7 +1,5 @@
 """Catalog assets: what the shop sells now."""
 
-import time
-
 import dagster as dg
 
 from midas_pipelines.defs.resources import MidasResource
@@ -10,7 +8,7 @@ from midas_pipelines.installation import table as table_name
 from midas_pipelines.lib import engine
 from midas_pipelines.lib.check_results import WARN, check_result, shop_check
 from midas_pipelines.lib.metadata import columns, made, observed, run_options, table
-from midas_pipelines.lib.snapshot_io import already_made, kept_at, run_set
+from midas_pipelines.lib.snapshot_io import already_made, kept_in, run_set, shown_of
 
 GROUP = "catalog"
 DAYS_COMPARED = 3
@@ -21,11 +19,11 @@ DAYS_COMPARED = 3
     group_name=GROUP,
     kinds={DATABASE_KIND},
     metadata=columns(
-        id="int",
+        id="int: the product's",
         sku="string: unique; its variants have SKUs of their own",
         name="string: the title that buyers see",
         price="decimal: USD",
-        discount_percentage="decimal",
+        discount_percentage="decimal: off the price",
         stock_quantity="int: units on hand",
         status="string: only what is active is sold",
     )
@@ -56,13 +54,13 @@ def columns_as_expected(context: dg.AssetCheckExecutionContext, midas: MidasReso
     group_name=GROUP,
     kinds={"parquet"},
     **run_options("catalog_snapshot"),
-    deps=[storefront_products],
+    deps=[storefront_products, "inventory_levels"],
     io_manager_key="snapshots",
     metadata=columns(
         sku="string: the shop's SKU; empty where the shop gave none",
         title="string: as buyers see it",
-        category="string",
-        brand="string",
+        category="string: the shop's",
+        brand="string: as buyers see it",
         price="decimal: selling price in USD, after adjustment and discount",
         on_hand="int: stock in the shop",
         available="int: what channels may show",
@@ -78,27 +76,23 @@ def columns_as_expected(context: dg.AssetCheckExecutionContext, midas: MidasReso
         accepted_content="string: hash of the form in which 4Seller keeps them",
         is_waiting="bool: a change of it waits to be pushed",
         acked_at="timestamp: when 4Seller last confirmed a push",
-    ),
+    )
+    | kept_in("catalog_snapshot"),
 )
 def catalog_snapshot(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.MaterializeResult:
     """What the shop says of every sellable item, and what 4Seller should show of it: a Parquet file a day.
 
     A record of one moment; the last of a day is kept. `midas explain SKU --at DAY`, `midas diff` and the consistency
-    figure read it. Syncs never do: they read the shop's tables.
+    figure read it. Syncs never do: they read the shop's tables. What 4Seller confirmed comes from the rows that
+    `fourseller_listings` and, after it, `inventory_levels` write.
     """
-    started = time.perf_counter()
     with midas.sync_context(context) as sync:
         if (earlier := already_made(context, sync)) is not None:
             return earlier
         spool, totals = engine.snapshot_catalog(sync, run_set(context))
-    facts = kept_at(
-        spool,
-        **totals.counts,
-        seconds=round(time.perf_counter() - started, 3),
-        preview=table(totals.first),
-        cannot_be_listed_preview=table(totals.unlistable),
-    )
-    return made(facts, value=spool)
+    previews = {"preview": table(totals.first), "cannot_be_listed_preview": table(totals.unlistable)}
+    facts = shown_of(spool.rows, spool.facts, sync.settings.today())
+    return made(sync, facts | previews, value=spool)
 
 
 skus_unique = shop_check(

@@ -9,12 +9,13 @@ from pydantic import Field
 from midas_pipelines.defs.catalog.assets import storefront_products
 from midas_pipelines.defs.listings.assets import fourseller_listings, waiting
 from midas_pipelines.defs.resources import MidasResource
-from midas_pipelines.installation import DATABASE_KIND
+from midas_pipelines.installation import DATABASE_KIND, SETTINGS
 from midas_pipelines.installation import table as table_name
 from midas_pipelines.lib import engine
 from midas_pipelines.lib.check_results import WARN, brake_result, brake_spec, shop_check
 from midas_pipelines.lib.metadata import (
     FOURSELLER,
+    IN_DAGSTER,
     bars,
     columns,
     counts_in_words,
@@ -24,6 +25,7 @@ from midas_pipelines.lib.metadata import (
     observed,
     run_options,
     table,
+    titled,
 )
 
 GROUP = "inventory"
@@ -43,18 +45,19 @@ class InventoryConfig(dg.Config):
     deps=[storefront_products, fourseller_listings, "inventory_ledger"],
     check_specs=[brake_spec("inventory_levels")],
     metadata=columns(
-        sku="string: the shop's SKU",
-        state="string: new, listed, quarantined or removed",
-        acked_quantity="int: as 4Seller last confirmed",
+        fourseller_product_id="string: the product on 4Seller",
+        quantity="int: on sale; `acked_quantity` of fourseller_product_mappings, as 4Seller last confirmed",
         acked_at="timestamp: when 4Seller last confirmed",
         dirty_since="timestamp: since when a change waits to be pushed; empty when all is pushed",
     )
-    | table_name("fourseller_product_mappings"),
+    | {"dagster/uri": f"{SETTINGS.fourseller_api_url}/products/{{id}}/inventory"},
 )
 def inventory_levels(
     context: dg.AssetExecutionContext, config: InventoryConfig, midas: MidasResource
 ) -> dg.MaterializeResult:
-    """The quantities on 4Seller: pushes that of each item whose stock changed, as an absolute number, never a delta.
+    """The quantity of each listing on 4Seller: pushed where stock changed, as an absolute number, never a delta.
+
+    `fourseller_listings` holds what is listed and for how much; this holds how many of it are on sale.
 
     The gateway does it within a second, and reports it here at most once a minute.
     """
@@ -68,23 +71,27 @@ def inventory_levels(
         totals = engine.stock_totals(sync.database)
         movers = engine.top_movers(sync.database)
         with sync.database.reading() as connection:
+            shown = engine.shard_totals(connection, 1).get(0, {})
             lines = engine.waiting_lines(connection, engine.OVERSOLD, limit=20)
         names = ("sku", "quantity", "allocated", "backordered")
         oversold = [
             {"order": row["marketplace_order_id"]} | {name: row[name] for name in names} for row in lines
         ]
-        where = links(sync, [*report.problems, *oversold, *movers])
+        problems, where = report.problems, links(sync, [*report.problems, *oversold, *movers])
+        found = {"problems": problems, "top_movers": movers, "oversold": oversold}
+        tables = {name: table(titled(sync, rows)) for name, rows in found.items()}
     return made(
+        sync,
         {
-            "dagster/row_count": totals.items,
+            "dagster/row_count": shown.get("listed", 0),
+            "units_listed": int(shown.get("units", 0)),
+            "still_waiting": shown.get("waiting", 0),
             **numbers(report, "scanned", "pushed", "unchanged", "failed", "held", "requests", "seconds"),
-            **numbers(totals, "units", "out_of_stock"),
-            "problems": table(report.problems),
-            "top_movers": table(movers),
-            "oversold": table(oversold),
+            **numbers(totals, "out_of_stock", units_on_hand="units"),
+            **tables,
             **where,
         },
-        check_results=[brake_result(report)],
+        check_results=[brake_result(sync, report)],
     )
 
 
@@ -107,11 +114,25 @@ def inventory_ledger(context: dg.OpExecutionContext, midas: MidasResource) -> dg
     with midas.sync_context(context) as sync:
         totals = engine.stock_totals(sync.database)
         changes = engine.count_rows(sync.database, "inventory_changes")
-    counts = numbers(totals, "items", "units", "out_of_stock")
+    counts = numbers(totals, "items", "out_of_stock", units_on_hand="units")
     return dg.ObserveResult(metadata={"dagster/row_count": changes, **counts})
 
 
-@dg.asset(group_name=GROUP, kinds={"python"}, **run_options("low_stock"), deps=[inventory_levels])
+@dg.asset(
+    group_name=GROUP,
+    kinds={"python"},
+    **run_options("low_stock"),
+    deps=[storefront_products, inventory_ledger],
+    metadata=columns(
+        sku="string: the shop's SKU",
+        title="string: as buyers see it",
+        on_hand="int: units in the shop",
+        threshold="int: units at which it is low, by its rule or MIDAS_LOW_STOCK",
+        sold_per_day="decimal: units, over four weeks",
+        days_left="decimal: how long it lasts at that rate",
+    )
+    | IN_DAGSTER,
+)
 def low_stock(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.MaterializeResult:
     """Items that are running out, by threshold and days of cover. The job `alert_delivery` reports each crossing once.
 
@@ -121,18 +142,20 @@ def low_stock(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.Mat
         report = engine.check_low_stock(sync)
         levels = engine.availability_summary(sync.database)
         where = links(sync, [*report.low, *levels.withheld_most])
+        low, withheld = table(titled(sync, report.low)), table(titled(sync, levels.withheld_most))
     plotted = [(row["sku"], float(row["on_hand"]), float(row["threshold"])) for row in report.low]
     return made(
+        sync,
         {
             "dagster/row_count": report.low_items,
             "checked": report.scanned,
             **numbers(report, "low_items", "out_of_stock"),
-            "low": table(report.low),
+            "low": low,
             "plot": bars(plotted, "units on hand"),
             **numbers(levels, "units_on_hand", "units_available", "excluded", with_rules="ruled"),
-            "most_withheld": table(levels.withheld_most),
+            "most_withheld": withheld,
             **where,
-        }
+        },
     )
 
 

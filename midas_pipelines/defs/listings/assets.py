@@ -17,6 +17,7 @@ from midas_pipelines.lib import engine
 from midas_pipelines.lib.check_results import brake_result, brake_spec
 from midas_pipelines.lib.metadata import (
     FOURSELLER,
+    IN_DAGSTER,
     columns,
     counts_in_words,
     links,
@@ -24,6 +25,7 @@ from midas_pipelines.lib.metadata import (
     numbers,
     run_options,
     table,
+    titled,
 )
 from midas_pipelines.lib.partitions import (
     COMMAND_LINE,
@@ -43,7 +45,7 @@ COLUMNS = columns(
     fourseller_product_id="string: one item's, by constraint",
     state="string: new, listed, quarantined or removed",
     acked_price="decimal: USD, as 4Seller last confirmed",
-    acked_quantity="int: as 4Seller last confirmed",
+    acked_hash="string: of the content that 4Seller last confirmed",
 ) | table_name("fourseller_product_mappings")
 
 
@@ -72,7 +74,7 @@ class ListingsConfig(dg.Config):
 def fourseller_listings(
     context: dg.AssetExecutionContext, config: ListingsConfig, midas: MidasResource
 ) -> dg.MaterializeResult:
-    """Syncs every item to 4Seller: creates, updates, deletes; adopts a listing where 4Seller already has the SKU.
+    """Each item's listing on 4Seller: created, updated, deleted, or adopted where 4Seller already has the SKU.
 
     A run without shards is for all of them. A shard is done when all of its items were compared with 4Seller's
     listings, which are read once per run or backfill. In between, the job `incremental_sync` and the gateway push what changed:
@@ -122,10 +124,12 @@ def _synced(
     report = asyncio.run(engine.sync_products(sync, mode, shards=shards, on_progress=progress, **wish))
     context.log.info(f"Products, {scope}: {counts_in_words(report, *COUNTS)}")
     counts: Mapping[str, int | float] = numbers(report, *COUNTS, "requests", "seconds", "push_seconds")
+    counts = {**counts, "still_waiting": waiting(sync, shards)}
     if scope == FULL:
         counts, scope = shard_counts(context, sync, counts), f"{scope}, {shard_metadata(context)}"
-    shown = {**counts, "scope": scope, "problems": table(report.problems), **links(sync, report.problems)}
-    return made(shown, check_results=[brake_result(report)])
+    problems = table(titled(sync, report.problems))
+    shown = {**counts, "scope": scope, "problems": problems, **links(sync, report.problems)}
+    return made(sync, shown, check_results=[brake_result(sync, report)])
 
 
 def waiting(sync: "engine.SyncContext", shards: Shards | None) -> int:
@@ -145,7 +149,13 @@ class PlanConfig(dg.Config):
     group_name=GROUP,
     kinds={"python"},
     **run_options("sync_plan"),
-    deps=[storefront_products],
+    deps=[storefront_products, fourseller_listings],
+    metadata=columns(
+        action="string: create, update, delete or quantity",
+        sku="string: the shop's SKU",
+        title="string: as buyers see it",
+    )
+    | IN_DAGSTER,
     io_manager_def=dg.mem_io_manager,  # for the command line; a plan that is to be approved is a file
 )
 def sync_plan(
@@ -155,8 +165,9 @@ def sync_plan(
     with midas.sync_context(context) as sync:
         mode = engine.Mode.FULL if config.full else engine.Mode.INCREMENTAL
         report = asyncio.run(engine.sync_products(sync, mode, skus=config.skus, dry_run=True))
-        where = links(sync, report.plan[:20])
+        preview, where = table(titled(sync, report.plan[:20])), links(sync, report.plan[:20])
     counts = numbers(
         report, "scanned", "created", "updated", "deleted", "unchanged", "quarantined", "seconds"
     )
-    return made({**counts, "preview": table(report.plan[:20]), **where}, value=report.plan)
+    counts["dagster/row_count"] = len(report.plan)
+    return made(sync, {**counts, "preview": preview, **where}, value=report.plan)

@@ -1,14 +1,14 @@
 """Reconciliation: reads back what 4Seller shows and compares it with the shop."""
 
 import asyncio
-import time
 from typing import NamedTuple
 
 import dagster as dg
 
-from midas_pipelines.defs.catalog.assets import catalog_snapshot
+from midas_pipelines.defs.catalog.assets import catalog_snapshot, storefront_products
 from midas_pipelines.defs.resources import MidasResource
 from midas_pipelines.installation import DATABASE_KIND
+from midas_pipelines.installation import table as table_name
 from midas_pipelines.lib import engine
 from midas_pipelines.lib.check_results import ERROR, MOST_SHOWN, WARN, check_result, shop_check
 from midas_pipelines.lib.metadata import (
@@ -21,9 +21,10 @@ from midas_pipelines.lib.metadata import (
     numbers,
     run_options,
     table,
+    titled,
 )
 from midas_pipelines.lib.partitions import SHARDS, shard_counts, shard_metadata, shards_of
-from midas_pipelines.lib.snapshot_io import already_made, kept_at, run_set
+from midas_pipelines.lib.snapshot_io import already_made, kept_in, run_set, shown_of
 
 RECENT_DAYS = 7
 PROMISED = 0.999
@@ -106,21 +107,20 @@ ABSOLUTE = {
         updated_at="timestamp: when 4Seller says that it last changed",
         answer="bytes: the product as 4Seller sent it, JSON",
         dated="bytes: the date of its last change, as it was sent",
-    ),
+    )
+    | kept_in("listing_snapshot"),
 )
 def listing_snapshot(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.MaterializeResult:
     """What 4Seller shows of every product: a Parquet file a day, the last read of a day is kept.
 
     `midas explain SKU --at DAY`, `midas diff` and the consistency figure read it.
     """
-    started = time.perf_counter()
     with midas.sync_context(context) as sync:
         if (earlier := already_made(context, sync)) is not None:
             return earlier
         spool = asyncio.run(engine.snapshot_listing(sync, run_set(context)))
     context.log.info(f"Read {spool.rows} products of 4Seller.")
-    complete, seconds = bool(spool.facts["is_complete"]), round(time.perf_counter() - started, 3)
-    return made(kept_at(spool, is_complete=complete, seconds=seconds), value=spool)
+    return made(sync, shown_of(spool.rows, spool.facts, sync.settings.today()), value=spool)
 
 
 CHECKS = [
@@ -144,20 +144,23 @@ CHECKS = [
     kinds={DATABASE_KIND, "fourseller"},
     **run_options("listing_observation"),
     tags=FOURSELLER,
-    deps=[
-        "fourseller_listings",
-        "inventory_levels",
-        "listing_snapshot",
-    ],
+    deps=[storefront_products, "fourseller_listings", "inventory_levels", "listing_snapshot"],
     partitions_def=SHARDS,
     backfill_policy=READ_ONCE,
     check_specs=[
         dg.AssetCheckSpec(name, asset="listing_observation", description=rule.says)
         for name, rule in (RULES | ABSOLUTE).items()
     ],
+    metadata=columns(
+        observed_price="decimal: USD, as 4Seller last showed it",
+        observed_quantity="int: on sale, as 4Seller last showed it",
+        observed_hash="string: of text, images and dimensions, as 4Seller last showed them",
+        observed_at="timestamp: when that was read",
+    )
+    | table_name("fourseller_product_mappings"),
 )
 def listing_observation(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.MaterializeResult:
-    """Reads back what 4Seller shows, compares it with the shop, and resolves differences by policy.
+    """What 4Seller showed of each item when it was last read back; differences from the shop are resolved by policy.
 
     `consistency` is the share of items shown as the shop has them, and absent when none could be judged. Items that
     changed and are not pushed yet are counted as `pending`; those for which 4Seller showed nothing readable, as
@@ -167,6 +170,8 @@ def listing_observation(context: dg.AssetExecutionContext, midas: MidasResource)
     with midas.sync_context(context) as sync:
         listed = engine.listing_of(sync, run_set(context))
         report = asyncio.run(engine.reconcile(sync, shards=shards_of(context), listed=listed))
+        for rows in ("worst", *(rule.looks_at for rule in ABSOLUTE.values())):
+            setattr(report, rows, titled(sync, getattr(report, rows)))
         where = links(sync, report.worst)
         counts = shard_counts(context, sync, _counted(report))
     summary = counts_in_words(
@@ -174,6 +179,7 @@ def listing_observation(context: dg.AssetExecutionContext, midas: MidasResource)
     )
     context.log.info(f"Read back: {summary}")
     return made(
+        sync,
         {
             **counts,
             "complete": report.complete,

@@ -6,12 +6,16 @@ from typing import Any
 
 import dagster as dg
 
+from midas_pipelines.defs.catalog.assets import storefront_products
 from midas_pipelines.defs.inventory.assets import inventory_levels, low_stock
 from midas_pipelines.defs.listings.assets import fourseller_listings
+from midas_pipelines.defs.listings.reconciliation import listing_observation
+from midas_pipelines.defs.orders.assets import imported_orders, order_statuses
 from midas_pipelines.defs.resources import MidasResource
+from midas_pipelines.installation import SETTINGS
 from midas_pipelines.lib import engine
 from midas_pipelines.lib.check_results import ERROR, WARN, check_result
-from midas_pipelines.lib.metadata import PERSONAL, made, numbers, run_options, table
+from midas_pipelines.lib.metadata import IN_DAGSTER, PERSONAL, columns, made, numbers, run_options, table
 from midas_pipelines.recovery.figures import FIGURES
 
 GROUP = "operations"
@@ -21,7 +25,16 @@ GROUP = "operations"
     group_name=GROUP,
     kinds={"python"},
     **run_options("sync_performance"),
-    deps=[fourseller_listings, inventory_levels],
+    deps=[fourseller_listings, inventory_levels, imported_orders, order_statuses, listing_observation],
+    metadata=columns(
+        work="string: products, inventory, orders, status, reconcile or gateway",
+        syncs="int: runs; a gateway has none",
+        items="int: items or orders looked at",
+        written="int: items written at 4Seller",
+        requests="int: calls to 4Seller",
+        seconds="decimal: at work",
+    )
+    | IN_DAGSTER,
 )
 def sync_performance(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.MaterializeResult:
     """Throughput, latency, error rate and age of the queue over the last hour, to be plotted over time.
@@ -32,11 +45,19 @@ def sync_performance(context: dg.AssetExecutionContext, midas: MidasResource) ->
         rows = engine.sync_metrics.finished_syncs(sync.database, seconds=3600)
         queue = engine.sync_metrics.stock_measured(sync.database)
     waits = {"queue": queue.waiting, "oldest_in_queue_seconds": queue.oldest_seconds}
-    by_kind = table(engine.sync_metrics.by_kind(rows))
-    return made({**engine.sync_metrics.sum_up(rows), **waits, "by_kind": by_kind})
+    kinds, sums = engine.sync_metrics.by_kind(rows), engine.sync_metrics.sum_up(rows)
+    sums["seconds_at_work"] = sums.pop("seconds")
+    return made(sync, {"dagster/row_count": len(kinds), **sums, **waits, "by_kind": table(kinds)})
 
 
-@dg.asset(group_name=GROUP, kinds={"python"}, **run_options("capacity_plan"), deps=[sync_performance])
+@dg.asset(
+    group_name=GROUP,
+    kinds={"python"},
+    **run_options("capacity_plan"),
+    deps=[sync_performance],
+    metadata=columns(days="int: from today", full_sync_seconds="decimal: of a full sync by then")
+    | IN_DAGSTER,
+)
 def capacity_plan(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.MaterializeResult:
     """How long a full sync takes today, in 30 and in 90 days, and what to raise first, with the arithmetic shown.
 
@@ -49,14 +70,16 @@ def capacity_plan(context: dg.AssetExecutionContext, midas: MidasResource) -> dg
         f"full_sync_seconds_in_{days}_days": round(measured.full_sync_seconds(days), 1) for days in horizons
     }
     return made(
+        sync,
         {
+            "dagster/row_count": len(seconds),
             "plan": dg.MetadataValue.md(plan.markdown),
             "raise_first": plan.raise_first,
             "advice": plan.words,
             "calls_per_second": round(measured.sync_pace, 4),
             "pace_from": "pushes" if measured.pace.measured else "assumed",
             **seconds,
-        }
+        },
     )
 
 
@@ -64,7 +87,8 @@ def capacity_plan(context: dg.AssetExecutionContext, midas: MidasResource) -> dg
     group_name=GROUP,
     kinds={"python"},
     **run_options("staff_report"),
-    deps=[sync_performance, capacity_plan, low_stock],
+    deps=[sync_performance, low_stock],
+    metadata=columns(line="string: of the letter that staff get") | IN_DAGSTER,
 )
 def staff_report(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.MaterializeResult:
     """The day for staff: what was synced, what waits, what runs out, what needs a person. `alert_delivery` sends it once.
@@ -78,16 +102,33 @@ def staff_report(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.
             shadow = asyncio.run(engine.compare_shadow(sync))
             shadowed = {**numbers(shadow, "kept", "agree"), "differ": len(shadow.differ)}
             shadowed["shadow_differences"] = table(shadow.differ[:20])
-    return made({"report": dg.MetadataValue.md(engine.escaped(text)), **counts, **shadowed})
+    counts["seconds_at_work"] = counts.pop("seconds")
+    letter = {
+        "dagster/row_count": len(text.splitlines()),
+        "report": dg.MetadataValue.md(engine.escaped(text)),
+    }
+    return made(sync, {**letter, **counts, **shadowed})
 
 
-@dg.asset(group_name=GROUP, kinds={"python"}, **run_options("backups"), tags=PERSONAL)
+@dg.asset(
+    group_name=GROUP,
+    kinds={"python"},
+    **run_options("backups"),
+    tags=PERSONAL,
+    deps=[storefront_products, imported_orders],
+    metadata=columns(
+        name="string: a sealed file of the newest backup",
+        size="int: bytes before compression",
+        sha256="string: of its plain content",
+    )
+    | {"dagster/uri": f"{SETTINGS.backup_to}"},
+)
 def backups(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.MaterializeResult:
     """Encrypted backups of our tables, the shop's tables that we use, and Dagster's storage; the newest one's figures."""
     with midas.sync_context(context) as sync:
         backup = engine.create_backup(sync.settings, sync.database, "Dagster")
     figures = numbers(backup, "rows", "size", "parts", "seconds", "removed")
-    return made({"name": backup.name, **figures})
+    return made(sync, {"dagster/row_count": backup.parts, "name": backup.name, **figures})
 
 
 @dg.asset_check(asset=backups)
@@ -124,6 +165,13 @@ def newest_backup_restores(
     kinds={"python"},
     **run_options("compliance"),
     check_specs=[dg.AssetCheckSpec(name, asset="compliance") for name in FIGURES],
+    metadata=columns(
+        verdict="string: PASS or FAIL",
+        asked="string: the figure",
+        by="string: the marketplace or the law",
+        here="string: what runs here",
+    )
+    | IN_DAGSTER,
 )
 def compliance(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.MaterializeResult:
     """What marketplaces and the law ask for, against the running settings and the newest proofs; a check for each figure."""
@@ -134,7 +182,13 @@ def compliance(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.Ma
     ]
     failed = [row for row in rows if row.verdict.value == "FAIL"]
     return made(
-        {"passed": len(rows) - len(failed), "failed": len(failed), "rows": table(shown)},
+        sync,
+        {
+            "dagster/row_count": len(rows),
+            "passed": len(rows) - len(failed),
+            "failed": len(failed),
+            "rows": table(shown),
+        },
         check_results=[
             check_result(
                 [{"asked": row.asked, "here": row.reason}] if row in failed else [],

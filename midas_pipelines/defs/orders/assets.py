@@ -12,7 +12,7 @@ import dagster as dg
 
 from midas_pipelines.defs.catalog.assets import storefront_products
 from midas_pipelines.defs.resources import MidasResource
-from midas_pipelines.installation import DATABASE_KIND
+from midas_pipelines.installation import DATABASE_KIND, SETTINGS
 from midas_pipelines.installation import table as table_name
 from midas_pipelines.lib import engine
 from midas_pipelines.lib.check_results import WARN, check_result, shop_check
@@ -52,6 +52,15 @@ fourseller_orders = dg.AssetSpec(
     kinds={"fourseller"},
     owners=OWNERS,
     description="Sales on Amazon, eBay, TikTok Shop and the others, as 4Seller's API gives them.",
+    metadata=columns(
+        id="string: the marketplace's, unique within its channel",
+        sales_channel="string: the marketplace",
+        status="string: 4Seller's own word",
+        items="list: SKU, quantity and price of each line",
+        total="decimal: what the buyer pays, in `currency`",
+        updated_at="timestamp: of its last change; imports ask by it",
+    )
+    | {"dagster/uri": f"{SETTINGS.fourseller_api_url}/orders"},
 )
 
 
@@ -100,7 +109,7 @@ def imported_orders(context: dg.AssetExecutionContext, midas: MidasResource) -> 
     if len(days) > 1:
         context.log_event(dg.AssetObservation(DAYS, metadata=_counted(report)))
     counts = _counted(report) if len(days) == 1 else {}
-    return made({**counts, "preview": table(report.preview), **where})
+    return made(sync, {**counts, "preview": table(report.preview), **where})
 
 
 def _new_orders(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.MaterializeResult:
@@ -128,7 +137,7 @@ def _new_orders(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.M
         fourseller_orders.key, metadata=numbers(report, "fetched", "requests", "seconds")
     )
     context.log_event(read)
-    return made({**_counted(report), "preview": table(report.preview), **where})
+    return made(sync, {**_counted(report), "preview": table(report.preview), **where})
 
 
 def sales_of(known: "Mapping[date, engine.DayOfOrders]", day: date) -> dict[str, int | float]:
@@ -150,6 +159,12 @@ def _counted(report: "engine.OrderReport") -> dict[str, int | float]:
     **run_options("order_statuses"),
     tags=SHOP | FOURSELLER,
     deps=[imported_orders, storefront_products],
+    metadata=columns(
+        order_number="string: the shop's, unique",
+        status="string: pending, processing, shipped, delivered, cancelled or refunded",
+        updated_at="timestamp: of its last change",
+    )
+    | table_name("orders"),
 )
 def order_statuses(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.MaterializeResult:
     """The status and the shipments of each order, the same in shop and marketplace; a status never goes back.
@@ -158,18 +173,20 @@ def order_statuses(context: dg.AssetExecutionContext, midas: MidasResource) -> d
     """
     with midas.sync_context(context) as sync:
         report = asyncio.run(engine.sync_statuses(sync))
-        open_orders = engine.open_orders(sync.database)
+        open_orders, orders = engine.open_orders(sync.database), engine.count_rows(sync.database, "orders")
         with sync.database.reading() as connection:
             waiting = engine.needs_a_person(connection)
     context.log.info(f"Statuses: {counts_in_words(report, *STATUS_COUNTS, 'parcels', 'moved_on')}")
     return made(
+        sync,
         {
+            "dagster/row_count": orders,
             **numbers(report, *STATUS_COUNTS, shipments="parcels", updated="moved_on"),
             **numbers(report, "requests", "seconds"),
             "open_orders": open_orders,
             **{one.cause: one.count for one in waiting},
             "preview": table(report.preview[:20]),
-        }
+        },
     )
 
 

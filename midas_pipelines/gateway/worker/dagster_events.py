@@ -13,9 +13,12 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 from midas_pipelines.settings import Settings
+from midas_pipelines.store.database import Database
+from midas_pipelines.store.orders.listing import DayOfOrders, orders_by_day
 
 EVERY_SECONDS = 1.0
 APART_SECONDS = 60.0
@@ -62,10 +65,11 @@ class DagsterEvents:
     Args:
         settings: say where Dagster's home is, if there is one, and which day it is.
         history: a `DagsterInstance` in place of that one.
+        database: the shop's, whose orders of the day are reported with what was done.
     """
 
-    def __init__(self, settings: Settings, history: Any = None) -> None:
-        self._home, self._today = settings.dagster_home, settings.today
+    def __init__(self, settings: Settings, history: Any = None, database: Database | None = None) -> None:
+        self._home, self._settings, self._database = settings.dagster_home, settings, database
         self._history = history
         self._sums: dict[str, Sum] = {}
         self._reported_at: dict[str, float] = {}
@@ -136,7 +140,13 @@ class DagsterEvents:
 
         if self._history is None:
             self._history = dg.DagsterInstance.from_config(str(self._home))
-        today = self._today().isoformat() if asset in BY_DAY else None
+        day, metadata = self._settings.today() if asset in BY_DAY else None, found.metadata()
+        if day is not None and self._database is not None:
+            ends = (self._settings.midnight(one) for one in (day, day + timedelta(days=1)))
+            sold = orders_by_day(self._database, self._settings.day_of, *ends).get(day, DayOfOrders())
+            metadata |= {"dagster/partition_row_count": sold.orders, **sold.sales}
         tags = {"midas/driver": "gateway", "dagster/data_version": "live"}  # as `lib.metadata.LIVE_TAG`
-        event = dg.AssetMaterialization(asset, metadata=found.metadata(), partition=today, tags=tags)
+        event = dg.AssetMaterialization(
+            asset, metadata=metadata, partition=None if day is None else f"{day}", tags=tags
+        )
         self._history.report_runless_asset_event(event)

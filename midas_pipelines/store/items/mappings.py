@@ -158,12 +158,15 @@ def mark_dirty(connection: sa.Connection, ids: Sequence[int], **more: Any) -> li
 
 
 def shard_totals(connection: sa.Connection, of: int) -> dict[int, dict[str, int]]:
-    """Of each of `of` shards that has any: how many `items` the shop sells, and how many are `waiting` to be pushed."""
+    """Of each of `of` shards that has any: how many `items` the shop sells, how many are `waiting` to be pushed, how many
+    are `listed`, and how many `units` of those 4Seller has confirmed."""
     shard = (mappings.c.id % of).label("shard")
     dirty = sa.func.count(mappings.c.dirty_since).label("waiting")
     sold = sa.func.count().filter(mappings.c.state != "removed").label("items")
-    query = sa.select(shard, sold, dirty).group_by(shard)
-    return {row.shard: {"items": row.items, "waiting": row.waiting} for row in connection.execute(query)}
+    is_listed, units = mappings.c.state == "listed", sa.func.sum(mappings.c.acked_quantity)
+    listed, shown = sa.func.count().filter(is_listed).label("listed"), units.filter(is_listed)
+    query = sa.select(shard, sold, dirty, listed, sa.func.coalesce(shown, 0).label("units")).group_by(shard)
+    return {row["shard"]: dict(row) for row in connection.execute(query).mappings()}
 
 
 def count_dirty(connection: sa.Connection, shards: Shards | None = None) -> int:

@@ -99,7 +99,7 @@ def measure(context: SyncContext) -> Consistency:
         read_at=datetime.fromisoformat(listed["read_at"]),
         settled_at=datetime.fromisoformat(listed["settled_at"]),
     )
-    if not listed["is_complete"]:
+    if not listed["counts"]["is_complete"]:
         why = str(listed["reason"]).rstrip(".")
         why = f"4Seller's listings could not be read completely; nothing was concluded. The reason: {why}."
         return replace(found, unjudged=why)

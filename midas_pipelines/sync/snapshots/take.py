@@ -97,6 +97,7 @@ def snapshot_catalog(context: SyncContext, run_set: str) -> tuple[Spool, Catalog
         "sales_known_until": known,  # by 4Seller's clock
         "run_id": context.run_id,
         "run_set": run_set,
+        "counts": totals.counts,  # complete once the rows are written
     }
     return spool(schema(CATALOG_TYPES), rows, facts), totals
 
@@ -153,9 +154,8 @@ async def snapshot_listing(context: SyncContext, run_set: str) -> Spool:
         "read_at": read_at,
         "settled_at": read_at - timedelta(seconds=context.settings.read_back_grace_seconds),
         "run_id": context.run_id,
-        "requests": requests,
         "run_set": run_set,
-        "is_complete": listing.complete,
+        "counts": {"requests": requests, "is_complete": listing.complete},
         "total": listing.total,
         "gone": sorted(listing.gone),
         "reason": listing.reason,
@@ -194,7 +194,13 @@ def listing_of(context: SyncContext, run_set: str) -> ReadListing | None:
             ListedRow(key, sku, stamp_of(answer), answer, dated) for key, sku, answer, dated in chunk
         )
     listing = Listing(
-        products, facts["total"], facts["is_complete"], reason=facts["reason"], gone=frozenset(facts["gone"])
+        products,
+        facts["total"],
+        facts["counts"]["is_complete"],
+        reason=facts["reason"],
+        gone=frozenset(facts["gone"]),
     )
-    requests = facts["requests"] if facts["run_id"] == context.run_id else 0  # counted by one run alone
+    requests = (
+        facts["counts"]["requests"] if facts["run_id"] == context.run_id else 0
+    )  # counted by one run alone
     return ReadListing(datetime.fromisoformat(facts["read_at"]), listing, requests)

@@ -184,8 +184,8 @@ def test_the_runs_of_a_backfill_share_one_read_and_those_of_another_read_again(
     environment.full()
     job = defs.resolve_job_def("full_sync")
 
-    def read(backfill: str, shard: str) -> int:
-        """How many products the run read."""
+    def read(backfill: str, shard: str) -> tuple[int, bool]:
+        """How many products the run shows, and whether it sent requests to read them."""
         tags = {"dagster/backfill": backfill}
         run = job.execute_in_process(
             instance=instance, run_config=dict(QUIET), partition_key=shard, tags=tags, raise_on_error=False
@@ -193,8 +193,10 @@ def test_the_runs_of_a_backfill_share_one_read_and_those_of_another_read_again(
         assert run.success
         assert metadata(run, "fourseller_listings")["scanned"] == 1
         listed = metadata(run, LISTING)
-        return listed.get("dagster/row_count", 0)
+        catalog = metadata(run, CATALOG)
+        assert (catalog["dagster/row_count"], catalog["out_of_stock"]) == (len(EVERY), 0)
+        return listed["dagster/row_count"], listed["requests"] > 0
 
     with dg.DagsterInstance.ephemeral() as instance:
-        assert [read("one", shard) for shard in ("01", "02")] == [len(EVERY), 0]
-        assert read("two", "03") == len(EVERY)
+        assert [read("one", shard) for shard in ("01", "02")] == [(len(EVERY), True), (len(EVERY), False)]
+        assert read("two", "03") == (len(EVERY), True)
