@@ -186,7 +186,7 @@ WORKFLOWS = (
     ),
     Workflow(
         "failure_alerts",
-        "Raises an alert for each run that failed, whoever started it.",
+        "Raises an alert for each run that failed, also one of the command line.",
         looks="a run failed",
         seconds=30,
     ),

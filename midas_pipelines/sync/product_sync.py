@@ -86,7 +86,7 @@ async def sync_products(
         mode: all items (reads 4Seller's listing first), or the dirty ones.
         skus: only these items, whatever the mode.
         agreed: a plan that a person has read: its steps are sent, if they still hold, and nothing else.
-        dry_run: tells what would be done, in `plan`, and sends no write.
+        dry_run: reports what would be done, in `plan`, and sends no write.
         ignore_delays: tries also the items that are backing off; a full sync always does.
         shards: only the items of these; None for all.
         listed: of a full sync, what 4Seller shows, where it was read already in the same run or backfill.

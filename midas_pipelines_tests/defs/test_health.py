@@ -182,13 +182,13 @@ def test_a_workflow_without_assets_fails_as_a_whole(watch: Watch) -> None:
     assert watch.alerts() == [("run_recovered", "retention")]
 
 
-def test_a_check_that_could_not_run_is_a_failed_check(watch: Watch) -> None:
+def test_a_check_that_could_not_run_is_a_failed_run_and_one_alert(watch: Watch) -> None:
     key = dg.AssetCheckKey(dg.AssetKey("imported_orders"), "no_order_open_too_long")
     with watch.patch.context() as patch:
         patch.setattr("midas_pipelines.store.orders.checks.stale_orders", lambda *_: 1 / 0)
         watch.run("stock_watch", good=False)
-    failed, _ = failed_checks(watch.instance, [key])
-    assert "could not run" in failed["imported_orders:no_order_open_too_long"]
+    assert failed_checks(watch.instance, [key]) == ({}, {"imported_orders:no_order_open_too_long"})
     assert watch.alerts() == [("run_failed", "stock_watch")]
+    assert "failed at imported_orders_no_order_open_too_long." in watch.text()
     watch.run("stock_watch", good=True)
     assert failed_checks(watch.instance, [key]) == ({}, set())

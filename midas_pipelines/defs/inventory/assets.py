@@ -110,7 +110,7 @@ def inventory_levels(
     | table_name("inventory_changes"),
 )
 def inventory_ledger(context: dg.OpExecutionContext, midas: MidasResource) -> dg.ObserveResult:
-    """Each change of stock, with its source and cause; triggers write it, whoever changes the shop's tables."""
+    """Each change of stock, with its source and cause; triggers write it, for a change by any writer."""
     with midas.sync_context(context) as sync:
         totals = engine.stock_totals(sync.database)
         changes = engine.count_rows(sync.database, "inventory_changes")

@@ -156,27 +156,23 @@ def _run_in_words(
 def failed_checks(
     instance: dg.DagsterInstance, keys: Iterable[dg.AssetCheckKey]
 ) -> tuple[dict[str, str], set[str]]:
-    """The ERROR checks whose latest result is a failure, each in words, and those with no result yet."""
+    """The ERROR checks whose latest result is a failure, each in words, and those with no result.
+
+    One that did not get to run has none, since its run failed: that run has its own alert.
+    """
     failed: dict[str, str] = {}
     unknown: set[str] = set()
     for key in keys:
         subject = f"{key.asset_key.to_user_string()}:{key.name}"
         record = instance.get_latest_asset_check_evaluation_record(key)
         event = record.event.dagster_event if record is not None and record.event is not None else None
-        if record is not None and record.status.value == "PLANNED" and _died(instance, record.run_id):
-            failed[subject] = f"Check {key.name} could not run: see run {record.run_id} in the Dagster UI."
-        elif record is None or event is None or record.status.value == "PLANNED":
+        if record is None or event is None or record.status.value == "PLANNED":
             unknown.add(subject)
         elif record.status.value == "FAILED":
             evaluation = event.asset_check_evaluation_data
             if evaluation.severity is dg.AssetCheckSeverity.ERROR:
                 failed[subject] = in_words(evaluation)
     return failed, unknown
-
-
-def _died(instance: dg.DagsterInstance, run_id: str) -> bool:
-    run = instance.get_run_by_id(run_id)
-    return run is not None and run.status is dg.DagsterRunStatus.FAILURE
 
 
 def in_words(evaluation: dg.AssetCheckEvaluation) -> str:
