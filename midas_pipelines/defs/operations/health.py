@@ -38,23 +38,29 @@ def health_watch(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     failed, unknown = failed_checks(context.instance, repository.asset_graph.asset_check_keys)
     late = late_assets(context.instance, repository.asset_graph.materializable_asset_keys)
     since = datetime.fromisoformat(context.cursor) if context.cursor else began
-    missed = dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], updated_after=since)
+    ended = dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], updated_after=since)
+    missed = {
+        name: text
+        for record in context.instance.get_run_records(ended)
+        for name, text in failure_texts(context.instance, repository, record.dagster_run).items()
+        if not works_again(context.instance, repository, name)
+    }
     with shop() as database:
         if isinstance(database, dg.SkipReason):
             return database
         engine.beat(database, engine.DAGSTER, watched=engine.GATEWAY)
         engine.report_stuck(database)
-        for record in context.instance.get_run_records(missed):
-            report_run(context.instance, repository, database, record.dagster_run)
         with database.writing() as connection:
             engine.match_alerts(connection, kind=CHECK_FAILED, texts=failed, unknown=unknown)
             engine.match_alerts(
                 connection, kind=KEY_EXPIRES, texts=engine.expiring_keys(connection, KEY_DAYS)
             )
+            has_key = not engine.open_subjects(connection, engine.NEEDS_KEY)  # else all of it has one cause
+            engine.report_failure(connection, missed if has_key else {})
             open_ones = engine.open_subjects(connection, engine.RUN_FAILED)
             over = [name for name in open_ones if works_again(context.instance, repository, name)]
             engine.report_recovery(connection, over)
-            if not engine.open_subjects(connection, engine.NEEDS_KEY):  # else all of it has one cause
+            if has_key:
                 engine.match_alerts(connection, kind="asset_late", texts=late)
     context.update_cursor(began.isoformat())
     return dg.SkipReason(
@@ -71,30 +77,24 @@ def failure_alerts(context: dg.RunFailureSensorContext) -> None:
     with shop() as database:
         if isinstance(database, dg.SkipReason):
             raise dg.Failure(str(database.skip_message))
-        if context.repository_def is not None:
-            report_run(context.instance, context.repository_def, database, context.dagster_run)
+        if context.repository_def is None:
+            return
+        texts = failure_texts(context.instance, context.repository_def, context.dagster_run)
+        with database.writing() as connection:
+            if not engine.open_subjects(connection, engine.NEEDS_KEY):
+                engine.report_failure(connection, texts)
 
 
-def report_run(
-    instance: dg.DagsterInstance,
-    repository: dg.RepositoryDefinition,
-    database: "engine.Database",
-    run: dg.DagsterRun,
-) -> None:
-    """Raises the alert about a failed run, unless one is open; not of what Dagster tries again, or what works again."""
+def failure_texts(
+    instance: dg.DagsterInstance, repository: dg.RepositoryDefinition, run: dg.DagsterRun
+) -> dict[str, str]:
+    """What staff reads of a failed run, by workflow or asset; nothing of one that Dagster tries again."""
     if run.tags.get("dagster/will_retry") == "true":
-        return
+        return {}
     failures = _failures(instance, run)
     partitions = _failed_partitions(instance, repository, run) or {run.job_name: []}
     url = load_settings().dagster_url
-    texts = {
-        name: _run_in_words(name, failed, failures, run, url)
-        for name, failed in partitions.items()
-        if not works_again(instance, repository, name)
-    }
-    with database.writing() as connection:
-        if not engine.open_subjects(connection, engine.NEEDS_KEY):
-            engine.report_failure(connection, texts)
+    return {name: _run_in_words(name, failed, failures, run, url) for name, failed in partitions.items()}
 
 
 def works_again(instance: dg.DagsterInstance, repository: dg.RepositoryDefinition, name: str) -> bool:
