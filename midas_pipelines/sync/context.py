@@ -218,7 +218,7 @@ class SyncContext:
         """
         access = self.settings.channel()
 
-        def prepare() -> tuple[SharedPace | RealTimePace | None, bool]:
+        def prepare() -> tuple[SharedPace | None, bool]:
             require_columns(
                 self.database
             )  # for the gateway once per process; /readyz looks again at each probe

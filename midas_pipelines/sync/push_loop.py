@@ -19,10 +19,12 @@ import sqlalchemy as sa
 from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.errors import BadCredentials, FourSellerError
 from midas_pipelines.store.items.acknowledge import BRAKED, PushOutcome, PushResult
-from midas_pipelines.store.items.claims import Claimable, read_claimable
-from midas_pipelines.store.operations.rate_limit import as_bulk_work
-from midas_pipelines.sync.context import SyncContext, key_is_refused
-from midas_pipelines.sync.listings.before_sending import serve_before_push, without_sending
+from midas_pipelines.store.items.claims import Claimable, read_claimable, why_stopped
+from midas_pipelines.store.operations.cursors import refusal_row
+from midas_pipelines.store.operations.rate_limit import send_as_bulk
+from midas_pipelines.store.operations.sync_log import running_syncs
+from midas_pipelines.sync.context import SyncContext
+from midas_pipelines.sync.listings.before_sending import LINES_WAIT, serve_before_push, without_sending
 from midas_pipelines.sync.listings.brake import HELD_SECONDS, RollingBrake
 from midas_pipelines.sync.listings.plan import Change
 from midas_pipelines.sync.listings.push import Push, release_claims
@@ -34,6 +36,9 @@ POLL_SECONDS = 1.0
 
 PEEK = 500
 """Ready items looked at in one go."""
+
+SHARE_OF_NEW = 5
+"""One in so many of the calls in flight may list new items, which also go a few at once: a sale waits for none of them."""
 
 CONNECT_SECONDS = 30.0
 """How often it looks whether the first connection has been accepted."""
@@ -196,9 +201,11 @@ class PushLoop:
         self._pacing = Debounce()
         self._brake = RollingBrake(context.database, context.settings, has_waves=False)
         self._push = Push(context, client, brake=self._brake)
+        self._refusal = refusal_row(context.settings.channel())
         self._allowed, self._looks_at = True, 0.0
         self._sending: set[asyncio.Task[None]] = set()
-        self._listing: set[asyncio.Task[None]] = set()  # those of them whose item was never confirmed
+        self._listing: set[asyncio.Task[None]] = set()  # of items that are new on 4Seller
+        self._full = False  # whether more is due than may be sent at once
         self._to_write: asyncio.Queue[PushOutcome | None] = asyncio.Queue()
         self.trouble = CircuitBreaker(context.settings.failures_in_a_row)
 
@@ -232,8 +239,8 @@ class PushLoop:
                     async with asyncio.timeout(wait):
                         await self._woken.wait()
         finally:
-            if self._sending:
-                _, unfinished = await asyncio.wait(self._sending, timeout=patience)
+            if under_way := self._sending | self._listing:
+                _, unfinished = await asyncio.wait(under_way, timeout=patience)
                 for task in unfinished:
                     task.cancel()
                 await asyncio.gather(*unfinished, return_exceptions=True)
@@ -243,62 +250,76 @@ class PushLoop:
 
     async def _look(self) -> float:
         """Starts what may be pushed now; returns the seconds until it should look again, unless woken before."""
-        allowed = self.trouble.allowance(time.monotonic())
-        free = min(self._context.settings.in_flight - len(self._sending), allowed)
-        if free <= 0 or not await self._may_push():
+        places = self._context.settings.in_flight - len(self._sending) - len(self._listing)
+        free, most_new = min(places, self.trouble.allowance(time.monotonic())), self._most_new()
+        self._full = free <= 0
+        if self._full:
             return POLL_SECONDS
         try:
-            ready = await in_thread(self._ready)
-            due, wait = self._pacing.sort(ready, time.monotonic())
-            idle = not due and self._brake.at_rest
-            changes = [] if idle else await in_thread(self._claim, ready, due, free)
+            found = await in_thread(self._choose, most_new)
+            if found is None or not await self._may_push():
+                return POLL_SECONDS
+            changed, new, wait = found
+            # A sale does not wait until new items are planned.
+            started = self._start(await self._claim(changed[:free]), self._sending)
+            started += self._start(await self._claim(new[: free - started]), self._listing)
         except sa.exc.SQLAlchemyError as failed:  # the database is away for a while: all is still there later
             log.warning("The database did not answer: %s", type(failed).__name__)
             return POLL_SECONDS
-        self._pacing.started([change.mapping.id for change in changes], time.monotonic())
-        self._start(changes)
-        if changes:
+        if started:
             self.trouble.tried(time.monotonic())
-        if len(due) > free:
-            return POLL_SECONDS if self._sending else LOCKED_SECONDS
-        return min(POLL_SECONDS, wait if wait is not None else POLL_SECONDS)
+        self._full = len(changed) + len(new) > free
+        if self._full and not self._sending and not self._listing:
+            return LOCKED_SECONDS
+        return min(POLL_SECONDS, wait or POLL_SECONDS)
+
+    def _most_new(self) -> int:
+        """How many new items may be claimed now: several at once, when half of their places are free."""
+        places = max(1, self._context.settings.in_flight // SHARE_OF_NEW)
+        return places - len(self._listing) if len(self._listing) <= places // 2 else 0
 
     async def _may_push(self) -> bool:
-        """Whether 4Seller takes the key, as far as is known, and the first connection is accepted."""
+        """Whether the first connection is accepted, as far as is known."""
         now = time.monotonic()
-        if now < self._looks_at:
-            return self._allowed
-        with suppress(sa.exc.SQLAlchemyError):  # what follows will say so
-            access = self._context.settings.channel()
-            self._allowed = not await in_thread(key_is_refused, self._context.database, access)
-        self._looks_at = now + POLL_SECONDS
-        if self._allowed and not self._context.gate.connected:
+        if not self._context.gate.connected and now >= self._looks_at:
             self._looks_at = now + CONNECT_SECONDS
             try:
                 await self._context.gate.ensure_connected(self._client)
+                self._allowed = True
             except FourSellerError as failed:
                 self._allowed, self.trouble.reason = False, str(failed)
-        return self._allowed
+        return self._allowed or self._context.gate.connected
 
-    def _ready(self) -> list[Claimable]:
-        with self._context.database.reading() as connection:
-            return read_claimable(connection, limit=PEEK)
-
-    def _claim(self, ready: list[Claimable], due: list[int], free: int) -> list[Change]:
+    def _choose(self, most_new: int) -> tuple[list[int], list[int], float | None] | None:
+        """The listed and the new items that may be pushed now, and the seconds until the next of the others may; None
+        while pushes are stopped or 4Seller refuses the key."""
+        context = self._context
+        with context.database.reading() as connection:
+            if why_stopped(connection, self._refusal) is not None:
+                return None
+            ready = read_claimable(connection, limit=PEEK, new=most_new)
+            lines_wait = connection.scalar(sa.select(LINES_WAIT))
+            if most_new > 1 and not all(one.listed for one in ready) and running_syncs(connection):
+                most_new = 1 - len(self._listing)
+        now = time.monotonic()
+        due, wait = self._pacing.sort(ready, now)
         # Also those that the pacing lets go later only: a large change must not pass in portions.
-        versions = {item.id: item.version for item in ready}
-        self._brake.look_ahead(versions, time.monotonic(), more=len(ready) >= PEEK)
-        self._brake.alert()
-        if not due:
-            return []
-        serve_before_push(self._context.database, self._context.run_id)
-        # Half of the places are kept for what is listed: a sale must not wait behind many new items.
-        never = {item.id for item in ready if item.pushed_ago is None}
-        room = max(1, self._context.settings.in_flight // 2) - len(self._listing)
-        new = [item for item in due if item in never][: max(room, 0)]
-        return self._push.claim_batch([*(item for item in due if item not in never), *new][:free])
+        versions = {item.id: item.version for item in ready if item.listed}
+        if due or not self._brake.at_rest:
+            self._brake.look_ahead(versions, now, more=len(versions) >= PEEK)
+            self._brake.alert()
+        if due and lines_wait:
+            serve_before_push(context.database, context.run_id)
+        new = [one for one in due if one not in versions]
+        return [one for one in due if one in versions], new[: max(0, most_new)], wait
 
-    def _start(self, changes: list[Change]) -> None:
+    async def _claim(self, ids: list[int]) -> list[Change]:
+        changes = await in_thread(self._push.claim_batch, ids) if ids else []
+        self._pacing.started([change.mapping.id for change in changes], time.monotonic())
+        return changes
+
+    def _start(self, changes: list[Change], under_way: set[asyncio.Task[None]]) -> int:
+        """Sends the changes, each in a task of its own among those `under_way`; returns how many changes there are."""
         for change in changes:
             if not change.writes:
                 outcome = without_sending(change)
@@ -306,23 +327,25 @@ class PushLoop:
                     outcome = replace(outcome, wait_seconds=HELD_SECONDS)
                 self._to_write.put_nowait(_spaced(outcome))
                 continue
-            task = asyncio.create_task(self._send(change))
-            self._sending.add(task)
-            if change.mapping.acked_at is None:
-                self._listing.add(task)
+            task = asyncio.create_task(self._send(change, new=under_way is self._listing))
+            under_way.add(task)
             task.add_done_callback(self._sent)
+        return len(changes)
 
     def _sent(self, task: asyncio.Task[None]) -> None:
+        new = task in self._listing
         self._sending.discard(task)
         self._listing.discard(task)
-        self._woken.set()
+        if self._full or (new and self._most_new()):
+            self._woken.set()
         if not task.cancelled() and task.exception() is not None:
             log.error("A push ended in a way nobody foresaw", exc_info=task.exception())
 
-    async def _send(self, change: Change) -> None:
+    async def _send(self, change: Change, *, new: bool) -> None:
+        if new:
+            send_as_bulk()
         try:
-            with as_bulk_work(change.mapping.acked_at is None):
-                outcome = await self._push.send_in_time(change)
+            outcome = await self._push.send_in_time(change)
         except BadCredentials as refused:
             self.trouble.refused(str(refused), time.monotonic())
             await asyncio.to_thread(self._context.keep_notes, self._client)

@@ -74,6 +74,18 @@ def test_a_sale_does_not_wait_behind_many_new_items(start: Start) -> None:
     assert len(shown(gateway.world)) < 30
 
 
+def test_beside_a_sync_the_worker_lists_one_new_item_at_a_time(start: Start) -> None:
+    gateway = start(in_flight=50)
+    database = gateway.world.database
+    run(database, "INSERT INTO fourseller_sync_logs (kind, scope) VALUES ('products', 'all')")
+    for number in range(8):
+        add_product(database, sku=f"B-{number}")
+    held = "SELECT count(*) FROM fourseller_product_mappings WHERE claimed_by IS NOT NULL"
+    at_once = {0}
+    gateway.wait(lambda: at_once.add(value(database, held)) or len(shown(gateway.world)) == 8, "all of them")
+    assert max(at_once) == 1
+
+
 @pytest.mark.both_databases
 def test_a_rule_begins_and_ends_with_nobody_but_the_worker(
     start: Start, monkeypatch: pytest.MonkeyPatch

@@ -59,7 +59,7 @@ def test_a_wait_that_no_backoff_explains_is_over(shop: Database) -> None:
     add_product(shop)
     run(shop, "UPDATE fourseller_product_mappings SET next_attempt_at = :far", far=FAR)
     with shop.writing() as connection:
-        assert len(read_claimable(connection, limit=9)) == 1
+        assert len(read_claimable(connection, limit=9, new=9)) == 1
         assert len(claims.claim(connection, worker="w", lease_seconds=60, limit=9)) == 1
         claims.release_claims(connection, "w")
     run(shop, "UPDATE fourseller_product_mappings SET recheck_at = :far", far=FAR)

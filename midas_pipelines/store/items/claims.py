@@ -29,7 +29,7 @@ from midas_pipelines.store.items.mappings import (
     unlocked,
 )
 from midas_pipelines.store.items.shards import Shards
-from midas_pipelines.store.schema.tables import cursors, mappings, workers
+from midas_pipelines.store.schema.tables import WAS_LISTED, cursors, mappings, workers
 from midas_pipelines.storefront.types import Backoff, is_due, utc_now
 from midas_pipelines.storefront.writing import upsert, write_each
 
@@ -47,7 +47,7 @@ LATE_SECONDS = 60
 """How long after a write without an answer 4Seller may still apply it."""
 
 NEWEST = 100
-"""Of a long backlog, how many of the newest changes are looked at beside the oldest rows."""
+"""Of a long backlog, how many of the newest changes are looked at beside the oldest."""
 
 ENDED = {"claimed_by": None, "claimed_until": None, "recheck_at": utc_now(LATE_SECONDS)}
 """A claim that ended without an acknowledgement: what it sent, if anything, may be applied late."""
@@ -111,20 +111,19 @@ def claim(
 class Claimable:
     """An item that is dirty, due and unclaimed: its version, and the seconds since its last push (None for never).
 
-    `urgent` is whether the channel shows more than twice what is there.
+    `urgent` is whether the channel shows more than twice what is there, `listed` whether it shows the item at all.
     """
 
     id: int
     version: int
     pushed_ago: float | None
     urgent: bool = False
+    listed: bool = True
 
 
-def read_claimable(connection: sa.Connection, *, limit: int) -> list[Claimable]:
-    """By age of their rows; where there are more than `limit`, also those that changed last, so that a fresh change
-    does not wait behind a long backlog. None while pushes are stopped."""
-    if why_stopped(connection) is not None:
-        return []
+def read_claimable(connection: sa.Connection, *, limit: int, new: int) -> list[Claimable]:
+    """Listed items in the order of their changes; where there are more than `limit`, also those that changed last, so
+    that a fresh change does not wait behind a long backlog, else also items that are not listed, `new` or a few more."""
     table = mappings.c
     query = (
         sa.select(
@@ -133,19 +132,23 @@ def read_claimable(connection: sa.Connection, *, limit: int) -> list[Claimable]:
             table.acked_at,
             table.acked_quantity.label("shown"),
             ON_HAND.label("on_hand"),
+            WAS_LISTED.label("listed"),
             utc_now().label("now"),
         )
         .select_from(WITH_ITEMS)
         .where(*_claimable())
     )
-    rows = connection.execute(query.order_by(table.id).limit(limit)).all()
+    changed = query.where(WAS_LISTED)
+    rows = [*connection.execute(changed.order_by(table.dirty_since).limit(limit))]
     if len(rows) >= limit:
-        rows = [*connection.execute(query.order_by(table.dirty_since.desc()).limit(NEWEST)).all(), *rows]
+        rows = [*connection.execute(changed.order_by(table.dirty_since.desc()).limit(NEWEST)), *rows]
+    elif new > 0:
+        rows += connection.execute(query.order_by(table.id).limit(len(rows) + new))  # the same and new ones
     found = {}
     for row in rows:
         ago = None if row.acked_at is None else (row.now - row.acked_at).total_seconds()
         urgent = None not in (row.shown, row.on_hand) and max(0, row.on_hand) * 2 < row.shown
-        found[row.id] = Claimable(row.id, row.version, ago, urgent)
+        found[row.id] = Claimable(row.id, row.version, ago, urgent, bool(row.listed))
     return list(found.values())
 
 
@@ -277,7 +280,9 @@ def allow_pushes(connection: sa.Connection, *, only_restored: bool = False) -> b
     return any(connection.execute(one).rowcount for one in ends)
 
 
-def why_stopped(connection: sa.Connection) -> str | None:
-    """Why nothing is pushed at present; None where pushes are allowed."""
-    stops = sa.select(cursors.c.value).where(cursors.c.name.in_((STOP, RESTORE_STOP)))
-    return connection.scalar(stops.order_by(cursors.c.name.desc()).limit(1))
+def why_stopped(connection: sa.Connection, *more: str) -> str | None:
+    """Why nothing is pushed at present, by a stop or one of these rows too; None where pushes are allowed."""
+    reason = sa.func.coalesce(cursors.c.value, cursors.c.name)
+    stops = sa.select(reason).where(cursors.c.name.in_((STOP, RESTORE_STOP, *more)))
+    found: str | None = connection.scalar(stops.order_by(cursors.c.name.desc()).limit(1))
+    return found

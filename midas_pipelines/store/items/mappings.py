@@ -24,9 +24,6 @@ CHUNK = 1000
 MOST_AT_ONCE = 5000
 """Ids in one statement; databases take only so many parameters."""
 
-WAS_LISTED = sa.or_(mappings.c.fourseller_product_id.is_not(None), mappings.c.state == "listed")
-"""The item is on 4Seller, or was until its product went missing there."""
-
 WITH_ITEMS = mappings.outerjoin(products, products.c.id == mappings.c.product_id).outerjoin(
     product_variants, product_variants.c.id == mappings.c.variant_id
 )

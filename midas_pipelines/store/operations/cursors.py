@@ -85,33 +85,33 @@ def note_connected(connection: sa.Connection) -> None:
     upsert(connection, cursors, {"name": CONNECTED}, {"moment": utc_now()})
 
 
-def _row_of(access: ChannelAccess) -> str:
-    """The row of a refused key: a short digest of address, key and seller id."""
+def refusal_row(access: ChannelAccess) -> str:
+    """The name of the row that is there while 4Seller refuses this key: a short digest of address, key and seller id."""
     text = f"{access.url}\n{access.api_key.get_secret_value()}\n{access.seller_id}"
     return REFUSED + hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def key_refused_at(connection: sa.Connection, access: ChannelAccess) -> datetime | None:
     """When this key was refused, or last tried in vain; None while 4Seller takes it."""
-    return connection.scalar(sa.select(cursors.c.moment).where(cursors.c.name == _row_of(access)))
+    return connection.scalar(sa.select(cursors.c.moment).where(cursors.c.name == refusal_row(access)))
 
 
 def note_refused_key(connection: sa.Connection, access: ChannelAccess) -> bool:
     """Records that 4Seller refused this key; True the first time."""
-    adding = insert(connection, cursors).values(name=_row_of(access), moment=utc_now())
+    adding = insert(connection, cursors).values(name=refusal_row(access), moment=utc_now())
     return connection.execute(adding.on_conflict_do_nothing().returning(cursors.c.name)).first() is not None
 
 
 def take_trial(database: Database, access: ChannelAccess) -> bool:
     """Whether this caller may try the refused key now: one in `TRIAL_SECONDS` may."""
-    due = sa.and_(cursors.c.name == _row_of(access), cursors.c.moment < utc_now(-TRIAL_SECONDS))
+    due = sa.and_(cursors.c.name == refusal_row(access), cursors.c.moment < utc_now(-TRIAL_SECONDS))
     with database.writing() as connection:
         return bool(connection.execute(sa.update(cursors).where(due).values(moment=utc_now())).rowcount)
 
 
 def forget_refused_key(connection: sa.Connection, access: ChannelAccess) -> None:
     """Ends the state of this key."""
-    connection.execute(sa.delete(cursors).where(cursors.c.name == _row_of(access)))
+    connection.execute(sa.delete(cursors).where(cursors.c.name == refusal_row(access)))
 
 
 def record_proof(

@@ -13,8 +13,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
@@ -43,14 +41,9 @@ MOST_WAITING = 1000
 _bulk: ContextVar[bool] = ContextVar("bulk", default=False)
 
 
-@contextmanager
-def as_bulk_work(bulk: bool) -> Iterator[None]:
-    """What is sent inside takes the slots of bulk work, also in a process of real time."""
-    token = _bulk.set(bulk)
-    try:
-        yield
-    finally:
-        _bulk.reset(token)
+def send_as_bulk() -> None:
+    """From now on what this task sends takes the slots of bulk work, also in a process of real time."""
+    _bulk.set(True)
 
 
 class SharedPace:
@@ -101,10 +94,14 @@ class SharedPace:
 
     async def blocked(self, seconds: float) -> None:
         """4Seller answered 429 and asks for this pause: no process sends anything until it is over."""
+        await asyncio.to_thread(self._block, seconds, self._forget())
+
+    def _forget(self) -> bool:
+        """Drops the slots that are held; returns whether one was the try of a long pause."""
         self._slots.clear()
         self._last.clear()
         probed, self._probing = self._probing, False
-        await asyncio.to_thread(self._block, seconds, probed)
+        return probed
 
     async def succeeded(self) -> None:
         """A request was answered: that ends a long pause whose probe it was. A set limit does not move."""
@@ -169,28 +166,24 @@ class SharedPace:
         return sa.update(rate_limits).where(rate_limits.c.name == NAME)
 
 
-class RealTimePace:
-    """The limit for the gateway's worker: its calls go before bulk work, but for those of `as_bulk_work`."""
+class RealTimePace(SharedPace):
+    """The limit for the gateway's worker: its calls go before bulk work, but for those after `send_as_bulk`."""
 
     def __init__(self, database: Database, rate: float) -> None:
-        self._first = SharedPace(database, rate, real_time=True)
-        self._bulk = SharedPace(database, rate)
-
-    def _its_own(self) -> SharedPace:
-        return self._bulk if _bulk.get() else self._first
+        super().__init__(database, rate, real_time=True)
+        self._of_bulk = SharedPace(database, rate)
 
     async def take(self) -> float:
         """Waits for a turn and returns 0; in a long pause returns the seconds to wait at once."""
-        return await self._its_own().take()
-
-    async def blocked(self, seconds: float) -> None:
-        """A request was answered 429: nothing is sent until the pause is over."""
-        await self._first.blocked(seconds)
-        await self._bulk.blocked(seconds)
+        return await (self._of_bulk.take() if _bulk.get() else super().take())
 
     async def succeeded(self) -> None:
         """A request was answered."""
-        await self._its_own().succeeded()
+        await (self._of_bulk.succeeded() if _bulk.get() else super().succeeded())
+
+    def _forget(self) -> bool:
+        probed = self._of_bulk._forget()
+        return super()._forget() or probed
 
 
 def _clock(database: Database) -> sa.ColumnElement[float]:

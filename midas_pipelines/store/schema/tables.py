@@ -61,6 +61,16 @@ mappings = sa.Table(
 ITEM_KEY = sa.func.coalesce(mappings.c.variant_id, 0)
 sa.Index("fourseller_product_mappings_item", mappings.c.product_id, ITEM_KEY, unique=True)
 partial_index("fourseller_product_mappings_dirty", "dirty_since IS NOT NULL", mappings.c.id)
+WAS_LISTED = sa.or_(
+    mappings.c.fourseller_product_id.is_not(None), mappings.c.state == sa.literal_column("'listed'")
+)
+"""The item is on 4Seller, or was until its product went missing there; constants, so that the small index serves it."""
+
+partial_index(
+    "fourseller_product_mappings_changed",
+    "dirty_since IS NOT NULL AND (fourseller_product_id IS NOT NULL OR state = 'listed')",
+    mappings.c.dirty_since,
+)
 partial_index("fourseller_product_mappings_recheck", "recheck_at IS NOT NULL", mappings.c.recheck_at)
 
 ITEM_WAITS = sa.or_(

@@ -35,6 +35,9 @@ SHADOW_SECONDS = 120.0
 
 REPLACES = (Action.UPDATE, Action.DELETE)
 SENDS_SKU = (Action.CREATE, Action.UPDATE)
+
+LINES_WAIT = sa.or_(sa.exists().where(OVERSOLD), sa.exists().where(UNMAPPED))
+"""Whether any line of an order waits for stock or an item; by two small indexes."""
 _KEPT = listing_writes.c
 
 
@@ -265,9 +268,8 @@ def serve_before_push(database: Database, run_id: str | None = None) -> None:
 
     A push does not depend on it: where our rows of orders are locked, the push goes on without.
     """
-    waits = sa.or_(sa.exists().where(OVERSOLD), sa.exists().where(UNMAPPED))  # by two small indexes
     with set_aside("Lines that wait for stock"):
         with database.reading() as connection:
-            any_waits = connection.scalar(sa.select(waits))
+            any_waits = connection.scalar(sa.select(LINES_WAIT))
         if any_waits:
             allocate_pending_lines(database, run_id)

@@ -23,8 +23,7 @@ from midas_pipelines.notify.alerts import clear_alert, open_subjects, raise_aler
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.items.acknowledge import BRAKED
-from midas_pipelines.store.items.mappings import WAS_LISTED
-from midas_pipelines.store.schema.tables import mappings
+from midas_pipelines.store.schema.tables import WAS_LISTED, mappings
 from midas_pipelines.sync.listings.adopt import Known
 from midas_pipelines.sync.listings.plan import Action, Change, only_quantity
 from midas_pipelines.sync.listings.scan import chunks

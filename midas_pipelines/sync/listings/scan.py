@@ -22,9 +22,9 @@ import sqlalchemy as sa
 
 from midas_pipelines.errors import WrongInput
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.items.mappings import CHUNK, COLUMNS, WAS_LISTED, Mapping, mark_dirty, slices
+from midas_pipelines.store.items.mappings import CHUNK, COLUMNS, Mapping, mark_dirty, slices
 from midas_pipelines.store.items.shards import Shards
-from midas_pipelines.store.schema.tables import mappings
+from midas_pipelines.store.schema.tables import WAS_LISTED, mappings
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.listings.plan import Action, Change, Planner
 

@@ -174,6 +174,28 @@ def test_ten_nine_ten_are_three_versions(item: Database) -> None:
     assert len(set(versions)) == 3
 
 
+@pytest.mark.both_databases
+def test_what_is_listed_and_changed_comes_before_any_number_of_new_items_and_by_an_index(
+    shop: Database,
+) -> None:
+    many = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000) "
+    run(shop, f"{many}INSERT INTO fourseller_product_mappings (product_id) SELECT i FROM n")
+    state = "UPDATE fourseller_product_mappings SET fourseller_product_id = 'fs-' || id, dirty_since = {} WHERE id = {}"
+    for mapping, since in ((4000, "'2026-01-01 00:00:02'"), (4500, "'2026-01-01 00:00:01'"), (4600, "NULL")):
+        run(shop, state.format(since, mapping))
+    run(shop, "ANALYZE fourseller_product_mappings")
+    asked: list[tuple[str, Any]] = []
+    sa.event.listen(shop.engine, "before_cursor_execute", lambda *given: asked.append(given[2:4]))
+    with shop.reading() as connection:
+        found = claims.read_claimable(connection, limit=500, new=5)
+        explain = "EXPLAIN" if shop.is_postgresql else "EXPLAIN QUERY PLAN"
+        text, given = next(one for one in asked if one[0].startswith("SELECT"))
+        plan = str(connection.exec_driver_sql(f"{explain} {text}", given).all())
+    assert [one.id for one in found] == [4500, 4000, *range(1, 8)]
+    assert [one.listed for one in found] == [True, True, *[False] * 7]
+    assert "fourseller_product_mappings_changed" in plan
+
+
 @pytest.mark.parametrize("again", ["one", "two"])
 def test_the_outcome_of_a_lost_claim_is_not_written_and_its_item_is_pushed_again(
     item: Database, again: str

@@ -9,9 +9,10 @@ import time
 from itertools import pairwise
 
 import pytest
+import sqlalchemy as sa
 
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.operations.rate_limit import LONGEST_PAUSE, SharedPace
+from midas_pipelines.store.operations.rate_limit import LONGEST_PAUSE, RealTimePace, SharedPace, send_as_bulk
 from midas_pipelines_tests.shop import run, value
 
 
@@ -42,6 +43,29 @@ def test_nobody_sends_while_one_was_told_to_wait(shop: Database) -> None:
         return time.monotonic() - started
 
     assert asyncio.run(scenario()) >= 0.35
+
+
+def test_a_429_in_the_gateway_is_written_once_and_holds_both_kinds_of_its_calls(shop: Database) -> None:
+    written: list[str] = []
+
+    async def bulk(pace: RealTimePace) -> None:
+        send_as_bulk()
+        await pace.take()
+
+    async def scenario() -> list[float]:
+        pace = RealTimePace(shop, 1000.0)
+        await asyncio.gather(pace.take(), bulk(pace))
+        started = time.monotonic()
+        sa.event.listen(shop.engine, "before_cursor_execute", lambda *given: written.append(given[2]))
+        await pace.blocked(0.4)
+        waits = []
+        for kind in (pace.take(), bulk(pace)):
+            await kind
+            waits.append(time.monotonic() - started)
+        return waits
+
+    assert min(asyncio.run(scenario())) >= 0.35
+    assert sum("SET next_slot=" in one and "blocked_until" in one for one in written) == 1
 
 
 def test_a_shorter_pause_does_not_end_a_longer_one(shop: Database) -> None:
