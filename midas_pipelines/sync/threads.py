@@ -20,16 +20,15 @@ _THREADS: ContextVar[ThreadPoolExecutor | None] = ContextVar("threads", default=
 GARBAGE_OBJECTS = 200_000
 """Objects that a large batch may leave before it is looked through for garbage."""
 
-SWITCH_SECONDS = 0.0005
-
 
 @contextmanager
-def in_haste() -> Iterator[None]:
+def in_haste(switch_seconds: float) -> Iterator[None]:
     """For a large batch: seldom collects garbage, since its rows have no cycles and it takes a sixth of the time; and lets a
-    thread that has waited for the database or the network go on at once, though another computes meanwhile."""
+    thread that has waited for the database or the network go on after so many seconds, though another computes: fewer cost
+    more processor."""
     often, switch = gc.get_threshold(), sys.getswitchinterval()
     gc.set_threshold(GARBAGE_OBJECTS, *often[1:])
-    sys.setswitchinterval(SWITCH_SECONDS)
+    sys.setswitchinterval(min(switch_seconds, switch))
     try:
         yield
     finally:

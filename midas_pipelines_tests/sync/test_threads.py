@@ -14,7 +14,7 @@ from midas_pipelines.sync.threads import OneAtATime, in_haste, in_own_loop, in_t
 
 def test_haste_ends_with_its_block() -> None:
     usual = gc.get_threshold(), sys.getswitchinterval()
-    with in_haste():
+    with in_haste(0.0001):
         assert (gc.get_threshold()[0] > usual[0][0], sys.getswitchinterval() < usual[1]) == (True, True)
     assert (gc.get_threshold(), sys.getswitchinterval()) == usual
 

@@ -175,9 +175,7 @@ class Change:
     content_hash: str | None = None
     quantity: int | None = None
     reason: str | None = None
-    shop_sku: str | None = (
-        None  # what the shop calls an item that cannot be listed: its SKU, or else its name
-    )
+    shop_sku: str | None = None  # of an item that cannot be listed: its SKU in the shop, or else its name
     shared: bool = False  # quarantined because its SKU is another item's
     aside: bool = False  # removed from 4Seller, yet for sale in the shop: counts as quarantined
     guarded: frozenset[str] = frozenset()  # whose edits on 4Seller must not be overwritten unread

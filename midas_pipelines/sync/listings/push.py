@@ -103,7 +103,7 @@ class Push:
         Raises:
             BadCredentials, ChannelDown: it ended early; what was not sent stays dirty.
         """
-        with in_haste():
+        with in_haste(0.002):
             return await self._run()
 
     async def _run(self) -> PushCounts:
