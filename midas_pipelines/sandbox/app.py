@@ -17,9 +17,8 @@ from typing import Any, cast
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from midas_pipelines.fourseller.contract import BASE_PATH
-from midas_pipelines.sandbox.config import SandboxConfig
+from midas_pipelines.sandbox.config import JSON, Faults, RateLimit, SandboxConfig, cut, meet, reply
 from midas_pipelines.sandbox.control import control_routes
-from midas_pipelines.sandbox.faults import JSON, Faults, RateLimit, cut, meet, reply
 from midas_pipelines.sandbox.habit_table import ELSEWHERE
 from midas_pipelines.sandbox.habits import Habits
 from midas_pipelines.sandbox.requests import Answer, HabitCall, Headers, NoAnswer, Reply, read_call

@@ -18,8 +18,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from midas_pipelines.fourseller.contract import BASE_PATH
 from midas_pipelines.sandbox.app import Sandbox
-from midas_pipelines.sandbox.config import SandboxConfig
-from midas_pipelines.sandbox.faults import TRANSPORT
+from midas_pipelines.sandbox.config import TRANSPORT, SandboxConfig
 from midas_pipelines.sockets import address_of, listen
 
 STOP_SECONDS = 10.0

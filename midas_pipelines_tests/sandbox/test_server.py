@@ -12,8 +12,7 @@ import httpx
 import pytest
 
 from midas_pipelines.sandbox.background import BackgroundSandbox
-from midas_pipelines.sandbox.config import FAULT_KINDS, SandboxConfig
-from midas_pipelines.sandbox.faults import Faults, RateLimit
+from midas_pipelines.sandbox.config import FAULT_KINDS, Faults, RateLimit, SandboxConfig
 from midas_pipelines_tests.sandbox.conftest import CREDENTIALS
 
 PRODUCT = {"title": "Screen", "sku": "S-1", "price": "9.99", "inventory": {"quantity": 4}}

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from midas_pipelines.notify.alerts import open_subjects
-from midas_pipelines.sandbox import faults
+from midas_pipelines.sandbox import config
 from midas_pipelines.sync.context import ChannelDown
 from midas_pipelines_tests.shop import add_product, run, value
 from midas_pipelines_tests.sync.world import World
@@ -64,7 +64,7 @@ def test_a_long_pause_raises_an_alert_and_holds_up_no_run(
         add_product(world.database)
     world.full()
     tomorrow = str(int(time.time()) + 86_400)
-    monkeypatch.setattr(faults, "format_datetime", lambda *_, **__: tomorrow)
+    monkeypatch.setattr(config, "format_datetime", lambda *_, **__: tomorrow)
     monkeypatch.setattr(world.sandbox.faults, "coin", lambda: True)  # by a date, not by seconds
     world.sandbox.faults.script(["429"] * 99)
     run(world.database, "UPDATE products SET stock_quantity = 1")

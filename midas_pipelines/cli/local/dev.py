@@ -28,8 +28,7 @@ from midas_pipelines.lib.doctor.report import doctor_report
 from midas_pipelines.sandbox.background import BackgroundSandbox
 from midas_pipelines.sandbox.config import SandboxConfig
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.gateway.console import make_link
-from midas_pipelines.store.gateway.keys import Caller, Role, create_key, list_keys, revoke_key
+from midas_pipelines.store.gateway.keys import Caller, Role, create_key, list_keys, make_link, revoke_key
 
 READY_SECONDS = 120
 ORDERS_KEPT = timedelta(days=30)

@@ -158,7 +158,7 @@ def audit_entry(
 ) -> AuditEntry:
     """The row of the audit log for a call at this path."""
     return AuditEntry(
-        actor=f"{caller.key_id} {caller.name}",
+        actor=caller.actor,
         role=caller.role.value,
         action=f"{request.method} {path}",
         target="/".join(str(kept(part)) if part else part for part in request.url.path.split("/"))[:250],

@@ -9,11 +9,10 @@ from http import HTTPStatus
 from typing import Any
 
 import sqlalchemy as sa
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
-from starlette.responses import Response
 
 from midas_pipelines.errors import ExpectedError
 from midas_pipelines.storefront.writing import Cause, blame

@@ -19,15 +19,8 @@ from midas_pipelines.store.items.mappings import mark_dirty
 from midas_pipelines.store.items.shards import range_tags
 from midas_pipelines.store.operations.sync_log import last_ended, running_syncs
 from midas_pipelines.store.schema.tables import mappings
+from midas_pipelines.sync import product_sync
 from midas_pipelines.sync.listings.brake import BrakeEngaged
-from midas_pipelines.sync.product_sync import (
-    InventoryReport,
-    Mode,
-    ProductReport,
-    mapping_ids,
-    push_inventory,
-    sync_products,
-)
 
 router = APIRouter(prefix=PREFIX, route_class=GuardedRoute, tags=["sync"])
 
@@ -173,7 +166,7 @@ def _few(service: Service, wanted: SyncRequest) -> list[int] | None:
     """
     if wanted.skus is not None:
         few = len(set(wanted.skus)) <= AT_ONCE
-        return mapping_ids(service.sync_context("look-up"), wanted.skus) if few else None
+        return product_sync.mapping_ids(service.sync_context("look-up"), wanted.skus) if few else None
     if wanted.mode == "full":
         return None
     query = sa.select(_ITEM.id).where(_ITEM.dirty_since.is_not(None)).limit(AT_ONCE + 1)
@@ -186,16 +179,20 @@ async def _sync_few(
 ) -> SyncDone:
     skus, context = wanted.skus or (), service.sync_context(run_id)
     plan: list[dict[str, Any]] = []
-    report: ProductReport | InventoryReport
+    report: product_sync.ProductReport | product_sync.InventoryReport
     if kind == "products" or wanted.dry_run:
-        report = await sync_products(context, Mode.INCREMENTAL, skus=skus, dry_run=wanted.dry_run)
+        report = await product_sync.sync_products(
+            context, product_sync.Mode.INCREMENTAL, skus=skus, dry_run=wanted.dry_run
+        )
         names, plan = PRODUCT_COUNTS, report.plan
         if kind == "inventory":
             names, plan = ["scanned"], [row for row in plan if row["action"] in ("quantity", "update")]
     else:
         if skus:
             await asyncio.to_thread(service.write, lambda connection: mark_dirty(connection, ids))
-        report = await push_inventory(context, ids=ids if skus else None, ignore_delays=bool(skus))
+        report = await product_sync.push_inventory(
+            context, ids=ids if skus else None, ignore_delays=bool(skus)
+        )
         names = INVENTORY_COUNTS
     if report.stopped:
         raise BrakeEngaged(report.stopped)

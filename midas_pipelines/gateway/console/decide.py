@@ -9,8 +9,7 @@ from urllib.parse import quote
 from uuid import uuid4
 
 import sqlalchemy as sa
-from fastapi import APIRouter, Form, Query, Request
-from starlette.responses import Response
+from fastapi import APIRouter, Form, Query, Request, Response
 
 from midas_pipelines.errors import ExpectedError, WrongInput
 from midas_pipelines.gateway.console.guard import ConsoleRoute, clicked, done
@@ -20,14 +19,7 @@ from midas_pipelines.gateway.service import service_of
 from midas_pipelines.store.items.conflicts import list_conflicts, read_conflict, resolve_conflicts
 from midas_pipelines.store.items.listing import list_items, suggest_items
 from midas_pipelines.store.operations.backlog import CAUSES, needs_a_person
-from midas_pipelines.store.orders.listing import (
-    LINE_ID,
-    OVERSOLD,
-    UNMAPPED,
-    Filters,
-    list_orders,
-    waiting_lines,
-)
+from midas_pipelines.store.orders import listing
 from midas_pipelines.store.schema.rule_tables import sync_conflicts
 from midas_pipelines.sync.connect.first_connection import confirm_matches
 from midas_pipelines.sync.reconcile.conflicts import close_alerts, resolve, undo_resolution
@@ -41,12 +33,12 @@ Reader = Callable[..., list[Row]]
 
 
 def _orders(*exceptions: str) -> Reader:
-    return partial(list_orders, filters=Filters(exception=exceptions))
+    return partial(listing.list_orders, filters=listing.Filters(exception=exceptions))
 
 
 CARDS: dict[str, Reader] = {
-    "oversold": partial(waiting_lines, which=OVERSOLD),
-    "unmapped": partial(waiting_lines, which=UNMAPPED),
+    "oversold": partial(listing.waiting_lines, which=listing.OVERSOLD),
+    "unmapped": partial(listing.waiting_lines, which=listing.UNMAPPED),
     "order_conflict": _orders("conflict"),
     "quarantined_order": _orders("quarantined"),
     "refused": _orders("refused"),
@@ -90,8 +82,9 @@ def choose_item(
         if what == "adopt":
             found = list_conflicts(connection, orphans=True, after=number - 1, limit=1)
         else:
-            which = sa.and_(UNMAPPED if what == "map" else OVERSOLD, LINE_ID.in_([number]))
-            found = waiting_lines(connection, which, limit=1)
+            kind = listing.UNMAPPED if what == "map" else listing.OVERSOLD
+            which = sa.and_(kind, listing.LINE_ID.in_([number]))
+            found = listing.waiting_lines(connection, which, limit=1)
         if not found or found[0]["id"] != number:
             raise WrongInput("This waits no more: it was decided, or its order has ended.")
         card = found[0]

@@ -9,29 +9,19 @@ from typing import Any
 from urllib.parse import quote
 
 import sqlalchemy as sa
-from fastapi import Request
+from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.datastructures import URL
-from starlette.responses import Response
 
 from midas_pipelines.console_pages import in_console
 from midas_pipelines.errors import CallRefused, ExpectedError, WrongInput
 from midas_pipelines.gateway.api.auth import Handler, audit_entry, audited, require_role
 from midas_pipelines.gateway.api.problems import NO_DATABASE, no_database, status_of
-from midas_pipelines.gateway.console.web import (
-    ADMINS_ONLY,
-    COOKIE,
-    csrf_of,
-    go_to,
-    local_path,
-    person_of,
-    render,
-)
+from midas_pipelines.gateway.console import web
 from midas_pipelines.gateway.service import Service, service_of
 from midas_pipelines.store.gateway.audit import kept
-from midas_pipelines.store.gateway.console import Person, find_person, update_session
-from midas_pipelines.store.gateway.keys import Caller, Role
+from midas_pipelines.store.gateway.keys import Person, Role, find_person, update_session
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.reconcile.conflicts import UNDO_TIME
@@ -48,7 +38,7 @@ EVERYONE = frozenset({"/sign-out"})
 
 def needed_role(method: str, path: str) -> Role:
     """The role that a page or a click needs: viewers look, operators change, admins do the rest."""
-    if path in ADMIN_CLICKS or f"/{path.split('/')[1]}" in ADMINS_ONLY:
+    if path in ADMIN_CLICKS or f"/{path.split('/')[1]}" in web.ADMINS_ONLY:
         return Role.ADMIN
     return Role.VIEWER if method == "GET" or path in EVERYONE else Role.OPERATOR
 
@@ -76,16 +66,15 @@ class ConsoleRoute(APIRoute):
 
 async def _enter(request: Request, path: str, handler: Handler) -> Response:
     service = service_of(request)
-    token = request.cookies.get(COOKIE, "")
+    token = request.cookies.get(web.COOKIE, "")
     person = await asyncio.to_thread(find_signed_in, service, token)
     if person is None or person.recheck:
         asked = request.url if request.method == "GET" else URL(request.headers.get("referer", "/"))
-        back = local_path(asked.path + (f"?{asked.query}" if asked.query else ""))
+        back = web.local_path(asked.path + (f"?{asked.query}" if asked.query else ""))
         door = "/sign-in" if person is None else "/sign-in/oidc"
-        return go_to(door if back == "/" else f"{door}?next={quote(back, safe='/')}")
+        return web.go_to(door if back == "/" else f"{door}?next={quote(back, safe='/')}")
     request.state.person = person
-    caller = Caller(person.key_id or "console", person.name, person.role)
-    await require_role(request, path, caller, needed_role(request.method, path))
+    await require_role(request, path, person, needed_role(request.method, path))
     if request.method == "GET":
         response = await handler(request)
         if person.notice is not None and getattr(request.state, "takes_notice", False):
@@ -93,18 +82,18 @@ async def _enter(request: Request, path: str, handler: Handler) -> Response:
         return response
     form = await request.form()
     require_form_token(request, str(form.get("csrf", "")), token)
-    request.state.form, request.state.back = form, local_path(str(form.get("back", "/")))
+    request.state.form, request.state.back = form, web.local_path(str(form.get("back", "/")))
     if path in UNDO_ONLY or "limit" in form:
         _require_in_time(str(form.get("limit", "")), token)
     given = {name: value for name, value in form.items() if name not in ("csrf", "back", "key", "limit")}
-    entry = audit_entry(request, path, caller, {"form": kept(given)} if given else None)
+    entry = audit_entry(request, path, person, {"form": kept(given)} if given else None)
     return await audited(service, entry, handler, request)
 
 
 def require_form_token(request: Request, given: str, token: str) -> None:
     """Raises CallRefused for a form that no page of ours has made for the holder of this cookie."""
     elsewhere = request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none")
-    if elsewhere or not token or not hmac.compare_digest(given.encode(), csrf_of(token).encode()):
+    if elsewhere or not token or not hmac.compare_digest(given.encode(), web.csrf_of(token).encode()):
         text = "This form is out of date, or was not made by the console: open the page again."
         raise CallRefused(403, text)
 
@@ -112,13 +101,14 @@ def require_form_token(request: Request, given: str, token: str) -> None:
 def _require_in_time(limit: str, token: str) -> None:
     """Raises WrongInput for the form of an undo that was made more than ten minutes ago, or not by `done`."""
     until, _, mark = limit.partition(":")
-    if not hmac.compare_digest(mark.encode(), csrf_of(until + token).encode()) or float(until) < time.time():
+    made_here = hmac.compare_digest(mark.encode(), web.csrf_of(until + token).encode())
+    if not made_here or float(until) < time.time():
         raise WrongInput("This was done more than ten minutes ago: change it on its own page instead.")
 
 
 def clicked(request: Request, what: str) -> SyncContext:
     """The engine for one click, named by who clicked what, as logs and timelines show it."""
-    return service_of(request).sync_context(f"{person_of(request).name[:40]}: console {what}")
+    return service_of(request).sync_context(f"{web.person_of(request).name[:40]}: console {what}")
 
 
 def done(
@@ -129,17 +119,17 @@ def done(
     `undo` is the path of the click that takes it back; `fields` are what its form has, a list for one of several values.
     """
     until = f"{time.time() + UNDO_TIME.total_seconds():.0f}"
-    fields["limit"] = f"{until}:{csrf_of(until + request.cookies[COOKIE])}"
+    fields["limit"] = f"{until}:{web.csrf_of(until + request.cookies[web.COOKIE])}"
     several = {name: value if isinstance(value, list) else [value] for name, value in fields.items()}
     pairs = [(name, one) for name, values in several.items() for one in values]
     request.state.notice = {"level": "done", "text": text, "undo": undo, "fields": pairs}
-    return go_to(to or request.state.back)
+    return web.go_to(to or request.state.back)
 
 
 async def _keep_notice(request: Request) -> None:
     """Keeps the notice of this click for the person's next page, or clears the one that this page has shown."""
     notice = sa.null() if request.state.notice is None else request.state.notice
-    mine = person_of(request).session_id
+    mine = web.person_of(request).session_id
     await asyncio.to_thread(service_of(request).write, update_session, mine, notice=notice)
 
 
@@ -163,5 +153,5 @@ def _failed(request: Request, error: Exception) -> Response:
     text, back = in_console(text, "/"), getattr(request.state, "back", None)
     if back is not None and not isinstance(error, NO_DATABASE) and status != 403:
         request.state.notice = {"level": "wrong", "text": text, "undo": None}
-        return go_to(back)
-    return render(request, "problem.html", status, status_code=status, text=text)
+        return web.go_to(back)
+    return web.render(request, "problem.html", status, status_code=status, text=text)

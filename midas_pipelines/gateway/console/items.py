@@ -8,8 +8,7 @@ from decimal import Decimal
 from typing import Annotated, Any
 
 import sqlalchemy as sa
-from fastapi import APIRouter, Form, Query, Request
-from starlette.responses import Response
+from fastapi import APIRouter, Form, Query, Request, Response
 
 from midas_pipelines.errors import WrongInput
 from midas_pipelines.gateway.console.guard import ConsoleRoute, clicked, done

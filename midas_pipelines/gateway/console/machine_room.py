@@ -8,8 +8,7 @@ import json
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Form, Query, Request
-from starlette.responses import Response
+from fastapi import APIRouter, Form, Query, Request, Response
 
 from midas_pipelines.errors import CallRefused, ExpectedError, WrongInput
 from midas_pipelines.gateway.api.readings import workflow_rows

@@ -9,8 +9,7 @@ from urllib.parse import quote
 from uuid import uuid4
 
 import sqlalchemy as sa
-from fastapi import APIRouter, Form, Query, Request
-from starlette.responses import Response
+from fastapi import APIRouter, Form, Query, Request, Response
 
 from midas_pipelines.errors import WrongInput
 from midas_pipelines.fourseller.status import OrderStatus

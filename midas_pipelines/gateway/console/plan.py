@@ -9,8 +9,7 @@ from threading import Lock
 from typing import Annotated, Any
 
 import sqlalchemy as sa
-from fastapi import APIRouter, Form, Query, Request
-from starlette.responses import Response
+from fastapi import APIRouter, Form, Query, Request, Response
 
 from midas_pipelines.errors import ExpectedError, WrongInput
 from midas_pipelines.gateway.console.guard import ConsoleRoute, clicked, done

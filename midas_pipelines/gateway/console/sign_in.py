@@ -12,11 +12,10 @@ from typing import Annotated, Any
 from urllib.parse import urlencode, urlsplit
 
 import httpx
-from fastapi import APIRouter, Form, Request
+from fastapi import APIRouter, Form, Request, Response
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
-from starlette.responses import Response
 
 from midas_pipelines.errors import CallRefused, ExpectedError, WrongInput
 from midas_pipelines.gateway.api.auth import admit_key, audit_entry
@@ -25,7 +24,7 @@ from midas_pipelines.gateway.console.web import COOKIE, csrf_of, go_to, local_pa
 from midas_pipelines.gateway.service import service_of
 from midas_pipelines.setting_checks import is_this_machine
 from midas_pipelines.settings import Settings
-from midas_pipelines.store.gateway import console as sessions
+from midas_pipelines.store.gateway import keys as sessions
 from midas_pipelines.store.gateway.audit import note_answered
 from midas_pipelines.store.gateway.keys import Caller, Role
 

@@ -18,8 +18,7 @@ from markupsafe import Markup
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from midas_pipelines.console_pages import in_console
-from midas_pipelines.store.gateway.console import Person
-from midas_pipelines.store.gateway.keys import Role
+from midas_pipelines.store.gateway.keys import Person, Role
 
 HERE = Path(str(files(__package__)))
 

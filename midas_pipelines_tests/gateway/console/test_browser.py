@@ -14,8 +14,7 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from midas_pipelines.gateway.console.web import NAVIGATION
-from midas_pipelines.store.gateway.console import make_link
-from midas_pipelines.store.gateway.keys import Caller, Role
+from midas_pipelines.store.gateway.keys import Caller, Role, make_link
 from midas_pipelines.store.stock.rule_changes import put_rule
 from midas_pipelines.store.stock.rules import Scope
 from midas_pipelines.sync.reconcile.run import reconcile

@@ -6,8 +6,7 @@ import pytest
 
 from midas_pipelines.gateway.console.web import COOKIE, local_path
 from midas_pipelines.store.gateway import keys
-from midas_pipelines.store.gateway.console import make_link
-from midas_pipelines.store.gateway.keys import Caller, Role, revoke_key
+from midas_pipelines.store.gateway.keys import Caller, Role, make_link, revoke_key
 from midas_pipelines_tests.gateway.console.visitor import Visitor
 from midas_pipelines_tests.shop import rows, run, value
 
