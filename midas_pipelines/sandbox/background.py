@@ -4,11 +4,11 @@ import asyncio
 import dataclasses
 import json
 import os
-import select
 import socket
 import subprocess
 import sys
 import threading
+import time
 from contextlib import suppress
 from typing import Any, Self, cast
 
@@ -143,8 +143,9 @@ class BackgroundSandbox:
         )
         assert child.stdin is not None
         assert child.stdout is not None
-        child.stdin.write(json.dumps({"config": dataclasses.asdict(self.config), "port": self._port}) + "\n")
-        child.stdin.flush()  # and left open: its end is how the child learns of ours
+        with child.stdin as given:
+            order = {"config": dataclasses.asdict(self.config), "port": self._port, "parent": os.getpid()}
+            json.dump(order, given)
         url = child.stdout.readline().strip()
         if not url:
             self.__exit__()
@@ -153,21 +154,16 @@ class BackgroundSandbox:
 
 
 def die_with_parent(parent: int) -> None:
-    """Ends this process when standard input closes or the parent is another one (both, since a sibling of ours may
-    have inherited the pipe's other end). Runs in a thread of its own."""
+    """Ends this process when the parent is another one. Runs in a thread of its own."""
     while os.getppid() == parent:
-        readable, _, _ = select.select([sys.stdin], [], [], 0.5)
-        if readable and not os.read(0, 1024):
-            break
+        time.sleep(0.5)
     os._exit(0)  # no cleanup: the journal is already written
 
 
 def main() -> None:
     """The child: reads what to serve from standard input, and serves it."""
-    parent = os.getppid()
-    with open(0, "rb", buffering=0, closefd=False) as given:  # unbuffered: the watch sees what is left
-        order = json.loads(given.readline() or sys.exit(0))
-    threading.Thread(target=die_with_parent, args=(parent,), daemon=True).start()
+    order = json.load(sys.stdin)
+    threading.Thread(target=die_with_parent, args=(order["parent"],), daemon=True).start()
     serve(SandboxConfig(**order["config"]), port=order["port"])
 
 

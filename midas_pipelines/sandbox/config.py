@@ -19,6 +19,7 @@ from starlette.types import Scope, Send
 
 from midas_pipelines.sandbox.habits import checked_habits
 from midas_pipelines.sandbox.requests import Answer, Headers
+from midas_pipelines.sandbox.state import checked_number
 
 # The kinds that `fault_rate` is divided among. Left out are 429 (a rate limit is its own knob, and one 429 rightly makes a
 # client pause everything) and timeout and slow (they measure patience, not recovery).
@@ -63,8 +64,7 @@ def checked_faults(faults: dict[str, float]) -> dict[str, float]:
     for kind, share in faults.items():
         if kind not in FAULT_KINDS:
             raise ValueError(f"there is no fault {kind!r}; known are {', '.join(FAULT_KINDS)}")
-        if not isinstance(share, int | float) or isinstance(share, bool) or not 0 <= share <= 1:
-            raise ValueError(f"the share of {kind} must be between 0 and 1")
+        checked_number(f"the share of {kind}", share, 1)
     if sum(faults.values()) > 1 + 1e-9:
         raise ValueError("the shares of all faults together must not pass 1")
     return dict(faults)
@@ -134,8 +134,8 @@ class RateLimit:
         self.set(rate, burst)
 
     def set(self, rate: float | None, burst: int | None = None) -> None:
-        """Changes the limit; None or 0 lifts it."""
-        self.rate = rate or None
+        """Changes the limit; None or 0 lifts it. Raises ValueError."""
+        self.rate = checked_number("rate_limit", rate or 0) or None
         self.burst = burst if burst is not None else max(2, math.ceil((rate or 0) / 10))
 
     def take(self) -> float:

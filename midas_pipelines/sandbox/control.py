@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from functools import partial
 from importlib import resources
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from midas_pipelines.sandbox.state import Json, Refused
+from midas_pipelines.sandbox.state import Json, Refused, checked_number
 
 if TYPE_CHECKING:
     from midas_pipelines.sandbox.app import Sandbox
@@ -81,32 +80,23 @@ def _settings(sandbox: Sandbox) -> Json:
 def _set(sandbox: Sandbox, body: Json) -> Json:
     """Sets what is given; `next_faults` are the kinds (or null) that the next calls meet, one after the other.
     Raises ValueError, in a sentence."""
-
     setters: dict[str, Callable[[Any], Any]] = {
         "faults": sandbox.faults.set,
         "next_faults": sandbox.faults.script,
         "habits": sandbox.habits.replace,
-        **{name: partial(_set_time, sandbox, name) for name in TIMES},
-        "rate_limit": lambda rate: sandbox.limit.set(_number("rate_limit", rate or 0), body.get("burst")),
+        **dict.fromkeys(TIMES, lambda _: None),  # below
+        "rate_limit": lambda rate: sandbox.limit.set(rate, body.get("burst")),
         "burst": lambda _: None,  # with the rate
-        "shoppers_rate": lambda rate: sandbox.shoppers.set_rate(_number("shoppers_rate", rate)),
+        "shoppers_rate": sandbox.shoppers.set_rate,
         "webhooks": sandbox.webhooks.configure,
     }
     if unknown := body.keys() - setters.keys():
         raise ValueError(f"there is no setting {', '.join(sorted(unknown))}")
     for name in filter(body.__contains__, setters):  # in this order: setting faults drops scripted ones
         setters[name](body[name])
+    for name in filter(body.__contains__, TIMES):
+        setattr(sandbox.faults, name, checked_number(name, body[name]))
     return _settings(sandbox)
-
-
-def _set_time(sandbox: Sandbox, name: str, value: Any) -> None:
-    setattr(sandbox.faults, name, _number(name, value))
-
-
-def _number(name: str, value: Any) -> float:
-    if not isinstance(value, int | float) or isinstance(value, bool) or value < 0:
-        raise ValueError(f"{name} should be a number, 0 or more")
-    return float(value)
 
 
 def _place(sandbox: Sandbox, body: Json) -> Json:

@@ -18,7 +18,7 @@ from typing import TypeVar
 from midas_pipelines.sandbox import habit_table as table
 from midas_pipelines.sandbox.habit_table import HABITS, Change, Use
 from midas_pipelines.sandbox.requests import Answer, HabitCall, Headers, Reply
-from midas_pipelines.sandbox.state import Json, State
+from midas_pipelines.sandbox.state import Json, State, checked_number
 
 Act = TypeVar("Act")
 
@@ -72,8 +72,7 @@ def checked_habits(given: Mapping[str, float]) -> dict[str, float]:
     for name, number in given.items():
         if name not in HABITS:
             raise ValueError(f"there is no habit {name!r}; known are {', '.join(HABITS)}")
-        if not isinstance(number, int | float) or isinstance(number, bool) or not 0 <= number < 1e9:
-            raise ValueError(f"the number of {name} must be 0 or more")
+        checked_number(name, number)
     return dict(given)
 
 
@@ -126,15 +125,15 @@ class Habits:
 
     def reply(self, call: HabitCall, reply: Reply) -> Reply:
         """The reply as the habits change it."""
-        kind = KINDS.get(call.name)
-        if not self.on or kind is None or reply.status >= 300 or not isinstance(reply.value, dict):
+        kind, value = KINDS.get(call.name), reply.value
+        if not self.on or kind is None or reply.status >= 300 or not isinstance(value, dict):
             return reply
-        if call.name not in table.LISTS:
-            reply.value = self._row(call, kind, reply.value)
-            return reply
-        reply.value = {**reply.value, "data": [self._row(call, kind, row) for row in reply.value["data"]]}
-        for act, use in self._at(call, table.PAGE):
-            act(reply.value, use)
+        if call.name in table.LISTS:
+            reply.value = {**value, "data": [self._row(call, kind, row) for row in value["data"]]}
+            for act, use in self._at(call, table.PAGE):
+                act(reply.value, use)
+        else:
+            reply.value = self._row(call, kind, value)
         return reply
 
     def answer(self, call: HabitCall, status: int, body: bytes, headers: Headers) -> Answer:

@@ -5,7 +5,7 @@ import random
 from contextlib import suppress
 from decimal import Decimal
 
-from midas_pipelines.sandbox.state import Json, Refused, State
+from midas_pipelines.sandbox.state import Json, Refused, State, checked_number
 
 NAMES = (
     *("Testa Sample", "Fakir Example", "Żółta Przykładowa", "Пример Тестов", "例 テスト子", "样本 测试"),
@@ -32,8 +32,8 @@ class Shoppers:
         self.rate = 0.0
 
     def set_rate(self, rate: float) -> None:
-        """Actions a second from now on; 0 stops them. Called within the event loop."""
-        self.rate = max(0.0, float(rate))
+        """Actions a second from now on; 0 stops them. Called within the event loop. Raises ValueError."""
+        self.rate = checked_number("shoppers_rate", rate)
         if self._task is not None:
             self._task.cancel()
         self._task = asyncio.get_running_loop().create_task(self._shop()) if self.rate else None

@@ -248,6 +248,13 @@ class State:
             os.write(self._file, _line(kind, key, value))
 
 
+def checked_number(name: str, value: Any, most: float = 1e9) -> float:
+    """The value. Raises ValueError, in a sentence, for what is no number from 0 to `most`."""
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= most:
+        raise ValueError(f"{name} should be a number from 0 to {most:g}")
+    return float(value)
+
+
 def now_text() -> str:
     """Now, in UTC, as the contract writes it."""
     return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

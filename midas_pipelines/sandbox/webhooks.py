@@ -12,7 +12,7 @@ import httpx
 from standardwebhooks import Webhook
 
 from midas_pipelines.sandbox.config import SandboxConfig
-from midas_pipelines.sandbox.state import Json, now_text
+from midas_pipelines.sandbox.state import Json, checked_number, now_text
 
 FIRST_BACK_OFF = 0.2  # seconds; doubles with each retry
 LONGEST_BACK_OFF = 30.0
@@ -97,9 +97,7 @@ class Webhooks:
     def configure(self, given: dict[str, Any]) -> None:
         """Changes the given settings. Raises ValueError, with a sentence, for an invalid one."""
         for name in ("duplicates", "reorder"):
-            share = given.get(name, 0)
-            if not isinstance(share, int | float) or not 0 <= share <= 1:
-                raise ValueError(f"{name} is a share between 0 and 1")
+            checked_number(name, given.get(name, 0), 1)
         if given.get("secret"):
             Webhook(given["secret"])  # raises ValueError for no base64
         for name in ("url", "secret", "duplicates", "reorder", "retries"):

@@ -148,22 +148,22 @@ class Limits:
     async def _pass(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
         path, request_id = scope["path"], scope["state"]["request_id"]
         is_webhook = path == WEBHOOKS and scope["method"] == "POST" and self._service.verifier.ready
-        address = address_of_caller(scope)
         try:
-            wait = 0.0 if path in FREE else self._callers.take(address, key_of(headers.get("authorization")))
-            if wait:
-                raise self._refusal("rate", 429, "Too many calls: slow down, then go on.", _again(wait))
+            if path not in FREE:
+                wait = self._callers.take(address_of_caller(scope), key_of(headers.get("authorization")))
+                if wait:
+                    raise self._refusal("rate", 429, "Too many calls: slow down, then go on.", _again(wait))
             if is_webhook:
-                self._verify(address, headers, None)
+                self._verify(scope, headers, None)
             body = await _read_body(headers, receive)
             if body is None:  # the caller has hung up
                 return
-            webhook_id = self._verify(address, headers, body) if is_webhook else ""
+            webhook_id = self._verify(scope, headers, body) if is_webhook else ""
             if path not in PROBES:
                 self._shed()
         except CallRefused as why:
             if is_webhook and why.http_status == 401:
-                actor, remote = "a webhook that is not signed", address[:64]
+                actor, remote = "a webhook that is not signed", address_of_caller(scope)[:64]
                 entry = AuditEntry(actor, f"POST {WEBHOOKS}", remote=remote, request_id=request_id)
                 await self._refusals.note(entry, 401)
             await problem(why.http_status, str(why), request_id, why.headers)(scope, receive, send)
@@ -178,14 +178,14 @@ class Limits:
         finally:
             self._under_way -= counts
 
-    def _verify(self, address: str, headers: Headers, body: bytes | None) -> str:
+    def _verify(self, scope: Scope, headers: Headers, body: bytes | None) -> str:
         """The id of a webhook that 4Seller signed, checked by its headers, then with its body, without the database."""
         verifier = self._service.verifier
         try:
             return verifier.check_head(headers)[0] if body is None else verifier.check(body, headers)
         except BadSignature as why:
             self._log(why.reason, f"A webhook was refused. {why}")
-            wait = self._callers.unsigned(address) if why.reason != "timestamp" else 0.0
+            wait = self._callers.unsigned(address_of_caller(scope)) if why.reason != "timestamp" else 0.0
             status, text, more = 401, str(why), {"WWW-Authenticate": "Webhook"}
             if wait:
                 status, text, more = 429, "Too many webhooks that 4Seller did not sign.", _again(wait)

@@ -261,9 +261,8 @@ def _give_item(
 @contextmanager
 def _locked(request: Request, order_id: str, what: str) -> Iterator[StoredOrder]:
     """The order, locked in a transaction that writes."""
-    row = _row(request, order_id)
     with service_of(request).database.writing(asked=True) as connection:
-        yield lock_order(connection, row.id, _context(request, what))
+        yield lock_order(connection, find_order(connection, order_id).id, _context(request, what))
 
 
 def _context(request: Request, what: str) -> OrderContext:

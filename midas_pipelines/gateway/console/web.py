@@ -33,23 +33,6 @@ HEADERS = {
 }
 """Nothing from elsewhere runs in a page, and no other page may frame it."""
 
-NAVIGATION = (
-    ("/", "Today"),
-    ("/decide", "To decide"),
-    ("/items", "Items"),
-    ("/orders", "Orders"),
-    ("/plan", "Plan"),
-    ("/rules", "Rules"),
-    ("/stock", "Stock"),
-    ("/alerts", "Alerts"),
-    ("/webhooks", "Webhooks"),
-    ("/machine-room", "Machine room"),
-    ("/activity", "Activity"),
-    ("/keys", "Keys"),
-    ("/settings", "Settings"),
-    ("/doctor", "Doctor"),
-    ("/docs", "API"),
-)
 ADMINS_ONLY = frozenset({"/keys", "/activity", "/settings", "/doctor"})
 
 COOKIE = "midas_session"
@@ -81,7 +64,7 @@ def render(request: Request, template: str, status: int = 200, **context: Any) -
         "person": person,
         "csrf": csrf_of(request.cookies.get(COOKIE, "")),
         "notice": person.notice if person is not None and takes_notice else None,
-        "navigation": [link for link in NAVIGATION if is_admin or link[0] not in ADMINS_ONLY],
+        "admins_only": ADMINS_ONLY,
         "here": request.url.path,
         "query": request.url.query,
         "version": VERSION,
