@@ -18,6 +18,7 @@ from midas_pipelines.lib.schedules import due, every, schedule_of
 from midas_pipelines.lib.timetable import named
 from midas_pipelines.settings import SettingsError, load_settings
 from midas_pipelines.store.items.shards import RANGE_START
+from midas_pipelines.workflows import pool_of
 
 DAY = [datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=minute) for minute in range(24 * 60)]
 
@@ -97,9 +98,12 @@ def test_a_tick_skips_with_a_reason_while_the_last_run_is_still_going(tmp_path: 
     assert tick.skip_message == "A run of order_import is in progress; the next tick looks again."
 
 
-def test_every_asset_that_runs_has_a_pool_and_a_pool_has_one_slot_unless_more_are_set() -> None:
+def test_every_asset_has_the_pool_of_the_table_with_one_slot_and_every_job_an_owner() -> None:
     graph = defs.resolve_asset_graph()
-    assert [key for key in graph.materializable_asset_keys if not graph.get(key).pools] == []
+    pools = {key.to_user_string(): graph.get(key).pools for key in graph.materializable_asset_keys}
+    assert pools == {name: {pool_of(name)} for name in pools}
+    jobs = [job for job in defs.get_repository_def().get_all_jobs() if not job.name.startswith("__")]
+    assert [job.name for job in jobs if not job.owners] == []
     assert yaml.safe_load(dagster_yaml(load_settings()))["concurrency"]["pools"]["default_limit"] == 1
 
 
