@@ -32,7 +32,7 @@ COMMANDS = {
     "instance": ("dagster.instance", "Prepare Dagster's own settings and storage."),
     "items": ("stock.items", "List quarantined items, and retry them."),
     "keys": ("security.keys", "Make, list, rotate and revoke keys for the gateway."),
-    "orders": ("orders", "Show marketplace orders, ship them, resolve exceptions."),
+    "orders": ("orders.changing", "Show marketplace orders, ship them, resolve exceptions."),
     "privacy": ("security.privacy", "Show where personal data is; find, export, erase a person."),
     "reconcile": ("stock.conflicts", "Read back what 4Seller shows, and resolve differences."),
     "rules": ("stock.rules", "Set rules for what a channel shows of the shop's stock."),

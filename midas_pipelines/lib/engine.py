@@ -39,7 +39,7 @@ if TYPE_CHECKING:
         stale_webhooks,
     )
     from midas_pipelines.store.operations.cursors import last_proofs, recent_findings
-    from midas_pipelines.store.operations.page_urls import Names, item_names, order_names
+    from midas_pipelines.store.operations.page_urls import Names, page_names
     from midas_pipelines.store.operations.retention import delete_old
     from midas_pipelines.store.orders.checks import (
         count_looked_at,

@@ -94,7 +94,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> dg.TableMetadataValue | None:
 def titled(context: "engine.SyncContext", rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """The rows with the title of the item behind its SKU, which says nothing to most people."""
     skus = {str(row["sku"]) for row in rows if row.get("sku") and "title" not in row}
-    known = engine.item_names(context.database, skus) if skus else {}
+    known = engine.page_names(context.database, "sku", skus) if skus else {}
     return [
         {"sku": row["sku"], "title": known[row["sku"]]["title"], **row} if row.get("sku") in known else row
         for row in rows
@@ -177,13 +177,10 @@ def links(context: "engine.SyncContext", rows: Iterable[Mapping[str, Any]]) -> S
     }
     shown = list(rows)
     lines: list[str] = []
-    for column, pages, names_of in (
-        ("sku", of_items, engine.item_names),
-        ("order", of_orders, engine.order_names),
-    ):
+    for column, pages in (("sku", of_items), ("order", of_orders)):
         wanted = list(dict.fromkeys(str(row[column]) for row in shown if row.get(column)))[:MOST_LINKED]
         if wanted and any(pages.values()):
-            known = names_of(context.database, wanted)
+            known = engine.page_names(context.database, column, wanted)
             lines += [_line(name, known[name], pages) for name in wanted if name in known]
     return {"links": dg.MetadataValue.md("\n".join(lines))} if any(lines) else {}
 

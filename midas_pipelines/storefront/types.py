@@ -16,7 +16,9 @@ from sqlalchemy.sql.functions import FunctionElement
 
 from midas_pipelines.text import writable
 
-CENT = Decimal("0.01")
+CENT, ZERO = Decimal("0.01"), Decimal("0.00")
+LARGEST_AMOUNT = Decimal(10) ** 8
+"""The shop's amounts are DECIMAL(10,2): below a hundred million."""
 MINOR_UNITS = {
     **dict.fromkeys(
         ("BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF", "UGX", "VND", "XAF", "XOF"), 0
@@ -85,6 +87,26 @@ def shortest(amount: Decimal) -> Decimal:
     exact = amount.quantize(Decimal("0.0001"), ROUND_HALF_UP)
     cents = to_cents(exact)
     return cents if cents == exact else exact.normalize()
+
+
+def sound(amount: Decimal) -> Decimal | None:
+    """The amount to four digits after the point; None for one that the shop's tables cannot hold."""
+    if not amount:
+        return ZERO
+    if amount.adjusted() < 8:  # first: `quantize` fails on a larger amount
+        cents = amount.quantize(CENT, ROUND_HALF_UP)
+        if abs(cents) < LARGEST_AMOUNT:
+            return cents if cents == amount else shortest(amount)
+    return None
+
+
+def same_amount(amount: Decimal, other: Decimal, currency: str | None) -> bool:
+    """Whether two amounts are one when rounded half-up to the smallest unit of their currency; to cents while that is
+    unknown."""
+    if amount == other:
+        return True
+    unit = Decimal(1).scaleb(-MINOR_UNITS.get(currency or "", 2))
+    return amount.quantize(unit, ROUND_HALF_UP) == other.quantize(unit, ROUND_HALF_UP)
 
 
 class _SqliteNumber(sa.types.UserDefinedType[Any]):

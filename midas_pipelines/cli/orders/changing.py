@@ -27,11 +27,11 @@ from midas_pipelines.storefront.catalog import items_by_sku
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.orders.changes import shipments
 from midas_pipelines.sync.orders.changes.close import resolve_conflict
+from midas_pipelines.sync.orders.lookup import Retried, dismiss, retry_order
 from midas_pipelines.sync.orders.model import carriers
-from midas_pipelines.sync.orders.model.order_log import OrderContext, StoredOrder
-from midas_pipelines.sync.orders.retry import Retried, dismiss, retry_order
-from midas_pipelines.sync.orders.stock.pending_lines import map_line
-from midas_pipelines.sync.orders.stock.units import away, is_fully_shipped, left_to_ship, restock_units
+from midas_pipelines.sync.orders.model.order_log import OrderContext
+from midas_pipelines.sync.orders.stock.line_changes import map_line
+from midas_pipelines.sync.orders.stock.units import left_to_ship, restock_units, returnable
 from midas_pipelines.sync.privacy.due import erase_order, hold_buyer, release_hold
 
 DECISIONS = click.Choice(["shipped", "cancelled"])
@@ -53,16 +53,7 @@ def _done(as_json: bool, name: str, words: str, **facts: Any) -> None:
 )
 @line_option
 @json_option
-def ship(
-    order_id: str,
-    carrier: str,
-    number: str,
-    url: str | None,
-    force: bool,
-    replaces: str | None,
-    lines: Sequence[str],
-    as_json: bool,
-) -> None:
+def ship(order_id: str, replaces: str | None, lines: Sequence[str], as_json: bool, **label: Any) -> None:
     """Record a shipment: everything that is left to ship, or the given lines.
 
     The shop's order is updated at once; the next `midas sync status` pushes status and tracking number to 4Seller.
@@ -70,19 +61,15 @@ def ship(
     """
     if replaces and lines:
         raise WrongInput("--replaces corrects a shipment as it is: it takes no --line.")
-    with opened(order_id) as (settings, database, row):
-        context = OrderContext(by_hand(settings, "ship"), settings=settings)
-        shipment = carriers.tracking(carrier, number, url=url, force=force)
-        unpushed = None
+    with locked(order_id, "ship") as order:
+        name, shipment = order.marketplace_order_id, carriers.tracking(**label)
+        unpushed, shipped = None, shipments.Shipped(new=False)
         if replaces:
-            unpushed = shipments.replace_shipment(database, row.id, replaces, shipment, context)
-            shipped = shipments.Shipped(new=False)
+            unpushed = shipments.replace_shipment(order, replaces, shipment)
         else:
-            with database.reading() as connection:
-                sold = StoredOrder(connection, row).lines()
-            units = parse_lines(lines, {line.line: left_to_ship(line) or line.quantity for line in sold})
-            shipped = shipments.record_shipment(database, row.id, shipment, context, units=units)
-    named, name = f"{shipment.carrier} {shipment.number}", row.marketplace_order_id
+            whole = {line.line: left_to_ship(line) or line.quantity for line in order.lines()}
+            shipped = shipments.ship_locked(order, shipment, units=parse_lines(lines, whole))
+    named = f"{shipment.carrier} {shipment.number}"
     if replaces:
         news = f"the shipment {replaces} is {named} now; {unpushed or 'it is pushed to 4Seller again'}."
     elif not shipped.new:
@@ -126,13 +113,7 @@ def return_(order_id: str, lines: Sequence[str], as_json: bool) -> None:
     A refund without a return needs no command: it puts nothing back.
     """
     with locked(order_id, "return") as order:
-        whole = is_fully_shipped(order, order.shop_status())
-        left = {line.line: away(line, all_shipped=whole) for line in order.lines()}
-        units = parse_lines(lines, left)
-        for number, count in (units or {}).items():
-            if count > left[number]:
-                raise WrongInput(f"Line {number} has {left[number]} units that have left and not come back.")
-        back = restock_units(order, "returned", units=units, all_shipped=whole)
+        back = restock_units(order, "returned", units=parse_lines(lines, returnable(order)))
     _done(as_json, order.marketplace_order_id, f"{back} units back in stock.", units=back)
 
 

@@ -104,18 +104,10 @@ def let_go(sku: str, field: str | None, as_json: bool) -> None:
     print_result(as_json, {"sku": sku, "released": released}, words)
 
 
-COUNTS = [
-    "scanned",
-    "equal",
-    "changing",
-    "not_seen",
-    "discrepancies",
-    "settled",
-    "waiting",
-    "consistency",
-    "unknown",
-    "complete",
-]
+COUNTS = (
+    *("scanned", "equal", "changing", "not_seen", "discrepancies"),
+    *("settled", "waiting", "consistency", "unknown", "complete"),
+)
 
 
 @click.command(cls=Changing)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 import click
@@ -18,19 +18,6 @@ from midas_pipelines.sync.rules.simulate import simulate
 
 MOMENTS = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"])
 Command = Callable[..., Any]
-
-
-class AmountType(click.ParamType[Decimal]):
-    """An amount of money in USD."""
-
-    name = "usd"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Decimal:
-        """The amount as a decimal."""
-        try:
-            return Decimal(str(value))
-        except InvalidOperation:
-            return self.fail(f"{value} is no amount", param, ctx)
 
 
 @click.group()
@@ -96,9 +83,7 @@ def show_history(sku: str | None, category: str | None, as_json: bool) -> None:
 @scope_options
 @quantity_options
 @click.option("--exclude/--include", default=None, help="Never list it here, or list it after all.")
-@click.option(
-    "--minimum-price", type=AmountType(), metavar="USD", help="Raise a lower selling price to this."
-)
+@click.option("--minimum-price", type=float, metavar="USD", help="Raise a lower selling price to this.")
 @click.option("--policy", help="Which side wins: source_wins, marketplace_wins or manual.")
 @click.option("--price-policy", help="The same for prices alone.")
 @click.option("--quantity-policy", help="The same for quantities alone.")
@@ -114,6 +99,8 @@ def put(valid_from: datetime | None, valid_until: datetime | None, as_json: bool
     """Set fields of a rule; the others stay. The items it touches are pushed by the next sync."""
     scope = {name: values.pop(name) for name in ("channel", "sku", "category")}
     begins, ends = _utc(valid_from), _utc(valid_until)
+    if values["minimum_price"] is not None:
+        values["minimum_price"] = Decimal(str(values["minimum_price"]))
     with shop_database() as (settings, database):
         marked = set_rule(database, values, by=actor(settings), valid_from=begins, valid_until=ends, **scope)
     words = f"Set. {marked} items will be checked again by the next sync."

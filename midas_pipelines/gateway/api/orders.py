@@ -27,7 +27,7 @@ from midas_pipelines.gateway.service import service_of
 from midas_pipelines.store.orders.listing import SHOWN, Filters, list_orders
 from midas_pipelines.sync.orders.lookup import TimelineEntry, find_order, read_timeline
 from midas_pipelines.sync.orders.model.carriers import tracking
-from midas_pipelines.sync.orders.status.status_change import StatusChanged, change_status
+from midas_pipelines.sync.orders.status.status_sync import StatusChanged, change_status
 
 router = APIRouter(prefix=PREFIX, route_class=GuardedRoute, tags=["orders"])
 

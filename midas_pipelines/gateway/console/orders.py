@@ -20,13 +20,19 @@ from midas_pipelines.store.orders.listing import Filters, list_orders
 from midas_pipelines.storefront.catalog import items_by_sku
 from midas_pipelines.storefront.schema import orders
 from midas_pipelines.sync.orders.changes.close import resolve_conflict
-from midas_pipelines.sync.orders.lookup import NoSuchOrder, find_order, read_timeline
+from midas_pipelines.sync.orders.lookup import (
+    NoSuchOrder,
+    dismiss,
+    find_order,
+    read_timeline,
+    retry_order,
+    undo_dismissal,
+)
 from midas_pipelines.sync.orders.model.carriers import BadTracking, tracking
 from midas_pipelines.sync.orders.model.order_log import OrderContext, StoredOrder, lock_order
-from midas_pipelines.sync.orders.retry import dismiss, retry_order, undo_dismissal
-from midas_pipelines.sync.orders.status.status_change import change_status
-from midas_pipelines.sync.orders.stock import pending_lines
-from midas_pipelines.sync.orders.stock.units import away, is_fully_shipped, left_to_ship, restock_units
+from midas_pipelines.sync.orders.status.status_sync import change_status
+from midas_pipelines.sync.orders.stock import line_changes
+from midas_pipelines.sync.orders.stock.units import left_to_ship, restock_units, returnable
 from midas_pipelines.sync.privacy.due import erase_order
 from midas_pipelines.sync.threads import in_own_loop
 
@@ -93,14 +99,14 @@ def show_buyer(request: Request, order_id: str) -> Response:
 @router.post(ONE + "/map")
 def map_to_item(request: Request, order_id: str, line: Line, sku: Text, always: Tick = "") -> Response:
     """Maps a line to an item."""
-    _give_item(request, "map", pending_lines.map_line, order_id, line, sku, remember=bool(always))
+    _give_item(request, "map", line_changes.map_line, order_id, line, sku, remember=bool(always))
     return _undoable(request, f"Line {line} of order {order_id} is {sku}.", "map", line=line, always=always)
 
 
 @router.post(ONE + "/substitute")
 def substitute(request: Request, order_id: str, line: Line, sku: Text) -> Response:
     """Serves an oversold line from another item."""
-    _give_item(request, "substitute", pending_lines.substitute_item, order_id, line, sku)
+    _give_item(request, "substitute", line_changes.substitute_item, order_id, line, sku)
     return done(request, f"Line {line} of order {order_id} is served by {sku}.")
 
 
@@ -110,7 +116,7 @@ def restock_for(
 ) -> Response:
     """Books stock that came in for an oversold line."""
     row, context = _row(request, order_id), _context(request, "restock")
-    database, restock_line = service_of(request).database, pending_lines.restock_line
+    database, restock_line = service_of(request).database, line_changes.restock_line
     lacks = restock_line(database, row.id, line, units, context, once=once, this_order_first=bool(first))
     rest = f"order {order_id} has all of line {line}"
     if lacks:
@@ -165,9 +171,9 @@ def undo_click(
         if what == "dismiss":
             undo_dismissal(order, seen.split(","))
         elif what == "map":
-            pending_lines.unmap_line(order, line or 0, forget=bool(always))
+            line_changes.unmap_line(order, line or 0, forget=bool(always))
         else:
-            pending_lines.undo_restock(order, line or 0, once=once)
+            line_changes.undo_restock(order, line or 0, once=once)
     return done(request, f"Order {order_id} is as it was before.")
 
 
@@ -208,11 +214,7 @@ async def set_status(request: Request, order_id: str, status: Annotated[str, For
 def take_return(request: Request, order_id: str, line: Line, units: Units) -> Response:
     """Puts returned units back in stock; never more than have left."""
     with _locked(request, order_id, "return") as order:
-        whole = is_fully_shipped(order, order.shop_status())
-        left = {one.line: away(one, all_shipped=whole) for one in order.lines()}.get(line, 0)
-        if units > left:
-            raise WrongInput(f"Line {line} has {left} units that have left and not come back.")
-        back = restock_units(order, "returned", units={line: units}, all_shipped=whole)
+        back = restock_units(order, "returned", units={line: units})
     return done(request, f"{back} units of order {order_id} are back in stock.")
 
 
@@ -232,8 +234,8 @@ def _page(request: Request, order_id: str, *, buyer: dict[str, Any] | None = Non
         row = find_order(connection, order_id)
         timeline = read_timeline(connection, row)
         stored = StoredOrder(connection, row)
-        whole, found = is_fully_shipped(stored, stored.shop_status()), stored.lines()
-    left = {one.line: {"to_ship": left_to_ship(one), "away": away(one, all_shipped=whole)} for one in found}
+        away, found = returnable(stored), stored.lines()
+    left = {one.line: {"to_ship": left_to_ship(one), "away": away[one.line]} for one in found}
     lines = [line | left[line["line"]] for line in timeline.lines]
     shown: dict[str, Any] = {"row": row, "order": timeline.order, "lines": lines, "entries": timeline.entries}
     return render(request, "order.html", buyer=buyer, once=uuid4().hex, **shown)

@@ -14,29 +14,27 @@ from midas_pipelines.storefront.schema import orders, products
 Names = dict[str, str]
 """The values that a URL template may use; "" for a missing one."""
 _ITEM, _ORDER = mappings.c, marketplace_orders.c
-_NAMES = (_ITEM.sku, products.c.name.label("title"), products.c.slug, _ITEM.product_id)
-_ITEMS = sa.select(*_NAMES, _ITEM.fourseller_product_id.label("fourseller_id")).outerjoin_from(
-    mappings, products, products.c.id == _ITEM.product_id
-)
-_ORDERS = sa.select(
-    _ORDER.marketplace_order_id.label("order"),
-    orders.c.order_number.label("number"),
-    orders.c.id.label("order_id"),
-).outerjoin_from(marketplace_orders, orders, orders.c.id == _ORDER.local_order_id)
+_QUERIES: dict[str, sa.Select[Any]] = {
+    "sku": sa.select(
+        _ITEM.sku,
+        products.c.name.label("title"),
+        products.c.slug,
+        _ITEM.product_id,
+        _ITEM.fourseller_product_id.label("fourseller_id"),
+    ).outerjoin_from(mappings, products, products.c.id == _ITEM.product_id),
+    "order": sa.select(
+        _ORDER.marketplace_order_id.label("order"),
+        orders.c.order_number.label("number"),
+        orders.c.id.label("order_id"),
+    ).outerjoin_from(marketplace_orders, orders, orders.c.id == _ORDER.local_order_id),
+}
+"""By the column that names an item or an order, the ids of both sides: the first column is that one."""
 
 
-def item_names(database: Database, skus: Collection[str]) -> dict[str, Names]:
-    """`sku`, `title`, `slug`, `product_id` (the shop's) and `fourseller_id` of each item that is known by one of those SKUs."""
-    return _by_first(database, _ITEMS.where(_ITEM.sku.in_(skus)))
-
-
-def order_names(database: Database, order_ids: Collection[str]) -> dict[str, Names]:
-    """`order` (the marketplace's), `number` and `order_id` (the shop's) of each imported order with such an id."""
-    return _by_first(database, _ORDERS.where(_ORDER.marketplace_order_id.in_(order_ids)))
-
-
-def _by_first(database: Database, query: sa.Select[Any]) -> dict[str, Names]:
+def page_names(database: Database, column: str, values: Collection[str]) -> dict[str, Names]:
+    """The names of each item (`sku`) or imported order (`order`) that is known by one of these values, by its value."""
+    query = _QUERIES[column]
     with database.reading() as connection:
-        rows = connection.execute(query).mappings().all()
+        rows = connection.execute(query.where(query.selected_columns[0].in_(values))).mappings().all()
     named = [{name: "" if value is None else str(value) for name, value in row.items()} for row in rows]
-    return {next(iter(names.values())): names for names in named}
+    return {names[column]: names for names in named}

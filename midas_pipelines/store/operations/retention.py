@@ -31,9 +31,7 @@ class Kept:
 _WEBHOOK, _LOG, _ALERT = marketplace_webhooks.c, order_processing_logs.c, alerts.c
 KEPT = {
     "webhooks": Kept(  # the sender's signature is too old by then, and an order is applied once however often it is sent
-        _WEBHOOK.received_at,
-        _WEBHOOK.processed_at,
-        _WEBHOOK.outcome.in_(["applied", "superseded"]),
+        _WEBHOOK.received_at, _WEBHOOK.processed_at, _WEBHOOK.outcome.in_(["applied", "superseded"])
     ),
     "writes": Kept(listing_writes.c.at, listing_writes.c.at, sa.true()),
     "sync_logs": Kept(sync_logs.c.started_at, sync_logs.c.started_at, sync_logs.c.outcome != "running"),

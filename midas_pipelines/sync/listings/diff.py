@@ -19,7 +19,7 @@ from typing import Any
 
 from midas_pipelines.fourseller.models import Product, ProductDraft
 from midas_pipelines.store.items.mappings import Mapping
-from midas_pipelines.storefront.types import to_cents
+from midas_pipelines.storefront.types import LARGEST_AMOUNT, to_cents
 from midas_pipelines.sync.listings.pins import CONTENT, followed, overlaid, pin
 from midas_pipelines.sync.listings.plan import (
     NOT_ON_SALE,
@@ -29,7 +29,6 @@ from midas_pipelines.sync.listings.plan import (
     content_hash,
     draft_quantity,
 )
-from midas_pipelines.sync.orders.model.amounts import LARGEST_AMOUNT
 from midas_pipelines.text import folded
 
 LONGEST_SHOWN = 60

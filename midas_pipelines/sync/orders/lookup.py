@@ -1,16 +1,18 @@
-"""Finds an order by any of its ids, and reads its timeline: every step, stock movement, shipment and message."""
+"""Orders for a person: finds one by any of its ids, reads its timeline of steps, stock movements, shipments and messages, reads
+it from 4Seller again, and dismisses its exceptions."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
 from midas_pipelines.errors import WrongInput
+from midas_pipelines.fourseller.errors import NotFound
 from midas_pipelines.store.schema.order_tables import customer_mails, order_shipments
 from midas_pipelines.store.schema.tables import (
     inventory_changes,
@@ -19,7 +21,14 @@ from midas_pipelines.store.schema.tables import (
     order_processing_logs,
 )
 from midas_pipelines.storefront.schema import orders
-from midas_pipelines.sync.orders.model.lines import CHANNEL
+from midas_pipelines.storefront.types import utc_now
+from midas_pipelines.sync.context import SyncContext
+from midas_pipelines.sync.orders.changes.close import clear_unknown_status, end_quarantine
+from midas_pipelines.sync.orders.customer_mail import UNSENT, put_back
+from midas_pipelines.sync.orders.intake.batch import import_orders_read
+from midas_pipelines.sync.orders.model.lines import CHANNEL, SEEN_BY_A_PERSON, OrderException, read_exceptions
+from midas_pipelines.sync.orders.model.order_log import OrderContext, StoredOrder, lock_order
+from midas_pipelines.sync.orders.stock.pending_lines import allocate_pending_lines
 
 LARGEST_LOCAL_ID, LOCAL_ID_DIGITS = 2**31 - 1, 10
 _ORDERS = marketplace_orders.c
@@ -108,17 +117,41 @@ class Timeline:
 
 def read_timeline(connection: sa.Connection, order: sa.Row[Any]) -> Timeline:
     """The timeline of an order, given its row from `find_order`."""
-    table = marketplace_order_lines.c
-    mine = sa.select(marketplace_order_lines).where(table.order_id == order.id)
-    lines = connection.execute(mine.order_by(table.line)).all()
-    entries = [
-        *_steps(connection, order.marketplace_order_id),
-        *_stock(connection, order.marketplace_order_id, lines),
-        *_shipments(connection, order),
-        *_mails(connection, order.id),
-    ]
+    order_id, found = order.marketplace_order_id, list[TimelineEntry]()
+    for row in _rows(
+        connection, order_processing_logs, order_processing_logs.c.marketplace_order_id == order_id
+    ):
+        cause, facts = cause_in_words(row.run_id), {"run_id": row.run_id}
+        found.append(TimelineEntry(row.created_at, row.step, row.detail or "", cause, facts))
+    lines = sorted(
+        _rows(connection, marketplace_order_lines, marketplace_order_lines.c.order_id == order.id),
+        key=lambda one: one.line,
+    )
+    skus, prefix = {line.line: line.sku or line.title for line in lines}, f"{CHANNEL}:{order_id}:"
+    name = inventory_changes.c.reference
+    for row in _rows(connection, inventory_changes, sa.and_(name > prefix, name < prefix[:-1] + ";")):
+        line = re.fullmatch(r"([0-9]+)(\+[0-9]+)?", row.reference.removeprefix(prefix))
+        if line is not None:  # else it is another order's whose id has this prefix
+            number = int(line[1])
+            detail = f"Line {number}, {skus.get(number, 'gone')}: {row.delta:+d}, {row.quantity_after} on hand after it."
+            facts = {"line": number} | _fields(row, "product_id variant_id delta quantity_after")
+            found.append(TimelineEntry(row.created_at, f"stock: {row.cause}", detail, row.source, facts))
+    for row in _rows(connection, order_shipments, order_shipments.c.order_id == order.local_order_id):
+        pushed = f"pushed to 4Seller at {row.pushed_at:%Y-%m-%d %H:%M:%S} UTC" if row.pushed_at else ""
+        label = f"{row.carrier or 'No carrier'} {row.tracking_number or ''} {row.tracking_url or ''}".strip()
+        undated = "" if row.shipped_at else " (its date cannot be read)"
+        why = f" ({row.reason})" if row.reason else ""
+        words = f"{label}{undated}: {pushed or 'not pushed to 4Seller yet'}{why}."
+        facts = _fields(row, "id carrier tracking_number tracking_url booked_at pushed_at reason")
+        at = row.shipped_at or row.booked_at or order.imported_at
+        found.append(TimelineEntry(at, "parcel", words, row.source, facts))
+    for row in _rows(connection, customer_mails, customer_mails.c.order_id == order.id):
+        why = f": {row.reason}" if row.reason else "."
+        detail = f"Queued; {row.state} now, {row.attempts} attempts{why}"
+        facts = _fields(row, "kind state attempts created_at sent_at next_attempt_at reason")
+        found.append(TimelineEntry(row.created_at, f"message: {row.kind}", detail, "customer mail", facts))
     shown = [_fields(line, LINE_FIELDS) for line in lines]
-    return Timeline(_fields(order, ORDER_FIELDS), shown, sorted(entries, key=lambda one: one.at))
+    return Timeline(_fields(order, ORDER_FIELDS), shown, sorted(found, key=lambda one: one.at))
 
 
 def cause_in_words(run_id: str | None) -> str:
@@ -130,44 +163,108 @@ def _fields(row: sa.Row[Any], names: str) -> dict[str, Any]:
     return {name: getattr(row, name) for name in names.split()}
 
 
-def _rows(connection: sa.Connection, table: sa.Table, *which: sa.ColumnElement[bool]) -> sa.Result[Any]:
-    return connection.execute(sa.select(table).where(*which).order_by(table.c.id))
+def _rows(connection: sa.Connection, table: sa.Table, which: sa.ColumnElement[bool]) -> Sequence[sa.Row[Any]]:
+    return connection.execute(sa.select(table).where(which).order_by(table.c.id)).all()
 
 
-def _steps(connection: sa.Connection, order_id: str) -> Iterator[TimelineEntry]:
-    mine = order_processing_logs.c.marketplace_order_id == order_id
-    for row in _rows(connection, order_processing_logs, mine):
-        cause, facts = cause_in_words(row.run_id), {"run_id": row.run_id}
-        yield TimelineEntry(row.created_at, row.step, row.detail or "", cause, facts)
+@dataclass(frozen=True)
+class Retried:
+    """The result of a retry, and what is still open."""
+
+    order: str
+    imported: bool
+    moved_on: bool
+    mapped: int
+    allocated: int
+    exception: str | None  # or `quarantined`
+    reason: str | None
+    messages: int  # queued again
+    unsent: int  # messages that have not gone out, or may not have
 
 
-def _stock(connection: sa.Connection, order_id: str, lines: Sequence[sa.Row[Any]]) -> Iterator[TimelineEntry]:
-    name, prefix = inventory_changes.c.reference, f"{CHANNEL}:{order_id}:"
-    skus = {line.line: line.sku or line.title for line in lines}
-    for row in _rows(connection, inventory_changes, name > prefix, name < prefix[:-1] + ";"):
-        line = re.fullmatch(r"([0-9]+)(\+[0-9]+)?", row.reference.removeprefix(prefix))
-        if line is not None:  # else it is another order's whose id has this prefix
-            number = int(line[1])
-            detail = f"Line {number}, {skus.get(number, 'gone')}: {row.delta:+d}, {row.quantity_after} on hand after it."
-            facts = {"line": number} | _fields(row, "product_id variant_id delta quantity_after")
-            yield TimelineEntry(row.created_at, f"stock: {row.cause}", detail, row.source, facts)
+async def retry_order(context: SyncContext, text: str, *, mail: bool = False) -> Retried:
+    """Reads the order with this id from 4Seller again and processes everything that is open on it; with `mail` also queues
+    messages again that may have gone out, or were given up.
+
+    Raises NoSuchOrder, WrongInput where 4Seller does not have it, FourSellerError.
+    """
+    with context.database.reading() as connection:
+        row = find_order(connection, text)
+    order_id = row.marketplace_order_id
+    read_at = context.database.now()
+    async with context.channel() as client:
+        try:
+            order = await client.order(order_id)
+        except NotFound:
+            raise WrongInput(
+                f"4Seller has no order {order_id}: it cannot be read again. Enter it in the shop by hand, "
+                "and `midas orders dismiss` it here."
+            ) from None
+    with context.database.writing() as connection:
+        stored = lock_order(connection, row.id, OrderContext(context.run_id))
+        if stored.outcome == "dismissed":
+            stored.set(outcome="quarantined")  # so that it is imported
+            stored.log("retried", "An operator retried it: it is no longer dismissed.")
+    any_date = context.settings.model_copy(update={"orders_since": None})  # a person asked for this order
+    unlimited = replace(context, settings=any_date)
+    result = import_orders_read(unlimited, [order], read_at=read_at)
+    mapped, allocated = allocate_pending_lines(context.database, context.run_id)
+    shipments, mails = order_shipments.c, customer_mails.c
+    with context.database.writing() as connection:
+        now = lock_order(connection, row.id)
+        unpushed = sa.and_(shipments.order_id == now.local_order_id, shipments.pushed_at.is_(None))
+        connection.execute(sa.update(order_shipments).where(unpushed).values(next_attempt_at=None))
+        now.set(push_after=None, push_attempts=0)
+        if now.has(OrderException.REFUSED) and now.shop_status_since is None:
+            now.set(shop_status_since=utc_now())
+        messages = put_back(connection, given_up=mail, order_row=row.id)
+        left = sa.select(sa.func.count()).where(mails.order_id == row.id, mails.state.in_(UNSENT))
+        unsent = connection.scalar(left) or 0
+    quarantined = now.outcome == "quarantined"
+    return Retried(
+        order=order_id,
+        imported=bool(result.imported),
+        moved_on=bool(result.moved_on),
+        mapped=result.mapped + mapped,
+        allocated=allocated,
+        exception="quarantined" if quarantined else now.exception,
+        reason=now.reason if quarantined else None,
+        messages=messages,
+        unsent=unsent,
+    )
 
 
-def _shipments(connection: sa.Connection, order: sa.Row[Any]) -> Iterator[TimelineEntry]:
-    names = "id carrier tracking_number tracking_url booked_at pushed_at reason"
-    for row in _rows(connection, order_shipments, order_shipments.c.order_id == order.local_order_id):
-        pushed = f"pushed to 4Seller at {row.pushed_at:%Y-%m-%d %H:%M:%S} UTC" if row.pushed_at else ""
-        label = f"{row.carrier or 'No carrier'} {row.tracking_number or ''} {row.tracking_url or ''}".strip()
-        undated = "" if row.shipped_at else " (its date cannot be read)"
-        why = f" ({row.reason})" if row.reason else ""
-        words = f"{label}{undated}: {pushed or 'not pushed to 4Seller yet'}{why}."
-        at = row.shipped_at or row.booked_at or order.imported_at
-        yield TimelineEntry(at, "parcel", words, row.source, _fields(row, names))
+def undo_dismissal(order: StoredOrder, seen: Collection[str]) -> None:
+    """Shows these exceptions of a locked order again, or quarantines it again."""
+    if order.outcome == "dismissed":
+        order.set(outcome="quarantined")
+    else:
+        order.set_exceptions(add={one.value for one in SEEN_BY_A_PERSON}.intersection(seen))
+    order.log("undone", f"An operator took a dismissal back: {', '.join(seen)}.")
 
 
-def _mails(connection: sa.Connection, order_row: int) -> Iterator[TimelineEntry]:
-    names = "kind state attempts created_at sent_at next_attempt_at reason"
-    for row in _rows(connection, customer_mails, customer_mails.c.order_id == order_row):
-        why = f": {row.reason}" if row.reason else "."
-        detail, facts = f"Queued; {row.state} now, {row.attempts} attempts{why}", _fields(row, names)
-        yield TimelineEntry(row.created_at, f"message: {row.kind}", detail, "customer mail", facts)
+def dismiss(order: StoredOrder) -> list[str]:
+    """Dismisses the exceptions of an order that a person has looked at; returns them.
+
+    Raises:
+        WrongInput: no exception of the order can be dismissed.
+    """
+    name = order.marketplace_order_id
+    if order.outcome == "quarantined":
+        seen = ["quarantined"]
+        order.set(outcome="dismissed")
+        end_quarantine(order.connection, name)
+    else:
+        current = read_exceptions(order.exception)
+        seen = sorted(current & {exception.value for exception in SEEN_BY_A_PERSON})
+        if not seen:
+            rest = ", ".join(sorted(current)) or "nothing"
+            raise WrongInput(
+                f"Order {name}: {rest} waits on it. An unmapped line ends with `midas orders map`, a conflict with "
+                "`midas orders resolve`, an oversold one when stock comes back."
+            )
+        order.set_exceptions(drop=seen)
+        if OrderException.STATUS in seen:
+            clear_unknown_status(order.connection, order.status_word)
+    order.log("dismissed", f"An operator has looked at it: {', '.join(seen)}.")
+    return seen

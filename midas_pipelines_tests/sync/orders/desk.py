@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from decimal import Decimal
 from typing import Any
 
 import sqlalchemy as sa
 
-from midas_pipelines.fourseller.models import Tracking
+from midas_pipelines.errors import WrongInput
 from midas_pipelines.sandbox.state import Json, Refused, State
 from midas_pipelines.store.schema.order_tables import order_shipments
 from midas_pipelines.store.schema.tables import marketplace_order_lines, marketplace_orders
 from midas_pipelines.sync.orders.changes.close import resolve_conflict
-from midas_pipelines.sync.orders.changes.shipments import Shipped, record_shipment
+from midas_pipelines.sync.orders.changes.shipments import Shipped, replace_shipment, ship_locked
 from midas_pipelines.sync.orders.intake.batch import import_order_webhooks
+from midas_pipelines.sync.orders.lookup import Retried, dismiss, retry_order
 from midas_pipelines.sync.orders.model.carriers import tracking
 from midas_pipelines.sync.orders.model.order_log import OrderContext, lock_order
-from midas_pipelines.sync.orders.retry import Retried, dismiss, retry_order
 from midas_pipelines.sync.orders.status.status_sync import StatusSyncReport, push_statuses, sync_statuses
-from midas_pipelines.sync.orders.stock.units import is_fully_shipped, restock_units
+from midas_pipelines.sync.orders.stock.units import restock_units
 from midas_pipelines_tests.shop import add_product, rows, run, value
 from midas_pipelines_tests.sync.world import World
 from midas_pipelines_tests.vaults import VAULT
@@ -115,19 +115,23 @@ def pack(
     order_context: OrderContext | None = None,
 ) -> Shipped:
     """An operator records a parcel."""
-    parcel: Tracking = tracking(carrier, number)
-    return record_shipment(
-        world.database, order(world, order_id).id, parcel, order_context or OrderContext(), units=units
-    )
+    parcel, row = tracking(carrier, number), order(world, order_id).id
+    with world.database.writing() as connection:
+        return ship_locked(lock_order(connection, row, order_context), parcel, units=units)
+
+
+def corrects(
+    world: World, order_id: str, number: str, carrier: str, new: str, context: OrderContext | None = None
+) -> None:
+    """An operator says what a parcel should have been: `--replaces`."""
+    row = order(world, order_id).id
+    with world.database.writing() as connection:
+        replace_shipment(lock_order(connection, row, context), number, tracking(carrier, new))
 
 
 def shop_packs(world: World, order_id: str, number: str | None, carrier: str | None = "UPS") -> int:
     """The shop's own code records a parcel in the table."""
-    row = {
-        "order_id": order(world, order_id).local_order_id,
-        "carrier": carrier,
-        "tracking_number": number,
-    }
+    row = {"order_id": order(world, order_id).local_order_id, "carrier": carrier, "tracking_number": number}
     with world.database.writing() as connection:
         made = connection.execute(sa.insert(order_shipments).values(row).returning(order_shipments.c.id))
         return int(made.scalar_one())
@@ -170,12 +174,11 @@ def dismissed(world: World, order_id: str) -> list[str]:
 
 
 def come_back(world: World, order_id: str, units: dict[int, int] | None = None) -> int:
-    """A parcel comes back, or some of its units by line; how many went back in stock."""
+    """A parcel comes back, or some of its units by line; how many went back in stock, 0 where it was refused."""
     row = order(world, order_id).id
-    with world.database.writing() as connection:
-        found = lock_order(connection, row)
-        whole = is_fully_shipped(found, shop_status(world, order_id))
-        return restock_units(found, "returned", units=units, all_shipped=whole)
+    with world.database.writing() as connection, suppress(WrongInput):
+        return restock_units(lock_order(connection, row), "returned", units=units)
+    return 0
 
 
 def retry(world: World, order_id: str) -> Retried:

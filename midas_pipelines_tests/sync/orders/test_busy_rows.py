@@ -132,8 +132,7 @@ def test_one_order_that_a_trigger_refuses_is_quarantined_alone(postgresql_world:
     body = f"BEGIN IF NEW.order_number LIKE '%A-7' THEN {REFUSE[case]}; END IF; RETURN NEW; END"
     run(world.database, f"CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $${body}$$")
     run(
-        world.database,
-        "CREATE TRIGGER refuse BEFORE INSERT ON orders FOR EACH ROW EXECUTE FUNCTION refuse()",
+        world.database, "CREATE TRIGGER refuse BEFORE INSERT ON orders FOR EACH ROW EXECUTE FUNCTION refuse()"
     )
     paper.put(world, *sold(31, "A"))
     report = world.import_orders()
@@ -172,9 +171,7 @@ def test_an_item_whose_stock_the_shop_refuses_to_change_holds_up_no_other(
     assert (desk.stock(world, sold_out), desk.stock(world, other)) == (5, 3)
 
 
-def test_a_status_that_the_shops_tables_refuse_is_retried_and_stops_no_other(
-    postgresql_world: World,
-) -> None:
+def test_a_status_that_the_shops_tables_refuse_is_retried_and_stops_no_other(postgresql_world: World) -> None:
     world = postgresql_world
     add_product(world.database, sku="A", stock_quantity=50)
     orders = sold(4, "A")

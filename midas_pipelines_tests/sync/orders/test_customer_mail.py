@@ -12,10 +12,8 @@ from typing import Any
 import pytest
 
 from midas_pipelines.settings import SettingsError, load_settings
-from midas_pipelines.sync.orders.changes.shipments import replace_shipment
 from midas_pipelines.sync.orders.customer_mail import put_back, unsent_messages, wants_mail
-from midas_pipelines.sync.orders.model.carriers import tracking
-from midas_pipelines.sync.orders.retry import retry_order
+from midas_pipelines.sync.orders.lookup import retry_order
 from midas_pipelines_tests.notify.smtp import DROP, Mailbox
 from midas_pipelines_tests.shop import rows, run, value
 from midas_pipelines_tests.sync.orders import desk
@@ -144,8 +142,7 @@ def test_a_replaced_shipment_is_mailed_with_its_new_number(
     desk.pack(world, order, order_context=order_context(world))
     if sent:
         send(world)
-    row, label = desk.order(world, order).id, tracking("fedex", desk.FEDEX)
-    replace_shipment(world.database, row, desk.UPS, label, order_context(world))
+    desk.corrects(world, order, desk.UPS, "fedex", desk.FEDEX, order_context(world))
     send(world)
     _, *shipped = texts(box)
     assert [(desk.UPS in text, desk.FEDEX in text) for text in shipped] == [

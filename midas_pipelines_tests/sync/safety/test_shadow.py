@@ -17,8 +17,7 @@ from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.listings.before_sending import without_sending
 from midas_pipelines.sync.listings.push import Push
 from midas_pipelines.sync.orders.intake.poll import import_orders
-from midas_pipelines.sync.orders.status.status_change import change_status
-from midas_pipelines.sync.orders.status.status_sync import sync_statuses
+from midas_pipelines.sync.orders.status.status_sync import change_status, sync_statuses
 from midas_pipelines.sync.privacy.due import erase_due_buyers
 from midas_pipelines.sync.privacy.requests import Subject, answer_request
 from midas_pipelines.sync.product_sync import Mode, push_inventory, sync_products

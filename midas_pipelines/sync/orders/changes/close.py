@@ -43,7 +43,7 @@ def end_order(order: StoredOrder, status: OrderStatus, *, all_shipped: bool) -> 
         of_order = sa.update(marketplace_order_lines).where(marketplace_order_lines.c.order_id == order.id)
         order.connection.execute(of_order.values(exception=None))
         order.set_exceptions(drop=(OrderException.UNMAPPED, OrderException.QUANTITY))
-    if status is OrderStatus.CANCELLED:
+    if status is OrderStatus.CANCELLED and order.context.sends_mail:
         queue_mail(order, "cancelled")
 
 
@@ -89,10 +89,6 @@ def ship_refunded_order(order: StoredOrder, status: OrderStatus) -> bool:
     return allocate_again(order, status.value, whole=False) > 0 or changed
 
 
-class NoConflict(WrongInput):
-    """The order is in no conflict; the message says what to do instead."""
-
-
 def find_conflict(order: StoredOrder, sale: Sale, step: str, detail: str) -> None:
     """Raises a conflict about what the marketplace reports, once for each report."""
     given, asked = sale.updated_at, order.disputed_at
@@ -129,10 +125,10 @@ def resolve_conflict(order: StoredOrder, decision: str, *, restock: bool) -> Non
         restock: for `cancelled`: whether the shipped goods are back in stock.
 
     Raises:
-        NoConflict: the order is in no conflict.
+        WrongInput: the order is in no conflict.
     """
     if not order.has(OrderException.CONFLICT):
-        raise NoConflict(
+        raise WrongInput(
             f"Order {order.marketplace_order_id} is in no conflict: nothing was changed. "
             "`midas orders dismiss` ends other exceptions that a person has looked at."
         )

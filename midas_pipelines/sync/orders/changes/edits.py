@@ -1,4 +1,4 @@
-"""Applies edits of an imported order by the marketplace: lines, amounts, buyer, address.
+"""Applies edits of an imported order's lines and amounts by the marketplace.
 
 Edits are applied until goods have left; after that they raise an exception. What a later message leaves out stays as it was.
 """
@@ -12,16 +12,15 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from midas_pipelines.fourseller.models import Address
 from midas_pipelines.fourseller.status import OrderStatus
 from midas_pipelines.store.schema.tables import marketplace_order_lines
 from midas_pipelines.store.stock.ledger import StockMove, move_stock
 from midas_pipelines.storefront.catalog import ItemKey
-from midas_pipelines.storefront.orders import order_address, update_order, update_order_items
+from midas_pipelines.storefront.orders import update_order, update_order_items
 from midas_pipelines.storefront.schema import order_items
-from midas_pipelines.storefront.types import to_cents, utc_now
+from midas_pipelines.storefront.types import ZERO, sound, to_cents, utc_now
 from midas_pipelines.storefront.writing import insert_rows, reserve_ids
-from midas_pipelines.sync.orders.model.amounts import ZERO, extras, sound
+from midas_pipelines.sync.orders.model.amounts import extras
 from midas_pipelines.sync.orders.model.lines import (
     CHANNEL,
     OrderException,
@@ -35,14 +34,18 @@ from midas_pipelines.sync.orders.model.lines import (
 from midas_pipelines.sync.orders.model.order_log import StoredOrder, set_line
 from midas_pipelines.sync.orders.model.sale import Sale, SaleLine, write_content
 from midas_pipelines.sync.orders.model.state_machine import OPEN
-from midas_pipelines.sync.orders.stock.backorders import clear_oversold_alert, raise_oversold_alert
-from midas_pipelines.sync.orders.stock.units import has_shipped, on_order
+from midas_pipelines.sync.orders.stock.units import (
+    clear_oversold_alert,
+    item_of,
+    on_order,
+    raise_oversold_alerts,
+)
 
-_LINES = marketplace_order_lines.c
 AMOUNTS = ("total", "shipping_cost", "tax", "discount")
 NAMES = ("sku", "fourseller_product_id")
 """What a line says of itself."""
-_FOLLOWS_LINES: set[str] = {OrderException.UNMAPPED, OrderException.OVERSOLD, OrderException.QUANTITY}
+NUMBERS = ("id", "quantity", "price", "total_price")
+"""The columns of a shop's line that an edit changes."""
 
 
 @dataclass
@@ -62,18 +65,15 @@ class LinePairing:
         """Each line with a different quantity, price or item than before, in words."""
         found = []
         for sold, row in self.kept:
-            line = sold.line
-            if (line.quantity, line.price) != (row.quantity, row.price):
-                found.append(
-                    f"line {row.line} from {row.quantity} at {row.price} to {line.quantity} at {line.price}"
-                )
+            before, now = (f"{one.quantity} at {one.price}" for one in (row, sold.line))
+            if (sold.line.quantity, sold.line.price) != (row.quantity, row.price):
+                found.append(f"line {row.line} from {before} to {now}")
             if row.product_id is None and not row.allocated and sold.item is not None:
-                found.append(f"line {row.line} is {line.sku or line.title} now")
+                found.append(f"line {row.line} is {sold.line.sku or sold.line.title} now")
         found += [f"line {row.line} ({row.sku or row.title}) is gone" for row in self.dropped]
         for sold in self.added:
-            line = sold.line
-            named = line.sku or line.title
-            found.append(f"line {sold.number} is new: {line.quantity} of {named} at {line.price}")
+            of = f"{sold.line.quantity} of {sold.line.sku or sold.line.title} at {sold.line.price}"
+            found.append(f"line {sold.number} is new: {of}")
         return found
 
 
@@ -96,8 +96,7 @@ def pair(sold: Sequence[SoldLine], existing: Sequence[sa.Row[Any]]) -> LinePairi
     for line, row in found.kept:
         line.number, line.order_item_id = row.line, row.order_item_id
         line.line = _line_over(row, line.line)
-    last = max((row.line for row in existing), default=0)
-    for number, line in enumerate(found.added, start=last + 1):
+    for number, line in enumerate(found.added, start=1 + max((row.line for row in existing), default=0)):
         line.number = number
     return found
 
@@ -108,7 +107,7 @@ def _likeness(sold: SoldLine, row: sa.Row[Any]) -> int | None:
     line, place = sold.line, sold.line.line == row.line
     if line.named == (row.fourseller_product_id, row.sku):
         return 0 if place else 1
-    if row.product_id is not None and sold.item == (row.product_id, row.variant_id):
+    if row.product_id is not None and sold.item == item_of(row):
         return 2
     pairs = [(getattr(line, name), getattr(row, name)) for name in NAMES]
     agree = all(first is None or second is None or first == second for first, second in pairs)
@@ -117,21 +116,12 @@ def _likeness(sold: SoldLine, row: sa.Row[Any]) -> int | None:
 
 def _line_over(row: sa.Row[Any], line: SaleLine) -> SaleLine:
     """The line of a later message with what it leaves out as it was in our row."""
-    kept = {name: getattr(row, name) for name in line.unsaid}
-    kept |= {name: getattr(row, name) for name in NAMES if getattr(line, name) is None}
-    if "quantity" in line.unsaid:
+    missing = line.unsaid | {name for name in NAMES if getattr(line, name) is None}
+    kept = {name: getattr(row, name) for name in missing}
+    if "quantity" in missing:
         kept["needs_review"] = OrderException.QUANTITY in read_exceptions(row.exception)
     whole = replace(line, **kept)
     return replace(whole, total=sound(whole.price * max(0, whole.quantity)) or ZERO)
-
-
-def said_over(known: dict[str, Any], said: dict[str, Any]) -> dict[str, Any]:
-    """A buyer or an address, updated from a later message: fields that it lacks stay, unless it has another street, which
-    makes it another address."""
-    news = {name: value for name, value in said.items() if value is not None}
-    if news.get("line1", known.get("line1")) != known.get("line1"):
-        news = {name: said.get(name) for name in Address.model_fields} | news
-    return known | news
 
 
 def _amounts_over(order: StoredOrder, sale: Sale, goods: Decimal) -> Sale:
@@ -164,41 +154,40 @@ def shift(
     return -min(-missing - less, has - shipped), less
 
 
-def apply_edit(order: StoredOrder, sale: Sale, parts: Collection[str]) -> bool:
-    """Applies the marketplace's edit of these parts to the shop's order; True when it did."""
-    parts = set(parts)
+def apply_edit(order: StoredOrder, sale: Sale, parts: Collection[str], *, shipped: bool) -> bool:
+    """Applies the marketplace's edit of these parts to the shop's order, but for buyer and address; True when it did."""
+    parts, existing = set(parts), order.lines()
     if {"lines", "amounts"} & parts:  # one of them may come from an earlier edit that was not applied
         if "lines" in parts and "amounts" not in order.content:  # then the total is that of the lines
             parts.add("amounts")
         parts |= {"lines", "amounts"} & sale.content.keys()
-    shop = order.shop_status()
-    open_still = OrderStatus(order.status) in OPEN and not has_shipped(order, shop)
-    existing = order.lines()
+    open_still = OrderStatus(order.status) in OPEN and not shipped
     first = not existing and "lines" not in order.content  # then it is no edit, even after shipping
-    if first:
-        shipped_as = sale.shipped_as or (OrderStatus.SHIPPED if has_shipped(order, shop) else None)
-        # The order's status decides whether its lines take stock.
+    if first:  # the order's status decides whether its lines take stock
+        shipped_as = sale.shipped_as or (OrderStatus.SHIPPED if shipped else None)
         sale = replace(sale, status=OrderStatus(order.status), shipped_as=shipped_as)
-    pairing = LinePairing()
-    goods = order.lines_total or ZERO
+    pairing, goods = LinePairing(), order.lines_total or ZERO
     if "lines" in parts:
         pairing = pair(match_lines(order.connection, [sale]), existing)
         goods = sound(sum((sold.line.total for sold in pairing.now), Decimal(0))) or ZERO
     if {"lines", "amounts"} & parts:
         sale = _amounts_over(order, sale, goods)
     changes = pairing.changes()
-    _change_address(order, sale, parts if open_still else parts - order.content.keys())
-    if changes and not (open_still or first):
+    applied = not changes or open_still or first
+    if not applied:
         what = f"to {len(sale.lines)} lines, {sale.priced}, after goods have left"
         raise_edit_conflict(order, f"The marketplace changed the order {what}.")
-        _record_content(order, sale)
-        return False
-    if "lines" in parts:
+    elif "lines" in parts:
         _change_lines(order, pairing, changes, move_stock_too=open_still or first)
-    _change_amounts(order, sale, parts)
-    _record_content(order, sale)
-    update_exceptions(order, sale, parts)
-    return True
+    if applied:
+        _change_amounts(order, sale, parts)
+    whole = order.content | sale.content
+    order.set(content_hash=write_content(whole), content_at=utc_now())
+    if sale.content == whole:  # the message has the whole order
+        order.set(payload=sale.sealed or order.context.vault.seal(sale.raw))
+    if applied:
+        update_exceptions(order, sale, parts)
+    return applied
 
 
 def raise_edit_conflict(order: StoredOrder, why: str) -> None:
@@ -211,67 +200,57 @@ def raise_edit_conflict(order: StoredOrder, why: str) -> None:
 def _change_lines(
     order: StoredOrder, pairing: LinePairing, changes: Sequence[str], *, move_stock_too: bool
 ) -> None:
+    connection = order.connection
     for line in pairing.dropped:
-        _book(order, line, _item(line), wanted=0)
-        set_line(order.connection, line.id, quantity=0, exception=None)
+        _book(order, line, None if line.product_id is None else item_of(line), wanted=0)
+        set_line(connection, line.id, quantity=0, exception=None)
     for sold, line in pairing.kept:
         _resize(order, sold, line, move_stock_too=move_stock_too)
     if order.local_order_id is not None:
-        kept = [_shop_line(sold.line, sold.order_item_id) for sold, _ in pairing.kept]
-        kept += [_shop_line(line, line.order_item_id, dropped=True) for line in pairing.dropped]
+        numbers = [{name: sold.shop_row(0)[name] for name in NUMBERS} for sold, _ in pairing.kept]
+        for line in pairing.dropped:
+            values = (line.order_item_id, 0, to_cents(line.price), to_cents(ZERO))
+            numbers.append(dict(zip(NUMBERS, values, strict=True)))
         mapped = [
             {"id": sold.order_item_id, "product_id": sold.item[0], "variant_id": sold.item[1]}
             for sold, line in pairing.kept
             if sold.item and line.product_id is None
         ]
-        update_order_items(order.connection, order.local_order_id, kept)
-        update_order_items(order.connection, order.local_order_id, mapped)
+        for rows in (numbers, mapped):
+            update_order_items(connection, order.local_order_id, rows)
     _add_lines(order, pairing.added)
     if changes:
         order.log("edited", f"The marketplace changed the order: {'; '.join(changes)}.")
     for sold in pairing.now:
         for exception in sold.exceptions:
             order.log_once(exception.value, sold.explain(exception))
-    raise_oversold_alert(order.connection, filter(None, (sold.short for sold in pairing.now)))
-    before = [line for line in [*pairing.dropped, *(line for _, line in pairing.kept)] if line.backordered]
-    clear_oversold_alert(order.connection, {(line.product_id, line.variant_id) for line in before})
-
-
-def _shop_line(line: Any, item_id: int, *, dropped: bool = False) -> dict[str, Any]:
-    total = "0.00" if dropped else to_cents(line.total)
-    quantity = 0 if dropped else line.quantity
-    return {"id": item_id, "quantity": quantity, "price": to_cents(line.price), "total_price": total}
+    raise_oversold_alerts(connection, pairing.now)
+    before = [*pairing.dropped, *(line for _, line in pairing.kept)]
+    clear_oversold_alert(connection, {item_of(line) for line in before if line.backordered})
 
 
 def _resize(order: StoredOrder, sold: SoldLine, line: sa.Row[Any], *, move_stock_too: bool) -> None:
-    item = _item(line) or (sold.item if not line.allocated else None)
-    sold.name(item)
+    mapped, item = line.product_id is not None, sold.item if not line.allocated else None
+    sold.name(item_of(line) if mapped else item)
     if not move_stock_too:  # only the texts have changed
         sold.wanted = sold.allocated = on_order(line)
-    elif item is not None:
-        sold.allocated = _book(order, line, item, wanted=sold.wanted)
+    elif sold.item is not None:
+        sold.allocated = _book(order, line, sold.item, wanted=sold.wanted)
     ours = sold.our_row(order.id)
     values = {name: ours[name] for name in (*NAMES, "title", "quantity", "price", "product_id", "variant_id")}
-    values["exception"] = sold.exception if move_stock_too else line.exception
-    set_line(order.connection, line.id, **values)
+    exception = sold.exception if move_stock_too else line.exception
+    set_line(order.connection, line.id, exception=exception, **values)
 
 
 def _add_lines(order: StoredOrder, lines: Sequence[SoldLine]) -> None:
     if order.local_order_id is not None:
-        item_ids = reserve_ids(order.connection, order_items, len(lines))
-        for line, item_id in zip(lines, item_ids, strict=True):
+        for line, item_id in zip(lines, reserve_ids(order.connection, order_items, len(lines)), strict=True):
             line.order_item_id = item_id
-        shop_items = [line.shop_row(order.local_order_id) for line in lines]
-        insert_rows(order.connection, order_items, shop_items)
+        insert_rows(order.connection, order_items, [line.shop_row(order.local_order_id) for line in lines])
     taking = [line for line in lines if line.wanted]
     for line, delta in zip(taking, move_stock(order.connection, sale_moves(taking)), strict=True):
         line.allocated = -delta
-    ours = [line.our_row(order.id) for line in lines]
-    insert_rows(order.connection, marketplace_order_lines, ours)
-
-
-def _item(line: sa.Row[Any]) -> ItemKey | None:
-    return None if line.product_id is None else (line.product_id, line.variant_id)
+    insert_rows(order.connection, marketplace_order_lines, [line.our_row(order.id) for line in lines])
 
 
 def _book(order: StoredOrder, line: sa.Row[Any], item: ItemKey | None, *, wanted: int) -> int:
@@ -289,47 +268,23 @@ def _book(order: StoredOrder, line: sa.Row[Any], item: ItemKey | None, *, wanted
 
 
 def _change_amounts(order: StoredOrder, sale: Sale, parts: Collection[str]) -> None:
-    values: dict[str, Any] = {"lines_total": sale.lines_total} if "lines" in parts else {}
-    if "amounts" in parts:
-        amounts = {name: getattr(sale, name) for name in AMOUNTS}
-        values |= amounts
-        changed = [
-            f"{name.replace('_', ' ')} {getattr(order, name)} -> {value}"
-            for name, value in amounts.items()
-            if (getattr(order, name) or ZERO) != value
-        ]
-        if changed:
-            said = f"{', '.join(changed)} {order.currency or ''}".rstrip()
-            order.log("edited", f"The marketplace changed the amounts: {said}.")
-        if changed and order.local_order_id is not None:
+    if "lines" in parts:
+        order.set(lines_total=sale.lines_total)
+    if "amounts" not in parts:
+        return
+    amounts = {name: getattr(sale, name) for name in AMOUNTS}
+    order.set(**amounts)
+    changed = [
+        f"{name.replace('_', ' ')} {getattr(order, name)} -> {value}"
+        for name, value in amounts.items()
+        if (getattr(order, name) or ZERO) != value
+    ]
+    if changed:
+        said = f"{', '.join(changed)} {order.currency or ''}".rstrip()
+        order.log("edited", f"The marketplace changed the amounts: {said}.")
+        if order.local_order_id is not None:
             total, shipping = to_cents(sale.total), to_cents(sale.shipping_cost)
             update_order(order.connection, order.local_order_id, total_amount=total, shipping_cost=shipping)
-    if values:
-        order.set(**values)
-
-
-def _change_address(order: StoredOrder, sale: Sale, parts: Collection[str]) -> None:
-    """Updates buyer and address as far as the message has them; an erased buyer stays erased."""
-    if order.erased_at is not None:
-        return
-    reported = (sale.buyer if "buyer" in parts else {}) | (sale.ship_to if "address" in parts else {})
-    known = order_address(order.connection, order.local_order_id) if reported else None
-    if known is None:
-        return
-    address = said_over(known, reported)
-    if address != known:
-        both = {"shipping_address": address, "billing_address": address}
-        update_order(order.connection, order.local_order_id, **both)
-        what = " and ".join(part for part in ("buyer", "address") if part in parts)
-        order.log("edited", f"The marketplace changed the {what}.")
-
-
-def _record_content(order: StoredOrder, sale: Sale) -> None:
-    whole = order.content | sale.content
-    values: dict[str, Any] = {"content_hash": write_content(whole), "content_at": utc_now()}
-    if sale.content == whole:  # the message has the whole order
-        values["payload"] = sale.sealed or order.context.vault.seal(sale.raw)
-    order.set(**values)
 
 
 def update_exceptions(order: StoredOrder, sale: Sale, parts: Collection[str]) -> None:
@@ -338,14 +293,12 @@ def update_exceptions(order: StoredOrder, sale: Sale, parts: Collection[str]) ->
     drop: set[str] = set()
     if "lines" in parts:
         add = set().union(*(read_exceptions(line.exception) for line in order.lines()))
-        drop = _FOLLOWS_LINES - add
+        drop.update({OrderException.UNMAPPED, OrderException.OVERSOLD, OrderException.QUANTITY} - add)
     if {"lines", "amounts"} & set(parts):
         now = order.again()  # a message may lack some amounts
         amounts: dict[str, Any] = {name: getattr(now, name) or ZERO for name in ("lines_total", *AMOUNTS)}
         existing = replace(sale, currency=now.currency or sale.currency, **amounts)
-        if existing.adds_up:
-            drop |= {OrderException.TOTAL}
-        else:
-            add |= {OrderException.TOTAL}
+        (drop if existing.adds_up else add).add(OrderException.TOTAL)
+        if not existing.adds_up:
             order.log_once(OrderException.TOTAL, explain_sale(existing, OrderException.TOTAL))
     order.set_exceptions(add=add, drop=drop)

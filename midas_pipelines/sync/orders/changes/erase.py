@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from midas_pipelines.fourseller.status import read_status
-from midas_pipelines.notify.alerts import clear_alert
+from midas_pipelines.notify.alerts import clear_alerts
 from midas_pipelines.store.gateway.webhooks import empty_finished
 from midas_pipelines.store.orders.payload_vault import ERASED_PAYLOAD, FORGOTTEN
 from midas_pipelines.store.privacy.register import End, ending
@@ -37,53 +37,40 @@ from midas_pipelines.sync.orders.model.order_log import StoredOrder
 from midas_pipelines.sync.orders.model.sale import Sale, some_parts, write_content
 
 _ORDERS = marketplace_orders.c
-_CURRENCIES = (
-    "AED AFN ALL AMD ANG AOA ARS AUD AWG AZN BAM BBD BDT BGN BHD BIF BMD BND BOB BRL BSD BTN BWP BYN BZD CAD CDF CHF "
-    "CLP CNH CNY COP CRC CUP CVE CZK DJF DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP GMD GNF GTQ GYD HKD HNL "
-    "HTG HUF IDR ILS INR IQD IRR ISK JMD JOD JPY KES KGS KHR KMF KPW KRW KWD KYD KZT LAK LBP LKR LRD LSL LYD MAD MDL "
-    "MGA MKD MMK MNT MOP MRU MUR MVR MWK MXN MYR MZN NAD NGN NIO NOK NPR NZD OMR PAB PEN PGK PHP PKR PLN PYG QAR RON "
-    "RSD RUB RWF SAR SBD SCR SDG SEK SGD SHP SLE SOS SRD SSP STN SVC SYP SZL THB TJS TMT TND TOP TRY TTD TWD TZS UAH "
-    "UGX USD UYU UZS VES VND VUV WST XAF XCD XOF XPF YER ZAR ZMW ZWG"
+CURRENCY = re.compile("[A-Z]{3}")
+"""The form of ISO 4217."""
+_NAMES = (
+    "4seller 4sellers aliexpress allegro amazon bol bonanza cdiscount coupang ebay etsy faire fourseller fruugo google "
+    "instagram jumia kaufland lazada magento mercadolibre meta facebook newegg onbuy otto ozon poshmark rakuten reverb "
+    "shein shopee shopify temu tiktok walmart wayfair wish woocommerce zalando"
 )
-CURRENCIES = frozenset(_CURRENCIES.split())
-"""ISO 4217, with the offshore renminbi."""
-
-_MARKETPLACES = (
-    "4seller 4sellers aliexpress allegro amazon bol bonanza catch cdiscount coupang ebay etsy faire fnac fourseller fruugo "
-    "gmarket google houzz instagram jumia kaufland kogan lazada magento mercado mercadolibre mercadolivre meta facebook "
-    "michaels newegg onbuy otto ozon poshmark prestashop qoo10 rakuten reverb ricardo sears shein shopee shopify shopline "
-    "squarespace target temu tiktok trademe walmart wayfair weebly wildberries wish wix woocommerce yahoo zalando"
+_BESIDE = (
+    "shop shops store seller marketplace online business global direct fba fbm ae at au be br ca ch cn co com cz de dk es "
+    "eu fi fr gb ie in it jp mx nl no nz pl pt se sg tr uk us usa canada europe"
 )
-MARKETPLACES = frozenset(_MARKETPLACES.split())
-_QUALIFIERS = (
-    "shop shops store seller sellers marketplace online business global direct fba fbm wfs sfp libre livre shopping express "
-    "ae at au be br ca ch cl cn co com cz de dk eg es eu fi fr gb hk hu id ie il in it jp kr mx my net nl no nz pe ph pl pt "
-    "ro sa se sg sk th tr tw uk us usa vn za canada europe"
-)
-QUALIFIERS = frozenset(_QUALIFIERS.split())
-"""What may stand beside a marketplace's name, as in `TikTok Shop US` or `amazon.co.uk`."""
+MARKETPLACES, QUALIFIERS = set(_NAMES.split()), set(_BESIDE.split())
+"""The names of marketplaces, and what may be beside them, as in `TikTok Shop US` or `amazon.co.uk`."""
 
 ID = re.compile(r"[^\s@]{1,170}")
-OTHER_WORD = "unknown"
-"""Stands for a status word that is not known."""
+IMPERSONAL_PARTS = ("lines", "amounts")
+"""The parts of an order whose digests stay; one of a name could be guessed."""
 
 
 def known_currency(text: str | None) -> str | None:
-    """The currency if it is one."""
-    return text if text in CURRENCIES else None
+    """The currency if it has the form of one."""
+    return text if text and CURRENCY.fullmatch(text) else None
 
 
 def known_channel(text: str | None) -> str | None:
     """The sales channel if it is a marketplace's name, with or without its country."""
-    words = re.findall(r"[a-z0-9]+", (text or "").lower())
-    named = any(word in MARKETPLACES for word in words)
-    return text if named and all(word in MARKETPLACES or word in QUALIFIERS for word in words) else None
+    words = set(re.findall(r"[a-z0-9]+", (text or "").lower()))
+    return text if words & MARKETPLACES and words <= MARKETPLACES | QUALIFIERS else None
 
 
 def known_status(word: str | None) -> str | None:
     """The status word if the table has it, `unknown` if it does not; None and an empty word stay."""
-    known = word is not None and read_status(word).known and not re.search(r"[^A-Za-z _-]", word)
-    return word if known or not word else OTHER_WORD
+    known = not word or (read_status(word).known and not re.search(r"[^A-Za-z _-]", word))
+    return word if known else "unknown"
 
 
 def known_id(text: str | None) -> str | None:
@@ -91,21 +78,15 @@ def known_id(text: str | None) -> str | None:
     return text if text and ID.fullmatch(text) else None
 
 
-IMPERSONAL_PARTS = ("lines", "amounts")
-"""The parts of an order whose digests stay; one of a name could be guessed."""
-
-
 def erase_buyer(order: StoredOrder) -> None:
     """Permanently erases the buyer from every table that holds data of the order."""
-    name, channel = order.marketplace_order_id, known_channel(order.sales_channel)
-    currency, word = known_currency(order.currency), known_status(order.status_word)
-    if order.local_order_id is not None:
-        words: dict[str, Any] = {
-            "shipping_address": FORGOTTEN,
-            "billing_address": FORGOTTEN,
-            **shop_origin(name, channel, currency),
-        }
-        update_order(order.connection, order.local_order_id, **_replaced("orders", words))
+    connection, name, local_id = order.connection, order.marketplace_order_id, order.local_order_id
+    channel, currency = known_channel(order.sales_channel), known_currency(order.currency)
+    word = known_status(order.status_word)
+    if local_id is not None:
+        words: dict[str, Any] = {"shipping_address": FORGOTTEN, "billing_address": FORGOTTEN}
+        words |= shop_origin(name, channel, currency)
+        update_order(connection, local_id, **_replaced("orders", words))
     words = {
         "payload": None if order.payload is None else ERASED_PAYLOAD,
         "reason": None if order.reason is None else "The reason was erased with its buyer.",
@@ -116,24 +97,24 @@ def erase_buyer(order: StoredOrder) -> None:
     }
     order.set(erased_at=utc_now(), **_replaced("marketplace_orders", words))
     _name_lines(order)
-    empty_finished(order.connection, name)
+    empty_finished(connection, name)
     logs = order_processing_logs.c
     for table, mine in (
-        (order_status_history, order_status_history.c.order_id == order.local_order_id),
+        (order_status_history, order_status_history.c.order_id == local_id),
         (order_processing_logs, sa.and_(logs.channel == CHANNEL, logs.marketplace_order_id == name)),
         (api_errors, api_errors.c.item == name),
-        (order_shipments, order_shipments.c.order_id == order.local_order_id),
+        (order_shipments, order_shipments.c.order_id == local_id),
         (customer_mails, customer_mails.c.order_id == order.id),
         (buyer_holds, buyer_holds.c.order_id == order.id),
     ):
-        texts = ending(table.name, End.CLEARED)
-        with amending(order.connection):
-            order.connection.execute(sa.update(table).where(mine).values(dict.fromkeys(texts)))
+        with amending(connection):
+            texts = dict.fromkeys(ending(table.name, End.CLEARED))
+            connection.execute(sa.update(table).where(mine).values(texts))
     unsent = sa.and_(customer_mails.c.order_id == order.id, customer_mails.c.state != "sent")
-    order.connection.execute(sa.update(customer_mails).where(unsent).values(state="dropped"))
-    match_mail_alerts(order.connection)
+    connection.execute(sa.update(customer_mails).where(unsent).values(state="dropped"))
+    match_mail_alerts(connection)
     _erase_alerts(order, word)
-    order.context.log(order.connection, name, "erased", "The buyer was erased.")
+    order.log("erased", "The buyer was erased.")
 
 
 def _replaced(table: str, words: dict[str, Any]) -> dict[str, Any]:
@@ -179,20 +160,17 @@ def _name_lines(order: StoredOrder) -> None:
 
 def _erase_alerts(order: StoredOrder, word: str | None) -> None:
     """Erases the text of the order's alerts; an alert to its unknown status word gives way to one without the word."""
-    name, columns = order.marketplace_order_id, alerts.c
+    connection, name, columns = order.connection, order.marketplace_order_id, alerts.c
     erased = f"Order {name}: its buyer was erased."
-    of_order = columns.subject == f"order:{name}"[:200]
-    order.connection.execute(sa.update(alerts).where(of_order).values(text=erased))
+    connection.execute(sa.update(alerts).where(columns.subject == order.subject).values(text=erased))
     mine = sa.and_(columns.kind == UNKNOWN_WORD, columns.text.startswith(f"Order {name}: ", autoescape=True))
-    subjects = set(order.connection.scalars(sa.select(columns.subject).where(mine)))
-    for subject in subjects:
-        clear_alert(order.connection, kind=UNKNOWN_WORD, subject=subject)
-    order.connection.execute(sa.update(alerts).where(mine).values(text=erased, subject="word:erased"))
-    has_word = sa.and_(_ORDERS.exception.contains(OrderException.STATUS), _ORDERS.id != order.id)
-    others = sa.select(_ORDERS.status_word, sa.func.min(_ORDERS.marketplace_order_id).label("order"))
-    for other in (
-        order.connection.execute(others.where(has_word).group_by(_ORDERS.status_word)) if subjects else ()
-    ):
-        alert_unknown_status(order.connection, other.status_word, other.order)
+    subjects = set(connection.scalars(sa.select(columns.subject).where(mine)))
+    clear_alerts(connection, kind=UNKNOWN_WORD, subjects=subjects)
+    connection.execute(sa.update(alerts).where(mine).values(text=erased, subject="word:erased"))
+    if subjects:  # other orders have the word too
+        has_word = sa.and_(_ORDERS.exception.contains(OrderException.STATUS), _ORDERS.id != order.id)
+        others = sa.select(_ORDERS.status_word, sa.func.min(_ORDERS.marketplace_order_id).label("order"))
+        for other in connection.execute(others.where(has_word).group_by(_ORDERS.status_word)):
+            alert_unknown_status(connection, other.status_word, other.order)
     if word and order.has(OrderException.STATUS):
-        alert_unknown_status(order.connection, word, name)
+        alert_unknown_status(connection, word, name)

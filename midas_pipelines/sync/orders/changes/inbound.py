@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
+from midas_pipelines.fourseller.models import Address
 from midas_pipelines.fourseller.status import OrderStatus
 from midas_pipelines.storefront.orders import (
     date_order,
@@ -16,13 +17,7 @@ from midas_pipelines.storefront.orders import (
 )
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.orders.changes import close
-from midas_pipelines.sync.orders.changes.close import alert_unknown_status, clear_unknown_status
-from midas_pipelines.sync.orders.changes.edits import (
-    apply_edit,
-    raise_edit_conflict,
-    said_over,
-    update_exceptions,
-)
+from midas_pipelines.sync.orders.changes.edits import apply_edit, raise_edit_conflict, update_exceptions
 from midas_pipelines.sync.orders.changes.erase import without_personal_data
 from midas_pipelines.sync.orders.changes.shipments import count_late_shipments
 from midas_pipelines.sync.orders.customer_mail import queue_mail
@@ -40,89 +35,81 @@ from midas_pipelines.sync.orders.model.state_machine import (
 from midas_pipelines.sync.orders.stock.units import has_shipped, shipments_on_record, shipped_after_end
 
 
+@dataclass(frozen=True)
+class _News:
+    """What a sale has that its known order lacks."""
+
+    later: bool  # than the state on record
+    content: Content  # to apply: all of it where it is later, else the parts that no message has had
+    parts: set[str]  # the parts of the order that it changes
+    missing: dict[str, Any]  # empty columns of our row that it can fill
+    late_address: bool  # it is older, with another buyer or address, parts of which the newer one may lack
+
+
+def _news(order: StoredOrder, sale: Sale) -> _News:
+    """A poll after the state on record is later whatever its date: it reads what 4Seller has now. An event is judged by its
+    date."""
+    known, given = order.source_updated_at, sale.updated_at
+    if sale.read_at is not None:
+        later = bool(sale.read_at >= (order.content_at or order.imported_at))
+    else:
+        later = known is None or (given is not None and given >= known)
+    other = changed_parts(sale.content, order.content)
+    content = sale.content if later else some_parts(sale.content, set(PARTS) - order.content.keys())
+    reported = {"currency": sale.currency, "sales_channel": sale.sales_channel, "placed_at": sale.placed_at}
+    missing = {name: value for name, value in reported.items() if value and getattr(order, name) is None}
+    late_address = not later and bool({"buyer", "address"} & other)
+    return _News(later, content, changed_parts(content, order.content), missing, late_address)
+
+
 def has_news(order: StoredOrder, sale: Sale) -> bool:
     """Whether the sale changes the known order; locks nothing."""
-    known = order.source_updated_at
+    known, news = order.source_updated_at, _news(order, sale)
     return (
         (sale.known_status and sale.status != order.status)
         or sale.status_word not in ("", order.status_word)
         or sale.unreadable_reason is not None
         or (sale.updated_at is not None and (known is None or sale.updated_at > known))
-        or bool(_edited_parts(order, sale) or _missing_fields(order, sale))
-        or _has_late_address(order, sale)
+        or bool(news.parts or news.missing or news.late_address)
     )
-
-
-def _later(order: StoredOrder, sale: Sale) -> bool:
-    """Whether the sale is later than the state on record.
-
-    A poll after that is later whatever its date: it reads what 4Seller has now. An event is judged by its date.
-    """
-    if sale.read_at is not None:
-        return bool(sale.read_at >= (order.content_at or order.imported_at))
-    known, given = order.source_updated_at, sale.updated_at
-    return known is None or (given is not None and given >= known)
-
-
-def _new_content(order: StoredOrder, sale: Sale) -> Content:
-    """The sale's content to apply: all of it where it is later, else the parts that no message has had."""
-    return (
-        sale.content if _later(order, sale) else some_parts(sale.content, set(PARTS) - order.content.keys())
-    )
-
-
-def _edited_parts(order: StoredOrder, sale: Sale) -> set[str]:
-    """The parts of the order that the sale changes."""
-    changed = changed_parts(sale.content, order.content)
-    return changed and changed_parts(_new_content(order, sale), order.content)
-
-
-def _has_late_address(order: StoredOrder, sale: Sale) -> bool:
-    """Whether an older message has another buyer or address, parts of which the newer one may lack."""
-    other = changed_parts(sale.content, order.content)
-    return bool({"buyer", "address"} & other) and not _later(order, sale)
-
-
-def _missing_fields(order: StoredOrder, sale: Sale) -> dict[str, Any]:
-    """The empty columns of our row that the sale can fill."""
-    reported = {"currency": sale.currency, "sales_channel": sale.sales_channel, "placed_at": sale.placed_at}
-    return {name: value for name, value in reported.items() if value and getattr(order, name) is None}
 
 
 def apply_update(order: StoredOrder, sale: Sale) -> bool:
     """Updates a known order to the content and the status that the marketplace reports; True when it changed."""
     if order.erased_at is not None:
         sale = without_personal_data(order.connection, sale)
-    edited, before = False, order
+    edited, before, news = False, order, _news(order, sale)
     if sale.unreadable:
         order.log_once("unreadable", sale.unread)
-    parts = _edited_parts(order, sale)
-    order = _fill_missing_fields(order, sale)
+    if news.missing:
+        order = _fill_missing_fields(order, news.missing)
     if sale.unreadable_reason is not None:
         raise_edit_conflict(order, sale.unreadable_reason)
-    elif parts:
-        edited = apply_edit(order, replace(sale, content=_new_content(order, sale)), parts)
+    elif news.parts:
+        shipped = has_shipped(order, order.shop_status())
+        open_still = order.status in OPEN and not shipped
+        _change_address(order, sale, news.parts if open_still else news.parts - order.content.keys())
+        edited = apply_edit(order, replace(sale, content=news.content), news.parts, shipped=shipped)
     if order.currency != before.currency:  # its smallest unit decides whether the total adds up
         update_exceptions(order, sale, ("amounts",))
-    moved = sale.known_status and _follow_status(order, sale)
-    _record_status_word(order, sale, moved=moved)
+    moved = sale.known_status and _follow_status(order, sale, news.later)
+    _record_status_word(order, sale, moved=moved, later=news.later)
     filled = order is not before
-    if _has_late_address(order, sale):
-        filled |= _fill_late_address(order, sale)
-    if (filled or "buyer" in parts) and order.context.sends_mail:  # the first message may have lacked these
+    if news.late_address:
+        filled |= _change_address(order, sale, {"buyer", "address"}, late=True)
+    if (
+        filled or "buyer" in news.parts
+    ) and order.context.sends_mail:  # the first message may have lacked these
         now, shop = order.again(), order.shop_status()
         if shop not in (None, *ENDED) and now.status in OPEN and not has_shipped(now, shop):
             queue_mail(now, "received")
     return moved or edited or filled
 
 
-def _fill_missing_fields(order: StoredOrder, sale: Sale) -> StoredOrder:
+def _fill_missing_fields(order: StoredOrder, missing: dict[str, Any]) -> StoredOrder:
     """Fills in missing fields, which no message however old can contradict; returns the order with them."""
-    reported = _missing_fields(order, sale)
-    if not reported:
-        return order
-    order.set(**reported)
-    named = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in reported.items())
+    order.set(**missing)
+    named = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in missing.items())
     order.log("learned", f"The marketplace has now reported: {named}.")
     now = order.again()
     if order.local_order_id is not None:
@@ -130,27 +117,46 @@ def _fill_missing_fields(order: StoredOrder, sale: Sale) -> StoredOrder:
             shop_origin(one.marketplace_order_id, one.sales_channel, one.currency) for one in (order, now)
         )
         describe_order(order.connection, order.local_order_id, before=before, now=after)
-        if "placed_at" in reported:
+        if "placed_at" in missing:
             date_order(order.connection, order.local_order_id, now.placed_at)
     return now
 
 
-def _fill_late_address(order: StoredOrder, sale: Sale) -> bool:
-    """Fills in what the shop's order lacks of buyer and address from an older message, as if it had come first; True when
-    it had some of it."""
-    known = None if order.erased_at is not None else order_address(order.connection, order.local_order_id)
+def _change_address(order: StoredOrder, sale: Sale, parts: set[str], *, late: bool = False) -> bool:
+    """Updates buyer and address as far as the message has them; True when it changed something.
+
+    A `late` message, older than what is known, only fills in what is missing, as if it had come first. An erased buyer
+    stays erased.
+    """
+    said = (sale.buyer if "buyer" in parts else {}) | (sale.ship_to if "address" in parts else {})
+    readable = said and order.erased_at is None
+    known = order_address(order.connection, order.local_order_id) if readable else None
     if known is None:
         return False
-    whole = said_over(sale.buyer | sale.ship_to, known)
-    address = known | {name: value for name, value in whole.items() if value is not None}
+    address = _said_over(known, said)
+    if late:
+        address = known | {name: one for name, one in _said_over(said, known).items() if one is not None}
     if address == known:
         return False
     update_order(order.connection, order.local_order_id, shipping_address=address, billing_address=address)
-    order.log("learned", "An older message has filled in the buyer or the address.")
+    if late:
+        order.log("learned", "An older message has filled in the buyer or the address.")
+    else:
+        what = " and ".join(part for part in ("buyer", "address") if part in parts)
+        order.log("edited", f"The marketplace changed the {what}.")
     return True
 
 
-def _follow_status(order: StoredOrder, sale: Sale) -> bool:
+def _said_over(known: dict[str, Any], said: dict[str, Any]) -> dict[str, Any]:
+    """A buyer or an address, updated from a later message: fields that it lacks stay, unless it has another street, which
+    makes it another address."""
+    news = {name: value for name, value in said.items() if value is not None}
+    if news.get("line1", known.get("line1")) != known.get("line1"):
+        news = {name: said.get(name) for name in Address.model_fields} | news
+    return known | news
+
+
+def _follow_status(order: StoredOrder, sale: Sale, later: bool) -> bool:
     current = OrderStatus(order.status)
     match TABLE[current, sale.status]:
         case StatusDecision.FOLLOW:
@@ -158,39 +164,37 @@ def _follow_status(order: StoredOrder, sale: Sale) -> bool:
         case StatusDecision.CONFLICT:
             detail = f"4Seller reports {sale.status.value}, but the order is {current.value}: a person has to decide."
             close.find_conflict(order, sale, "refused_transition", detail)
-        case StatusDecision.PUSH if (
-            current is OrderStatus.CANCELLED and sale.status in OPEN and _later(order, sale)
-        ):
+        case StatusDecision.PUSH if current is OrderStatus.CANCELLED and sale.status in OPEN and later:
             detail = f"4Seller reports {sale.status.value} again, after the order was cancelled: resolve it."
             close.find_conflict(order, sale, "conflict", detail)
             order.set(status_word=sale.status_word)
+        case StatusDecision.PUSH if later and order.has_step(UNANSWERED):
+            # Our call may have reached 4Seller after a newer one: the newer status is pushed again, once.
+            detail = f"4Seller went back from {current.value} to {sale.status.value}, as a late call of ours would: pushed again."
+            new = order.log_once("late", detail)
+            if new:
+                order.set(status=sale.status.value, status_word=sale.status_word)
+                _mark_for_push(order)
+            return new
         case StatusDecision.PUSH:
-            if _later(order, sale) and order.has_step(UNANSWERED):
-                # Our call may have reached 4Seller after a newer one: the newer status is pushed again, once.
-                detail = f"4Seller went back from {current.value} to {sale.status.value}, as a late call of ours would: pushed again."
-                new = order.log_once("late", detail)
-                if new:
-                    order.set(status=sale.status.value, status_word=sale.status_word)
-                    _mark_for_push(order)
-                return new
             detail = f"4Seller reports {sale.status.value} again or late; the order stays {current.value}."
             order.log_once("late", detail)
             if current is OrderStatus.REFUNDED and sale.status in SHIPPED_STATES:
                 shipped = close.ship_refunded_order(order, sale.status)
-                _end_conflict_if_over(order, current, order.shop_status())
+                _end_conflict_if_over(order, current)
                 return shipped
         case _:
             asked = order.disputed_at
             if order.exception and sale.updated_at and not (asked and sale.updated_at <= asked):
-                shop = order.shop_status()
-                _end_conflict_if_over(order, current, shop)
-                if decide(shop, current) is StatusDecision.PUSH:  # such as a cancellation that was withdrawn
+                _end_conflict_if_over(order, current)
+                if decide(order.shop_status(), current) is StatusDecision.PUSH:  # as a cancellation withdrawn
                     _mark_for_push(order)
     return False
 
 
-def _end_conflict_if_over(order: StoredOrder, current: OrderStatus, shop: str | None) -> None:
+def _end_conflict_if_over(order: StoredOrder, current: OrderStatus) -> None:
     """Ends the order's conflict if the two sides no longer contradict each other."""
+    shop = order.shop_status()
     if not order.has(OrderException.CONFLICT) or (current in ENDED and shipped_after_end(order, shop)):
         return
     if decide(shop, current, shipped=has_shipped(order, shop)) is not StatusDecision.CONFLICT:
@@ -203,7 +207,8 @@ def _mark_for_push(order: StoredOrder) -> None:
 
 def _advance(order: StoredOrder, current: OrderStatus, sale: Sale) -> bool:
     """Follows the marketplace to a further status, unless a person has to decide; True when it did."""
-    count_late_shipments(order)
+    if shipments_on_record(order):
+        count_late_shipments(order)
     shop, status = order.shop_status(), sale.status
     shipped = has_shipped(order, shop) or (status is OrderStatus.REFUNDED and sale.shipped)
     resolution = order.resolution if status is OrderStatus.CANCELLED else None
@@ -237,7 +242,7 @@ def _advance(order: StoredOrder, current: OrderStatus, sale: Sale) -> bool:
         detail = f"The shop has cancelled the order, and the marketplace reports {status.value}: resolve the order."
         close.find_conflict(order, sale, "conflict", detail)
     else:
-        _end_conflict_if_over(order, status, order.shop_status())
+        _end_conflict_if_over(order, status)
     if status in ENDED:
         left = current in SHIPPED_STATES or shop in SHIPPED_STATES
         all_shipped = left or (sale.shipped and not shipments_on_record(order))
@@ -250,21 +255,21 @@ def _advance(order: StoredOrder, current: OrderStatus, sale: Sale) -> bool:
     return True
 
 
-def _record_status_word(order: StoredOrder, sale: Sale, *, moved: bool) -> None:
+def _record_status_word(order: StoredOrder, sale: Sale, *, moved: bool, later: bool) -> None:
     """Records the newest date and the marketplace's own status word: a known one if the order has that status, an unknown
     one always."""
     known = order.source_updated_at
     if sale.updated_at is not None and (known is None or sale.updated_at > known):
         order.set(source_updated_at=sale.updated_at)
-    unknown = not sale.known_status and (sale.updated_at is None or _later(order, sale))
+    unknown = not sale.known_status and (sale.updated_at is None or later)
     if sale.status_word not in ("", order.status_word) and (moved or unknown or sale.status == order.status):
         order.set(status_word=sale.status_word)
         if not sale.known_status:
             order.set_exceptions(add=(OrderException.STATUS,))
-            alert_unknown_status(order.connection, sale.status_word, sale.order_id)
+            close.alert_unknown_status(order.connection, sale.status_word, sale.order_id)
         elif order.has(OrderException.STATUS):
             order.set_exceptions(drop=(OrderException.STATUS,))
-            clear_unknown_status(order.connection, order.status_word)
+            close.clear_unknown_status(order.connection, order.status_word)
         if not moved:
             order.log("status_word", f"4Seller calls it {sale.status_word} now.")
     if sale.paid and sale.known_status and sale.status is not OrderStatus.REFUNDED:

@@ -40,22 +40,8 @@ class Shipped:
     units: int = 0
 
 
-def record_shipment(
-    database: Database,
-    order_row: int,
-    parcel: Tracking,
-    order_context: OrderContext,
-    *,
-    units: Mapping[int, int] | None = None,
-) -> Shipped:
-    """As `ship_locked`, by an operator, in a transaction of its own."""
-    with database.writing(asked=True) as connection:
-        order = lock_order(connection, order_row, order_context)
-        return ship_locked(order, parcel, units=units, source="operator")
-
-
 def ship_locked(
-    order: StoredOrder, parcel: Tracking, *, units: Mapping[int, int] | None = None, source: str
+    order: StoredOrder, parcel: Tracking, *, units: Mapping[int, int] | None = None, source: str = "operator"
 ) -> Shipped:
     """Records a shipment of a locked order, once however often it is reported.
 
@@ -69,28 +55,33 @@ def ship_locked(
             with other units.
     """
     count_late_shipments(order)
-    lines = order.lines()
+    lines, name = order.lines(), f"Order {order.marketplace_order_id}"
     known = _find_shipment(order, parcel.number)
     if known is not None:
         held = {line.line: (known.contents or {}).get(str(line.order_item_id), 0) for line in lines}
         if units is not None and dict(units) != {line: count for line, count in held.items() if count}:
             raise CannotShip(
-                f"The shipment {parcel.number} of order {order.marketplace_order_id} is on record with other units: "
+                f"{name}: the shipment {parcel.number} is on record with other units: "
                 "record what else ships as another shipment."
             )
         return Shipped(new=False, complete=not any(left_to_ship(line) or line.backordered for line in lines))
-    _require_shippable(order)
+    if order.outcome != "imported":
+        raise CannotShip(f"{name} is quarantined, not imported yet: `midas orders retry` it.")
+    if order.local_order_id is None:
+        raise CannotShip(f"{name}: the shop has deleted its order; it cannot be shipped.")
+    if order.has(OrderException.CONFLICT):
+        raise CannotShip(f"{name} is in a conflict: resolve it first with `midas orders resolve`.")
+    for status in (order.status, order.shop_status()):
+        if status in ENDED:
+            raise CannotShip(f"{name} is {status}: it cannot be shipped.")
     left = {line.line: left_to_ship(line) for line in lines}
     wanted = {number: count for number, count in (left if units is None else units).items() if count}
-    name = order.marketplace_order_id
     for number, count in wanted.items():
         if count > left.get(number, 0):
-            raise CannotShip(
-                f"Line {number} of order {name} has {left.get(number, 0)} left to ship, not {count}."
-            )
+            raise CannotShip(f"{name}: line {number} has {left.get(number, 0)} left to ship, not {count}.")
     if not wanted and lines:
         raise CannotShip(
-            f"Order {name} has nothing left to ship: everything has shipped, or is backordered. "
+            f"{name} has nothing left to ship: everything has shipped, or is backordered. "
             "`--replaces NUMBER` corrects a shipment."
         )
     shipment_id, label = _insert(order, parcel, source), f"{parcel.carrier} {parcel.number}"
@@ -98,10 +89,9 @@ def ship_locked(
     return Shipped(new=True, complete=complete, units=sum(wanted.values()))
 
 
-def replace_shipment(
-    database: Database, order_row: int, number: str, parcel: Tracking, order_context: OrderContext
-) -> str | None:
-    """Replaces the shipment of that number by one with the same units, which is pushed and mailed like any other.
+def replace_shipment(order: StoredOrder, number: str, parcel: Tracking) -> str | None:
+    """Replaces the shipment of that number of a locked order by one with the same units, which is pushed and mailed like any
+    other.
 
     Returns:
         Why it is not pushed to 4Seller, in words; None when it is.
@@ -109,29 +99,25 @@ def replace_shipment(
     Raises:
         CannotShip: no shipment of the order has that number, or another has the new one.
     """
-    with database.writing(asked=True) as connection:
-        order = lock_order(connection, order_row, order_context)
-        count_late_shipments(order)
-        old, name = _find_shipment(order, number), order.marketplace_order_id
-        if old is None:
-            raise CannotShip(f"Order {name} has no shipment {number} on record.")
-        if _find_shipment(order, parcel.number, but=old.id) is not None:
-            raise CannotShip(f"Order {name} has another shipment {parcel.number}.")
-        connection.execute(sa.delete(order_shipments).where(_SHIPMENTS.id == old.id))
-        kept = {column: getattr(old, column) for column in ("shipped_at", "booked_at", "contents")}
-        if old.shipped_at is None:  # a date of the shop's own code that cannot be read
-            del kept["shipped_at"]
-        shipment_id = _insert(order, parcel, "operator", **kept)
-        detail = f"The shipment {number} is {parcel.carrier} {parcel.number}: an operator corrected it."
-        order.log("corrected", detail)
-        order.set(push_after=None, push_attempts=0)
-        if order.status not in ENDED:
-            queue_mail(order, "shipped", shipment_id=shipment_id)
+    count_late_shipments(order)
+    old, name = _find_shipment(order, number), order.marketplace_order_id
+    if old is None:
+        raise CannotShip(f"Order {name} has no shipment {number} on record.")
+    if _find_shipment(order, parcel.number, but=old.id) is not None:
+        raise CannotShip(f"Order {name} has another shipment {parcel.number}.")
+    order.connection.execute(sa.delete(order_shipments).where(_SHIPMENTS.id == old.id))
+    kept = {column: getattr(old, column) for column in ("shipped_at", "booked_at", "contents")}
+    if old.shipped_at is None:  # a date of the shop's own code that cannot be read
+        del kept["shipped_at"]
+    shipment_id = _insert(order, parcel, "operator", **kept)
+    detail = f"The shipment {number} is {parcel.carrier} {parcel.number}: an operator corrected it."
+    order.log("corrected", detail)
+    order.set(push_after=None, push_attempts=0)
     if order.status in ENDED:
         return f"it is not pushed to 4Seller: the order is {order.status} there"
-    if order.has(OrderException.CONFLICT):
-        return "it is pushed to 4Seller when the conflict is resolved"
-    return None
+    queue_mail(order, "shipped", shipment_id=shipment_id)
+    conflict = order.has(OrderException.CONFLICT)
+    return "it is pushed to 4Seller when the conflict is resolved" if conflict else None
 
 
 def count_shipments(database: Database, order_context: OrderContext) -> int:
@@ -210,19 +196,6 @@ def _find_shipment(order: StoredOrder, number: str | None, *, but: int | None = 
     rows = order.connection.execute(sa.select(order_shipments).where(booked, _SHIPMENTS.id != (but or 0)))
     bare = bare_number(number)
     return next((row for row in rows.all() if bare_number(row.tracking_number or "") == bare), None)
-
-
-def _require_shippable(order: StoredOrder) -> None:
-    name = f"Order {order.marketplace_order_id}"
-    if order.outcome != "imported":
-        raise CannotShip(f"{name} is quarantined, not imported yet: `midas orders retry` it.")
-    if order.local_order_id is None:
-        raise CannotShip(f"{name}: the shop has deleted its order; it cannot be shipped.")
-    if order.has(OrderException.CONFLICT):
-        raise CannotShip(f"{name} is in a conflict: resolve it first with `midas orders resolve`.")
-    for status in (order.status, order.shop_status()):
-        if status in ENDED:
-            raise CannotShip(f"{name} is {status}: it cannot be shipped.")
 
 
 def _insert(order: StoredOrder, parcel: Tracking, source: str, **columns: Any) -> int:

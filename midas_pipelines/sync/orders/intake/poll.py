@@ -124,8 +124,8 @@ async def import_orders(
                 await intake.finish()
             report.incomplete = intake.incomplete
         opened = await asyncio.to_thread(allocate_pending_lines, context.database, context.run_id)
-        report.mapped += opened.mapped
-        report.allocated = opened.allocated
+        report.mapped += opened[0]
+        report.allocated = opened[1]
         if window.polls:
             _move_cursors(context, intake, report, started if looks_back else None)
         elif intake.incomplete:

@@ -49,12 +49,13 @@ from midas_pipelines.sync.orders.model.lines import (
 from midas_pipelines.sync.orders.model.order_log import OrderContext, StoredOrder, lock_rows
 from midas_pipelines.sync.orders.model.sale import Sale, write_content
 from midas_pipelines.sync.orders.model.state_machine import payment_status
-from midas_pipelines.sync.orders.stock.backorders import (
+from midas_pipelines.sync.orders.stock.pending_lines import (
     allocate_backorder,
+    lines_naming,
     orders_backordered,
-    raise_oversold_alert,
+    tie_lines,
 )
-from midas_pipelines.sync.orders.stock.pending_lines import lines_naming, tie_lines
+from midas_pipelines.sync.orders.stock.units import raise_oversold_alerts
 
 COUNTS = ("imported", "duplicates", "exceptions", "failed", "moved_on", "mapped")
 PREVIEW = 20
@@ -114,15 +115,15 @@ def write_batch(
     """
     batch = _sort_out(connection, sales)
     try:
-        held, waiting, unmapped = _lock(connection, batch)
+        held, waiting, unmapped = _lock(connection, batch, order_context)
         allocate_backorder(connection, waiting, order_context)  # they come before new orders
-        known = [StoredOrder(connection, row, order_context) for row in held if row.id in batch.behind]
+        known = [order for order in held if order.id in batch.behind]
         moved = sum([apply_update(order, batch.behind[order.id]) for order in known])
         if moved:
             allocate_backorder(connection, waiting, order_context)  # stock that a cancellation just released
         result = ImportCounts(imported=len(batch.new), moved_on=moved, left_out=batch.left_out)
         result.duplicates = len(sales) - len(batch.new) - len(batch.left_out)
-        result.mapped = tie_lines(connection, held, unmapped, order_context)
+        result.mapped = tie_lines(connection, held, unmapped)
         if batch.new:
             _reserve_ids(connection, batch)
             _write_orders(connection, batch, order_context.vault, on_writing)
@@ -175,12 +176,12 @@ def _sort_out(connection: sa.Connection, sales: Sequence[Sale]) -> _Sorted:
 
 
 def _lock(
-    connection: sa.Connection, batch: _Sorted
-) -> tuple[Sequence[sa.Row[Any]], set[int], Sequence[sa.Row[Any]]]:
+    connection: sa.Connection, batch: _Sorted, order_context: OrderContext
+) -> tuple[list[StoredOrder], set[int], Sequence[sa.Row[Any]]]:
     """Locks the orders to write, then the stock of every item that they or the new orders may move.
 
     Returns:
-        Our rows that the transaction holds, the ids of those that wait for stock that it holds too, and the unmapped lines
+        The orders that the transaction holds, our rows of those that wait for stock that it holds too, and the unmapped lines
         with the same identifiers as new ones.
     """
     unmapped = lines_naming(connection, {line.line.named for line in batch.lines})
@@ -194,7 +195,8 @@ def _lock(
         touched |= {*items_named(connection, names).values(), *map(tuple, connection.execute(allocated))}
     waiting = orders_backordered(connection, touched)
     mapping = {line.order_id for line in unmapped}
-    held = lock_rows(connection, {*batch.behind, *waiting, *mapping, *batch.quarantined.values()})
+    rows = {*batch.behind, *waiting, *mapping, *batch.quarantined.values()}
+    held = lock_rows(connection, rows, order_context)
     if held:
         lock_stock(connection, touched)
     changed = {  # by another importer, or erased, since the batch was sorted out
@@ -300,7 +302,7 @@ def _write_lines(
     marks = [{"id": batch.row_ids[order_id], "exception": text} for order_id, text in marked.items()]
     update_rows(connection, marketplace_orders, marks)
     insert_rows(connection, order_processing_logs, order_context.first_steps(sales, lines))
-    raise_oversold_alert(connection, filter(None, (line.short for line in lines)))
+    raise_oversold_alerts(connection, lines)
     for sale in sales:
         if not sale.known_status:
             alert_unknown_status(connection, sale.status_word, sale.order_id)

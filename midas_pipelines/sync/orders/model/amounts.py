@@ -1,48 +1,21 @@
-"""The amounts of a marketplace order: exact, in its own currency, compared to that currency's smallest unit; and the
-taxes, fees and discounts with which an order adds up to its total. Pure.
-"""
+"""The taxes, fees and discounts with which a marketplace order adds up to its total. Pure."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import Decimal
 from itertools import combinations
 from typing import Any
 
 from midas_pipelines.fourseller.lenient import read_money
-from midas_pipelines.storefront.types import CENT, MINOR_UNITS, shortest
-
-LARGEST_AMOUNT = Decimal(10) ** 8
-"""The shop's amounts are DECIMAL(10,2): below a hundred million."""
-
-ZERO = Decimal("0.00")
+from midas_pipelines.storefront.types import ZERO, same_amount, sound
 
 TAX_FIELDS = ("tax", "tax_total", "total_tax", "sales_tax", "taxes")
 DISCOUNT_FIELDS = ("discount", "discount_total", "total_discount", "discounts")
 """Names that marketplaces use for amounts that are not in the contract."""
 PLAIN_FIELDS = frozenset((*TAX_FIELDS, *DISCOUNT_FIELDS))
 INCLUDED = ("included", "inclusive", "include", "incl", "including")
-
-
-def sound(amount: Decimal) -> Decimal | None:
-    """The amount to four digits after the point; None for one that the shop's tables cannot hold."""
-    if not amount:
-        return ZERO
-    if amount.adjusted() < 8:  # first: `quantize` fails on a larger amount
-        cents = amount.quantize(CENT, ROUND_HALF_UP)
-        if abs(cents) < LARGEST_AMOUNT:
-            return cents if cents == amount else shortest(amount)
-    return None
-
-
-def same_amount(amount: Decimal, other: Decimal, currency: str | None) -> bool:
-    """Whether two amounts are one when rounded half-up to the smallest unit of their currency; to cents while that is
-    unknown."""
-    if amount == other:
-        return True
-    unit = Decimal(1).scaleb(-MINOR_UNITS.get(currency or "", 2))
-    return amount.quantize(unit, ROUND_HALF_UP) == other.quantize(unit, ROUND_HALF_UP)
 
 
 def extra(raw: dict[str, Any], names: Iterable[str]) -> Decimal:
@@ -117,8 +90,6 @@ def extras(
         goods: price times quantity of all lines.
         shipping: what shipping costs.
     """
-    if total == goods + shipping and raw.keys().isdisjoint(PLAIN_FIELDS):
-        return ZERO, ZERO
     included = any(
         not said.isdisjoint(("tax", "taxe", "vat", "gst")) and not said.isdisjoint(INCLUDED)
         for said in (

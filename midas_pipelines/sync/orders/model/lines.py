@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -65,16 +66,14 @@ def explain_sale(sale: Sale, exception: OrderException) -> str:
     )
 
 
-def explain_line(
-    line: int, sku: str | None, exception: OrderException, *, wanted: int, allocated: int, quantity: int
-) -> str:
-    """The sentence for an exception of one line."""
-    named = f"Line {line}, {sku or 'no SKU'}: "
+def explain_line(number: int, line: Any, exception: OrderException, *, wanted: int, allocated: int) -> str:
+    """The sentence for an exception of one line, of a sale or in our table."""
+    named = f"Line {number}, {line.sku or 'no SKU'}: "
     if exception is OrderException.UNMAPPED:
         return f"{named}no item of the shop has this SKU; no stock was taken. Map it to an item."
     if exception is OrderException.OVERSOLD:
         return f"{named}{wanted} were sold and {allocated} were there; {wanted - allocated} are backordered."
-    return f"{named}the quantity is {quantity}; check the order on the marketplace."
+    return f"{named}the quantity is {line.quantity}; check the order on the marketplace."
 
 
 def exception_text(found: Collection[str]) -> str | None:
@@ -85,24 +84,6 @@ def exception_text(found: Collection[str]) -> str | None:
 def read_exceptions(exception: str | None) -> set[str]:
     """The exceptions in an `exception` column."""
     return set(filter(None, (exception or "").split(",")))
-
-
-def backordered_only(exception: str | None, backordered: int) -> str | None:
-    """The `exception` column of a line, given the units that it is backordered now."""
-    word = {OrderException.OVERSOLD.value}
-    return exception_text(
-        read_exceptions(exception) | word if backordered else read_exceptions(exception) - word
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class Short:
-    """An oversold item: its name, the order that waits for it, and the backordered units."""
-
-    item: ItemKey
-    name: str
-    order_id: str
-    backordered: int
 
 
 @dataclass(slots=True)
@@ -139,14 +120,6 @@ class SoldLine:
             OrderException.OVERSOLD: self.item is not None and self.backordered > 0,
         }
         return tuple(one for one, there in found.items() if there and self.sale.takes_stock)
-
-    @property
-    def short(self) -> Short | None:
-        """What the line oversold; None when there was enough stock."""
-        if self.item is None or self.backordered <= 0:
-            return None
-        name = self.line.sku or f"Product {self.item[0]}"
-        return Short(self.item, name, self.sale.order_id, self.backordered)
 
     @property
     def exception(self) -> str | None:
@@ -189,8 +162,8 @@ class SoldLine:
 
     def explain(self, exception: OrderException) -> str:
         """The exception in a sentence."""
-        line, units = self.line, {"wanted": self.wanted, "allocated": self.allocated}
-        return explain_line(self.number, line.sku, exception, **units, quantity=line.quantity)
+        units = {"wanted": self.wanted, "allocated": self.allocated}
+        return explain_line(self.number, self.line, exception, **units)
 
 
 def shop_origin(order_id: str, sales_channel: str | None, currency: str | None) -> dict[str, Any]:
@@ -236,38 +209,38 @@ def match_lines(connection: sa.Connection, sales: Sequence[Sale]) -> list[SoldLi
     return sold
 
 
+def _listed_as(
+    column: sa.Column[str], connection: sa.Connection, values: Collection[str]
+) -> dict[str, ItemKey]:
+    """The items of which 4Seller's listing has one of these values in the column."""
+    query = sa.select(column, mappings.c.product_id, mappings.c.variant_id)
+    found = connection.execute(query.where(any_of(connection, column, values)))
+    return {value: (product_id, variant_id) for value, product_id, variant_id in found}
+
+
+_SEARCHES: tuple[tuple[int, Callable[[sa.Connection, set[str]], dict[str, ItemKey]]], ...] = (
+    (0, partial(_listed_as, mappings.c.fourseller_product_id)),  # first, since a SKU may have been renamed
+    (1, items_by_sku),
+    (1, partial(_listed_as, mappings.c.sku)),
+    (1, linked_items),
+    (1, respelled_items),
+)
+"""How an item is found by 4Seller's product id (0) or the SKU (1) of a line, the surest way first."""
+
+
 def items_named(
     connection: sa.Connection, names: Iterable[Named], respelled: set[str] | None = None
 ) -> dict[Named, ItemKey]:
-    """The items that lines name: by 4Seller's product id first, since a SKU may have been renamed. `respelled` gains the
-    SKUs that were read as another spelling of an item's."""
-    names = set(names)
-    by_id = _listed_as(connection, mappings.c.fourseller_product_id, {name[0] for name in names if name[0]})
-    by_sku = items_by_sku(connection, {sku for _, sku in names if sku})
-    found = {name: by_id.get(name[0] or "") or by_sku.get(name[1] or "") for name in names}
-    for search in (_listed_as_sku, linked_items, respelled_items):
-        lost = {sku for (_, sku), item in found.items() if item is None and sku}
-        if lost:
-            named = search(connection, lost)
-            present = present_items(connection, set(named.values()))
-            by_name = {sku: item for sku, item in named.items() if item in present}
-            if respelled is not None and search is respelled_items:
-                respelled.update(by_name)
-            found = {name: item or by_name.get(name[1] or "") for name, item in found.items()}
-    return {name: item for name, item in found.items() if item is not None}
-
-
-def _listed_as_sku(connection: sa.Connection, skus: set[str]) -> dict[str, ItemKey]:
-    """The items that 4Seller lists under these SKUs, where the shop spells or names them differently."""
-    return _listed_as(connection, mappings.c.sku, skus)
-
-
-def _listed_as(connection: sa.Connection, column: sa.Column[str], values: set[str]) -> dict[str, ItemKey]:
-    """The items of the shop whose mapping has one of these values in the column."""
-    if not values:
-        return {}
-    query = sa.select(column, mappings.c.product_id, mappings.c.variant_id)
-    found = connection.execute(query.where(any_of(connection, column, values)))
-    named = {value: (product_id, variant_id) for value, product_id, variant_id in found}
-    present = present_items(connection, set(named.values()))
-    return {value: item for value, item in named.items() if item in present}
+    """The items of the shop that lines name. `respelled` gains the SKUs that were read as another spelling of an item's."""
+    names, found = set(names), dict[Named, ItemKey]()
+    for place, search in _SEARCHES:
+        lost = {name: given for name in names - found.keys() if (given := name[place])}
+        if not lost:
+            continue
+        items = search(connection, set(lost.values()))
+        present = present_items(connection, set(items.values()))
+        hits = {name: items[given] for name, given in lost.items() if items.get(given) in present}
+        found |= hits
+        if respelled is not None and search is respelled_items:
+            respelled.update(sku for _, sku in hits if sku)
+    return found

@@ -164,6 +164,10 @@ class StoredOrder:
         query = sa.select(marketplace_order_lines).where(lines.order_id == self.id)
         return self.connection.execute(query.order_by(lines.line)).all()
 
+    def line(self, number: int) -> sa.Row[Any] | None:
+        """Our row of the line of that number; None without one."""
+        return next((line for line in self.lines() if line.line == number), None)
+
     def shop_status(self) -> str | None:
         """The status of the shop's order; None when the shop has deleted it."""
         return order_status(self.connection, self.local_order_id)
@@ -200,12 +204,13 @@ def lock_order(
     connection: sa.Connection, order_row: int, order_context: OrderContext | None = None
 ) -> StoredOrder:
     """Locks an order's row, ours and the shop's, until the transaction ends; a context of None has no run."""
-    (row,) = lock_rows(connection, [order_row])
-    return StoredOrder(connection, row, order_context or OrderContext())
+    return lock_rows(connection, [order_row], order_context)[0]
 
 
-def lock_rows(connection: sa.Connection, order_rows: Collection[int]) -> Sequence[sa.Row[Any]]:
-    """Locks the rows of these orders, ours and the shop's, until the transaction ends; returns ours, by id.
+def lock_rows(
+    connection: sa.Connection, order_rows: Collection[int], order_context: OrderContext | None = None
+) -> list[StoredOrder]:
+    """Locks the rows of these orders, ours and the shop's, until the transaction ends; returns the orders by id.
 
     Lock the stock of their items afterwards, with `storefront.writing.lock_stock`.
 
@@ -219,4 +224,5 @@ def lock_rows(connection: sa.Connection, order_rows: Collection[int]) -> Sequenc
         sa.select(_ORDERS.local_order_id).where(_ORDERS.id.in_(wanted), _ORDERS.local_order_id.is_not(None))
     )
     lock_orders(connection, list(local))
-    return lock(connection, sa.select(marketplace_orders), _ORDERS.id, wanted)
+    rows = lock(connection, sa.select(marketplace_orders), _ORDERS.id, wanted)
+    return [StoredOrder(connection, row, order_context or OrderContext()) for row in rows]

@@ -12,7 +12,8 @@ from typing import Any
 from midas_pipelines.fourseller.models import Order, OrderItem, read_order
 from midas_pipelines.fourseller.status import OrderStatus
 from midas_pipelines.store.orders.payload_vault import Vault
-from midas_pipelines.sync.orders.model.amounts import ZERO, extras, same_amount, sound
+from midas_pipelines.storefront.types import ZERO, same_amount, sound
+from midas_pipelines.sync.orders.model.amounts import PLAIN_FIELDS, extras
 from midas_pipelines.sync.orders.model.state_machine import SHIPPED_STATES, local_status
 from midas_pipelines.text import to_json, writable, writable_in
 
@@ -48,21 +49,15 @@ def some_parts(content: Content, parts: Collection[str]) -> Content:
     return {part: one for part, one in content.items() if part in parts}
 
 
-def digest(part: Any) -> str:
-    """A digest of a value as Python spells it."""
-    return hashlib.sha256(repr(part).encode()).hexdigest()[:DIGITS]
+def digest(parts: Iterable[Any]) -> str | None:
+    """A digest of values as Python spells them, whatever their order; None without any."""
+    spelled = sorted(map(repr, parts))
+    return hashlib.sha256("\n".join(spelled).encode()).hexdigest()[:DIGITS] if spelled else None
 
 
 def digest_of_fields(part: dict[str, Any]) -> str | None:
     """A digest of the fields that hold something; None when none does."""
-    held = sorted(item for item in part.items() if item[1] is not None)
-    return digest(held) if held else None
-
-
-def digest_of_lines(lines: Iterable[tuple[Any, ...]]) -> str | None:
-    """A digest of lines whatever their order; None without any."""
-    listed = sorted(map(repr, lines))
-    return digest(listed) if listed else None
+    return digest(item for item in part.items() if item[1] is not None)
 
 
 LONGEST_ID = 170
@@ -205,19 +200,19 @@ def read_sale(order: Order, vault: Vault | None = None, read_at: datetime | None
     goods = held(sum([line.total for line in lines], Decimal(0)), "price") or ZERO
     given = held(order.total, "total")
     currency = (order.currency or "").strip().upper()[:10] or None
-    tax, discount = extras(
-        raw, total=given if lines else None, currency=currency, goods=goods, shipping=shipping
-    )
+    tax = discount = ZERO
+    if given != goods + shipping or not raw.keys().isdisjoint(PLAIN_FIELDS):
+        total = given if lines else None
+        tax, discount = extras(raw, total=total, currency=currency, goods=goods, shipping=shipping)
     total = (sound(goods + shipping + tax - discount) or ZERO) if given is None else given
     buyer, ship_to = (
         {} if part is None else part.model_dump(mode="json")
         for part in (order.customer, order.shipping_address)
     )
+    amounts = {"total": given, "shipping": shipping, "tax": tax, "discount": discount}
     digests = {
-        "lines": digest_of_lines(
-            [(one.sku, one.fourseller_product_id, one.quantity, str(one.price)) for one in lines]
-        ),
-        "amounts": None if given is None else digest([str(one) for one in (total, shipping, tax, discount)]),
+        "lines": digest((one.sku, one.fourseller_product_id, one.quantity, str(one.price)) for one in lines),
+        "amounts": None if given is None else digest((name, str(one)) for name, one in amounts.items()),
         "buyer": digest_of_fields(buyer),
         "address": digest_of_fields(ship_to),
     }

@@ -29,6 +29,13 @@ from midas_pipelines.sync.orders.model.state_machine import (
     path,
 )
 
+A_DAY = 86_400
+"""Seconds after which a refused push is retried; it counts no attempts."""
+RETRY = Backoff(first=30, longest=3600, free=1)
+"""The waits of a push that failed."""
+
+_ORDERS, _LINES, _SHIPMENTS = marketplace_orders.c, marketplace_order_lines.c, order_shipments.c
+
 
 @dataclass(frozen=True, slots=True)
 class ShipmentToPush:
@@ -61,21 +68,13 @@ def why_not_pushed(decision: StatusDecision, shop: str | None, channel: OrderSta
 
 
 def status_updates(
-    current: OrderStatus,
-    goal: OrderStatus | None,
-    shipments: Sequence[ShipmentToPush] = (),
-    *,
-    refund: bool = False,
+    current: OrderStatus, goal: OrderStatus | None, shipments: Sequence[ShipmentToPush] = ()
 ) -> list[StatusUpdate]:
     """The calls that bring 4Seller from one status to another and push each shipment once.
 
     One call carries one shipment: all but the last go while the order is `processing`, the last one with `shipped`. Empty
-    when the goal is not reachable and there is no shipment. A refund comes last: after `shipped`, and instead of any
-    other status.
+    when the goal is not reachable and there is no shipment.
     """
-    if refund:
-        shipped = goal if goal in SHIPPED_STATES else None
-        return [*status_updates(current, shipped, shipments), StatusUpdate(OrderStatus.REFUNDED)]
     moves = path(current, goal) if goal is not None else []
     calls = [StatusUpdate(move) for move in moves]
     reached = moves[-1] if moves else current
@@ -94,26 +93,14 @@ def status_updates(
 def shown(call: StatusUpdate, current: OrderStatus, answer: Order) -> StatusUpdate:
     """The part of a call that 4Seller's answer shows: all of it where it was accepted; the status before where the answer
     shows no new one, or an unknown word."""
-    state = answer.state
-    relation = TABLE[call.status, state.status]
-    ahead = state.known and relation in (StatusDecision.AGREE, StatusDecision.FOLLOW)
+    state, shipment = answer.state, call.shipment
+    ahead = state.known and TABLE[call.status, state.status] in (StatusDecision.AGREE, StatusDecision.FOLLOW)
     if call.status is OrderStatus.PROCESSING:  # 4Seller's UI has its own word for it
         ahead = ahead or "".join(filter(str.isalpha, state.word.lower())) == "inprocess"
-    number = answer.tracking.number if answer.tracking is not None else None
-    shipment = call.shipment
-    if shipment is not None and bare_number(number or "") != bare_number(shipment.tracking.number or ""):
+    number = (answer.tracking and answer.tracking.number) or ""
+    if shipment is not None and bare_number(number) != bare_number(shipment.tracking.number or ""):
         shipment = None
     return StatusUpdate(call.status if ahead or call.status is current else current, shipment)
-
-
-A_DAY = 86_400
-"""Seconds after which a refused push is retried; it counts no attempts."""
-RETRY = Backoff(first=30, longest=3600, free=1)
-"""The waits of a push that failed."""
-
-_ORDERS, _LINES, _SHIPMENTS = marketplace_orders.c, marketplace_order_lines.c, order_shipments.c
-PUSHED_FIELDS = (_SHIPMENTS.carrier, _SHIPMENTS.tracking_number, _SHIPMENTS.tracking_url)
-"""The columns of a shipment that are pushed to 4Seller."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,35 +123,42 @@ class PendingUpdate:
         return OrderException.REFUSED in read_exceptions(self.row.exception)
 
     @property
-    def open(self) -> bool:
-        """Whether there is something to push; else only a past refusal is checked."""
-        return bool(self.moved or self.shipments or self.invalid)
-
-    @property
     def refund(self) -> bool:
         """Whether the shop has refunded what 4Seller does not show as refunded."""
-        return bool(self.row.paid_back) and self.current is not OrderStatus.REFUNDED
+        return bool(self.moved and self.row.paid_back) and self.current is not OrderStatus.REFUNDED
 
     @property
     def decision(self) -> StatusDecision:
         """Which side has to change."""
         row = self.row
-        shipped, known = bool(row.shipped), bool(row.known)
-        return decide(
-            row.shop_status, self.current, shipped=shipped, in_time=known, resolution=row.resolution
-        )
+        facts = {"shipped": bool(row.shipped), "in_time": bool(row.known)}
+        return decide(row.shop_status, self.current, resolution=row.resolution, **facts)
 
     @property
     def goal(self) -> OrderStatus | None:
-        """The shop's status as one of the contract's."""
-        return OrderStatus(self.row.shop_status) if self.row.shop_status in list(OrderStatus) else None
+        """The status to bring 4Seller to, before a refund; None where it stays or must not be pushed."""
+        word = self.row.shop_status
+        if not self.moved or self.objection or word not in list(OrderStatus):
+            return None
+        return None if self.refund and word not in SHIPPED_STATES else OrderStatus(word)
 
     @property
     def objection(self) -> str | None:
         """Why the shop's status is not pushed; None when it may be, or has not changed."""
-        if not self.moved or (self.refund and self.goal not in SHIPPED_STATES):  # the refund replaces it
+        word = self.row.shop_status
+        if not self.moved or (self.refund and word not in SHIPPED_STATES):  # the refund replaces it
             return None
-        return why_not_pushed(self.decision, self.row.shop_status, self.current)
+        return why_not_pushed(self.decision, word, self.current)
+
+    def next_call(self, reached: OrderStatus, goal: OrderStatus | None) -> StatusUpdate | None:
+        """The call to make where 4Seller has been brought to `reached`; a refund is the last one. None when all is made."""
+        if calls := status_updates(reached, goal, self.shipments):
+            return calls[0]
+        return (
+            StatusUpdate(OrderStatus.REFUNDED)
+            if self.refund and reached is not OrderStatus.REFUNDED
+            else None
+        )
 
 
 def _is_due(
@@ -179,9 +173,7 @@ def pending_updates(context: SyncContext, after: int, only: int | None) -> list[
     unpushed = sa.and_(_SHIPMENTS.pushed_at.is_(None), _SHIPMENTS.booked_at.is_not(None), due)
     mine = _SHIPMENTS.order_id == _ORDERS.local_order_id
     has_unpushed = sa.and_(sa.exists().where(mine, unpushed), _ORDERS.status.not_in(ENDED))
-    accounted = sa.and_(
-        _LINES.order_id == _ORDERS.id, _LINES.allocated - _LINES.released + _LINES.returned > 0
-    )
+    accounted = _LINES.allocated - _LINES.released + _LINES.returned > 0
     flagged = _ORDERS.exception.contains(OrderException.REFUSED)
     in_conflict = sa.func.coalesce(_ORDERS.exception, "").contains(OrderException.CONFLICT)
     query = (
@@ -189,7 +181,7 @@ def pending_updates(context: SyncContext, after: int, only: int | None) -> list[
             marketplace_orders,
             orders.c.status.label("shop_status"),
             sa.exists().where(mine).label("shipped"),
-            sa.exists().where(accounted).label("known"),  # its lines account for shipped units
+            sa.exists().where(_LINES.order_id == _ORDERS.id, accounted).label("known"),  # shipped units
             (orders.c.payment_status == "refunded").label("paid_back"),
         )
         .outerjoin(orders, orders.c.id == _ORDERS.local_order_id)

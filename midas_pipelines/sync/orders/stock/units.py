@@ -1,4 +1,4 @@
-"""Where the units of an order are, and what moves them: allocated, shipped, released or returned, each unit once.
+"""Where the units of an order are, and what moves them: allocated, shipped, released, returned or backordered, each unit once.
 
 Of a line's quantity, `allocated` units were allocated and `released` went back to stock, `returned` of these after shipping;
 `shipped` units left. A line without an item allocates nothing, but can be shipped. A `line` is a row of
@@ -7,28 +7,33 @@ Of a line's quantity, `allocated` units were allocated and `released` went back 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
+from midas_pipelines.errors import WrongInput
+from midas_pipelines.notify.alerts import clear_alerts, open_subjects, raise_alert
+from midas_pipelines.store.database import Database
+from midas_pipelines.store.items.mappings import mark_dirty
 from midas_pipelines.store.schema.order_tables import order_shipments
-from midas_pipelines.store.schema.tables import marketplace_order_lines
+from midas_pipelines.store.schema.tables import ITEM_KEY, mappings, marketplace_order_lines
 from midas_pipelines.store.stock.ledger import StockMove, move_stock
 from midas_pipelines.storefront.catalog import ItemKey
 from midas_pipelines.storefront.writing import update_rows
-from midas_pipelines.sync.orders.model.lines import CHANNEL, Short, reference
-from midas_pipelines.sync.orders.model.order_log import StoredOrder
-from midas_pipelines.sync.orders.model.state_machine import ENDED, SHIPPED_STATES
-from midas_pipelines.sync.orders.stock.backorders import (
-    clear_oversold_alert,
-    item_of,
-    line_move,
-    mark_backordered,
-    raise_oversold_alert,
-    set_backordered,
+from midas_pipelines.sync.orders.model.lines import (
+    CHANNEL,
+    OrderException,
+    SoldLine,
+    exception_text,
+    read_exceptions,
+    reference,
 )
+from midas_pipelines.sync.orders.model.order_log import StoredOrder, set_exceptions, set_line
+from midas_pipelines.sync.orders.model.state_machine import ENDED, SHIPPED_STATES
+
+ALERT = "oversold"
+_LINES = marketplace_order_lines.c
 
 
 def on_order(line: Any) -> int:
@@ -38,9 +43,8 @@ def on_order(line: Any) -> int:
 
 def on_shelf(line: Any, *, all_shipped: bool = False) -> int:
     """The units allocated to the line that have not shipped; none where the whole order has, on record or not."""
-    if all_shipped:
-        return 0
-    return max(0, min(on_order(line), int(line.allocated - (line.released - line.returned) - line.shipped)))
+    unshipped = int(line.allocated - (line.released - line.returned) - line.shipped)
+    return 0 if all_shipped else max(0, min(on_order(line), unshipped))
 
 
 def accounted(line: Any) -> int:
@@ -70,6 +74,17 @@ def _says_shipped(order: StoredOrder, shop: str | None) -> bool:
     return shop in SHIPPED_STATES or order.status in SHIPPED_STATES
 
 
+def has_shipped(order: StoredOrder, shop: str | None) -> bool:
+    """Whether goods have shipped, by either side's status or by a shipment on record; `shop` is the shop's status."""
+    return _says_shipped(order, shop) or shipments_on_record(order)
+
+
+def is_fully_shipped(order: StoredOrder, shop: str | None) -> bool:
+    """Whether everything has shipped without a shipment on record: by either side's status, or because the order has
+    ended and what it still holds can only have shipped."""
+    return (_says_shipped(order, shop) or order.status in ENDED) and not shipments_on_record(order)
+
+
 def units_shipped(order: StoredOrder, shop: str | None) -> dict[int, int]:
     """The shipped units by line: from the shipments, or all of them where there are none and a status says shipped."""
     everything = _says_shipped(order, shop) and not shipments_on_record(order)
@@ -82,71 +97,65 @@ def shipped_after_end(order: StoredOrder, shop: str | None) -> bool:
     return any(shipped[line.line] > accounted(line) for line in order.lines())
 
 
-def has_shipped(order: StoredOrder, shop: str | None) -> bool:
-    """Whether goods have shipped, by either side's status or by a shipment on record."""
-    return _says_shipped(order, shop) or shipments_on_record(order)
+def item_of(line: Any) -> ItemKey:
+    """The item that a line sold."""
+    return (line.product_id, line.variant_id)
 
 
-def is_fully_shipped(order: StoredOrder, shop: str | None) -> bool:
-    """Whether everything has shipped without a shipment on record: by either side's status, or because the order has
-    ended and what it still holds can only have shipped."""
-    return (_says_shipped(order, shop) or order.status in ENDED) and not shipments_on_record(order)
-
-
-@dataclass(frozen=True, slots=True)
-class Allocated:
-    """The units allocated to a line."""
-
-    from_shelf: int
-    uncounted: int  # shipped, but not in the counted stock
-    backordered: int  # by the line, now
-
-    def __str__(self) -> str:
-        words = f"took {self.from_shelf} from stock."
-        if self.uncounted:
-            words += f" {self.uncounted} more have shipped than the counted stock had: count the item."
-        return words
+def set_backordered(connection: sa.Connection, line: sa.Row[Any], backordered: int, **columns: Any) -> None:
+    """Writes how many units a line is backordered now, the exceptions of line and order with it, and other columns."""
+    word = {OrderException.OVERSOLD.value}
+    found = read_exceptions(columns.pop("exception", line.exception)) - word
+    exception = exception_text(found | word if backordered else found)
+    set_line(connection, line.id, backordered=backordered, exception=exception, **columns)
+    others = sa.exists().where(_LINES.order_id == line.order_id, _LINES.backordered > 0)
+    waits = connection.scalar(sa.select(others))
+    set_exceptions(connection, line.order_id, add=word if waits else (), drop=() if waits else word)
 
 
 def allocate_units(
-    order: StoredOrder, line: sa.Row[Any], item: ItemKey, *, missing: int, gone: int, source: str = CHANNEL
-) -> Allocated:
-    """Allocates `missing` units to a line and alerts staff to a shortage; does not write the order log.
+    order: StoredOrder,
+    line: sa.Row[Any],
+    item: ItemKey,
+    *,
+    missing: int,
+    gone: int,
+    source: str = CHANNEL,
+    **columns: Any,
+) -> tuple[int, str]:
+    """Allocates `missing` units to a line and alerts staff to a shortage; writes other `columns` of it too, not the order log.
 
     `gone` of them have shipped. Where there is less stock, its count was wrong and is corrected first, so that the ledger
-    explains both.
+    explains both. Returns how many units it has got, and the outcome in words.
     """
     connection, order_id = order.connection, order.marketplace_order_id
     name = reference(order_id, line.line, line.allocated)
     took = -move_stock(connection, [StockMove(item, -missing, source, "sale", name)])[0]
-    uncounted = min(missing - took, max(0, gone - took))
+    uncounted, words = min(missing - took, max(0, gone - took)), f"took {took} from stock."
     if uncounted:
-        later = reference(order_id, line.line, line.allocated + took)
         correction = StockMove(item, uncounted, "operator", "uncounted", f"settled:{name}")
-        uncounted = -move_stock(connection, [correction, StockMove(item, -uncounted, source, "sale", later)])[
-            1
-        ]
+        later = reference(order_id, line.line, line.allocated + took)
+        sale = StockMove(item, -uncounted, source, "sale", later)
+        uncounted = -move_stock(connection, [correction, sale])[1]
+        words += f" {uncounted} more have shipped than the counted stock had: count the item."
     backordered = line.backordered + missing - took - uncounted
-    set_backordered(connection, line, backordered, allocated=line.allocated + took + uncounted)
+    set_backordered(connection, line, backordered, allocated=line.allocated + took + uncounted, **columns)
     if backordered > line.backordered:
-        named = line.sku or f"Product {item[0]}"
-        raise_oversold_alert(connection, [Short(item, named, order_id, backordered)])
-    return Allocated(took, uncounted, backordered)
+        raise_oversold_alert(connection, order_id, line.sku, item, backordered)
+    return took + uncounted, words
 
 
 def allocate_again(order: StoredOrder, shop: str | None, *, whole: bool) -> int:
     """Allocates again the released units that shipped, or with `whole` all units sold; returns how many."""
     again, shipped = 0, units_shipped(order, shop)
     for line in order.lines():
-        gone = shipped[line.line]
-        missing = (line.quantity if whole else gone) - accounted(line) - line.backordered
+        gone = shipped[line.line] - accounted(line)
+        missing = line.quantity - accounted(line) if whole else gone
+        missing -= line.backordered
         if line.product_id is not None and missing > 0:
-            got = allocate_units(
-                order, line, item_of(line), missing=missing, gone=max(0, gone - accounted(line))
-            )
-            again += got.from_shelf + got.uncounted
-            order.log("deducted", f"Line {line.line}, {line.sku}, again: {got}")
-    mark_backordered(order.connection, order.id)
+            got, words = allocate_units(order, line, item_of(line), missing=missing, gone=max(0, gone))
+            again += got
+            order.log("deducted", f"Line {line.line}, {line.sku}, again: {words}")
     return again
 
 
@@ -158,26 +167,39 @@ def release_units(order: StoredOrder, cause: str, *, all_shipped: bool = False) 
     lines = order.lines()
     units = {line.line: on_shelf(line, all_shipped=all_shipped) for line in lines}
     given = give_back(order, lines, units, cause, source=CHANNEL)
-    if owing := [line for line in lines if line.backordered]:
-        for line in owing:
-            set_backordered(order.connection, line, 0)
-        mark_backordered(order.connection, order.id)
-        clear_oversold_alert(order.connection, {item_of(line) for line in owing})
+    waiting = [line for line in lines if line.backordered]
+    for line in waiting:
+        set_backordered(order.connection, line, 0)
+    clear_oversold_alert(order.connection, {item_of(line) for line in waiting})
     return given
 
 
-def restock_units(
-    order: StoredOrder, cause: str, *, units: Mapping[int, int] | None = None, all_shipped: bool = False
-) -> int:
-    """Restocks returned goods, never more than were shipped and not returned yet; returns how many.
+def returnable(order: StoredOrder, *, all_shipped: bool | None = None) -> dict[int, int]:
+    """The units of each line that have shipped and not been returned yet.
 
-    `cause` is the ledger's word, returned or cancelled; `units` the most by line number, None for all that shipped;
-    `all_shipped` says that everything has shipped, on record or not.
+    `all_shipped` says that everything has shipped, on record or not; None where the order's statuses say whether.
     """
-    lines = order.lines()
-    left = {line.line: away(line, all_shipped=all_shipped) for line in lines}
-    wanted = left if units is None else {line: min(left.get(line, 0), units[line]) for line in units}
-    return give_back(order, lines, wanted, cause, source="operator", had_shipped=True)
+    whole = is_fully_shipped(order, order.shop_status()) if all_shipped is None else all_shipped
+    return {line.line: away(line, all_shipped=whole) for line in order.lines()}
+
+
+def restock_units(
+    order: StoredOrder, cause: str, *, units: Mapping[int, int] | None = None, all_shipped: bool | None = None
+) -> int:
+    """Restocks returned goods; returns how many units.
+
+    `cause` is the ledger's word, returned or cancelled; `units` are given by line number, None for all that is returnable.
+
+    Raises:
+        WrongInput: fewer units of a line are returnable.
+    """
+    left = returnable(order, all_shipped=all_shipped)
+    for number, count in (units or {}).items():
+        if count > left.get(number, 0):
+            why = f"Line {number} has {left.get(number, 0)} units that have left and not come back."
+            raise WrongInput(f"{why} Nothing was changed.")
+    wanted = left if units is None else units
+    return give_back(order, order.lines(), wanted, cause, source="operator", had_shipped=True)
 
 
 def give_back(
@@ -191,10 +213,17 @@ def give_back(
 ) -> int:
     """Puts units of lines of a locked order back in stock, by line number; returns how many."""
     giving = [line for line in lines if units.get(line.line, 0) > 0 and line.product_id is not None]
-    name = order.marketplace_order_id
-    moves = [line_move(name, line, units[line.line], source, cause, line.released) for line in giving]
-    moved = move_stock(order.connection, moves)
-    changes = []
+    moves = [
+        StockMove(
+            item_of(line),
+            units[line.line],
+            source,
+            cause,
+            reference(order.marketplace_order_id, line.line, line.released),
+        )
+        for line in giving
+    ]
+    moved, changes = move_stock(order.connection, moves), []
     for line, count in zip(giving, moved, strict=True):
         returned = line.returned + (count if had_shipped else 0)
         changes.append({"id": line.id, "released": line.released + count, "returned": returned})
@@ -202,3 +231,51 @@ def give_back(
         order.log("released", f"Line {line.line}, {line.sku}: {outcome}.")
     update_rows(order.connection, marketplace_order_lines, changes)
     return sum(moved)
+
+
+def _subject(item: ItemKey) -> str:
+    return f"item:{item[0]}:{item[1] or 0}"
+
+
+def raise_oversold_alerts(connection: sa.Connection, sold: Iterable[SoldLine]) -> None:
+    """Alerts staff to the items that these lines oversold."""
+    for item, line in {line.item: line for line in sold if line.backordered > 0}.items():
+        if item is not None:
+            raise_oversold_alert(connection, line.sale.order_id, line.line.sku, item, line.backordered)
+
+
+def raise_oversold_alert(
+    connection: sa.Connection, order_id: str, sku: str | None, item: ItemKey, backordered: int
+) -> None:
+    """Alerts staff to an item that a line of this order oversold, and pushes its quantity again even if it was pushed
+    before: the channel that oversold may show an outdated one."""
+    text = (
+        f"{sku or f'Product {item[0]}'} is oversold: order {order_id} waits for {backordered}. "
+        "Restock it, or cancel on the marketplace. `midas orders list --exception oversold` shows all."
+    )
+    raise_alert(connection, kind=ALERT, subject=_subject(item), text=text)
+    same = sa.and_(mappings.c.product_id == item[0], ITEM_KEY.in_([item[1] or 0]))
+    rows = list(connection.scalars(sa.select(mappings.c.id).where(same)))
+    mark_dirty(connection, rows, acked_quantity=None, next_attempt_at=None)  # not one being pushed now
+
+
+def clear_oversold_alert(connection: sa.Connection, items: Collection[ItemKey]) -> None:
+    """Closes the alerts of those of these items that no order waits for."""
+    wanted = {_subject(item): item for item in items}
+    quiet = []
+    for name in sorted(wanted.keys() & open_subjects(connection, ALERT)) if wanted else ():
+        product_id, variant_id = wanted[name]
+        same = sa.and_(_LINES.product_id == product_id, _LINES.variant_id.is_not_distinct_from(variant_id))
+        if not connection.scalar(sa.select(sa.exists().where(same, _LINES.backordered > 0))):
+            quiet.append(name)
+    clear_alerts(connection, kind=ALERT, subjects=quiet)
+
+
+def clear_old_alerts(database: Database) -> None:
+    """Closes every alert of an item that no order waits for, such as one whose id the shop has reused."""
+    with database.reading() as connection:
+        named = [subject.split(":") for subject in open_subjects(connection, ALERT)]
+    if named:
+        with database.writing() as connection:
+            items = {(int(product), int(variant) or None) for _, product, variant in named}
+            clear_oversold_alert(connection, items)

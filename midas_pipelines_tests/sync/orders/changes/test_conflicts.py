@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from midas_pipelines.sync.orders.changes.close import NoConflict
+from midas_pipelines.errors import WrongInput
 from midas_pipelines.sync.orders.changes.shipments import CannotShip
 from midas_pipelines_tests.shop import add_product, rows
 from midas_pipelines_tests.sync.orders import desk
@@ -183,7 +183,7 @@ def test_without_a_conflict_there_is_nothing_to_settle(world: World, decision: s
         desk.market(world, order_id, status)
         desk.sync(world)
         before = (desk.sides(world, order_id), desk.on_shelf(world), desk.steps(world, order_id))
-        with pytest.raises(NoConflict, match="in no conflict"):
+        with pytest.raises(WrongInput, match="in no conflict"):
             desk.settle(world, order_id, decision, restock=decision == "cancelled")
         assert (desk.sides(world, order_id), desk.on_shelf(world), desk.steps(world, order_id)) == before
 
@@ -214,7 +214,7 @@ def test_settled_as_shipped_the_stock_that_went_back_is_taken_again_once(world: 
     desk.sync(world)
     assert desk.on_shelf(world) == {"A": 10}
     desk.settle(world, order_id, "shipped")
-    with pytest.raises(NoConflict):
+    with pytest.raises(WrongInput):
         desk.settle(world, order_id, "shipped")
     desk.sync(world)
     assert (desk.on_shelf(world), desk.shop_status(world, order_id)) == ({"A": 7}, "shipped")

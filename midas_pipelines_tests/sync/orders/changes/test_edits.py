@@ -7,9 +7,8 @@ import random
 import pytest
 
 from midas_pipelines.sync.orders.changes.edits import shift
-from midas_pipelines.sync.orders.model.order_log import OrderContext, lock_order
-from midas_pipelines.sync.orders.stock import pending_lines
-from midas_pipelines.sync.orders.stock.units import is_fully_shipped, restock_units
+from midas_pipelines.sync.orders.model.order_log import OrderContext
+from midas_pipelines.sync.orders.stock import line_changes
 from midas_pipelines_tests.shop import add_product, rows, value
 from midas_pipelines_tests.sync.orders import desk
 from midas_pipelines_tests.sync.orders.paper import holdings, line
@@ -32,8 +31,7 @@ def test_what_an_edit_does_to_a_line(line: dict[str, int], wanted: tuple[int, in
 
 
 @pytest.mark.parametrize(
-    ("after", "left"),
-    [((("A", 1),), 9), ((("A", 5),), 5), ((("A", 3), ("B", 2)), 7), ((("A", 12),), 0)],
+    ("after", "left"), [((("A", 1),), 9), ((("A", 5),), 5), ((("A", 3), ("B", 2)), 7), ((("A", 12),), 0)]
 )
 def test_an_edit_moves_the_stock_by_the_difference(
     world: World, after: tuple[tuple[str, int], ...], left: int
@@ -122,8 +120,8 @@ def test_a_person_maps_a_line(world: World) -> None:
     order_id = world.place(("THEIRS", 2))
     world.import_orders()
     row = desk.order(world, order_id).id
-    assert pending_lines.map_line(world.database, row, 1, (product, None), OrderContext()) is True
-    assert pending_lines.map_line(world.database, row, 1, (product, None), OrderContext()) is False
+    assert line_changes.map_line(world.database, row, 1, (product, None), OrderContext()) is True
+    assert line_changes.map_line(world.database, row, 1, (product, None), OrderContext()) is False
     assert [(line.allocated, line.backordered) for line in desk.lines(world, order_id)] == [(1, 1)]
     assert desk.order(world, order_id).exception == "oversold"
     desk.assert_whole(world)
@@ -133,11 +131,11 @@ def test_returns_by_line_give_back_no_more_than_was_taken(world: World) -> None:
     product = add_product(world.database, sku="A", stock_quantity=10)
     order_id = world.place(("A", 4))
     world.import_orders()
-    assert _return(world, order_id, None) == 0  # nothing has left yet
+    assert desk.come_back(world, order_id) == 0  # nothing has left yet
     desk.pack(world, order_id)
     desk.sync(world)
-    back = [_return(world, order_id, units) for units in ({1: 1}, {1: 2}, {1: 9}, None)]
-    assert back == [1, 2, 1, 0]
+    back = [desk.come_back(world, order_id, units) for units in ({1: 1}, {1: 2}, {1: 9}, {1: 1}, None)]
+    assert back == [1, 2, 0, 1, 0]
     world.sandbox.state.move(order_id, "refunded")
     world.import_orders()
     assert desk.stock(world, product) == 10
@@ -153,16 +151,8 @@ def test_a_refund_after_shipping_restocks_nothing_but_a_return_does(world: World
     world.sandbox.state.move(order_id, "refunded")
     desk.sync(world)
     assert (desk.stock(world, product), desk.shop_status(world, order_id)) == (6, "shipped")
-    assert _return(world, order_id, None) == 4
+    assert desk.come_back(world, order_id) == 4
     desk.assert_whole(world)
-
-
-def _return(world: World, order_id: str, units: dict[int, int] | None) -> int:
-    row = desk.order(world, order_id).id
-    with world.database.writing() as connection:
-        order = lock_order(connection, row)
-        whole = is_fully_shipped(order, desk.shop_status(world, order_id))
-        return restock_units(order, "returned", units=units, all_shipped=whole)
 
 
 Lines = tuple[tuple[str, int], ...]

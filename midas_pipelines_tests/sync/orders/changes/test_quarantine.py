@@ -6,9 +6,10 @@ import asyncio
 
 import pytest
 
+from midas_pipelines.errors import WrongInput
 from midas_pipelines.sandbox.state import now_text
+from midas_pipelines.sync.orders.lookup import dismiss, retry_order
 from midas_pipelines.sync.orders.model.order_log import lock_order
-from midas_pipelines.sync.orders.retry import CannotRetry, dismiss, retry_order
 from midas_pipelines_tests.shop import add_product, rows, run, value
 from midas_pipelines_tests.sync.orders import desk, paper
 from midas_pipelines_tests.sync.orders.paper import Raw, Report, order_json
@@ -126,7 +127,7 @@ def test_one_without_an_id_is_kept_once_and_cannot_be_read_again(world: World) -
     ((name, reason),) = rows(world.database, "SELECT marketplace_order_id, reason FROM marketplace_orders")
     assert name.startswith("unreadable-")
     assert "`id`" in reason
-    with pytest.raises(CannotRetry):
+    with pytest.raises(WrongInput):
         asyncio.run(retry_order(world.sync_context(), name))
 
 

@@ -165,8 +165,10 @@ def test_a_return_of_what_was_paid_back_completes_the_stock(world: World, left: 
 def test_a_return_names_its_lines_and_gets_at_most_what_left_of_each(world: World) -> None:
     order_id = desk.sold(world, A=3, B=2)
     desk.pack(world, order_id, units={1: 2, 2: 2})
-    back = [desk.come_back(world, order_id, units) for units in ({1: 1}, {2: 9}, {1: 9}, {1: 1}, {7: 1})]
-    assert back == [1, 2, 1, 0, 0]
+    back = [
+        desk.come_back(world, order_id, units) for units in ({1: 1}, {2: 2}, {1: 9}, {1: 1}, {1: 1}, {7: 1})
+    ]
+    assert back == [1, 2, 0, 1, 0, 0]
     assert desk.on_shelf(world) == {"A": 9, "B": 10}
     assert [line.returned for line in desk.lines(world, order_id)] == [2, 2]
     desk.assert_whole(world)

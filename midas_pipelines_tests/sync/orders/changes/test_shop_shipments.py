@@ -9,10 +9,8 @@ import sqlalchemy as sa
 
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.schema.order_tables import order_shipment_lines, order_shipments
-from midas_pipelines.sync.orders.changes.shipments import CannotShip, replace_shipment
+from midas_pipelines.sync.orders.changes.shipments import CannotShip
 from midas_pipelines.sync.orders.lookup import find_order, read_timeline
-from midas_pipelines.sync.orders.model.carriers import tracking
-from midas_pipelines.sync.orders.model.order_log import OrderContext
 from midas_pipelines_tests.shop import rows, run, value
 from midas_pipelines_tests.sync.orders import desk
 from midas_pipelines_tests.sync.world import World
@@ -222,19 +220,13 @@ def test_a_refused_parcel_that_the_shop_mends_is_told_at_once(world: World) -> N
 # corrected
 
 
-def corrects(world: World, order_id: str, number: str, carrier: str, new: str) -> None:
-    """An operator says what a parcel should have been: `--replaces`."""
-    row = desk.order(world, order_id).id
-    replace_shipment(world.database, row, number, tracking(carrier, new), OrderContext())
-
-
 @pytest.mark.parametrize("told", [False, True], ids=["unpushed", "told"])
 def test_a_corrected_parcel_is_told_anew_and_ships_nothing_again(world: World, told: bool) -> None:
     order_id = desk.sold(world, A=3)
     desk.pack(world, order_id, desk.FEDEX, "fedex")
     if told:
         desk.sync(world)
-    corrects(world, order_id, "9865-7878-8855", "ups", desk.UPS)
+    desk.corrects(world, order_id, "9865-7878-8855", "ups", desk.UPS)
     desk.sync(world)
     assert desk.at_4seller(world, order_id) == ("shipped", desk.UPS)
     assert told_page(world, order_id) == UPS_PAGE
@@ -247,7 +239,7 @@ def test_a_refused_number_that_an_operator_corrects_is_told_at_once(world: World
     shop_records(world, order_id, tracking_number="P-1", carrier="Pigeon")
     with desk.refused(world, 422, carrier="Pigeon"):
         desk.sync(world)
-    corrects(world, order_id, "P-1", "ups", desk.UPS)
+    desk.corrects(world, order_id, "P-1", "ups", desk.UPS)
     desk.sync(world)
     assert desk.at_4seller(world, order_id) == ("shipped", desk.UPS)
     assert desk.order(world, order_id).exception is None
@@ -260,7 +252,7 @@ def test_a_correction_makes_an_order_due_that_waits_after_failures(world: World)
         for _ in range(3):
             desk.tell(world)
     assert desk.tell(world).scanned == 0
-    corrects(world, order_id, desk.FEDEX, "ups", desk.UPS)
+    desk.corrects(world, order_id, desk.FEDEX, "ups", desk.UPS)
     desk.tell(world)
     assert desk.at_4seller(world, order_id) == ("shipped", desk.UPS)
 
@@ -287,10 +279,10 @@ def test_a_correction_names_a_parcel_of_the_order_and_takes_no_others_number(wor
     desk.pack(world, order_id, units={1: 1})
     desk.pack(world, order_id, desk.FEDEX, "fedex")
     with pytest.raises(CannotShip, match="no shipment 3318810025"):
-        corrects(world, order_id, "3318810025", "ups", desk.UPS)
+        desk.corrects(world, order_id, "3318810025", "ups", desk.UPS)
     with pytest.raises(CannotShip, match="another shipment"):
-        corrects(world, order_id, desk.FEDEX, "ups", desk.UPS)
-    corrects(world, order_id, desk.FEDEX, "fedex", desk.FEDEX)  # itself is no other
+        desk.corrects(world, order_id, desk.FEDEX, "ups", desk.UPS)
+    desk.corrects(world, order_id, desk.FEDEX, "fedex", desk.FEDEX)  # itself is no other
     numbers = rows(world.database, "SELECT tracking_number FROM order_shipments ORDER BY id")
     assert [number for (number,) in numbers] == [desk.UPS, desk.FEDEX]
 

@@ -11,13 +11,8 @@ from hypothesis import strategies as st
 
 from midas_pipelines.fourseller.models import read_order
 from midas_pipelines.store.orders.checks import unbalanced_orders
-from midas_pipelines.sync.orders.model.amounts import (
-    DISCOUNT_FIELDS,
-    LARGEST_AMOUNT,
-    TAX_FIELDS,
-    extra,
-    sound,
-)
+from midas_pipelines.storefront.types import LARGEST_AMOUNT, sound
+from midas_pipelines.sync.orders.model.amounts import DISCOUNT_FIELDS, TAX_FIELDS, extra
 from midas_pipelines.sync.orders.model.sale import read_sale
 from midas_pipelines_tests.shop import add_product, value
 from midas_pipelines_tests.sync.orders import desk, paper

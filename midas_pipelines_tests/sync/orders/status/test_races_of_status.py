@@ -11,15 +11,10 @@ import pytest
 from midas_pipelines.sandbox.state import Json, Refused, State
 from midas_pipelines.store.database import Database
 from midas_pipelines.sync.context import SyncContext
-from midas_pipelines.sync.orders.changes.shipments import (
-    CannotShip,
-    Shipped,
-    record_shipment,
-    replace_shipment,
-)
+from midas_pipelines.sync.orders.changes.shipments import CannotShip, Shipped, ship_locked
 from midas_pipelines.sync.orders.intake.poll import import_orders
 from midas_pipelines.sync.orders.model.carriers import tracking
-from midas_pipelines.sync.orders.model.order_log import OrderContext
+from midas_pipelines.sync.orders.model.order_log import lock_order
 from midas_pipelines.sync.orders.status.status_sync import StatusSyncReport, push_statuses
 from midas_pipelines_tests.copies import PATIENT
 from midas_pipelines_tests.sync.orders import desk
@@ -54,9 +49,11 @@ def at_once(world: World, *works: Work) -> list[object]:
 
 
 def shipping(row: int, number: str, carrier: str, units: dict[int, int] | None = None) -> Work:
-    return lambda context: record_shipment(
-        context.database, row, tracking(carrier, number), OrderContext(), units=units
-    )
+    def work(context: SyncContext) -> object:
+        with context.database.writing() as connection:
+            return ship_locked(lock_order(connection, row), tracking(carrier, number), units=units)
+
+    return work
 
 
 def polling(context: SyncContext) -> object:
@@ -71,11 +68,11 @@ def telling(context: SyncContext) -> StatusSyncReport:
 def test_a_number_that_is_corrected_while_the_old_one_is_sent_is_told_too(world: World, answer: str) -> None:
     order_id = desk.sold(world, A=2)
     desk.pack(world, order_id, "P-1", "Pigeon")
-    row, state = desk.order(world, order_id).id, world.sandbox.state
+    state = world.sandbox.state
 
     def move(order: str, word: str, parcel: Json | None = None) -> Json:
         if (parcel or {}).get("number") == "P-1":
-            replace_shipment(world.database, row, "P-1", tracking("ups", desk.UPS), OrderContext())
+            desk.corrects(world, order_id, "P-1", "ups", desk.UPS)
             if answer == "refused":
                 raise Refused(422, "refused_by_test", "Not this one.")
         return State.move(state, order, word, parcel)
@@ -103,11 +100,7 @@ def test_three_shippers_of_one_parcel_record_it_once(world: World, turn: int) ->
 def test_two_parcels_for_the_same_units_one_is_refused(world: World, turn: int) -> None:
     order_id = desk.sold(world, A=3)
     row = desk.order(world, order_id).id
-    ends = at_once(
-        world,
-        shipping(row, desk.UPS, "ups", {1: 2}),
-        shipping(row, desk.FEDEX, "fedex", {1: 2}),
-    )
+    ends = at_once(world, shipping(row, desk.UPS, "ups", {1: 2}), shipping(row, desk.FEDEX, "fedex", {1: 2}))
     assert {type(end) for end in ends} == {Shipped, CannotShip}
     assert [line.shipped for line in desk.lines(world, order_id)] == [2]
 

@@ -10,7 +10,7 @@ import pytest
 from midas_pipelines.fourseller.models import Order, Tracking
 from midas_pipelines.fourseller.status import OrderStatus
 from midas_pipelines.sync.orders.status.outbound import ShipmentToPush, StatusUpdate, shown
-from midas_pipelines.sync.orders.status.status_change import change_status
+from midas_pipelines.sync.orders.status.status_sync import change_status
 from midas_pipelines_tests.shop import run, value
 from midas_pipelines_tests.sync.orders import desk
 from midas_pipelines_tests.sync.world import World

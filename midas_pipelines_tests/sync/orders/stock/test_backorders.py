@@ -9,7 +9,7 @@ import pytest
 from midas_pipelines.settings import DatabaseLimits
 from midas_pipelines.store.database import Database
 from midas_pipelines.sync.listings.before_sending import serve_before_push
-from midas_pipelines.sync.orders.stock.backorders import allocate_backorders
+from midas_pipelines.sync.orders.stock.pending_lines import allocate_backorders
 from midas_pipelines_tests.shop import add_product, add_variant
 from midas_pipelines_tests.sync.orders import desk
 from midas_pipelines_tests.sync.world import World

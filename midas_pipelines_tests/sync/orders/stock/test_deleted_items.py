@@ -8,7 +8,7 @@ from midas_pipelines.sandbox.state import now_text
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.orders.checks import unexplained_deductions
 from midas_pipelines.store.stock.ledger import negative_stock, unexplained_stock
-from midas_pipelines.sync.orders.stock.backorders import allocate_backorders
+from midas_pipelines.sync.orders.stock.pending_lines import allocate_backorders
 from midas_pipelines_tests.shop import add_product, add_variant, rows, run, value
 from midas_pipelines_tests.sync.orders import desk, paper
 from midas_pipelines_tests.sync.orders.paper import holdings

@@ -13,8 +13,8 @@ import sqlalchemy as sa
 from midas_pipelines.sandbox.state import now_text
 from midas_pipelines.storefront.schema import product_variants, products
 from midas_pipelines.sync.orders.model.order_log import OrderContext
-from midas_pipelines.sync.orders.stock.backorders import allocate_backorders
-from midas_pipelines.sync.orders.stock.pending_lines import map_line
+from midas_pipelines.sync.orders.stock.line_changes import CannotChangeLine, map_line, substitute_item
+from midas_pipelines.sync.orders.stock.pending_lines import allocate_backorders
 from midas_pipelines_tests.shop import add_product, add_variant, run
 from midas_pipelines_tests.sync.orders import desk, paper
 from midas_pipelines_tests.sync.orders.paper import Raw, Report, holdings, line, order_json, took
@@ -82,6 +82,20 @@ def test_a_line_that_a_person_maps_waits_behind_who_waits_already(world: World) 
     world.set(product, stock_quantity=3)
     assert map_line(world.database, desk.order(world, "LATE").id, 1, (product, None), OrderContext())
     assert took(world, "OLD", "LATE") == [2, 1]
+    desk.assert_whole(world)
+
+
+def test_a_substitute_is_for_who_waits_for_it_already(world: World) -> None:
+    add_product(world.database, sku="A", stock_quantity=0)
+    other = add_product(world.database, sku="B", stock_quantity=0)
+    paper.polled(world, sale("OLD", 2, day=1, items=[line("B", 2)]), sale("LATE", 2, day=2))
+    late = desk.order(world, "LATE").id
+    world.set(other, stock_quantity=3)
+    with pytest.raises(CannotChangeLine, match="fewer than 2"):
+        substitute_item(world.database, late, 1, (other, None), OrderContext())
+    world.set(other, stock_quantity=4)
+    substitute_item(world.database, late, 1, (other, None), OrderContext())
+    assert took(world, "OLD", "LATE") == [2, 2]
     desk.assert_whole(world)
 
 

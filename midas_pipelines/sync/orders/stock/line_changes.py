@@ -1,0 +1,175 @@
+"""What a person changes of a line: its item, the stock that was found or bought for it; and how that is taken back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from midas_pipelines.errors import WrongInput
+from midas_pipelines.store.database import Database
+from midas_pipelines.store.items.mappings import linked_items, unlink_sku
+from midas_pipelines.store.schema.tables import inventory_changes, marketplace_order_lines
+from midas_pipelines.store.stock.ledger import StockMove, move_stock
+from midas_pipelines.storefront.catalog import ItemKey
+from midas_pipelines.storefront.orders import update_order_items
+from midas_pipelines.sync.orders.model.lines import OrderException, exception_text, read_exceptions, reference
+from midas_pipelines.sync.orders.model.order_log import OrderContext, StoredOrder, lock_rows
+from midas_pipelines.sync.orders.model.state_machine import ENDED
+from midas_pipelines.sync.orders.stock.pending_lines import (
+    allocate_backorder,
+    allocate_backorders,
+    orders_backordered,
+    served_first,
+    tie,
+)
+from midas_pipelines.sync.orders.stock.units import (
+    clear_oversold_alert,
+    give_back,
+    has_shipped,
+    item_of,
+    on_shelf,
+    raise_oversold_alert,
+    set_backordered,
+)
+
+_LINES, _LEDGER = marketplace_order_lines.c, inventory_changes.c
+
+
+class CannotChangeLine(WrongInput):
+    """The line cannot be mapped, restocked or undone so; the message says why."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"{why}; nothing was changed.")
+
+
+def map_line(
+    database: Database,
+    order_row: int,
+    number: int,
+    item: ItemKey,
+    order_context: OrderContext,
+    *,
+    remember: bool = True,
+) -> bool:
+    """Maps one unmapped line to the item that was sold and allocates its stock; False when it is mapped to it already.
+
+    With `remember` the next order with the line's SKU is mapped to it too. Raises CannotChangeLine.
+    """
+    with served_first(database, order_row, item, order_context) as order:
+        line = order.line(number)
+        if line is None:
+            raise CannotChangeLine(f"The order has no line {number} (`midas orders show` numbers them)")
+        if line.product_id is not None and item_of(line) != item:
+            raise CannotChangeLine(f"Line {number} is mapped to another item already")
+        return tie(order, number, item, "operator", remember)
+
+
+def substitute_item(
+    database: Database, order_row: int, number: int, item: ItemKey, order_context: OrderContext
+) -> None:
+    """Serves a line that waits for all of its units from another item, which has to have them. Raises CannotChangeLine."""
+    with served_first(database, order_row, item, order_context) as order:
+        line = order.line(number)
+        if line is None or not line.backordered or line.allocated:
+            raise CannotChangeLine(f"Line {number} does not wait for all of its units")
+        set_backordered(order.connection, line, 0, product_id=None, variant_id=None)
+        tie(order, number, item, "operator")
+        served = order.line(number)
+        if served is None or served.backordered:
+            raise CannotChangeLine(f"The other item has fewer than {line.quantity} units")
+        clear_oversold_alert(order.connection, [item_of(line)])
+
+
+def restock_line(
+    database: Database,
+    order_row: int,
+    number: int,
+    units: int,
+    order_context: OrderContext,
+    *,
+    once: str,
+    this_order_first: bool,
+) -> int:
+    """Adds units of the item that a line waits for, and allocates them, to orders that have waited longer first unless
+    `this_order_first`; returns how many the line still lacks.
+
+    `once` names this click, so that it counts once however often it is sent. Raises CannotChangeLine.
+    """
+    mine = sa.and_(_LINES.order_id == order_row, _LINES.line == number)
+    with database.writing() as connection:
+        line = connection.execute(sa.select(marketplace_order_lines).where(mine)).first()
+        if line is None or line.product_id is None or not line.backordered:
+            raise CannotChangeLine(f"Line {number} waits for no stock any more")
+        item = item_of(line)
+        lock_rows(connection, {order_row, *orders_backordered(connection, [item])})
+        _move_once(connection, item, units, "restock", once, "This stock is booked already")
+        if this_order_first:
+            allocate_backorder(connection, [order_row], order_context)
+    allocate_backorders(database, order_context.run_id)
+    with database.reading() as connection:
+        return connection.scalar(sa.select(_LINES.backordered).where(mine)) or 0
+
+
+def _move_once(
+    connection: sa.Connection, item: ItemKey, units: int, cause: str, once: str, else_: str
+) -> int:
+    """Moves stock for the click of that name; raises CannotChangeLine where it was moved before."""
+    try:
+        return move_stock(connection, [StockMove(item, units, "operator", cause, _click(once))])[0]
+    except sa.exc.IntegrityError:
+        raise CannotChangeLine(else_) from None
+
+
+def _click(once: str) -> str:
+    return f"restock:{once}"[:200]
+
+
+def unmap_line(order: StoredOrder, number: int, *, forget: bool) -> None:
+    """Unmaps a line of a locked order, and releases its stock; `forget` unlinks its SKU from the item too.
+
+    Raises CannotChangeLine where goods of the order have shipped, it has ended, or the line has no item.
+    """
+    connection, line = order.connection, _live_line(order, number)
+    item, gone = item_of(line), {"product_id": None, "variant_id": None}
+    give_back(order, [line], {number: on_shelf(line)}, "undo", source="operator")
+    unmapped = exception_text(read_exceptions(line.exception) | {OrderException.UNMAPPED})
+    set_backordered(connection, line, 0, exception=unmapped, **gone)
+    order.set_exceptions(add=(OrderException.UNMAPPED,))
+    if order.local_order_id is not None:
+        update_order_items(connection, order.local_order_id, [{"id": line.order_item_id, **gone}])
+    if forget and line.sku and linked_items(connection, {line.sku}).get(line.sku) == item:
+        unlink_sku(connection, line.sku)
+    clear_oversold_alert(connection, [item])
+    order.log("undone", f"Line {number}, {line.sku}: an operator took its item back.")
+
+
+def undo_restock(order: StoredOrder, number: int, *, once: str) -> None:
+    """Takes booked stock out again, and what the line of a locked order got of it; `once` named the booking.
+
+    Raises CannotChangeLine where another order got it, it was sold, goods have shipped, or it was taken back before.
+    """
+    connection, line = order.connection, _live_line(order, number)
+    item, was = item_of(line), sa.and_(_LEDGER.cause == "restock", _LEDGER.reference == _click(once))
+    booked = connection.execute(sa.select(inventory_changes).where(was)).first()
+    if booked is None or item_of(booked) != item:
+        raise CannotChangeLine(f"No stock was booked for line {number} so")
+    base = reference(order.marketplace_order_id, number)
+    mine = sa.or_(_LEDGER.reference == base, _LEDGER.reference.startswith(f"{base}+", autoescape=True))
+    later = sa.and_(_LEDGER.cause == "backorder", _LEDGER.id > booked.id, mine)
+    served = connection.scalar(sa.select(sa.func.sum(_LEDGER.delta)).where(later)) or 0
+    got = min(-int(served), on_shelf(line))
+    give_back(order, [line], {number: got}, "undo", source="operator")
+    moved = _move_once(connection, item, -booked.delta, "undo", once, "This stock was taken out again before")
+    if moved != -booked.delta:
+        raise CannotChangeLine("Other orders have this stock by now")
+    set_backordered(connection, line, line.backordered + got)
+    raise_oversold_alert(connection, order.marketplace_order_id, line.sku, item, line.backordered + got)
+    order.log("undone", f"Line {number}, {line.sku}: an operator took {booked.delta} out of stock again.")
+
+
+def _live_line(order: StoredOrder, number: int) -> sa.Row[Any]:
+    line, shipped = order.line(number), has_shipped(order, order.shop_status())
+    if line is None or line.product_id is None or order.status in ENDED or shipped:
+        raise CannotChangeLine(f"Line {number} has no item, or its order has shipped or ended")
+    return line
