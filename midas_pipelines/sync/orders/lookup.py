@@ -239,7 +239,7 @@ def undo_dismissal(order: StoredOrder, seen: Collection[str]) -> None:
     if order.outcome == "dismissed":
         order.set(outcome="quarantined")
     else:
-        order.set_exceptions(add={one.value for one in SEEN_BY_A_PERSON}.intersection(seen))
+        order.set_exceptions(add=SEEN_BY_A_PERSON.intersection(seen))
     order.log("undone", f"An operator took a dismissal back: {', '.join(seen)}.")
 
 
@@ -256,7 +256,7 @@ def dismiss(order: StoredOrder) -> list[str]:
         end_quarantine(order.connection, name)
     else:
         current = read_exceptions(order.exception)
-        seen = sorted(current & {exception.value for exception in SEEN_BY_A_PERSON})
+        seen = sorted(current & SEEN_BY_A_PERSON)
         if not seen:
             rest = ", ".join(sorted(current)) or "nothing"
             raise WrongInput(

@@ -35,14 +35,11 @@ class OrderException(StrEnum):
     DELETED = "deleted"
 
 
-SEEN_BY_A_PERSON = (
-    OrderException.QUANTITY,
-    OrderException.TOTAL,
-    OrderException.STATUS,
-    OrderException.EDITED,
-    OrderException.REFUSED,
-    OrderException.DELETED,
-)
+SEEN_BY_A_PERSON = set(OrderException) - {
+    OrderException.UNMAPPED,
+    OrderException.OVERSOLD,
+    OrderException.CONFLICT,
+}
 """Exceptions that a person may dismiss; the others end with their cause."""
 
 
