@@ -49,6 +49,7 @@ from midas_pipelines.store.operations.rate_limit import RealTimePace, SharedPace
 from midas_pipelines.store.operations.sync_log import ErrorBook
 from midas_pipelines.store.schema.version import require_columns
 from midas_pipelines.sync.threads import in_thread
+from midas_pipelines.workflows import writes_of
 
 CHANNEL_DOWN = "channel_down"
 NEEDS_KEY, SUBJECT = "needs_new_key", "fourseller"
@@ -84,7 +85,7 @@ class Gate:
     def __init__(
         self, settings: Settings, database: Database, run_id: str | None, *, connected: bool
     ) -> None:
-        self._settings = settings
+        self._shadowed = writes_of(settings.shadow)
         self._database = database
         self._run_id = run_id
         self._kept: list[ShadowRow] = []
@@ -99,7 +100,7 @@ class Gate:
         """
         kind = "status" if call.template.startswith("/orders") else "listing"
         kind = "quantity" if call.template.endswith("/inventory") else kind
-        if self._settings.shadows(kind):
+        if kind in self._shadowed:
             body: dict[str, Any] = json.loads(call.body) if call.body else {}
             content = {name: value for name, value in body.items() if name not in MOMENTS}
             self.keep(ShadowRow(kind, str(body.get("sku") or call.item), call.endpoint, content))
@@ -123,7 +124,7 @@ class Gate:
             NotConnected: the account has listings, and `midas connect accept` was not run.
             FourSellerError: the account could not be looked at.
         """
-        if self.connected or self._settings.shadows("listing"):
+        if self.connected or "listing" in self._shadowed:
             return
         if not await in_thread(is_connected, self._database):
             page = await anext(client.product_pages()) if listed is None else None

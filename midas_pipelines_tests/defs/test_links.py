@@ -7,7 +7,7 @@ import pytest
 
 from midas_pipelines.definitions import defs
 from midas_pipelines.gateway.worker import run
-from midas_pipelines.gateway.worker.dagster_events import BY_DAY
+from midas_pipelines.gateway.worker.reports import BY_DAY
 from midas_pipelines_tests.defs.conftest import Execute, metadata
 from midas_pipelines_tests.shop import add_product
 from midas_pipelines_tests.sync.world import World

@@ -114,7 +114,7 @@ def test_calls_that_wait_for_the_database_hold_up_neither_probes_nor_webhooks_no
 def test_a_task_that_fails_starts_again_and_one_that_keeps_failing_fails_the_probe(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("midas_pipelines.gateway.worker.supervisor.RESTART", Backoff(0.01, 30))
+    monkeypatch.setattr("midas_pipelines.gateway.worker.run.RESTART", Backoff(0.01, 30))
     failing = threading.Event()
     look = PushLoop._look
 

@@ -8,9 +8,9 @@ import time
 import pytest
 
 from midas_pipelines.store.gateway.keys import Role
+from midas_pipelines.sync.hold_back import RECENT_SECONDS
 from midas_pipelines.sync.listings.scan import make_plan
 from midas_pipelines.sync.product_sync import sync_products
-from midas_pipelines.sync.push_loop import RECENT_SECONDS
 from midas_pipelines_tests.gateway.conftest import Start
 from midas_pipelines_tests.gateway.running import Gateway
 from midas_pipelines_tests.shop import HARM, add_product, rows, run, value

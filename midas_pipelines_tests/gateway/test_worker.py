@@ -19,9 +19,9 @@ import pytest
 import sqlalchemy as sa
 
 from midas_pipelines.gateway.service import Service
-from midas_pipelines.gateway.worker import supervisor
-from midas_pipelines.gateway.worker.dagster_events import APART_SECONDS, DagsterEvents, due
-from midas_pipelines.gateway.worker.supervisor import Supervisor
+from midas_pipelines.gateway.worker import run as supervisor
+from midas_pipelines.gateway.worker.reports import APART_SECONDS, DagsterEvents, due
+from midas_pipelines.gateway.worker.run import Supervisor
 from midas_pipelines.settings import load_settings
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.gateway.notifications import Notifications
@@ -229,7 +229,7 @@ def test_a_sigkill_loses_nothing(world: World, start: Start, process: Callable[.
 
 
 BROKEN = """
-from midas_pipelines.gateway.worker import supervisor
+from midas_pipelines.gateway.worker import run as supervisor
 from midas_pipelines.storefront.types import Backoff
 from midas_pipelines.sync.push_loop import PushLoop
 
@@ -410,7 +410,7 @@ def test_each_minute_of_work_is_a_row_and_an_idle_one_is_none(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("midas_pipelines.gateway.worker.run.KEEP_SECONDS", 0.1)
-    monkeypatch.setattr("midas_pipelines.gateway.worker.supervisor.EVERY_SECONDS", 0.2)
+    monkeypatch.setattr("midas_pipelines.gateway.worker.reports.MINUTE_SECONDS", 0.2)
     gateway = start()
     for number in (1, 2):
         add_product(gateway.world.database, stock_quantity=5)
@@ -430,7 +430,7 @@ def test_calls_that_fail_are_in_the_row_with_those_that_do_not(world: World) -> 
 
 def test_sums_wait_while_the_database_is_away(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("midas_pipelines.gateway.worker.run.KEEP_SECONDS", 0.1)
-    monkeypatch.setattr("midas_pipelines.gateway.worker.supervisor.EVERY_SECONDS", 0.2)
+    monkeypatch.setattr("midas_pipelines.gateway.worker.reports.MINUTE_SECONDS", 0.2)
     away = sa.exc.OperationalError("INSERT", None, Exception("away"))
 
     def refuse(*_: object) -> None:
@@ -438,7 +438,7 @@ def test_sums_wait_while_the_database_is_away(world: World, monkeypatch: pytest.
 
     with running_gateway(world) as gateway:
         with monkeypatch.context() as broken:
-            broken.setattr("midas_pipelines.gateway.worker.supervisor.note_work", refuse)
+            broken.setattr("midas_pipelines.gateway.worker.reports.note_work", refuse)
             add_product(world.database, stock_quantity=5)
             gateway.settled()
             time.sleep(0.5)

@@ -8,7 +8,7 @@ import pytest
 
 from midas_pipelines.store.items.acknowledge import PushOutcome, PushResult
 from midas_pipelines.store.items.mappings import Mapping
-from midas_pipelines.sync.push_loop import FEW, CircuitBreaker
+from midas_pipelines.sync.hold_back import FEW, CircuitBreaker
 
 ITEM = Mapping(1, 1, None, "S", "P1", "listed", 1, 0, None, None, None, None, None, 0, None, None)
 LISTED = PushOutcome(ITEM, PushResult.LISTED)

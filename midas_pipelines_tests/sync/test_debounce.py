@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from midas_pipelines.store.items.claims import Claimable
-from midas_pipelines.sync.push_loop import Debounce
+from midas_pipelines.sync.hold_back import Debounce
 
 
 def play(changes: list[float], *, push_seconds: float = 0.04, until: float = 120.0) -> list[float]:

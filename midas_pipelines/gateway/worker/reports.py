@@ -1,8 +1,8 @@
-"""Reports the gateway's work to Dagster, at most one event per asset and minute, so that the UI's history is complete.
+"""What the gateway's worker did: summed in memory, and reported to Dagster and to the sync log about once a minute.
 
-The first change after a quiet minute is reported within a second, later ones are summed: an asset has at most 1,440
-events a day. A thread of its own does it, so that a slow Dagster delays nothing. A killed process loses up to a minute
-of sums; the shop's own tables still record each change.
+The first change of an asset after a quiet minute is reported to Dagster within a second, so that the UI's history is
+complete; an asset has at most 1,440 events a day. A thread of its own does it, so that a slow Dagster delays nothing.
+A killed process loses up to a minute of sums; the shop's own tables still record each change.
 """
 
 from __future__ import annotations
@@ -10,15 +10,21 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import timedelta
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
+from midas_pipelines.store.items.acknowledge import PushCounts, PushOutcome
+from midas_pipelines.store.operations.sync_log import note_work
+from midas_pipelines.store.operations.sync_metrics import GATEWAY
 from midas_pipelines.store.orders.listing import DayOfOrders, orders_by_day
+from midas_pipelines.sync.context import SyncContext
+from midas_pipelines.sync.sync_log import calls_of
 
 EVERY_SECONDS = 1.0
 APART_SECONDS = 60.0
@@ -27,6 +33,17 @@ KEPT_LATENCIES = 10_000
 MOST_PAUSE_SECONDS = 60.0
 BY_DAY = {"imported_orders"}
 """Assets with a partition for each day: what the gateway did is reported for today."""
+
+
+MINUTE_SECONDS = 60.0
+"""What one row sums up."""
+
+BOUNDS = (0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 10, 30, 60, 300, 3600)
+"""Seconds that a minute's deliveries are counted by, so that percentiles of a day are known."""
+
+MOST_UNWRITTEN = 1440
+"""Rows kept while the database is away, a day of them; older ones are lost."""
+
 
 log = logging.getLogger(__name__)
 
@@ -150,3 +167,77 @@ class DagsterEvents:
             asset, metadata=metadata, partition=None if day is None else f"{day}", tags=tags
         )
         self._history.report_runless_asset_event(event)
+
+
+@dataclass
+class WorkerMinute:
+    """Changes that 4Seller confirmed, and how long after the change in the shop; seconds."""
+
+    delivered: int = 0
+    delivered_seconds: float = 0.0
+    slowest_seconds: float = 0.0
+    delivered_within: dict[str, int] = field(
+        default_factory=dict
+    )  # by the bound of `BOUNDS` that it took at most
+
+    def add(self, seconds: float) -> None:
+        """Counts one."""
+        self.delivered += 1
+        self.delivered_seconds = round(self.delivered_seconds + seconds, 4)
+        self.slowest_seconds = max(self.slowest_seconds, round(seconds, 4))
+        bound = f"{next((one for one in BOUNDS if seconds <= one), seconds):g}"
+        self.delivered_within[bound] = self.delivered_within.get(bound, 0) + 1
+
+
+class WorkerStats:
+    """Sums up what one worker does with one client. All but `write` is called in the worker's event loop."""
+
+    def __init__(self, context: SyncContext, client: FourSeller) -> None:
+        self._context = context
+        self._client = client
+        self._unwritten: deque[dict[str, Any]] = deque(maxlen=MOST_UNWRITTEN)
+        self._writing = threading.Lock()
+        self._begin()
+
+    def note(self, outcome: PushOutcome, delivered_after: float | None = None) -> None:
+        """Counts the outcome of an item, and the seconds from its change to its confirmation, if confirmed."""
+        self._tally.count(outcome)
+        if delivered_after is not None:
+            self._delivered.add(max(0.0, delivered_after))
+
+    def close_minute(self, *, early: bool = False) -> None:
+        """Closes the sum once it is a minute old, or at once; an empty one is dropped."""
+        if not early and time.monotonic() - self._began < MINUTE_SECONDS:
+            return
+        sums = self._client.sums.since(self._before)
+        if sums.requests or self._tally.claimed:
+            self._unwritten.append(self._row(sums.requests, sums.busy_seconds))
+        self._begin()
+
+    def write(self) -> None:
+        """Writes the closed sums; those that the database does not take are kept for the next time."""
+        with self._writing:  # the last housekeeping may still be running when the worker ends
+            while self._unwritten:
+                note_work(self._context.database, self._unwritten[0])
+                self._unwritten.popleft()
+
+    def _begin(self) -> None:
+        self._began = time.monotonic()
+        self._began_at = datetime.now(UTC)
+        self._before = self._client.sums
+        self._tally = PushCounts()
+        self._delivered = WorkerMinute()
+
+    def _row(self, requests: int, busy_seconds: float) -> dict[str, Any]:
+        failed = self._tally.failed + self._tally.released
+        counts = asdict(self._tally) | {"scanned": self._tally.claimed, "failed": failed}
+        return {
+            "kind": GATEWAY,
+            "scope": "at once",
+            "run_id": self._context.run_id,
+            "started_at": self._began_at,
+            "outcome": "partial" if failed else "done",
+            "counts": counts | asdict(self._delivered) | calls_of(self._client, self._before),
+            "requests": requests,
+            "seconds": round(busy_seconds, 3),
+        }
