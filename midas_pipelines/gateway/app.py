@@ -9,12 +9,13 @@ from importlib.metadata import version
 from typing import Annotated, Any
 
 from fastapi import APIRouter, FastAPI, Header, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, Response
 
-from midas_pipelines.errors import CallRefused
+from midas_pipelines.errors import CallRefused, ExpectedError
 from midas_pipelines.gateway.api import orders as order_api
 from midas_pipelines.gateway.api import privacy, problems, readings, sync
 from midas_pipelines.gateway.api.auth import CHANGES, PERSONS, PREFIX, ROLES, GuardedRoute
@@ -145,7 +146,8 @@ def create_app(service: Service) -> FastAPI:
     for part in (hooks, *(module.router for module in (*ENDPOINTS, *PAGES)), sign_in.outside, router):
         app.include_router(part)
     app.openapi = lambda: openapi_document(app)  # type: ignore[method-assign]
-    problems.install_problem_handlers(app)
+    for kind in (ExpectedError, RequestValidationError, *problems.NO_DATABASE, Exception):
+        app.add_exception_handler(kind, problems.answer_error)
     app.add_exception_handler(HTTPException, _missing)
     app.add_middleware(Limits, service=service, callers=callers, refusals=refusals)
     return app

@@ -127,17 +127,8 @@ class BadEvent(WrongInput):
     http_status = 400
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
-    """What a webhook said. `subject` is None where nothing names an order or a product."""
-
-    type: str
-    subject: str | None
-    data: dict[str, Any]
-
-
-def read_event(body: bytes) -> Event:
-    """The event in a body, as `{"type", "timestamp", "data"}`. Raises BadEvent."""
+def read_event(webhook_id: str, body: bytes, vault: Vault) -> NewWebhook:
+    """The event in a body, as `{"type", "timestamp", "data"}`, sealed. Raises BadEvent."""
     try:
         value = read_json(body)
     except ValueError:
@@ -149,10 +140,13 @@ def read_event(body: bytes) -> Event:
         raise BadEvent("The event should say its `type`.")
     if not isinstance(data, dict):
         raise BadEvent("The event's `data` should be the whole order or product.")
-    return Event(kind.strip()[:LONGEST_TYPE], _subject(kind, data), data)
+    kind = kind.strip()[:LONGEST_TYPE]
+    sealed = vault.seal(data, personal=kind not in PRODUCT_TYPES)
+    return NewWebhook(webhook_id, kind, _subject(kind, data), sealed)
 
 
 def _subject(kind: str, data: dict[str, Any]) -> str | None:
+    """What the event is about; None where nothing names an order or a product."""
     if kind.partition(".")[0] in ("product", "inventory"):
         given = id_in(data, "id") or id_in(data, "product_id")
         return None if given is None else f"product:{given[:LONGEST_SUBJECT]}"
@@ -248,8 +242,6 @@ class Inbox:
 
     def _read(self, arrived: Arrived) -> NewWebhook | BadEvent:
         try:
-            event = read_event(arrived.body)
+            return read_event(arrived.webhook_id, arrived.body, self._vault)
         except BadEvent as why:
             return why
-        sealed = self._vault.seal(event.data, personal=event.type not in PRODUCT_TYPES)
-        return NewWebhook(arrived.webhook_id, event.type, event.subject, sealed)

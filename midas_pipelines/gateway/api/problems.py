@@ -9,7 +9,7 @@ from http import HTTPStatus
 from typing import Any
 
 import sqlalchemy as sa
-from fastapi import FastAPI, Request, Response
+from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
@@ -45,14 +45,8 @@ def problem(
     return Response(content, status, headers=dict(headers), media_type=MEDIA_TYPE)
 
 
-def install_problem_handlers(app: FastAPI) -> None:
-    """Answers every exception with a problem."""
-    for kind in (ExpectedError, HTTPException, RequestValidationError, *NO_DATABASE, Exception):
-        app.add_exception_handler(kind, answer_error)
-
-
 def status_of(error: Exception) -> int:
-    """The status that `install_problem_handlers` answers for this exception."""
+    """The status that `answer_error` answers for this exception."""
     match error:
         case ExpectedError():
             return error.http_status

@@ -203,23 +203,20 @@ def get_status(request: Request) -> dict[str, Any]:
     sold = sum(count for state, count in seen.items.items() if state != "removed")
     works = "running" if service.supervisor.problem() is None else "stopped"
 
-    def channel(name: str, listed: int, trouble: str | None, failed: int) -> Channel:
-        healthy = trouble is None
-        return Channel(
-            name=name, listed=listed, healthy=healthy, trouble=trouble, failed_calls_last_day=failed
-        )
+    def channel(name: str, listed: int, trouble: str | None, failed: int) -> dict[str, Any]:
+        health = {"healthy": trouble is None, "trouble": trouble, "failed_calls_last_day": failed}
+        return {"name": name, "listed": listed, **health}
 
     def backlog(waiting: int, oldest: datetime | None, quarantined: int) -> dict[str, Any]:
         age = round(max(0.0, (now - oldest).total_seconds()) if oldest is not None else 0.0, 3)
         return {"waiting": waiting, "quarantined": quarantined, "oldest": oldest, "oldest_seconds": age}
 
-    nothing = dict.fromkeys(("started_at", "outcome", "seconds"))
-    workflows = [
-        {"name": row["kind"], "next_at": row["next_at"]}
-        | {f"last_{name}": (row["last"] or nothing)[name] for name in nothing}
-        for row in workflow_rows(service)
-        if row["kind"]
-    ]
+    def workflow(row: dict[str, Any]) -> dict[str, Any]:
+        last = {
+            f"last_{name}": (row["last"] or {}).get(name) for name in ("started_at", "outcome", "seconds")
+        }
+        return {"name": row["kind"], "next_at": row["next_at"], **last}
+
     versions = {name: version(name) for name in PACKAGES}
     return {
         **vars(seen),
@@ -230,7 +227,7 @@ def get_status(request: Request) -> dict[str, Any]:
         "items": backlog(seen.dirty, seen.oldest_dirty, seen.quarantined_items),
         "webhooks": backlog(seen.webhooks, seen.oldest_webhook, seen.quarantined_webhooks),
         "needs_a_person": waiting,
-        "workflows": workflows,
+        "workflows": [workflow(row) for row in workflow_rows(service) if row["kind"]],
         "versions": versions | {"database": database_version(service.database).current or "none"},
         "worker": "elsewhere" if service.worker is None else works,
         "up_since": service.started_at,
@@ -241,18 +238,12 @@ def workflow_rows(service: Service) -> list[dict[str, Any]]:
     """Each workflow: what it does, when it runs, and the last sync of its kind, if it is one that syncs."""
     now, settings = datetime.now(UTC), service.settings
     syncs = {row["kind"]: row for row in last_syncs(service.database)}
-    return [
-        {
-            "name": workflow.name,
-            "what": workflow.what,
-            "kind": workflow.kind,
-            "every": entry(settings, workflow).every,
-            "on": is_on(settings, workflow),
-            "next_at": next_run(settings, workflow, now),
-            "last": syncs.get(workflow.kind) if workflow.kind else None,
-        }
-        for workflow in WORKFLOWS
-    ]
+    rows = []
+    for one in WORKFLOWS:
+        row = {"every": entry(settings, one).every, "on": is_on(settings, one)}
+        row |= {"next_at": next_run(settings, one, now), "last": syncs.get(one.kind) if one.kind else None}
+        rows.append(row | {"name": one.name, "what": one.what, "kind": one.kind})
+    return rows
 
 
 @router.get(f"{PREFIX}/audit", summary="Who changed what", response_model=AuditPage)

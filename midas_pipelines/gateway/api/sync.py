@@ -181,18 +181,16 @@ async def _sync_few(
     plan: list[dict[str, Any]] = []
     report: product_sync.ProductReport | product_sync.InventoryReport
     if kind == "products" or wanted.dry_run:
-        report = await product_sync.sync_products(
-            context, product_sync.Mode.INCREMENTAL, skus=skus, dry_run=wanted.dry_run
-        )
+        how = product_sync.Mode.INCREMENTAL
+        report = await product_sync.sync_products(context, how, skus=skus, dry_run=wanted.dry_run)
         names, plan = PRODUCT_COUNTS, report.plan
         if kind == "inventory":
             names, plan = ["scanned"], [row for row in plan if row["action"] in ("quantity", "update")]
     else:
         if skus:
             await asyncio.to_thread(service.write, lambda connection: mark_dirty(connection, ids))
-        report = await product_sync.push_inventory(
-            context, ids=ids if skus else None, ignore_delays=bool(skus)
-        )
+        some = ids if skus else None
+        report = await product_sync.push_inventory(context, ids=some, ignore_delays=bool(skus))
         names = INVENTORY_COUNTS
     if report.stopped:
         raise BrakeEngaged(report.stopped)

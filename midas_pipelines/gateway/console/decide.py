@@ -12,9 +12,8 @@ import sqlalchemy as sa
 from fastapi import APIRouter, Form, Query, Request, Response
 
 from midas_pipelines.errors import ExpectedError, WrongInput
-from midas_pipelines.gateway.console.guard import ConsoleRoute, clicked, done
 from midas_pipelines.gateway.console.today import ELSEWHERE, href
-from midas_pipelines.gateway.console.web import PAGE, person_of, render
+from midas_pipelines.gateway.console.web import PAGE, ConsoleRoute, clicked, done, person_of, render
 from midas_pipelines.gateway.service import service_of
 from midas_pipelines.store.items.conflicts import list_conflicts, read_conflict, resolve_conflicts
 from midas_pipelines.store.items.listing import list_items, suggest_items

@@ -11,8 +11,7 @@ import sqlalchemy as sa
 from fastapi import APIRouter, Form, Query, Request, Response
 
 from midas_pipelines.errors import WrongInput
-from midas_pipelines.gateway.console.guard import ConsoleRoute, clicked, done
-from midas_pipelines.gateway.console.web import PAGE, csv_file, fragment, older, person_of, render
+from midas_pipelines.gateway.console import web
 from midas_pipelines.gateway.service import service_of
 from midas_pipelines.store.items.conflicts import recent_conflicts
 from midas_pipelines.store.items.listing import STATES, list_items, quarantined_items, retry_items
@@ -29,7 +28,7 @@ from midas_pipelines.sync.rules.edit import clear_rule, explain_rule, set_rule, 
 from midas_pipelines.sync.rules.simulate import simulate
 from midas_pipelines.sync.threads import in_own_loop
 
-router = APIRouter(include_in_schema=False, route_class=ConsoleRoute)
+router = APIRouter(include_in_schema=False, route_class=web.ConsoleRoute)
 
 LEDGER_SHOWN = 60
 MOST_SHOWN = 100
@@ -53,9 +52,9 @@ def item_list(
 ) -> Response:
     """The items that hold the words and are in the state."""
     wanted = state if state in STATES else None
-    rows = service_of(request).read(list_items, text=q, state=wanted, after=after, limit=PAGE)
+    rows = service_of(request).read(list_items, text=q, state=wanted, after=after, limit=web.PAGE)
     shown: dict[str, Any] = {"q": q, "state": wanted, "states": list(STATES), "after": after}
-    return render(request, "items.html", rows=rows, more=older(rows), **shown)
+    return web.render(request, "items.html", rows=rows, more=web.older(rows), **shown)
 
 
 @router.get(ONE + "/rule")
@@ -64,7 +63,9 @@ def preview_rule(
 ) -> Response:
     """What a changed rule would show now, and what it would have done in the last 30 days."""
     values = {"buffer": buffer, "cap": cap, "fixed": fixed}
-    return fragment("preview", "notice", simulate(service_of(request).database, values, sku=sku).sentences())
+    return web.fragment(
+        "preview", "notice", simulate(service_of(request).database, values, sku=sku).sentences()
+    )
 
 
 @router.get(ONE)
@@ -79,27 +80,27 @@ def item_page(request: Request, sku: str) -> Response:
         listed = list_items(connection, after=item - 1, limit=1)
     shown: dict[str, Any] = {"row": row, "named": listed[0], "past": past, "fields": FIELDS}
     rule = explain_rule(service.database, sku)
-    return render(request, "item.html", sku=sku, facts=facts, rule=rule, **shown)
+    return web.render(request, "item.html", sku=sku, facts=facts, rule=rule, **shown)
 
 
 @router.post(ONE + "/push")
 async def push_now(request: Request, sku: str) -> Response:
     """Brings the item to 4Seller now, with its content."""
-    context = clicked(request, "push")
+    context = web.clicked(request, "push")
     report = await in_own_loop(lambda: sync_products(context, Mode.INCREMENTAL, skus=[sku]))
     if report.stopped:
         raise WrongInput(report.stopped)
     names = ("created", "updated", "deleted", "unchanged", "failed", "held", "quarantined", "adopted")
     what = ", ".join(name for name in names if getattr(report, name)) or "pushed by another worker"
     problem = f" {report.problems[0]['reason']}" if report.problems else ""
-    return done(request, f"{sku}: {what}.{problem}")
+    return web.done(request, f"{sku}: {what}.{problem}")
 
 
 @router.post(ONE + "/retry")
 def retry_item(request: Request, sku: str) -> Response:
     """Frees the item for the next sync."""
     freed = retry_items(service_of(request).database, [sku])
-    return done(request, f"{sku} is tried again now." if freed else f"{sku} waits for nothing.")
+    return web.done(request, f"{sku} is tried again now." if freed else f"{sku} waits for nothing.")
 
 
 @router.post("/decide/items/retry")
@@ -109,13 +110,13 @@ def retry_reason(request: Request, reason: Annotated[str, Form(max_length=5000)]
     found = quarantined_items(database)
     skus = [row["sku"] for row in found if (row["reason"] or "") == reason and row["sku"]]
     freed = retry_items(database, skus) if skus else []
-    return done(request, f"{len(freed)} items are tried again now.")
+    return web.done(request, f"{len(freed)} items are tried again now.")
 
 
 @router.post(ONE + "/pin")
 async def pin_one(request: Request, sku: str, field: Field) -> Response:
     """Leaves a field on 4Seller as it is."""
-    context = clicked(request, "pin")
+    context = web.clicked(request, "pin")
 
     async def pin() -> object:
         (item,) = mapping_ids(context, [sku])
@@ -124,16 +125,18 @@ async def pin_one(request: Request, sku: str, field: Field) -> Response:
     value = await in_own_loop(pin)
     shown = "" if isinstance(value, dict | list) else f" at {value}"
     text = f"{sku}: {field} stays as it is on 4Seller{shown}, until it is released."
-    return done(request, text, undo=request.url.path.removesuffix("pin") + "release", field=field)
+    return web.done(request, text, undo=request.url.path.removesuffix("pin") + "release", field=field)
 
 
 @router.post(ONE + "/release")
 def release_one(request: Request, sku: str, field: Field) -> Response:
     """Lets go of a pinned field."""
-    context = clicked(request, "release")
+    context = web.clicked(request, "release")
     (item,) = mapping_ids(context, [sku])
     released = release_pin(context, item, field)
-    return done(request, f"{sku}: released {', '.join(released)}." if released else f"{sku} has no such pin.")
+    return web.done(
+        request, f"{sku}: released {', '.join(released)}." if released else f"{sku} has no such pin."
+    )
 
 
 @router.post(ONE + "/exclude")
@@ -141,7 +144,7 @@ def set_exclude(request: Request, sku: str, exclude: Field) -> Response:
     """Takes the item off 4Seller, or lets it be listed again."""
     out = exclude == "yes"
     after = _last_rule_change(request)
-    set_rule(service_of(request).database, {"exclude": out}, sku=sku, by=person_of(request).actor)
+    set_rule(service_of(request).database, {"exclude": out}, sku=sku, by=web.person_of(request).actor)
     text = f"{sku} is never listed on 4Seller." if out else f"{sku} may be listed."
     return _rule_changed(request, text, after, sku)
 
@@ -151,14 +154,14 @@ def stock(request: Request) -> Response:
     """The hundred items that run out first, and those that sell most."""
     service = service_of(request)
     rows = service.read(soonest_low, service.settings, MOST_SHOWN)
-    return render(request, "stock.html", rows=rows, movers=top_movers(service.database))
+    return web.render(request, "stock.html", rows=rows, movers=top_movers(service.database))
 
 
 @router.get("/stock.csv")
 def stock_file(request: Request) -> Response:
     """All of them as a file."""
     service = service_of(request)
-    return csv_file("stock.csv", service.read(soonest_low, service.settings, MOST_IN_FILE))
+    return web.csv_file("stock.csv", service.read(soonest_low, service.settings, MOST_IN_FILE))
 
 
 @router.get("/rules")
@@ -174,7 +177,7 @@ def rules(
     tried = simulate(service.database, values, sku=sku or None, category=category or None) if values else None
     asked = {"sku": sku, "category": category} | typed
     shown: dict[str, Any] = {"rules": service.read(list_rules), "numbers": NUMBERS, "policies": POLICIES}
-    return render(request, "rules.html", tried=tried, asked=asked, **shown)
+    return web.render(request, "rules.html", tried=tried, asked=asked, **shown)
 
 
 @router.post("/rules")
@@ -200,7 +203,7 @@ def clear(request: Request, sku: Scope = "", category: Scope = "") -> Response:
     after = _last_rule_change(request)
     gone = clear_rule(service_of(request).database, **_scope(request, sku, category))
     if not gone:
-        return done(request, "There was no rule of this scope.")
+        return web.done(request, "There was no rule of this scope.")
     return _rule_changed(request, f"{gone} rules removed.", after, sku, category)
 
 
@@ -208,17 +211,17 @@ def clear(request: Request, sku: Scope = "", category: Scope = "") -> Response:
 def undo_(request: Request, after: Row, last: Row, sku: Scope = "", category: Scope = "") -> Response:
     """Puts the rules of one scope back as they were before a click."""
     undo_rule(service_of(request).database, after=after, last=last, **_scope(request, sku, category))
-    return done(request, "The rule is as it was before.")
+    return web.done(request, "The rule is as it was before.")
 
 
 def _scope(request: Request, sku: str, category: str) -> dict[str, Any]:
-    return {"sku": sku or None, "category": category or None, "by": person_of(request).actor}
+    return {"sku": sku or None, "category": category or None, "by": web.person_of(request).actor}
 
 
 def _rule_changed(request: Request, text: str, after: int, sku: str = "", category: str = "") -> Response:
     """The end of a click that changed the rules of one scope behind that row of their history."""
     last = _last_rule_change(request)
-    return done(request, text, undo="/rules/undo", sku=sku, category=category, after=after, last=last)
+    return web.done(request, text, undo="/rules/undo", sku=sku, category=category, after=after, last=last)
 
 
 def _last_rule_change(request: Request) -> int:

@@ -12,8 +12,7 @@ from fastapi import APIRouter, Form, Query, Request, Response
 
 from midas_pipelines.errors import CallRefused, ExpectedError, WrongInput
 from midas_pipelines.gateway.api.readings import workflow_rows
-from midas_pipelines.gateway.console.guard import ConsoleRoute, done
-from midas_pipelines.gateway.console.web import PAGE, Before, older, person_of, render
+from midas_pipelines.gateway.console.web import PAGE, Before, ConsoleRoute, done, older, person_of, render
 from midas_pipelines.gateway.dagster_launcher import Switch
 from midas_pipelines.gateway.service import service_of
 from midas_pipelines.lib.doctor.report import doctor_report

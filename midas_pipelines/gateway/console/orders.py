@@ -13,8 +13,7 @@ from fastapi import APIRouter, Form, Query, Request, Response
 
 from midas_pipelines.errors import WrongInput
 from midas_pipelines.fourseller.status import OrderStatus
-from midas_pipelines.gateway.console.guard import ConsoleRoute, clicked, done
-from midas_pipelines.gateway.console.web import PAGE, Before, fragment, go_to, older, render
+from midas_pipelines.gateway.console import web
 from midas_pipelines.gateway.service import service_of
 from midas_pipelines.store.orders.listing import Filters, list_orders
 from midas_pipelines.storefront.catalog import items_by_sku
@@ -36,7 +35,7 @@ from midas_pipelines.sync.orders.stock.units import left_to_ship, restock_units,
 from midas_pipelines.sync.privacy.due import erase_order
 from midas_pipelines.sync.threads import in_own_loop
 
-router = APIRouter(include_in_schema=False, route_class=ConsoleRoute)
+router = APIRouter(include_in_schema=False, route_class=web.ConsoleRoute)
 
 MOST = 2**31 - 1
 ONE = "/orders/{order_id:path}"
@@ -54,21 +53,21 @@ def order_list(
     status: str = "",
     sales_channel: Annotated[str, Query(max_length=50)] = "",
     exception: str = "",
-    before: Before = None,
+    before: web.Before = None,
 ) -> Response:
     """The newest first; a search opens the order with that id."""
     service, problem = service_of(request), None
     if q.strip():
         try:
-            return go_to(_path(service.read(find_order, q).marketplace_order_id))
+            return web.go_to(_path(service.read(find_order, q).marketplace_order_id))
         except NoSuchOrder as none:
             problem = str(none)
     wanted = {"yes": True, "no": False}.get(exception)
     filters = Filters(status or None, sales_channel or None, wanted)
-    rows = service.read(list_orders, filters, before=before, limit=PAGE)
+    rows = service.read(list_orders, filters, before=before, limit=web.PAGE)
     asked = {"status": status, "sales_channel": sales_channel, "exception": exception}
     shown: dict[str, Any] = {"asked": asked, "q": q, "problem": problem, "statuses": [*OrderStatus]}
-    return render(request, "orders.html", rows=rows, more=older(rows), **shown)
+    return web.render(request, "orders.html", rows=rows, more=web.older(rows), **shown)
 
 
 @router.get("/orders/check-number")
@@ -76,9 +75,9 @@ def check_number(request: Request, carrier: str = "", number: str = "") -> Respo
     """Whether a tracking number fits its carrier, as it is typed."""
     try:
         label = tracking(carrier[:100], number[:200])
-        return fragment("check", "good", [f"{label.carrier} {label.number}"])
+        return web.fragment("check", "good", [f"{label.carrier} {label.number}"])
     except BadTracking as why:
-        return fragment("check", "bad", [str(why)])
+        return web.fragment("check", "bad", [str(why)])
 
 
 @router.get(ONE)
@@ -107,7 +106,7 @@ def map_to_item(request: Request, order_id: str, line: Line, sku: Text, always: 
 def substitute(request: Request, order_id: str, line: Line, sku: Text) -> Response:
     """Serves an oversold line from another item."""
     _give_item(request, "substitute", line_changes.substitute_item, order_id, line, sku)
-    return done(request, f"Line {line} of order {order_id} is served by {sku}.")
+    return web.done(request, f"Line {line} of order {order_id} is served by {sku}.")
 
 
 @router.post(ONE + "/restock")
@@ -134,17 +133,17 @@ def resolve_order(
         raise WrongInput("Say which status counts: shipped or cancelled.")
     with _locked(request, order_id, "resolve") as order:
         resolve_conflict(order, decision, restock=bool(restock) and decision == "cancelled")
-    return done(request, f"Order {order_id} counts as {decision}.")
+    return web.done(request, f"Order {order_id} counts as {decision}.")
 
 
 @router.post(ONE + "/retry")
 async def retry_one(request: Request, order_id: str) -> Response:
     """Reads the order again and does what is open on it."""
-    context = clicked(request, "retry")
+    context = web.clicked(request, "retry")
     result = await in_own_loop(lambda: retry_order(context, order_id))
     still = result.reason or (result.exception or "").replace(",", ", ").replace("_", " ")
     rest = f"Still open: {still}" if still else "Nothing is open on it."
-    return done(request, f"Order {result.order} was read again. {rest}")
+    return web.done(request, f"Order {result.order} was read again. {rest}")
 
 
 @router.post(ONE + "/dismiss")
@@ -174,7 +173,7 @@ def undo_click(
             line_changes.unmap_line(order, line or 0, forget=bool(always))
         else:
             line_changes.undo_restock(order, line or 0, once=once)
-    return done(request, f"Order {order_id} is as it was before.")
+    return web.done(request, f"Order {order_id} is as it was before.")
 
 
 @router.post(ONE + "/ship")
@@ -189,14 +188,14 @@ async def ship_order(
 ) -> Response:
     """Records a shipment of everything that is left, or of one line, whole or in part, and pushes it."""
     parcel, contents = tracking(carrier, number, force=bool(force)), None
-    context = clicked(request, "ship")
+    context = web.clicked(request, "ship")
     if line:
         with service_of(request).database.reading() as connection:
             found = StoredOrder(connection, find_order(connection, order_id)).lines()
         contents = {line: units or sum(left_to_ship(one) for one in found if one.line == line)}
     result = await in_own_loop(lambda: change_status(context, order_id, None, parcel, contents))
     news = "4Seller knows it" if result.pushed else f"it is pushed to 4Seller later: {result.reason}"
-    return done(request, f"{parcel.carrier} {parcel.number} is on record for order {order_id}; {news}.")
+    return web.done(request, f"{parcel.carrier} {parcel.number} is on record for order {order_id}; {news}.")
 
 
 @router.post(ONE + "/status")
@@ -204,10 +203,10 @@ async def set_status(request: Request, order_id: str, status: Annotated[str, For
     """Moves the order on: processing, delivered, cancelled or refunded."""
     if status not in ("processing", "delivered", "cancelled", "refunded"):
         raise WrongInput(f"An order cannot be set to {status[:30]} here.")
-    context = clicked(request, status)
+    context = web.clicked(request, status)
     result = await in_own_loop(lambda: change_status(context, order_id, OrderStatus(status)))
     news = "4Seller knows it" if result.pushed else f"4Seller does not know it yet: {result.reason}"
-    return done(request, f"Order {order_id} is {result.status} in the shop; {news}.")
+    return web.done(request, f"Order {order_id} is {result.status} in the shop; {news}.")
 
 
 @router.post(ONE + "/return")
@@ -215,7 +214,7 @@ def take_return(request: Request, order_id: str, line: Line, units: Units) -> Re
     """Puts returned units back in stock; never more than have left."""
     with _locked(request, order_id, "return") as order:
         back = restock_units(order, "returned", units={line: units})
-    return done(request, f"{back} units of order {order_id} are back in stock.")
+    return web.done(request, f"{back} units of order {order_id} are back in stock.")
 
 
 @router.post(ONE + "/erase")
@@ -226,7 +225,7 @@ def erase_buyer_of(request: Request, order_id: str, sure: Tick = "") -> Response
     row, context = _row(request, order_id), _context(request, "erase")
     erased = erase_order(service_of(request).database, row.id, context)
     text = f"The buyer of order {order_id} is erased; amounts and stock stay."
-    return done(request, text if erased else f"Order {order_id} has no buyer to erase any more.")
+    return web.done(request, text if erased else f"Order {order_id} has no buyer to erase any more.")
 
 
 def _page(request: Request, order_id: str, *, buyer: dict[str, Any] | None = None) -> Response:
@@ -238,7 +237,7 @@ def _page(request: Request, order_id: str, *, buyer: dict[str, Any] | None = Non
     left = {one.line: {"to_ship": left_to_ship(one), "away": away[one.line]} for one in found}
     lines = [line | left[line["line"]] for line in timeline.lines]
     shown: dict[str, Any] = {"row": row, "order": timeline.order, "lines": lines, "entries": timeline.entries}
-    return render(request, "order.html", buyer=buyer, once=uuid4().hex, **shown)
+    return web.render(request, "order.html", buyer=buyer, once=uuid4().hex, **shown)
 
 
 def _path(order_id: str) -> str:
@@ -269,8 +268,8 @@ def _locked(request: Request, order_id: str, what: str) -> Iterator[StoredOrder]
 
 def _context(request: Request, what: str) -> OrderContext:
     service = service_of(request)
-    return OrderContext(clicked(request, what).run_id, service.vault, settings=service.settings)
+    return OrderContext(web.clicked(request, what).run_id, service.vault, settings=service.settings)
 
 
 def _undoable(request: Request, text: str, what: str, **fields: Any) -> Response:
-    return done(request, text, undo=f"{_path(request.path_params['order_id'])}/undo", what=what, **fields)
+    return web.done(request, text, undo=f"{_path(request.path_params['order_id'])}/undo", what=what, **fields)

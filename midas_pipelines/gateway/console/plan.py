@@ -12,8 +12,7 @@ import sqlalchemy as sa
 from fastapi import APIRouter, Form, Query, Request, Response
 
 from midas_pipelines.errors import ExpectedError, WrongInput
-from midas_pipelines.gateway.console.guard import ConsoleRoute, clicked, done
-from midas_pipelines.gateway.console.web import csv_file, person_of, render
+from midas_pipelines.gateway.console.web import ConsoleRoute, clicked, csv_file, done, person_of, render
 from midas_pipelines.gateway.service import Service, service_of
 from midas_pipelines.notify.alerts import recent_alerts
 from midas_pipelines.store.items.writes import recent_runs

@@ -19,8 +19,7 @@ from joserfc.jwk import KeySet
 
 from midas_pipelines.errors import CallRefused, ExpectedError, WrongInput
 from midas_pipelines.gateway.api.auth import admit_key, audit_entry
-from midas_pipelines.gateway.console.guard import ConsoleRoute, find_signed_in, require_form_token
-from midas_pipelines.gateway.console.web import COOKIE, csrf_of, go_to, local_path, render
+from midas_pipelines.gateway.console import web
 from midas_pipelines.gateway.service import service_of
 from midas_pipelines.setting_checks import is_this_machine
 from midas_pipelines.settings import Settings
@@ -40,7 +39,7 @@ ASKED_SECONDS = 600
 """How long the provider's answer is waited for."""
 
 outside = APIRouter(include_in_schema=False)
-router = APIRouter(include_in_schema=False, route_class=ConsoleRoute)
+router = APIRouter(include_in_schema=False, route_class=web.ConsoleRoute)
 
 
 @outside.get("/sign-in")
@@ -63,7 +62,7 @@ async def sign_in(
 ) -> Response:
     """Signs in with a key."""
     try:
-        require_form_token(request, csrf, request.cookies.get(FORM_COOKIE, ""))
+        web.require_form_token(request, csrf, request.cookies.get(FORM_COOKIE, ""))
         caller = await admit_key(request, key.strip(), "/sign-in")
     except CallRefused as why:
         text = NO_KEY if why.http_status == 401 else str(why)
@@ -81,10 +80,10 @@ def sign_in_elsewhere(request: Request, next: str = "/") -> Response:
         page = _discover(service.settings)["authorization_endpoint"]
     except ExpectedError as why:
         return _form(request, next, str(why), why.http_status)
-    before = find_signed_in(service, request.cookies.get(COOKIE, ""))
+    before = web.find_signed_in(service, request.cookies.get(web.COOKIE, ""))
     until = before.valid_until.isoformat() if before is not None and before.recheck else None
     nonce, verifier = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
-    kept = {"nonce": nonce, "verifier": verifier, "next": local_path(next), "until": until}
+    kept = {"nonce": nonce, "verifier": verifier, "next": web.local_path(next), "until": until}
     state = service.write(sessions.issue_token, sessions.REQUEST, None, seconds=ASKED_SECONDS, request=kept)
     challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=")
     asked = {
@@ -97,7 +96,7 @@ def sign_in_elsewhere(request: Request, next: str = "/") -> Response:
         "code_challenge_method": "S256",
         "state": state,
     }
-    response = go_to(f"{page}?{urlencode(asked)}")
+    response = web.go_to(f"{page}?{urlencode(asked)}")
     _set_cookie(request, response, FORM_COOKIE, state, seconds=ASKED_SECONDS)
     return response
 
@@ -125,9 +124,9 @@ def back_from_elsewhere(request: Request, state: str = "", code: str = "", error
 @router.post("/sign-out")
 def sign_out(request: Request) -> Response:
     """Ends the session."""
-    service_of(request).write(sessions.end_session, request.cookies.get(COOKIE, ""))
-    response = go_to("/sign-in")
-    response.delete_cookie(COOKIE)
+    service_of(request).write(sessions.end_session, request.cookies.get(web.COOKIE, ""))
+    response = web.go_to("/sign-in")
+    response.delete_cookie(web.COOKIE)
     return response
 
 
@@ -142,13 +141,13 @@ def _let_in(
     service = service_of(request)
     hours = service.settings.console_hours
     with service.database.writing() as connection:
-        sessions.end_session(connection, request.cookies.get(COOKIE, ""))
+        sessions.end_session(connection, request.cookies.get(web.COOKIE, ""))
         token = sessions.start_session(
             connection, caller, hours=hours, recheck_minutes=recheck_minutes, until=until
         )
     service.write(note_answered, audit_entry(request, "/sign-in", caller), 303)
-    response = go_to(local_path(to))
-    _set_cookie(request, response, COOKIE, token, seconds=int(hours * 3600))
+    response = web.go_to(web.local_path(to))
+    _set_cookie(request, response, web.COOKIE, token, seconds=int(hours * 3600))
     response.delete_cookie(FORM_COOKIE)
     return response
 
@@ -162,8 +161,8 @@ def _set_cookie(request: Request, response: Response, name: str, token: str, *, 
 def _form(request: Request, to: str, text: str | None = None, status: int = 200) -> Response:
     token, settings = secrets.token_urlsafe(24), service_of(request).settings
     provider = urlsplit(str(settings.oidc_issuer)).hostname if _has_provider(settings) else None
-    shown = {"form_csrf": csrf_of(token), "next": local_path(to), "text": text, "oidc": provider}
-    response = render(request, "sign_in.html", status, **shown)
+    shown = {"form_csrf": web.csrf_of(token), "next": web.local_path(to), "text": text, "oidc": provider}
+    response = web.render(request, "sign_in.html", status, **shown)
     _set_cookie(request, response, FORM_COOKIE, token, seconds=3600)
     return response
 

@@ -9,6 +9,7 @@ import logging
 import sqlite3
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 import psycopg
@@ -57,11 +58,8 @@ class Notifications:
     def _listen(self) -> None:
         while not self._stop.is_set():
             try:
-                connection = _own_connection(self._database)
-                try:
+                with closing(_own_connection(self._database)) as connection:
                     self._hear(connection)
-                finally:
-                    connection.close()
             except (psycopg.Error, sa.exc.SQLAlchemyError):
                 self._stop.wait(RECONNECT_SECONDS)
 
@@ -79,9 +77,8 @@ class Notifications:
     def _watch(self) -> None:
         path = self._database.engine.url.database
         assert path is not None
-        connection = sqlite3.connect(path, timeout=0)
-        try:
-            seen = None
+        seen = None
+        with closing(sqlite3.connect(path, timeout=0)) as connection:
             while not self._stop.wait(LOOK_SECONDS):
                 try:
                     version = connection.execute("PRAGMA data_version").fetchone()[0]
@@ -91,8 +88,6 @@ class Notifications:
                     seen = version
                     self._on_wake(ITEMS)
                     self._on_wake(WEBHOOKS)
-        finally:
-            connection.close()
 
 
 def _own_connection(database: Database) -> psycopg.Connection[Any]:

@@ -187,10 +187,8 @@ def finish_webhooks(connection: sa.Connection, ended: Sequence[FinishedWebhook],
                 wait = RETRY.bounded(one.wait_seconds, one.webhook.attempts + int(one.counts))
                 later = sa.update(marketplace_webhooks).values(next_attempt_at=utc_now(max(1, round(wait))))
                 connection.execute(later.where(table.id == one.webhook.id, table.claimed_by == worker))
-            result = {"row": one.webhook.id, "tries": int(one.counts), "why": one.reason}
-            results.append(
-                result | {"ended_as": one.outcome and one.outcome.value, "over": one.outcome is not None}
-            )
+            ended = {"ended_as": one.outcome and one.outcome.value, "over": one.outcome is not None}
+            results.append({"row": one.webhook.id, "tries": int(one.counts), "why": one.reason, **ended})
         connection.execute(statement, results)
 
     write_each(connection, sorted(ended, key=lambda one: one.webhook.id), write)

@@ -8,7 +8,7 @@ from urllib.parse import quote
 import pytest
 
 from midas_pipelines.gateway import app
-from midas_pipelines.gateway.console.guard import EVERYONE, ConsoleRoute, needed_role
+from midas_pipelines.gateway.console.web import EVERYONE, ConsoleRoute, needed_role
 from midas_pipelines.notify.alerts import raise_alert
 from midas_pipelines.store.gateway.keys import Role, create_key
 from midas_pipelines.store.items.claims import stop_pushes

@@ -10,10 +10,9 @@ from decimal import Decimal
 
 import pytest
 
-from midas_pipelines.gateway.console import guard
+from midas_pipelines.gateway.console import web
 from midas_pipelines.gateway.console.decide import CARDS
 from midas_pipelines.gateway.console.today import ELSEWHERE
-from midas_pipelines.gateway.console.web import TEMPLATES
 from midas_pipelines.store.gateway.keys import Role
 from midas_pipelines.store.operations.backlog import CAUSES
 from midas_pipelines.store.stock.rule_changes import put_rule
@@ -212,7 +211,7 @@ def test_a_click_is_undone_for_ten_minutes(operator: Visitor, monkeypatch: pytes
         r'name="limit" value=".*?"', 'name="limit" value="9999999999:0"', operator.undo_form
     )
     assert "more than ten minutes ago" in operator.undo()  # no one makes their own
-    monkeypatch.setattr(guard, "UNDO_TIME", timedelta(seconds=-1))
+    monkeypatch.setattr(web, "UNDO_TIME", timedelta(seconds=-1))
     operator.click("/items/A/exclude", exclude="yes")
     assert "more than ten minutes ago" in operator.undo()
     assert "more than ten minutes ago" in operator.click("/rules/undo", sku="A", after=0, last=99)
@@ -295,7 +294,7 @@ def test_items_of_one_reason_are_retried_together(operator: Visitor) -> None:
 
 def test_what_each_decision_does_is_said_before_it_is_made() -> None:
     conflict = {"field": "quantity", "shop_value": "9", "fourseller_value": "4", "delta": -5}
-    effect = TEMPLATES.get_template("parts.html").module.effect
+    effect = web.TEMPLATES.get_template("parts.html").module.effect
     assert "changes by -5, as a row of the ledger." in effect(conflict, "marketplace")
     assert "stays off" in effect(conflict | {"field": "listing"}, "marketplace")
     assert "4Seller gets 9" in effect(conflict, "shop")

@@ -464,7 +464,7 @@ def test_what_other_orders_say_stays(world: World) -> None:
 def test_an_event_of_any_type_about_an_order_is_emptied(world: World, kind: str) -> None:
     order = sold(world)
     data = PERSON | {"id": "R-1", "order_id": order} if kind == "return.created" else {"id": order, **PERSON}
-    event = read_event(json.dumps({"type": kind, "data": data}).encode())
+    event = read_event("w", json.dumps({"type": kind, "data": data}).encode(), vault_of(world.settings))
     assert event.subject == f"order:{order}"
 
 
