@@ -22,8 +22,16 @@ from midas_pipelines.fourseller.errors import (
     Unavailable,
 )
 from midas_pipelines.fourseller.http import answers
-from midas_pipelines.fourseller.http.calls import Call, CallMeter, CallSums, FailedCall, as_json, as_time
-from midas_pipelines.fourseller.http.rate_limit import AdaptivePace, Budget, Pace, send_with_retries
+from midas_pipelines.fourseller.http.answers import Call, as_json, as_time
+from midas_pipelines.fourseller.http.rate_limit import (
+    AdaptivePace,
+    Budget,
+    CallMeter,
+    CallSums,
+    FailedCall,
+    Pace,
+    send_with_retries,
+)
 from midas_pipelines.fourseller.http.wire import Wire, ascii_value, segment
 from midas_pipelines.fourseller.listed import ListedRow, Listing, ListingRead, read_listed_row
 from midas_pipelines.fourseller.models import (

@@ -13,8 +13,7 @@ from itertools import chain
 from typing import Any
 
 from midas_pipelines.fourseller.contract import PAGE_LIMIT, document, validator
-from midas_pipelines.fourseller.http.answers import Answer, read_json
-from midas_pipelines.fourseller.http.calls import Call
+from midas_pipelines.fourseller.http.answers import Answer, Call, read_json
 from midas_pipelines.fourseller.status import read_status
 
 LOOKED_AT = 5

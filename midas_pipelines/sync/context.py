@@ -24,8 +24,8 @@ from midas_pipelines.errors import ExpectedError
 from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.contract_watch import ContractWatch
 from midas_pipelines.fourseller.errors import NeedsNewKey, NotConnected, ShadowWrite
-from midas_pipelines.fourseller.http.answers import LONGEST_PAUSE, AnswerSample
-from midas_pipelines.fourseller.http.calls import Call, FailedCall
+from midas_pipelines.fourseller.http.answers import LONGEST_PAUSE, AnswerSample, Call
+from midas_pipelines.fourseller.http.rate_limit import FailedCall
 from midas_pipelines.notify.alerts import clear_alert, note_clocks, open_subjects, raise_alert
 from midas_pipelines.settings import ChannelAccess, Settings
 from midas_pipelines.store.database import Database

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.errors import BadCredentials, FourSellerError, NeedsNewKey
-from midas_pipelines.fourseller.http.calls import CallSums
+from midas_pipelines.fourseller.http.rate_limit import CallSums
 from midas_pipelines.notify.alerts import clear_alert, open_subjects, raise_alert
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.items.acknowledge import PushCounts

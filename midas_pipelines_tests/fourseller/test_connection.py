@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from midas_pipelines.fourseller.errors import Unavailable
-from midas_pipelines.fourseller.http.calls import AiohttpTransport
+from midas_pipelines.fourseller.http.wire import AiohttpTransport
 from midas_pipelines_tests.fourseller.channel import channel
 
 pytestmark = pytest.mark.usefixtures("quick")

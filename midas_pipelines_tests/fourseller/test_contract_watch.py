@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from midas_pipelines.fourseller.contract_watch import ContractWatch, overlay
-from midas_pipelines.fourseller.http.answers import Answer, AnswerSample
-from midas_pipelines.fourseller.http.calls import Call
+from midas_pipelines.fourseller.http.answers import Answer, AnswerSample, Call
 
 PRODUCT = {
     "id": "P1",

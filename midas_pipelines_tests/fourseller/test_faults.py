@@ -9,7 +9,7 @@ import pytest
 
 from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.errors import Ambiguous, FourSellerError, Unavailable
-from midas_pipelines.fourseller.http.calls import FailedCall
+from midas_pipelines.fourseller.http.rate_limit import FailedCall
 from midas_pipelines.sandbox.background import BackgroundSandbox
 from midas_pipelines_tests.fourseller.channel import channel, draft, use
 

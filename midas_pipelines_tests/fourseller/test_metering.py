@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from midas_pipelines.fourseller.http.calls import CallMeter, CallSums
+from midas_pipelines.fourseller.http.rate_limit import CallMeter, CallSums
 
 
 def clock(*moments: float) -> Callable[[], float]:

@@ -10,8 +10,7 @@ import pytest
 from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.errors import RateLimited, Unavailable
 from midas_pipelines.fourseller.http.answers import LONGEST, LONGEST_PAUSE, seconds_asked
-from midas_pipelines.fourseller.http.calls import FailedCall
-from midas_pipelines.fourseller.http.rate_limit import AdaptivePace
+from midas_pipelines.fourseller.http.rate_limit import AdaptivePace, FailedCall
 from midas_pipelines.sandbox.background import BackgroundSandbox
 from midas_pipelines.sandbox.config import SandboxConfig
 from midas_pipelines_tests.fourseller.channel import answering, channel, draft, use

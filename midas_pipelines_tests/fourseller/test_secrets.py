@@ -8,7 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from midas_pipelines.fourseller.errors import BadCredentials, FourSellerError
-from midas_pipelines.fourseller.http.calls import FailedCall
+from midas_pipelines.fourseller.http.rate_limit import FailedCall
 from midas_pipelines.fourseller.http.wire import Wire
 from midas_pipelines.sandbox.background import BackgroundSandbox
 from midas_pipelines_tests.fourseller.channel import answering, channel, draft, use

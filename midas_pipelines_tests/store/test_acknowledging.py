@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from midas_pipelines.fourseller.http.calls import FailedCall
+from midas_pipelines.fourseller.http.rate_limit import FailedCall
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.items import claims
 from midas_pipelines.store.items.acknowledge import PushOutcome, PushResult, acknowledge

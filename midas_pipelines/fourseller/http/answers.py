@@ -1,4 +1,4 @@
-"""Turns an HTTP answer into the JSON it holds, however badly spelled, or into the error it means for this call."""
+"""A call, and what is answered: the JSON that an answer holds, however badly spelled, or the error it means for this call."""
 
 from __future__ import annotations
 
@@ -26,11 +26,55 @@ from midas_pipelines.fourseller.errors import (
     RateLimited,
     Unavailable,
 )
-from midas_pipelines.fourseller.http.calls import Call
 from midas_pipelines.text import writable_in
 
 LONGEST_NUMBER = 400  # digits; Python refuses integers of thousands
 ESCAPE = re.compile(r'\\(["\\/bfnrt]|u[0-9a-fA-F]{4})|\\')
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What to send: `template` names the endpoint in records, `path` is the real path.
+
+    `item` is the SKU or the id the call is about. `resend` is False for a call that must never be sent again
+    once it may have been applied.
+    """
+
+    method: str
+    template: str
+    path: str
+    item: str | None = None
+    query: tuple[tuple[str, str], ...] = ()
+    body: bytes | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+    resend: bool = True
+
+    @property
+    def endpoint(self) -> str:
+        """The method and the templated path, e.g. `PATCH /products/{id}/inventory`."""
+        return f"{self.method} {self.template}"
+
+    @property
+    def writes(self) -> bool:
+        """Whether the call may change something."""
+        return self.method != "GET"
+
+    @property
+    def subject(self) -> str:
+        """The call in words: action and item."""
+        return f"{self.endpoint} for {self.item}" if self.item else self.endpoint
+
+
+def as_json(value: dict[str, Any]) -> bytes:
+    """The body of a call."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def as_time(moment: datetime) -> str:
+    """An aware moment as the contract writes it. Raises ValueError for a naive one."""
+    if moment.tzinfo is None:
+        raise ValueError("a moment sent to 4Seller needs an offset; give an aware datetime")
+    return moment.isoformat()
 
 
 def read_json(body: bytes) -> Any:

@@ -1,4 +1,4 @@
-"""How fast 4Seller is called: its rate limit, shared by all processes, and when a failed call is tried again."""
+"""How 4Seller is called: at what rate, when a failed call is tried again, and sums of the calls."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import asdict, astuple, dataclass, replace
+from datetime import datetime
 from typing import Any, Protocol
 
 import tenacity
 
 from midas_pipelines.fourseller.errors import Ambiguous, FourSellerError, RateLimited, Unavailable
-from midas_pipelines.fourseller.http.answers import LONGEST_PAUSE
-from midas_pipelines.fourseller.http.calls import Call
+from midas_pipelines.fourseller.http.answers import LONGEST_PAUSE, Call
 
 RECENT = 64  # requests over which the rate sent is judged
 FEW = 8  # requests that are too few to judge by
@@ -184,11 +185,8 @@ class Budget:
 
 
 async def send_with_retries(budget: Budget, attempt: Callable[[Budget], Awaitable[Any]]) -> Any:
-    """Runs `attempt` until it gives an answer, fails for good, or the budget is spent.
-    Raises the last error, or Ambiguous after a lost write.
-
-    The first attempt runs outside of tenacity's loop, which costs as much as building the request.
-    """
+    """Runs `attempt` until it gives an answer, fails for good, or the budget is spent. Raises the last error, or Ambiguous
+    after a lost write. The first attempt runs outside of tenacity's loop, which costs as much as building the request."""
     failed: list[FourSellerError] = []
     try:
         return await attempt(budget)
@@ -211,3 +209,90 @@ async def send_with_retries(budget: Budget, attempt: Callable[[Budget], Awaitabl
         return await again(next_attempt)
     except FourSellerError as error:  # after any attempt that may have been applied the call is in doubt
         raise (budget.doubt if budget.may_send_again(error) else None) or error from None
+
+
+@dataclass(frozen=True, slots=True)
+class FailedCall:
+    """One attempt that failed. `message` holds no key and no personal data; `status` is None without an answer;
+    `pause_seconds` is the pause that a 429 asked for."""
+
+    endpoint: str
+    status: int | None
+    code: str | None
+    attempt: int
+    message: str
+    item: str | None
+    at: datetime
+    pause_seconds: float = 0.0
+
+
+@dataclass
+class CallSums:
+    """Sums over calls as they were sent, each attempt counted; a call lasts from its sending to its answer.
+
+    Args:
+        requests: finished calls, so that no share of them is above one.
+        failed: those of them that failed, also where a retry succeeded.
+        limited: failed calls that met 4Seller's rate limit (429).
+        writes: calls that change something.
+        seconds: how long all calls lasted together.
+        write_seconds: how long the writes lasted together.
+        busy_seconds: for how long at least one call was under way.
+    """
+
+    requests: int = 0
+    failed: int = 0
+    limited: int = 0
+    writes: int = 0
+    seconds: float = 0.0
+    write_seconds: float = 0.0
+    busy_seconds: float = 0.0
+
+    def since(self, earlier: CallSums) -> CallSums:
+        """The difference to `earlier`, a reading of the same meter."""
+        return CallSums(*(now - before for now, before in zip(astuple(self), astuple(earlier), strict=True)))
+
+    def as_counts(self) -> dict[str, int | float]:
+        """The sums by name, for storing; seconds to the tenth of a millisecond."""
+        return {name: round(value, 4) for name, value in asdict(self).items()}
+
+
+class CallMeter:
+    """Adds up the calls of one event loop; `sent` counts those that have begun."""
+
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._clock = clock
+        self._under_way = self.sent = 0
+        self._busy_since = 0.0
+        self._sums = CallSums()
+
+    def begin(self) -> float:
+        """Counts a call that is sent now; returns the start time for `end`."""
+        now = self._clock()
+        if not self._under_way:
+            self._busy_since = now
+        self._under_way += 1
+        self.sent += 1
+        return now
+
+    def end(self, began: float, *, write: bool) -> None:
+        """Counts the time of a finished call, answered or not."""
+        now, sums = self._clock(), self._sums
+        self._under_way -= 1
+        if not self._under_way:
+            sums.busy_seconds += now - self._busy_since
+        sums.requests += 1
+        sums.seconds += now - began
+        if write:
+            sums.writes += 1
+            sums.write_seconds += now - began
+
+    def failed(self, status: int | None) -> None:
+        """Counts the call that just finished as failed with that status; None where there was no answer."""
+        self._sums.failed += 1
+        self._sums.limited += status == 429
+
+    def read(self) -> CallSums:
+        """The sums up to this moment."""
+        under_way = self._clock() - self._busy_since if self._under_way else 0.0
+        return replace(self._sums, busy_seconds=self._sums.busy_seconds + under_way)
