@@ -33,6 +33,7 @@ from midas_pipelines.store.items.acknowledge import SHADOWED
 from midas_pipelines.store.items.claims import Heartbeat, why_stopped
 from midas_pipelines.store.operations.cursors import (
     ENOUGH,
+    ErrorBook,
     ShadowRow,
     compare_speed,
     follow_shadow_mode,
@@ -46,7 +47,6 @@ from midas_pipelines.store.operations.cursors import (
     take_trial,
 )
 from midas_pipelines.store.operations.rate_limit import RealTimePace, SharedPace
-from midas_pipelines.store.operations.sync_log import ErrorBook
 from midas_pipelines.store.schema.version import require_columns
 from midas_pipelines.sync.threads import in_thread
 from midas_pipelines.workflows import writes_of

@@ -8,7 +8,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Protocol
+
+import sqlalchemy as sa
 
 from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.errors import BadCredentials, FourSellerError, NeedsNewKey
@@ -17,7 +20,7 @@ from midas_pipelines.notify.alerts import clear_alert, open_subjects, raise_aler
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.items.acknowledge import PushCounts
 from midas_pipelines.store.items.mappings import count_dirty
-from midas_pipelines.store.operations.sync_log import begin_sync, end_sync, note_progress
+from midas_pipelines.store.schema.tables import sync_logs
 from midas_pipelines.sync.context import CHANNEL_DOWN, ChannelDown, SyncContext
 
 PROGRESS_SECONDS = 1.0
@@ -193,3 +196,25 @@ def _duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def begin_sync(database: Database, kind: str, scope: str, run_id: str | None) -> int:
+    """Opens a row in `fourseller_sync_logs` and returns its id."""
+    with database.writing() as connection:
+        row = sa.insert(sync_logs).values(kind=kind, scope=scope, run_id=run_id).returning(sync_logs.c.id)
+        log_id: int = connection.execute(row).scalar_one()
+        return log_id
+
+
+def note_progress(database: Database, log_id: int, done: int, total: int) -> None:
+    """Writes the progress of a running sync, for readers in other processes."""
+    counts = {"done": done, "total": total, "at": datetime.now(UTC).isoformat()}
+    running = sa.and_(sync_logs.c.id == log_id, sync_logs.c.outcome == "running")
+    with database.writing() as connection:
+        connection.execute(sa.update(sync_logs).where(running).values(counts=counts))
+
+
+def end_sync(database: Database, log_id: int, **columns: Any) -> None:
+    """Closes the row with its `outcome` (done, partial where some items failed, failed), counts, requests, seconds, reason."""
+    with database.writing() as connection:
+        connection.execute(sa.update(sync_logs).where(sync_logs.c.id == log_id).values(columns))

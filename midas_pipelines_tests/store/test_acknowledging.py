@@ -18,8 +18,9 @@ from midas_pipelines.store.database import Database
 from midas_pipelines.store.items import claims
 from midas_pipelines.store.items.acknowledge import PushOutcome, PushResult, acknowledge
 from midas_pipelines.store.items.conflicts import record_conflicts
-from midas_pipelines.store.operations.sync_log import ErrorBook, begin_sync, end_sync
+from midas_pipelines.store.operations.cursors import ErrorBook
 from midas_pipelines.storefront.writing import write_each
+from midas_pipelines.sync.sync_log import begin_sync, end_sync
 from midas_pipelines_tests.shop import add_product, rows, run, value
 
 ITEMS = 12

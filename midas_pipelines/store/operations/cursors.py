@@ -1,16 +1,20 @@
 """Facts about the whole installation, one row each: how far the incremental reads are, how far other clocks are ahead,
 whether this shop is connected to the listings of its account, and which key 4Seller refused; and proofs of what was checked.
 
-What is seen again and again has a row with its count: writes that shadow mode kept from leaving, and differences between
-4Seller's answers and the contract. A refusal belongs to the key: a process with another key works, and one with the old key waits.
+A refusal belongs to the key: a process with another key works, and one with the old key waits. What is seen again and again
+has a row with its count: writes that shadow mode kept from leaving, and differences between 4Seller's answers and the
+contract. Each failed call has a row, without bodies and personal data.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import threading
 import time
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -20,7 +24,7 @@ import sqlalchemy as sa
 from midas_pipelines.settings import ChannelAccess
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.schema.operation_tables import contract_findings, proofs, shadow_writes
-from midas_pipelines.store.schema.tables import cursors, mappings, marketplace_orders
+from midas_pipelines.store.schema.tables import api_errors, cursors, mappings, marketplace_orders
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.storefront.writing import insert, insert_new, upsert, write_each
 
@@ -35,6 +39,9 @@ SINCE = "shadow mode"
 SPEED = "speed: "
 ENOUGH, SLOWER, LEAST_SECONDS = 20, 3.0, 0.2
 """Answers whose mean counts; how many times it may be what it was at first, and by how many seconds at least."""
+
+MOST_UNWRITTEN = 20_000
+"""Failed calls kept while the database is away; more are lost."""
 
 FOUND = ("kind", "call", "place", "what", "times", "first_at", "last_at", "example")
 """What people see of a finding."""
@@ -238,3 +245,42 @@ def compare_speed(database: Database, seconds: Mapping[str, Sequence[float]]) ->
                 {"kind": "slower", "call": call, "place": "time", "what": what, "example": "", "times": 1}
             )
     return found
+
+
+class ErrorBook:
+    """Collects failed calls and writes them to `fourseller_api_errors` in blocks, and the rest when it closes."""
+
+    def __init__(self, database: Database, run_id: str | None, block: int = 50) -> None:
+        self._database = database
+        self._run_id = run_id
+        self._block = block
+        self._rows: deque[dict[str, Any]] = deque(maxlen=MOST_UNWRITTEN)
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> ErrorBook:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.flush()
+
+    def note(self, call: Any) -> None:
+        """Records one failed call, as the client reports it."""
+        names = ("endpoint", "status", "code", "message", "attempt", "item")
+        row = {name: getattr(call, name) for name in names}
+        self._rows.append(row | {"run_id": self._run_id, "created_at": call.at})
+        if len(self._rows) % self._block == 0:
+            with suppress(sa.exc.SQLAlchemyError):  # the rows wait while the database is away
+                self.flush()
+
+    def flush(self) -> None:
+        """Writes the collected calls; those that the database does not take are kept for the next time."""
+        with self._lock:
+            rows = [self._rows.popleft() for _ in range(len(self._rows))]
+            try:
+                if rows:
+                    adding = sa.insert(api_errors)
+                    with self._database.writing() as connection:
+                        write_each(connection, rows, lambda part: connection.execute(adding, part))
+            except BaseException:
+                self._rows.extendleft(reversed(rows))
+                raise

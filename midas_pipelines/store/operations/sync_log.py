@@ -1,84 +1,16 @@
-"""The sync log: one row per sync, one per failed call. No bodies and no personal data are written."""
+"""Reads the sync log, which has a row for each sync; the gateway adds what it has done. It holds no personal data."""
 
 from __future__ import annotations
 
-import threading
-from collections import deque
-from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.schema.tables import api_errors, sync_logs
+from midas_pipelines.store.schema.tables import sync_logs
 from midas_pipelines.storefront.types import utc_now
-from midas_pipelines.storefront.writing import write_each
-
-MOST_UNWRITTEN = 20_000
-"""Failed calls kept while the database is away; more are lost."""
-
-
-class ErrorBook:
-    """Collects failed calls and writes them to `fourseller_api_errors` in blocks, and the rest when it closes."""
-
-    def __init__(self, database: Database, run_id: str | None, block: int = 50) -> None:
-        self._database = database
-        self._run_id = run_id
-        self._block = block
-        self._rows: deque[dict[str, Any]] = deque(maxlen=MOST_UNWRITTEN)
-        self._lock = threading.Lock()
-
-    def __enter__(self) -> ErrorBook:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.flush()
-
-    def note(self, call: Any) -> None:
-        """Records one failed call, as the client reports it."""
-        names = ("endpoint", "status", "code", "message", "attempt", "item")
-        row = {name: getattr(call, name) for name in names}
-        self._rows.append(row | {"run_id": self._run_id, "created_at": call.at})
-        if len(self._rows) % self._block == 0:
-            with suppress(sa.exc.SQLAlchemyError):  # the rows wait while the database is away
-                self.flush()
-
-    def flush(self) -> None:
-        """Writes the collected calls; those that the database does not take are kept for the next time."""
-        with self._lock:
-            rows = [self._rows.popleft() for _ in range(len(self._rows))]
-            try:
-                if rows:
-                    adding = sa.insert(api_errors)
-                    with self._database.writing() as connection:
-                        write_each(connection, rows, lambda part: connection.execute(adding, part))
-            except BaseException:
-                self._rows.extendleft(reversed(rows))
-                raise
-
-
-def begin_sync(database: Database, kind: str, scope: str, run_id: str | None) -> int:
-    """Opens a row in `fourseller_sync_logs` and returns its id."""
-    with database.writing() as connection:
-        row = sa.insert(sync_logs).values(kind=kind, scope=scope, run_id=run_id).returning(sync_logs.c.id)
-        log_id: int = connection.execute(row).scalar_one()
-        return log_id
-
-
-def note_progress(database: Database, log_id: int, done: int, total: int) -> None:
-    """Writes the progress of a running sync, for readers in other processes."""
-    counts = {"done": done, "total": total, "at": datetime.now(UTC).isoformat()}
-    running = sa.and_(sync_logs.c.id == log_id, sync_logs.c.outcome == "running")
-    with database.writing() as connection:
-        connection.execute(sa.update(sync_logs).where(running).values(counts=counts))
-
-
-def end_sync(database: Database, log_id: int, **columns: Any) -> None:
-    """Closes the row with its `outcome` (done, partial where some items failed, failed), counts, requests, seconds, reason."""
-    with database.writing() as connection:
-        connection.execute(sa.update(sync_logs).where(sync_logs.c.id == log_id).values(columns))
 
 
 def note_work(database: Database, row: dict[str, Any]) -> None:

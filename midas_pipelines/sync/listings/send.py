@@ -206,14 +206,16 @@ class _Sending:
                 f"4Seller gave it the id {product_id[:20]!a}..., which {why}. Look at the product on 4Seller."
             )
             return self._end(PushResult.QUARANTINED, reason=reason, settled=False)
-        if (other := not_taken(change.draft, answer, mapping)) is not None:
+        quantity = None if answer.inventory is None else answer.inventory.quantity
+        as_sent = content_hash(answer) == change.content_hash and quantity in (None, change.quantity)
+        if not as_sent and (other := not_taken(change.draft, answer, mapping)) is not None:
             held = None if content_taken(change.draft, answer, mapping) else mapping.acked_hash
             return self._failed(other, fourseller_product_id=product_id, content_hash=held)
         return self._end(
             PushResult.LISTED,
             fourseller_product_id=product_id,
             content_hash=change.content_hash,
-            observed_hash=shown_form(change.draft, answer),
+            observed_hash=None if as_sent else shown_form(change.draft, answer),
             price=change.draft.price,
             quantity=change.quantity,
             wrote=wrote,
