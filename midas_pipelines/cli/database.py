@@ -11,7 +11,7 @@ from midas_pipelines.cli.opening import command_entry, shop_database
 from midas_pipelines.cli.printing import json_option, print_json
 from midas_pipelines.errors import WrongInput
 from midas_pipelines.store import migrate
-from midas_pipelines.store.gateway.audit import note_answered
+from midas_pipelines.store.gateway.audit import note_audit
 from midas_pipelines.store.privacy.register import TABLES
 from midas_pipelines.store.schema import version
 from midas_pipelines.store.schema.gateway_tables import gateway_audit
@@ -58,7 +58,7 @@ def upgrade_command(as_json: bool) -> None:
     with shop_database(upgraded=False) as (settings, database):
         at = migrate.upgrade(database)
         with database.writing() as connection:
-            note_answered(connection, command_entry(settings, "db upgrade", target=at.current))
+            note_audit(connection, command_entry(settings, "db upgrade", target=at.current), "answered")
         _print_version(at, as_json)
 
 

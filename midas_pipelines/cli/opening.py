@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 
 from midas_pipelines.settings import Settings, SettingsError, load_settings
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.gateway.audit import AuditEntry, kept, note_answered, note_asked
+from midas_pipelines.store.gateway.audit import AuditEntry, kept, note_audit
 from midas_pipelines.store.schema.version import require_upgraded
 
 DATABASE_MODULES = ("sqlalchemy.", "psycopg.", "sqlite3")
@@ -93,14 +93,14 @@ class Changing(click.Command):
         with shop_database() as (settings, database):
             entry = command_entry(settings, ctx.command_path.partition(" ")[2], detail=self.detail(ctx))
             with database.writing() as connection:
-                note_asked(connection, entry)
+                note_audit(connection, entry, "asked")
             try:
                 return super().invoke(ctx)
             except BaseException as error:
                 code = error.code if isinstance(error, SystemExit) else getattr(error, "exit_code", 1)
                 if code:
                     with suppress(Exception), database.writing() as connection:
-                        note_answered(connection, entry, code if isinstance(code, int) else 1)
+                        note_audit(connection, entry, "answered", code if isinstance(code, int) else 1)
                 raise
 
     def detail(self, ctx: click.Context) -> dict[str, Any]:

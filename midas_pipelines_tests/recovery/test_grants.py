@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from midas_pipelines.recovery.backup import create_backup
 from midas_pipelines.recovery.restore import broken_invariants
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.gateway.audit import AuditEntry, note_asked
+from midas_pipelines.store.gateway.audit import AuditEntry, note_audit
 from midas_pipelines.store.gateway.keys import Role, create_key, find_caller
 from midas_pipelines.store.schema.version import require_upgraded
 from midas_pipelines.sync.orders.status.status_sync import sync_statuses
@@ -55,7 +55,7 @@ def test_the_system_runs_as_a_role_with_these_rights_alone(safe: World, restrict
     assert value(restricted, "SELECT count(*) FROM orders") == 2
     assert sum(broken_invariants(restricted).values()) == 0
     with restricted.writing() as connection:
-        note_asked(connection, AuditEntry("someone", "POST"))
+        note_audit(connection, AuditEntry("someone", "POST"), "asked")
         _, key = create_key(connection, name="x", role=Role.VIEWER)
         assert find_caller(connection, key) is not None
     create_backup(safe.settings, restricted, "ann")

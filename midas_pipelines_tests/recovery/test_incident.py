@@ -26,7 +26,7 @@ from midas_pipelines.recovery.compliance import (
 from midas_pipelines.recovery.figures import FIGURES
 from midas_pipelines.recovery.sealing import identities, unseal
 from midas_pipelines.settings import load_settings
-from midas_pipelines.store.gateway.audit import AuditEntry, note_refused
+from midas_pipelines.store.gateway.audit import AuditEntry, note_audit
 from midas_pipelines.store.gateway.keys import Role, any_valid_key, create_key
 from midas_pipelines.store.operations.cursors import record_proof
 from midas_pipelines_tests.shop import rows, value
@@ -63,7 +63,7 @@ def test_while_locked_nothing_is_pushed_and_orders_are_imported(safe: World) -> 
 def test_evidence_is_packed_encrypted_and_chained_without_secrets(safe: World, tmp_path: Path) -> None:
     safe.changes["payload_key"] = SecretStr("A" * 43 + "=")
     with safe.database.writing() as connection:
-        note_refused(connection, AuditEntry("none", "GET /x", remote="10.9.8.7"), 401)
+        note_audit(connection, AuditEntry("none", "GET /x", remote="10.9.8.7"), "refused", 401)
     file = tmp_path / "pack"
     since = datetime.now(UTC) - timedelta(hours=1)
     assert incident.collect(safe.settings, safe.database, since, file)["gateway_audit.json"] == 1

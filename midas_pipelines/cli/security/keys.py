@@ -12,7 +12,7 @@ from midas_pipelines.cli.printing import json_option, print_json, print_result, 
 from midas_pipelines.errors import WrongInput
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.gateway.audit import note_answered
+from midas_pipelines.store.gateway.audit import note_audit
 from midas_pipelines.store.gateway.keys import Caller, Role, create_key, list_keys, revoke_key, rotate_key
 from midas_pipelines.store.operations.cursors import record_proof
 from midas_pipelines.store.orders.payload_vault import Vault, payloads_by_key, rewrap_payloads
@@ -128,7 +128,7 @@ def rotate(key_id: str, grace_minutes: int, as_json: bool) -> None:
 
 def _note(connection: sa.Connection, settings: Settings, action: str, caller: Caller) -> None:
     detail = {"name": caller.name, "role": caller.role.value}
-    note_answered(connection, command_entry(settings, action, caller.key_id, detail))
+    note_audit(connection, command_entry(settings, action, caller.key_id, detail), "answered")
 
 
 def _show(caller: Caller, key: str, as_json: bool) -> None:

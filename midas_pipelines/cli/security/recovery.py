@@ -20,7 +20,7 @@ from midas_pipelines.recovery.compliance import RECORDED, ComplianceVerdict, com
 from midas_pipelines.recovery.places import backup_place, backups, find_backup
 from midas_pipelines.recovery.restore import restore_history, restore_shop, run_drill
 from midas_pipelines.settings import load_settings
-from midas_pipelines.store.gateway.audit import note_answered, read_audit, verify_audit
+from midas_pipelines.store.gateway.audit import note_audit, read_audit, verify_audit
 from midas_pipelines.store.items.claims import why_stopped
 from midas_pipelines.store.operations.cursors import record_proof
 
@@ -107,7 +107,7 @@ def restore(name: str | None, replace: bool, history: bool, unsigned: bool, as_j
     tables = restore_shop(found, settings.database(), replace=replace)
     with shop_database() as (settings, database), database.writing() as connection:
         entry = command_entry(settings, "backup restore", folder.name, {"unsigned": unsigned})
-        note_answered(connection, entry)
+        note_audit(connection, entry, "answered")
     if history:
         restore_history(found, database=settings.dagster_database(), home=settings.home())
     done = {"name": folder.name, "made_at": manifest.made_at, "tables": tables}

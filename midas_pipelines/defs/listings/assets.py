@@ -107,7 +107,7 @@ def _note_approval(tags: Mapping[str, str], sync: "engine.SyncContext", plan: "e
         actor, "Dagster apply_plan", target=sync.run_id, detail={"plan": plan.hash}
     )
     with sync.database.writing() as connection:
-        engine.audit.note_asked(connection, entry)
+        engine.audit.note_audit(connection, entry, "asked")
 
 
 def _synced(

@@ -21,7 +21,7 @@ from midas_pipelines.gateway.api.problems import answer_error, status_of
 from midas_pipelines.gateway.service import Service, service_of
 from midas_pipelines.notify.alerts import LOCKOUT, raise_alert
 from midas_pipelines.store.gateway import keys
-from midas_pipelines.store.gateway.audit import AuditEntry, kept, note_answered, note_asked
+from midas_pipelines.store.gateway.audit import AuditEntry, kept, note_audit
 from midas_pipelines.store.gateway.keys import Caller, Role
 from midas_pipelines.store.schema.operation_tables import repeated_calls
 from midas_pipelines.storefront.types import utc_now
@@ -182,7 +182,7 @@ def _noted(body: bytes, models: list[type[BaseModel]]) -> dict[str, Any] | None:
 
 async def audited(service: Service, entry: AuditEntry, handler: Handler, request: Request) -> Response:
     """The handler's answer; the call is in the audit log before it, the result after it."""
-    await asyncio.to_thread(service.write, note_asked, entry)
+    await asyncio.to_thread(service.write, note_audit, entry, "asked")
     status = 500
     try:
         response = await handler(request)
@@ -191,7 +191,7 @@ async def audited(service: Service, entry: AuditEntry, handler: Handler, request
         status = status_of(error)
         raise
     finally:
-        await asyncio.to_thread(service.write, note_answered, entry, status)
+        await asyncio.to_thread(service.write, note_audit, entry, "answered", status)
     return response
 
 

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from starlette.types import Scope
 
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.gateway.audit import AuditEntry, note_refused
+from midas_pipelines.store.gateway.audit import AuditEntry, note_audit
 from midas_pipelines.store.gateway.keys import USED_SECONDS
 
 MOST_CALLERS = 10_000
@@ -129,7 +129,7 @@ class Refusals:
 
     def _write(self, entry: AuditEntry, status: int) -> None:
         with self._database.writing() as connection:
-            note_refused(connection, entry, status)
+            note_audit(connection, entry, "refused", status)
 
 
 def address_of_caller(scope: Scope) -> str:

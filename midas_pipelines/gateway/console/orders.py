@@ -18,15 +18,8 @@ from midas_pipelines.gateway.service import service_of
 from midas_pipelines.store.orders.listing import Filters, list_orders
 from midas_pipelines.storefront.catalog import items_by_sku
 from midas_pipelines.storefront.schema import orders
+from midas_pipelines.sync.orders import lookup
 from midas_pipelines.sync.orders.changes.close import resolve_conflict
-from midas_pipelines.sync.orders.lookup import (
-    NoSuchOrder,
-    dismiss,
-    find_order,
-    read_timeline,
-    retry_order,
-    undo_dismissal,
-)
 from midas_pipelines.sync.orders.model.carriers import BadTracking, tracking
 from midas_pipelines.sync.orders.model.order_log import OrderContext, StoredOrder, lock_order
 from midas_pipelines.sync.orders.status.status_sync import change_status
@@ -59,8 +52,8 @@ def order_list(
     service, problem = service_of(request), None
     if q.strip():
         try:
-            return web.go_to(_path(service.read(find_order, q).marketplace_order_id))
-        except NoSuchOrder as none:
+            return web.go_to(_path(service.read(lookup.find_order, q).marketplace_order_id))
+        except lookup.NoSuchOrder as none:
             problem = str(none)
     wanted = {"yes": True, "no": False}.get(exception)
     filters = Filters(status or None, sales_channel or None, wanted)
@@ -140,7 +133,7 @@ def resolve_order(
 async def retry_one(request: Request, order_id: str) -> Response:
     """Reads the order again and does what is open on it."""
     context = web.clicked(request, "retry")
-    result = await in_own_loop(lambda: retry_order(context, order_id))
+    result = await in_own_loop(lambda: lookup.retry_order(context, order_id))
     still = result.reason or (result.exception or "").replace(",", ", ").replace("_", " ")
     rest = f"Still open: {still}" if still else "Nothing is open on it."
     return web.done(request, f"Order {result.order} was read again. {rest}")
@@ -150,7 +143,7 @@ async def retry_one(request: Request, order_id: str) -> Response:
 def dismiss_exceptions(request: Request, order_id: str) -> Response:
     """Accepts the order as it is."""
     with _locked(request, order_id, "dismiss") as order:
-        seen = dismiss(order)
+        seen = lookup.dismiss(order)
     text = f"Order {order_id}: {', '.join(seen).replace('_', ' ')} dismissed."
     return _undoable(request, text, "dismiss", seen=",".join(seen))
 
@@ -168,7 +161,7 @@ def undo_click(
     """Takes back the item of a line, stock that was booked for it, or a dismissal."""
     with _locked(request, order_id, "undo") as order:
         if what == "dismiss":
-            undo_dismissal(order, seen.split(","))
+            lookup.undo_dismissal(order, seen.split(","))
         elif what == "map":
             line_changes.unmap_line(order, line or 0, forget=bool(always))
         else:
@@ -191,7 +184,7 @@ async def ship_order(
     context = web.clicked(request, "ship")
     if line:
         with service_of(request).database.reading() as connection:
-            found = StoredOrder(connection, find_order(connection, order_id)).lines()
+            found = StoredOrder(connection, lookup.find_order(connection, order_id)).lines()
         contents = {line: units or sum(left_to_ship(one) for one in found if one.line == line)}
     result = await in_own_loop(lambda: change_status(context, order_id, None, parcel, contents))
     news = "4Seller knows it" if result.pushed else f"it is pushed to 4Seller later: {result.reason}"
@@ -230,8 +223,8 @@ def erase_buyer_of(request: Request, order_id: str, sure: Tick = "") -> Response
 
 def _page(request: Request, order_id: str, *, buyer: dict[str, Any] | None = None) -> Response:
     with service_of(request).database.reading() as connection:
-        row = find_order(connection, order_id)
-        timeline = read_timeline(connection, row)
+        row = lookup.find_order(connection, order_id)
+        timeline = lookup.read_timeline(connection, row)
         stored = StoredOrder(connection, row)
         away, found = returnable(stored), stored.lines()
     left = {one.line: {"to_ship": left_to_ship(one), "away": away[one.line]} for one in found}
@@ -245,7 +238,7 @@ def _path(order_id: str) -> str:
 
 
 def _row(request: Request, order_id: str) -> sa.Row[Any]:
-    return service_of(request).read(find_order, order_id)
+    return service_of(request).read(lookup.find_order, order_id)
 
 
 def _give_item(
@@ -263,7 +256,7 @@ def _give_item(
 def _locked(request: Request, order_id: str, what: str) -> Iterator[StoredOrder]:
     """The order, locked in a transaction that writes."""
     with service_of(request).database.writing(asked=True) as connection:
-        yield lock_order(connection, find_order(connection, order_id).id, _context(request, what))
+        yield lock_order(connection, lookup.find_order(connection, order_id).id, _context(request, what))
 
 
 def _context(request: Request, what: str) -> OrderContext:

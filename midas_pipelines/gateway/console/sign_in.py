@@ -24,7 +24,7 @@ from midas_pipelines.gateway.service import service_of
 from midas_pipelines.setting_checks import is_this_machine
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.gateway import keys as sessions
-from midas_pipelines.store.gateway.audit import note_answered
+from midas_pipelines.store.gateway.audit import note_audit
 from midas_pipelines.store.gateway.keys import Caller, Role
 
 FORM_COOKIE = "midas_sign_in"
@@ -145,7 +145,7 @@ def _let_in(
         token = sessions.start_session(
             connection, caller, hours=hours, recheck_minutes=recheck_minutes, until=until
         )
-    service.write(note_answered, audit_entry(request, "/sign-in", caller), 303)
+    service.write(note_audit, audit_entry(request, "/sign-in", caller), "answered", 303)
     response = web.go_to(web.local_path(to))
     _set_cookie(request, response, web.COOKIE, token, seconds=int(hours * 3600))
     response.delete_cookie(FORM_COOKIE)

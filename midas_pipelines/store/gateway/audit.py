@@ -11,7 +11,7 @@ import json
 import re
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 import sqlalchemy as sa
 
@@ -31,6 +31,8 @@ PERSONAL = frozenset(
     {"address", "because", "buyer", "customer", "email", "name", "note", "notes", "phone", "text"}
 )
 """Fields of requests and options of commands that may name a person, whatever they hold."""
+
+Event = Literal["asked", "answered", "refused"]
 
 table = gateway_audit.c
 head = gateway_audit_head.c
@@ -58,19 +60,15 @@ class AuditState:
     problems: tuple[str, ...]
 
 
-def note_asked(connection: sa.Connection, entry: AuditEntry) -> None:
-    """Writes the entry before anything is done, so that every effect has a row."""
-    _append(connection, entry, "asked")
-
-
-def note_answered(connection: sa.Connection, entry: AuditEntry, status: int | None = None) -> None:
-    """Writes the result: an HTTP status, or a command's exit code."""
-    _append(connection, entry, "answered", status)
-
-
-def note_refused(connection: sa.Connection, entry: AuditEntry, status: int) -> None:
-    """Writes that someone was not let in."""
-    _append(connection, entry, "refused", status)
+def note_audit(connection: sa.Connection, entry: AuditEntry, event: Event, status: int | None = None) -> None:
+    """Writes that something was `asked`, before anything is done, so that every effect has a row; that it was `answered`, with
+    an HTTP status or a command's exit code; or that someone was `refused`."""
+    ends = _lock_head(connection)
+    row = asdict(entry) | {"event": event, "status": status, "at": ends.now, "previous": ends.last_hash}
+    row["actor"], row["action"] = row["actor"][:120], row["action"][:100]
+    row["hash"] = row_hash(row)
+    added = connection.execute(sa.insert(gateway_audit).values(row).returning(table.id)).scalar_one()
+    connection.execute(sa.update(gateway_audit_head).values(last_id=added, last_hash=row["hash"]))
 
 
 def kept(value: Any) -> Any:
@@ -159,15 +157,6 @@ def delete_old_audit_rows(database: Database, *, days: int, block: int = 1000) -
         removed += len(doomed)
         if len(doomed) < block:
             return removed
-
-
-def _append(connection: sa.Connection, entry: AuditEntry, event: str, status: int | None = None) -> None:
-    ends = _lock_head(connection)
-    row = asdict(entry) | {"event": event, "status": status, "at": ends.now, "previous": ends.last_hash}
-    row["actor"], row["action"] = row["actor"][:120], row["action"][:100]
-    row["hash"] = row_hash(row)
-    added = connection.execute(sa.insert(gateway_audit).values(row).returning(table.id)).scalar_one()
-    connection.execute(sa.update(gateway_audit_head).values(last_id=added, last_hash=row["hash"]))
 
 
 def _lock_head(connection: sa.Connection) -> sa.Row[Any]:

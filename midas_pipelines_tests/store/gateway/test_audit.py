@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.gateway import audit
-from midas_pipelines.store.gateway.audit import AuditEntry, kept, note_asked, verify_audit
+from midas_pipelines.store.gateway.audit import AuditEntry, kept, note_audit, verify_audit
 from midas_pipelines.store.schema.own_triggers import amending
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines_tests.shop import rows, run, unguarded
@@ -20,7 +20,7 @@ def note(shop: Database, monkeypatch: pytest.MonkeyPatch):
     def add(actor: str, age_days: int = 0) -> None:
         monkeypatch.setattr(audit, "utc_now", lambda offset=0: utc_now(offset - age_days * 86400))
         with shop.writing() as connection:
-            note_asked(connection, AuditEntry(actor, "POST", detail={"skus": ["A", "B"], "n": 1}))
+            note_audit(connection, AuditEntry(actor, "POST", detail={"skus": ["A", "B"], "n": 1}), "asked")
         monkeypatch.undo()
 
     return add
@@ -81,7 +81,7 @@ def test_writers_at_the_same_time_make_one_chain(shop: Database) -> None:
     def write() -> None:
         for _ in range(10):
             with shop.writing() as connection:
-                note_asked(connection, AuditEntry("someone", "POST"))
+                note_audit(connection, AuditEntry("someone", "POST"), "asked")
 
     threads = [threading.Thread(target=write) for _ in range(4)]
     for thread in threads:
@@ -118,7 +118,7 @@ def test_ledger_and_order_log_change_through_their_door_alone(
 
 def test_no_row_is_replaced(sqlite_shop: Database) -> None:
     with sqlite_shop.writing() as connection:
-        note_asked(connection, AuditEntry("someone", "POST"))
+        note_audit(connection, AuditEntry("someone", "POST"), "asked")
     with pytest.raises(sa.exc.DBAPIError, match="append-only"):
         run(sqlite_shop, "INSERT OR REPLACE INTO gateway_audit SELECT * FROM gateway_audit")
 
