@@ -9,13 +9,15 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from midas_pipelines.errors import WrongInput
 from midas_pipelines.fourseller.models import Tracking
 
 LONGEST_NUMBER, LONGEST_PAGE = 100, 500
 """Characters; the contract's and our columns'."""
+PAGE = re.compile(r"https?://[a-z0-9][!-~]*", re.ASCII | re.IGNORECASE)
+"""The form of a tracking page's address."""
 
 
 S10 = "[A-Z]{2}[0-9]{9}[A-Z]{2}"
@@ -137,10 +139,4 @@ def find_carrier(name: str) -> Carrier | None:
 
 def usable_page(url: str | None) -> str | None:
     """The address if it is a complete http or https address; None otherwise."""
-    if not url or len(url) > LONGEST_PAGE or not url.isascii() or not url.isprintable() or " " in url:
-        return None
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return None
-    return url if parts.scheme in ("http", "https") and parts.netloc else None
+    return url if url and len(url) <= LONGEST_PAGE and PAGE.fullmatch(url) else None
