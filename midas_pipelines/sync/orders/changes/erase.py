@@ -32,39 +32,21 @@ from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.storefront.writing import update_rows
 from midas_pipelines.sync.orders.changes.close import UNKNOWN_WORD, alert_unknown_status
 from midas_pipelines.sync.orders.customer_mail import match_mail_alerts
-from midas_pipelines.sync.orders.model.lines import CHANNEL, OrderException, items_named, shop_origin
+from midas_pipelines.sync.orders.model.lines import (
+    CHANNEL,
+    OrderException,
+    items_named,
+    known_channel,
+    known_currency,
+    shop_origin,
+)
 from midas_pipelines.sync.orders.model.order_log import StoredOrder
 from midas_pipelines.sync.orders.model.sale import Sale, some_parts, write_content
 
 _ORDERS = marketplace_orders.c
-CURRENCY = re.compile("[A-Z]{3}")
-"""The form of ISO 4217."""
-_NAMES = (
-    "4seller 4sellers aliexpress allegro amazon bol bonanza cdiscount coupang ebay etsy faire fourseller fruugo google "
-    "instagram jumia kaufland lazada magento mercadolibre meta facebook newegg onbuy otto ozon poshmark rakuten reverb "
-    "shein shopee shopify temu tiktok walmart wayfair wish woocommerce zalando"
-)
-_BESIDE = (
-    "shop shops store seller marketplace online business global direct fba fbm ae at au be br ca ch cn co com cz de dk es "
-    "eu fi fr gb ie in it jp mx nl no nz pl pt se sg tr uk us usa canada europe"
-)
-MARKETPLACES, QUALIFIERS = set(_NAMES.split()), set(_BESIDE.split())
-"""The names of marketplaces, and what may be beside them, as in `TikTok Shop US` or `amazon.co.uk`."""
-
 ID = re.compile(r"[^\s@]{1,170}")
 IMPERSONAL_PARTS = ("lines", "amounts")
 """The parts of an order whose digests stay; one of a name could be guessed."""
-
-
-def known_currency(text: str | None) -> str | None:
-    """The currency if it has the form of one."""
-    return text if text and CURRENCY.fullmatch(text) else None
-
-
-def known_channel(text: str | None) -> str | None:
-    """The sales channel if it is a marketplace's name, with or without its country."""
-    words = set(re.findall(r"[a-z0-9]+", (text or "").lower()))
-    return text if words & MARKETPLACES and words <= MARKETPLACES | QUALIFIERS else None
 
 
 def known_status(word: str | None) -> str | None:

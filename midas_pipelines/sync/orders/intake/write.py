@@ -32,7 +32,7 @@ from midas_pipelines.storefront.writing import (
     update_rows,
 )
 from midas_pipelines.sync.orders.changes.close import alert_unknown_status, end_quarantine
-from midas_pipelines.sync.orders.changes.erase import known_channel, known_currency, without_personal_data
+from midas_pipelines.sync.orders.changes.erase import without_personal_data
 from midas_pipelines.sync.orders.changes.inbound import apply_update, has_news
 from midas_pipelines.sync.orders.customer_mail import queue_received
 from midas_pipelines.sync.orders.model.lines import (
@@ -40,6 +40,8 @@ from midas_pipelines.sync.orders.model.lines import (
     SoldLine,
     exception_text,
     items_named,
+    known_channel,
+    known_currency,
     match_lines,
     origin,
     sale_exceptions,

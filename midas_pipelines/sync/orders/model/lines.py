@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -161,6 +162,32 @@ class SoldLine:
         """The exception in a sentence."""
         units = {"wanted": self.wanted, "allocated": self.allocated}
         return explain_line(self.number, self.line, exception, **units)
+
+
+CURRENCY = re.compile("[A-Z]{3}")
+"""The form of ISO 4217."""
+_NAMES = (
+    "4seller 4sellers aliexpress allegro amazon bol bonanza cdiscount coupang ebay etsy faire fourseller fruugo google "
+    "instagram jumia kaufland lazada magento mercadolibre meta facebook newegg onbuy otto ozon poshmark rakuten reverb "
+    "shein shopee shopify temu tiktok walmart wayfair wish woocommerce zalando"
+)
+_BESIDE = (
+    "shop shops store seller marketplace online business global direct fba fbm ae at au be br ca ch cn co com cz de dk es "
+    "eu fi fr gb ie in it jp mx nl no nz pl pt se sg tr uk us usa canada europe"
+)
+MARKETPLACES, QUALIFIERS = set(_NAMES.split()), set(_BESIDE.split())
+"""The names of marketplaces, and what may be beside them, as in `TikTok Shop US` or `amazon.co.uk`."""
+
+
+def known_currency(text: str | None) -> str | None:
+    """The currency if it has the form of one."""
+    return text if text and CURRENCY.fullmatch(text) else None
+
+
+def known_channel(text: str | None) -> str | None:
+    """The sales channel if it is a marketplace's name, with or without its country."""
+    words = set(re.findall(r"[a-z0-9]+", (text or "").lower()))
+    return text if words & MARKETPLACES and words <= MARKETPLACES | QUALIFIERS else None
 
 
 def shop_origin(order_id: str, sales_channel: str | None, currency: str | None) -> dict[str, Any]:
