@@ -142,7 +142,7 @@ def create_app(service: Service) -> FastAPI:
     app.state.service = service
     app.state.live = today.Live(service)
     callers = app.state.callers = Callers(service.settings.gateway_rate)
-    refusals = app.state.refusals = Refusals(service.database)
+    refusals = app.state.refusals = Refusals(service.write)
     for part in (hooks, *(module.router for module in (*ENDPOINTS, *PAGES)), sign_in.outside, router):
         app.include_router(part)
     app.openapi = lambda: openapi_document(app)  # type: ignore[method-assign]

@@ -47,14 +47,6 @@ class Switch:
     run_url: str | None = None
 
 
-@dataclass(frozen=True)
-class Launched:
-    """A run that has begun, and where a person can watch it."""
-
-    run_id: str
-    url: str
-
-
 class DagsterLauncher:
     """A Dagster webserver, or the lack of one."""
 
@@ -69,8 +61,8 @@ class DagsterLauncher:
 
     async def launch(
         self, job: str, ops: dict[str, dict[str, Any]], tags: dict[str, str] | None = None
-    ) -> Launched:
-        """Launches a job with the configuration of its assets.
+    ) -> tuple[str, str]:
+        """Launches a job with the configuration of its assets; the run's id, and where a person can watch it.
 
         Raises:
             CallRefused: 409 when no webserver is configured, 503 when it does not answer or refuses.
@@ -78,7 +70,7 @@ class DagsterLauncher:
         if self._url is None:
             raise CallRefused(409, TOO_BIG)
         run_id = await asyncio.to_thread(self._submit, self._url, job, ops, {**DRIVER, **(tags or {})})
-        return Launched(run_id, f"{self._url}/runs/{run_id}")
+        return run_id, f"{self._url}/runs/{run_id}"
 
     async def switches(self) -> dict[str, Switch]:
         """Every workflow by name. Raises CallRefused where Dagster does not answer."""

@@ -8,13 +8,13 @@ import ipaddress
 import logging
 import time
 from collections import Counter, OrderedDict
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
 from starlette.types import Scope
 
-from midas_pipelines.store.database import Database
 from midas_pipelines.store.gateway.audit import AuditEntry, note_audit
 from midas_pipelines.store.gateway.keys import USED_SECONDS
 
@@ -97,10 +97,11 @@ class Callers:
 
 
 class Refusals:
-    """Writes who was not let in into the audit log: a row a minute for each; the others are counted in the next row."""
+    """Writes who was not let in into the audit log: a row a minute for each; the others are counted in the next row. `write`
+    runs a function of a connection, as `Service.write` does."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, write: Callable[..., object]) -> None:
+        self._write = write
         self._each = Rate(1 / WINDOW_SECONDS)
         self._all = Rate(MOST_ROWS / WINDOW_SECONDS, burst_seconds=WINDOW_SECONDS)
         self._unwritten: Counter[str] = Counter()
@@ -123,13 +124,9 @@ class Refusals:
             return
         try:
             counted = replace(entry, detail={"more": more}) if more else entry
-            await asyncio.to_thread(self._write, counted, status)
+            await asyncio.to_thread(self._write, note_audit, counted, "refused", status)
         except sa.exc.SQLAlchemyError as failed:
             log.warning("A refused call is not in the audit log: %s.", type(failed).__name__)
-
-    def _write(self, entry: AuditEntry, status: int) -> None:
-        with self._database.writing() as connection:
-            note_audit(connection, entry, "refused", status)
 
 
 def address_of_caller(scope: Scope) -> str:

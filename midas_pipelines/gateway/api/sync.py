@@ -211,10 +211,10 @@ async def _launch(service: Service, kind: Kind, wanted: SyncRequest) -> Response
         job, ops = "inventory_push", {"inventory_levels": {}}
     elif full:
         job, ops, tags = "full_sync", {}, range_tags(service.settings.shards)
-    launched = await service.orchestrator.launch(job, ops, tags)
+    run_id, url = await service.orchestrator.launch(job, ops, tags)
     progress = f"{PREFIX}/sync/{kind}"
-    launch = SyncLaunched(run_id=launched.run_id, url=launched.url, progress=progress)
-    return JSONResponse(launch.model_dump(), 202, {"Location": progress})
+    launch = {"run_id": run_id, "url": url, "progress": progress}
+    return JSONResponse(launch, 202, {"Location": progress})
 
 
 async def _items(service: Service, ids: list[int], *, wait: bool) -> list[Item]:

@@ -79,8 +79,8 @@ async def start(
             await in_own_loop(lambda: reconcile(context))
 
     if what != "order_import" and service.orchestrator.configured:
-        launched = await service.orchestrator.launch(what, {})
-        return done(request, f"Dagster runs it as {launched.run_id}.")
+        run_id, _ = await service.orchestrator.launch(what, {})
+        return done(request, f"Dagster runs it as {run_id}.")
     service.background.start(here())
     return done(request, "It runs in this gateway now.")
 
