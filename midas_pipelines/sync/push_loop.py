@@ -68,10 +68,12 @@ class PushLoop:
         on_pushed: called in the event loop; must return at once and raise nothing.
     """
 
-    def __init__(self, context: SyncContext, client: FourSeller, on_pushed: OnPushed | None = None) -> None:
+    def __init__(
+        self, context: SyncContext, client: FourSeller, on_pushed: OnPushed = lambda *_: None
+    ) -> None:
         self._context = context
         self._client = client
-        self._on_pushed: OnPushed = on_pushed or (lambda outcome, seconds: None)
+        self._on_pushed = on_pushed
         self._woken = asyncio.Event()
         self._stopping = False
         self._pacing = Debounce()
@@ -260,7 +262,6 @@ class PushLoop:
         for outcome in written:
             now = datetime.now(UTC)
             self._on_pushed(outcome, (now - (outcome.mapping.dirty_since or now)).total_seconds())
-        self._woken.set()  # an item may have changed while it was pushed
         return waiting
 
 

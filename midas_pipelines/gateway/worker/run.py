@@ -12,11 +12,11 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 
-from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.gateway.metrics import Metrics
 from midas_pipelines.gateway.worker.reports import DagsterEvents, WorkerStats
 from midas_pipelines.gateway.worker.webhook_worker import WebhookWorker
@@ -159,35 +159,26 @@ class Supervisor:
                 await self.pause(pause)
 
 
+@dataclass(eq=False)
 class Worker:
     """One worker, running within `async with worker.running():`.
 
     Args:
-        engine: settings, database, and a name that no other worker has.
+        context: settings, database, and a name that no other worker has.
         metrics: where it counts.
         lineage: reports to Dagster; the caller starts and stops it.
         import_sales: imports what was sold; one run at a time for all who ask.
         supervisor: runs its tasks.
     """
 
-    _loop: asyncio.AbstractEventLoop  # these three from the beginning of `running`
-    _client: FourSeller
-    _work_log: WorkerStats
+    context: SyncContext
+    metrics: Metrics
+    lineage: DagsterEvents
+    import_sales: Callable[[], Awaitable[object]]
+    supervisor: Supervisor
 
-    def __init__(
-        self,
-        context: SyncContext,
-        metrics: Metrics,
-        lineage: DagsterEvents,
-        import_sales: Callable[[], Awaitable[object]],
-        supervisor: Supervisor,
-    ) -> None:
-        self._context = context
-        self._metrics = metrics
-        self._lineage = lineage
-        self._import_sales = import_sales
-        self._supervisor = supervisor
-        self._express: PushLoop | None = None
+    def __post_init__(self) -> None:
+        self._express: PushLoop | None = None  # these two from the beginning of `running`
         self._applier: WebhookWorker | None = None
 
     @property
@@ -207,7 +198,7 @@ class Worker:
         Raises:
             SettingsError: the access to 4Seller, or a key, is not set as it should be.
         """
-        context = self._context
+        context = self.context
         self._loop = asyncio.get_running_loop()
         book = ErrorBook(context.database, context.run_id, block=sys.maxsize)
         async with context.channel(book, waits_for_key=True, real_time=True) as client:
@@ -216,14 +207,12 @@ class Worker:
             self._work_log = WorkerStats(context, client)
             express = self._express = PushLoop(context, client, self._pushed)
             vault = vault_of(context.settings)
-            applier = self._applier = WebhookWorker(
-                context, client, vault, self._import_sales, self._finished
-            )
+            applier = self._applier = WebhookWorker(context, client, vault, self.import_sales, self._finished)
             await in_thread(context.heartbeat.begin)
             try:
                 with Notifications(context.database, self._wake_from_thread) as wakes:
                     # Each task has threads of its own: where one waits for the database, the others go on.
-                    start = self._supervisor.start
+                    start = self.supervisor.start
                     with own_threads("push", PUSH_THREADS):
                         start("push items", lambda beat: express.run(beat, patience=patience))
                     with own_threads("orders", ORDER_THREADS):
@@ -237,7 +226,7 @@ class Worker:
                     finally:
                         express.stop()
                         applier.stop()
-                        await self._supervisor.stop(patience + END_SECONDS)
+                        await self.supervisor.stop(patience + END_SECONDS)
                         with suppress(sa.exc.SQLAlchemyError):  # the claims end with the lease
                             await applier.release()
             finally:
@@ -248,7 +237,7 @@ class Worker:
                     await in_thread(self._write_down, book)
 
     async def _keep(self, beat: Callable[[], None], book: ErrorBook, wakes: Notifications) -> None:
-        while not self._supervisor.stopping:
+        while not self.supervisor.stopping:
             beat()
             wakes.ensure_running()
             self._work_log.close_minute()
@@ -256,17 +245,17 @@ class Worker:
                 await in_thread(self._keep_house, book)
             except sa.exc.SQLAlchemyError as failed:
                 log.warning("Housekeeping failed: %s", type(failed).__name__)
-            await self._supervisor.pause(KEEP_SECONDS)
+            await self.supervisor.pause(KEEP_SECONDS)
 
     def _keep_house(self, book: ErrorBook) -> None:
         self._write_down(book)
-        beat(self._context.database, GATEWAY, watched=DAGSTER)
-        for whose, ahead in note_clocks(self._context.database, self._client.clock_ahead).items():
-            self._metrics.clocks.labels(whose).set(ahead)
-        self._context.keep_notes(self._client)
-        if free_dead_claims(self._context.database) + webhooks.free_dead(self._context.database):
+        beat(self.context.database, GATEWAY, watched=DAGSTER)
+        for whose, ahead in note_clocks(self.context.database, self._client.clock_ahead).items():
+            self.metrics.clocks.labels(whose).set(ahead)
+        self.context.keep_notes(self._client)
+        if free_dead_claims(self.context.database) + webhooks.free_dead(self.context.database):
             self._wake_from_thread("")
-        if mark_rules_due(self._context.database):  # a rule has begun or ended
+        if mark_rules_due(self.context.database):  # a rule has begun or ended
             self._wake_from_thread(ITEMS)
 
     def _write_down(self, book: ErrorBook) -> None:
@@ -280,17 +269,17 @@ class Worker:
                 self._loop.call_soon_threadsafe(woken.wake)
 
     def _pushed(self, outcome: PushOutcome, seconds: float) -> None:
-        self._metrics.pushes.labels(outcome.result.value).inc()
+        self.metrics.pushes.labels(outcome.result.value).inc()
         asset = ASSETS.get(outcome.result)
         self._work_log.note(outcome, seconds if asset is not None else None)
         if asset is not None:
-            self._metrics.push_seconds.observe(max(0.0, seconds))
-            self._lineage.note(asset, "pushed", seconds)
+            self.metrics.push_seconds.observe(max(0.0, seconds))
+            self.lineage.note(asset, "pushed", seconds)
 
     def _finished(self, finished: FinishedWebhook, seconds: float) -> None:
         if finished.outcome is None:
             return
-        self._metrics.finished.labels(finished.outcome.value).inc()
-        self._metrics.webhook_seconds.observe(max(0.0, seconds))
+        self.metrics.finished.labels(finished.outcome.value).inc()
+        self.metrics.webhook_seconds.observe(max(0.0, seconds))
         if finished.webhook.type.startswith("order."):
-            self._lineage.note("imported_orders", finished.outcome.value, seconds)
+            self.lineage.note("imported_orders", finished.outcome.value, seconds)

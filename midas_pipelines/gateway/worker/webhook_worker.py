@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -31,6 +32,7 @@ from midas_pipelines.store.gateway.webhooks import (
 )
 from midas_pipelines.store.operations.cursors import key_refused_at
 from midas_pipelines.store.orders.payload_vault import Vault
+from midas_pipelines.storefront.writing import in_short
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.orders.intake.batch import WebhookResult, import_order_webhooks
 from midas_pipelines.sync.reconcile.product_events import EventResult, handle_product_event
@@ -67,32 +69,27 @@ SAID: dict[EventResult, str] = {
 }
 
 
+@dataclass(eq=False)
 class WebhookWorker:
     """Applies webhooks as they come, from `run` to `stop`; `wake` says that there may be some.
 
     Events on orders and all others go side by side, so that no sale waits for echoes of our own pushes.
 
     Args:
-        engine: settings, database, and the worker's name.
+        context: settings, database, and the worker's name.
         client: an open client.
         vault: opens the stored events.
         import_sales: imports what was sold; shared by all who ask at one time.
         on_finished: called in the event loop; must return at once and raise nothing.
     """
 
-    def __init__(
-        self,
-        context: SyncContext,
-        client: FourSeller,
-        vault: Vault,
-        import_sales: Callable[[], Awaitable[object]],
-        on_finished: OnFinished,
-    ) -> None:
-        self._context = context
-        self._client = client
-        self._vault = vault
-        self._import_sales = import_sales
-        self._on_finished = on_finished
+    context: SyncContext
+    client: FourSeller
+    vault: Vault
+    import_sales: Callable[[], Awaitable[object]]
+    on_finished: OnFinished
+
+    def __post_init__(self) -> None:
         self._woken = {True: asyncio.Event(), False: asyncio.Event()}
         self._stopping = False
 
@@ -126,25 +123,25 @@ class WebhookWorker:
         """Releases the remaining claims, after `run` has ended."""
 
         def write() -> None:
-            with self._context.database.writing() as connection:
-                webhooks.release_webhooks(connection, self._context.worker)
+            with self.context.database.writing() as connection:
+                webhooks.release_webhooks(connection, self.context.worker)
 
         await in_thread(write)
 
     async def _claim(self, orders: bool) -> list[Webhook]:
-        database = self._context.database
+        database = self.context.database
 
         def write() -> list[Webhook]:
             with database.reading() as connection:
                 if not webhooks.any_due(connection, orders=orders):
                     return []
-                access = self._context.settings.channel()
+                access = self.context.settings.channel()
                 if not orders and key_refused_at(connection, access) is not None:
                     return []  # each would ask 4Seller, which refuses the key
             with database.writing() as connection:
                 return webhooks.claim(
                     connection,
-                    worker=self._context.worker,
+                    worker=self.context.worker,
                     lease_seconds=LEASE_SECONDS,
                     limit=BATCH,
                     orders=orders,
@@ -153,7 +150,7 @@ class WebhookWorker:
         try:
             return await in_thread(write)
         except sa.exc.SQLAlchemyError as failed:
-            log.warning("Webhooks cannot be claimed now: %s", _kind(failed))
+            log.warning("Webhooks cannot be claimed now: %s", in_short(failed))
             return []
 
     async def _apply(self, claimed: list[Webhook], apply: Apply) -> None:
@@ -168,17 +165,17 @@ class WebhookWorker:
             await asyncio.sleep(pause)
         now = datetime.now(UTC)
         for one in finished:
-            self._on_finished(one, (now - one.webhook.received_at).total_seconds())
+            self.on_finished(one, (now - one.webhook.received_at).total_seconds())
 
     async def _finish(self, finished: Sequence[FinishedWebhook]) -> bool:
         def write() -> None:
-            with self._context.database.writing() as connection:
-                webhooks.finish_webhooks(connection, finished, worker=self._context.worker)
+            with self.context.database.writing() as connection:
+                webhooks.finish_webhooks(connection, finished, worker=self.context.worker)
 
         try:
             await in_thread(write)
         except sa.exc.SQLAlchemyError as failed:
-            log.warning("The outcomes of webhooks cannot be written now: %s", _kind(failed))
+            log.warning("The outcomes of webhooks cannot be written now: %s", in_short(failed))
             return False
         return True
 
@@ -192,7 +189,7 @@ class WebhookWorker:
                 failed.append(FinishedWebhook(webhook, WebhookOutcome.QUARANTINED, reason))
                 continue
             try:
-                opened.append((webhook, self._vault.open(webhook.payload)))
+                opened.append((webhook, self.vault.open(webhook.payload)))
             except ValueError as why:
                 failed.append(retry_or_quarantine(webhook, str(why)))
         return opened, failed
@@ -208,11 +205,11 @@ class WebhookWorker:
         if not ready:
             return []
         try:
-            result = import_order_webhooks(self._context, [data for _, data in ready], self._vault)
+            result = import_order_webhooks(self.context, [data for _, data in ready], self.vault)
             return [_finished(webhook, one) for (webhook, _), one in zip(ready, result, strict=True)]
         except Exception as failed:
             if len(ready) == 1 or isinstance(failed, sa.exc.SQLAlchemyError):
-                log.warning("%d webhooks failed: %s", len(ready), _kind(failed))
+                log.warning("%d webhooks failed: %s", len(ready), in_short(failed))
                 return [_again(webhook, failed) for webhook, _ in ready]
         middle = len(ready) // 2
         return self._import(ready[:middle]) + self._import(ready[middle:])
@@ -245,18 +242,18 @@ class WebhookWorker:
                 await asyncio.sleep(pause)
                 waited = (datetime.now(UTC) - events[0][0].received_at).total_seconds()
                 result = await handle_product_event(
-                    self._context,
-                    self._client,
+                    self.context,
+                    self.client,
                     product_id,
                     reports,
-                    self._import_sales,
+                    self.import_sales,
                     waited_seconds=waited,
                 )
                 if result is not EventResult.BUSY:
                     break
         except Exception as failed:
             return [_again(webhook, failed) for webhook, _ in events]
-        grace = self._context.settings.read_back_grace_seconds
+        grace = self.context.settings.read_back_grace_seconds
         return [_judged(webhook, result, grace) for webhook, _ in events]
 
 
@@ -282,9 +279,5 @@ def _again(webhook: Webhook, failed: Exception) -> FinishedWebhook:
     if isinstance(failed, Unavailable | RateLimited | BadCredentials):
         return FinishedWebhook(webhook, None, str(failed), wait_seconds=OUTAGE_SECONDS, counts=False)
     # of a database's error only its class: its text may quote a row
-    why = str(failed) if isinstance(failed, FourSellerError) else f"{_kind(failed)} while it was applied."
+    why = str(failed) if isinstance(failed, FourSellerError) else f"{in_short(failed)} while it was applied."
     return retry_or_quarantine(webhook, why)
-
-
-def _kind(failed: Exception) -> str:
-    return type(failed.orig if isinstance(failed, sa.exc.DBAPIError) else failed).__name__
