@@ -12,14 +12,12 @@ import asyncio
 import gzip
 import re
 import time
-import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import chain, repeat
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from midas_pipelines.sandbox.requests import Answer, HabitCall, Headers, NoAnswer, Reply
 from midas_pipelines.sandbox.state import Json, State, level, moment
@@ -42,13 +40,6 @@ class Use:
     def nth(self, row: Json) -> bool:
         """Whether the row is one of each `number` rows, by the number in its id."""
         return _serial(row) % max(1, int(self.number)) == 0
-
-
-class Habit(NamedTuple):
-    """A lasting way of a real hub in words; `number` is N where none is given. The tables at the end say what it does."""
-
-    number: float
-    sentence: str
 
 
 LISTS = ("listProducts", "listOrders")
@@ -233,11 +224,6 @@ def _swell(status: int, body: bytes, headers: Headers, use: Use) -> Answer:
     blanks = repeat(b" " * (MEGABYTE // 16), int(use.number * 16))
     return status, chain(blanks, [body]), headers
 
-
-HABITS = {
-    name: Habit(*given)
-    for name, given in tomllib.loads(Path(__file__).with_name("habits.toml").read_text("utf-8")).items()
-}
 
 LATE = {"late-lists": "seconds", "late-lists-by-reads": "reads", "ghosts": "ghosts"}
 """The argument of `LateState`, which lists are then read from, that the number is."""

@@ -11,16 +11,31 @@ from __future__ import annotations
 
 import copy
 import time
+import tomllib
 from collections import deque
 from collections.abc import Iterator, Mapping
-from typing import TypeVar
+from pathlib import Path
+from typing import NamedTuple, TypeVar
 
 from midas_pipelines.sandbox import habit_table as table
-from midas_pipelines.sandbox.habit_table import HABITS, Change, Use
+from midas_pipelines.sandbox.habit_table import Change, Use
 from midas_pipelines.sandbox.requests import Answer, HabitCall, Headers, Reply
 from midas_pipelines.sandbox.state import Json, State, checked_number
 
 Act = TypeVar("Act")
+
+
+class Habit(NamedTuple):
+    """A lasting way of a real hub in words; `number` is N where none is given. The tables of `habit_table.py` say what it does."""
+
+    number: float
+    sentence: str
+
+
+HABITS = {
+    name: Habit(*given)
+    for name, given in tomllib.loads(Path(__file__).with_name("habits.toml").read_text("utf-8")).items()
+}
 
 PRODUCT_CALLS = ("createProduct", "getProduct", "replaceProduct", "deleteProduct", "listProducts")
 KINDS: dict[str, Mapping[str, Change]] = {

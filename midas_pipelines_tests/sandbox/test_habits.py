@@ -14,7 +14,7 @@ from midas_pipelines.cli.local.sandbox import sandbox as command
 from midas_pipelines.sandbox.app import Sandbox
 from midas_pipelines.sandbox.background import BackgroundSandbox
 from midas_pipelines.sandbox.config import SandboxConfig
-from midas_pipelines.sandbox.habit_table import HABITS
+from midas_pipelines.sandbox.habits import HABITS
 
 AT = "2026-11-27T10:00:00Z"
 PRODUCT = {

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from midas_pipelines.fourseller.errors import FourSellerError
-from midas_pipelines.sandbox.habit_table import HABITS
+from midas_pipelines.sandbox.habits import HABITS
 from midas_pipelines.sandbox.shoppers import Shoppers
 from midas_pipelines.store.stock.ledger import negative_stock, unexplained_stock
 from midas_pipelines.sync.context import ChannelDown

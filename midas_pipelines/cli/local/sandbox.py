@@ -10,8 +10,7 @@ from midas_pipelines.cli.opening import shop_database
 from midas_pipelines.cli.printing import json_option, print_json
 from midas_pipelines.sandbox.background import serve
 from midas_pipelines.sandbox.config import SandboxConfig
-from midas_pipelines.sandbox.habit_table import HABITS
-from midas_pipelines.sandbox.habits import read_habit
+from midas_pipelines.sandbox.habits import HABITS, read_habit
 from midas_pipelines.store import migrate
 from midas_pipelines.storefront import sample
 
