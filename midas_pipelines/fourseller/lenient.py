@@ -16,7 +16,7 @@ from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
-from pydantic import BeforeValidator, ValidationInfo
+from pydantic import BeforeValidator, PlainValidator, ValidationInfo
 
 Number = TypeVar("Number", int, Decimal)
 LARGEST = 2**31 - 1  # what the contract lets a quantity be
@@ -71,9 +71,12 @@ def read_said(value: Any) -> str | None:
 def read_personal(value: Any) -> str | None:
     """A text about the buyer, in which a partly masked value (`J*** D***`) or one withheld (`[REDACTED]`) is missing too."""
     text = read_said(value)
-    if text is None or PARTLY_MASKED.search(text):
+    if text is None:
         return None
     plain = (text if text.isascii() else unicodedata.normalize("NFKC", text)).lower()
+    masking = "xxx" in plain or "**" in text or "•" in text or text[0] == "0"  # rare, and quickly seen
+    if masking and PARTLY_MASKED.search(text):
+        return None
     if OTHER_THAN_A_TO_Z.search(plain):  # a digit, or a letter of another alphabet
         return text
     words = WORDS.findall(plain)
@@ -201,13 +204,13 @@ def read_time(value: Any) -> datetime | None:
     if value is None or value is False or value == []:
         return None
     text = value.strip() if isinstance(value, str) else _digits(value)
-    if not text.strip("0-:TZ. ") or is_missing(text):  # 0000-00-00 00:00:00
-        return None
     if text[4:5] == "-":
         try:
             return _in_utc(datetime.fromisoformat(text))
         except ValueError:
             pass  # written in another way
+    if not text.strip("0-:TZ. ") or is_missing(text):  # 0000-00-00 00:00:00
+        return None
     if UNIX.fullmatch(text):
         seconds = float(text) / 1000 if float(text) >= GUESSED[1] else float(text)
         if not GUESSED[0] <= seconds < GUESSED[1]:
@@ -293,7 +296,32 @@ def lenient_rows(read: Callable[[Any], Any], *, otherwise: Any = None) -> Before
     return BeforeValidator(rows)
 
 
-def _note(info: ValidationInfo) -> None:
+def lenient_texts(*names: str) -> PlainValidator:
+    """An object about the buyer, of which these fields are read as such texts; its others are kept as they came."""
+
+    def part(value: Any, info: ValidationInfo) -> dict[str, Any] | None:
+        found: dict[str, Any] = dict.fromkeys(names)
+        try:
+            given = read_object(value)
+        except ValueError:
+            _note(info)
+            return None
+        if given is None:
+            return None
+        found |= given
+        for name in names:
+            if found[name] is not None:
+                try:
+                    found[name] = read_personal(found[name])
+                except ValueError:
+                    _note(info, name)
+                    found[name] = None
+        return found
+
+    return PlainValidator(part)
+
+
+def _note(info: ValidationInfo, name: str | None = None) -> None:
     if info.context is None:
         raise ValueError("cannot be read")
-    info.context.append(info.field_name)
+    info.context.append(name or info.field_name)

@@ -13,14 +13,14 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainSerializer,
-    PrivateAttr,
+    SkipValidation,
     StringConstraints,
     ValidationError,
 )
 
 from midas_pipelines.fourseller import lenient as reading
 from midas_pipelines.fourseller.errors import ContractBroken
-from midas_pipelines.fourseller.lenient import lenient, lenient_rows
+from midas_pipelines.fourseller.lenient import lenient, lenient_rows, lenient_texts
 from midas_pipelines.fourseller.status import StatusWord, read_status
 
 
@@ -35,9 +35,6 @@ Amount = Annotated[Decimal, Field(allow_inf_nan=False), AsText]  # of ours
 _FIRST = Field(union_mode="left_to_right")
 _SHOWN = "[0-9A-MO-TVWYZa-mo-tvwyz]|[A-Za-z]{2}$"  # begins like no mask and no word for nothing
 _Plain = Annotated[str, StringConstraints(strict=True, pattern=f"^({_SHOWN})")]
-_CLEAR = "[^*•xX]*"  # with a digit or an @, which no word for nothing has
-_OPEN = f"^([1-9]{_CLEAR}|[A-MO-TVWYZa-mo-tvwyz]{_CLEAR}[0-9@]{_CLEAR}|[A-Za-z]{{2}})$"
-_Open = Annotated[str, StringConstraints(strict=True, pattern=_OPEN)]
 _Exact = Annotated[str, Field(strict=True)]
 _Number = Annotated[int, Field(strict=True, ge=-reading.LARGEST - 1, le=reading.LARGEST)]
 _Finite = Annotated[Decimal, Field(allow_inf_nan=False)]
@@ -49,7 +46,6 @@ AnyId = Annotated[_Plain | Annotated[str | None, lenient(reading.read_id)] | Non
 Sku = Annotated[_Plain | Annotated[str | None, lenient(reading.read_sku)] | None, _FIRST]
 Text = Annotated[_Exact | Annotated[str | None, lenient(reading.read_text)] | None, _FIRST]
 Said = Annotated[_Plain | Annotated[str | None, lenient(reading.read_said)] | None, _FIRST]
-Personal = Annotated[_Open | Annotated[str | None, lenient(reading.read_personal)] | None, _FIRST]
 Time = Annotated[datetime | None, lenient(reading.read_time)]
 Whole = Annotated[_Number | Annotated[int | None, lenient(reading.read_whole)] | None, _FIRST]
 Count = Annotated[int | None, lenient(reading.read_count)]
@@ -57,9 +53,16 @@ Flag = Annotated[bool | None, lenient(reading.read_flag)]
 Money = Annotated[_Finite | Annotated[Decimal | None, lenient(reading.read_money)] | None, _FIRST, AsText]
 Price = Annotated[Decimal | None, lenient(reading.read_price), AsText]
 
+BUYER = ("email", "name", "phone")
+ADDRESS = ("line1", "line2", "city", "state", "postal_code", "country")
+
 Row = TypeVar("Row")
 Part = Annotated[Row | Annotated[Row | None, lenient(reading.read_object)] | None, _FIRST]
 Images = Annotated[list[Row] | Annotated[list[Row], lenient_rows(reading.read_image)], _FIRST]
+Buyer = Annotated[
+    dict[str, Any] | None, lenient_texts(*BUYER)
+]  # personal data, never logged, as is an address
+Place = Annotated[dict[str, Any] | None, lenient_texts(*ADDRESS)]
 Lines = Annotated[list[Row] | Annotated[list[Row], lenient_rows(reading.read_object, otherwise={})], _FIRST]
 
 
@@ -129,18 +132,10 @@ class ProductDraft(_Draft):
 class _Whole(_Answer):
     """A whole answer, with the received JSON and the names of its unreadable fields."""
 
-    _unreadable: tuple[str, ...] = PrivateAttr(default=())
-    _raw: Any = PrivateAttr(default=None)
-
-    @property
-    def unreadable(self) -> tuple[str, ...]:
-        """The fields that could not be read and count as missing, each once."""
-        return self._unreadable
-
-    @property
-    def raw(self) -> Any:
-        """The JSON as it came: of an order it is personal data, never logged."""
-        return self._raw
+    unreadable: SkipValidation[tuple[str, ...]] = Field((), exclude=True)  # they count as missing, each once
+    raw: Any = Field(
+        None, exclude=True, repr=False
+    )  # as it came: of an order it is personal data, never logged
 
 
 class Product(_Whole):
@@ -187,25 +182,6 @@ class InventoryLevel(_Answer):
     updated_at: Time = None
 
 
-class Customer(_Answer):
-    """Who bought: personal data, never logged."""
-
-    email: Personal = None
-    name: Personal = None
-    phone: Personal = None
-
-
-class Address(_Answer):
-    """The shipping address: personal data, never logged."""
-
-    line1: Personal = None
-    line2: Personal = None
-    city: Personal = None
-    state: Personal = None
-    postal_code: Personal = None
-    country: Personal = None
-
-
 class Tracking(_Draft):
     """A shipment's carrier, tracking number and URL; also sent when an order ships."""
 
@@ -237,8 +213,8 @@ class Order(_Whole):
     total: Money = None
     shipping_cost: Money = None
     sales_channel: Said = None
-    customer: Part[Customer] = None
-    shipping_address: Part[Address] = None
+    customer: Buyer = None
+    shipping_address: Place = None
     items: Lines[OrderItem] = Field(default_factory=list)
     tracking: Part[Tracking] = None
 
@@ -263,7 +239,9 @@ def _read(model: type[Model], row: Any) -> Model:
         reason = f"4Seller's answer breaks the contract in `{name}`: it is missing or cannot be used."
         raise ContractBroken(reason, field=name) from None  # the cause would quote the value
     if isinstance(found, _Whole):
-        found._unreadable, found._raw = tuple(dict.fromkeys(unreadable)), row
+        found.__dict__.update(
+            unreadable=tuple(dict.fromkeys(unreadable)), raw=row
+        )  # fields that no message sets
     return found
 
 

@@ -30,22 +30,40 @@ if TYPE_CHECKING:  # each takes long to load, and one of the two is used
     from sqlalchemy.dialects import postgresql, sqlite
 
 Row = Mapping[str, Any]
+Columns = Mapping[str, Sequence[Any]]
+"""The values of rows by column, which is how the most rows are made and sent: as many values in each."""
+
 BETWEEN, NOTHING = f"\x1e{secrets.token_hex(4)}", f"\x1d{secrets.token_hex(4)}"
 """What separates the values of a column, and stands for NULL: no text from outside can know them."""
 
 
 def insert_rows(connection: sa.Connection, table: sa.Table, rows: Sequence[Row]) -> None:
-    """Inserts the rows, which all have the same columns.
+    """Inserts the rows, which all have the same columns; raises what `insert_columns` does."""
+    insert_columns(connection, table, by_column(rows))
+
+
+def insert_columns(connection: sa.Connection, table: sa.Table, columns: Columns) -> None:
+    """Inserts rows.
 
     Raises:
         sqlalchemy.exc.IntegrityError, sqlalchemy.exc.DataError: one of them breaks a rule of the table.
     """
-    if not rows:
+    if not any(columns.values()):
         return
     if connection.dialect.name == "postgresql":
-        connection.exec_driver_sql(_insert_sql(table, tuple(rows[0])), _columns(table, rows))
+        connection.exec_driver_sql(_insert_sql(table, tuple(columns)), _texts(table, columns))
     else:
-        connection.execute(sa.insert(table), [dict(row) for row in rows])
+        connection.execute(sa.insert(table), by_row(columns))
+
+
+def by_column(rows: Sequence[Row]) -> Columns:
+    """The rows, which all have the same columns, by column."""
+    return {name: [row[name] for row in rows] for name in rows[0]} if rows else {}
+
+
+def by_row(columns: Columns) -> list[dict[str, Any]]:
+    """The rows of these columns."""
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def insert(connection: sa.Connection, table: sa.Table) -> postgresql.Insert | sqlite.Insert:
@@ -75,7 +93,7 @@ def insert_new(connection: sa.Connection, table: sa.Table, rows: Sequence[Row], 
         return set()
     if connection.dialect.name == "postgresql":
         statement = f"{_insert_sql(table, tuple(rows[0]))} ON CONFLICT DO NOTHING RETURNING {key}"
-        return set(connection.exec_driver_sql(statement, _columns(table, rows)).scalars().all())
+        return set(connection.exec_driver_sql(statement, _texts(table, by_column(rows))).scalars().all())
     statement_ = insert(connection, table).on_conflict_do_nothing().returning(table.c[key])
     return set(connection.execute(statement_, [dict(row) for row in rows]).scalars())
 
@@ -86,7 +104,7 @@ def update_rows(connection: sa.Connection, table: sa.Table, rows: Sequence[Row],
         return
     names = tuple(rows[0])
     if connection.dialect.name == "postgresql":
-        connection.exec_driver_sql(_update_sql(table, names, key), _columns(table, rows))
+        connection.exec_driver_sql(_update_sql(table, names, key), _texts(table, by_column(rows)))
         return
     values: dict[str, Any] = {name: sa.bindparam(f"new_{name}") for name in names if name != key}
     statement = sa.update(table).where(table.c[key] == sa.bindparam("row_key")).values(values)
@@ -136,16 +154,15 @@ def any_of(
     return column.in_(sa.select(listed_json.c.value))
 
 
-def _columns(table: sa.Table, rows: Sequence[Row]) -> tuple[str, ...]:
-    """Each column of the rows as one text, in characters that every database holds; a separator precedes each value."""
-    columns = []
-    for name in rows[0]:
-        if isinstance(table.c[name].type, Json):
-            texts = [NOTHING if row[name] is None else to_json(row[name]) for row in rows]
-        else:
-            texts = [NOTHING if (value := row[name]) is None else str(value) for row in rows]
-        columns.append(writable(BETWEEN.join(["", *texts])))
-    return tuple(columns)
+def _texts(table: sa.Table, columns: Columns) -> tuple[str, ...]:
+    """Each column as one text, in characters that every database holds; a separator precedes each value."""
+    texts: dict[int, str] = {}  # the same list may be two columns
+    for name, values in columns.items():
+        if id(values) not in texts:
+            spell = to_json if isinstance(table.c[name].type, Json) else str
+            spelled = [NOTHING if value is None else spell(value) for value in values]
+            texts[id(values)] = writable(BETWEEN.join(["", *spelled]))
+    return tuple(texts[id(values)] for values in columns.values())
 
 
 @lru_cache(maxsize=200)

@@ -13,7 +13,7 @@ from midas_pipelines.store.schema.tables import LEDGER_KEY, inventory_changes
 from midas_pipelines.storefront.catalog import ItemKey, has_product_status, lock_stock, set_stock
 from midas_pipelines.storefront.schema import product_variants, products
 from midas_pipelines.storefront.types import utc_now
-from midas_pipelines.storefront.writing import insert_rows
+from midas_pipelines.storefront.writing import insert_columns
 
 Stock = dict[ItemKey, int]
 """Units on hand of locked items."""
@@ -50,7 +50,7 @@ def book_moves(connection: sa.Connection, moves: Sequence[StockMove], stock: Sto
     before = dict(stock)
     variants: dict[int | None, ItemKey] = {key[1]: key for key in stock if key[1] is not None}
     moved: list[int] = []
-    rows: list[dict[str, object]] = []
+    rows: list[tuple[object, ...]] = []
     for move in moves:
         item = variants.get(move.item[1], move.item)  # a variant may have moved to another product
         on_hand = stock.get(item)
@@ -59,11 +59,10 @@ def book_moves(connection: sa.Connection, moves: Sequence[StockMove], stock: Sto
         if on_hand is None or delta == 0:
             continue
         stock[item] = on_hand + delta
-        row = {name: getattr(move, name) for name in ("source", "cause", "reference")}
-        key = {"product_id": item[0], "variant_id": item[1]}
-        rows.append(key | row | {"delta": delta, "quantity_after": on_hand + delta})
+        rows.append((*item, move.source, move.cause, move.reference, delta, on_hand + delta))
     if rows:
-        insert_rows(connection, inventory_changes, rows)
+        names = ("product_id", "variant_id", "source", "cause", "reference", "delta", "quantity_after")
+        insert_columns(connection, inventory_changes, dict(zip(names, zip(*rows, strict=True), strict=True)))
         set_stock(connection, {item: units for item, units in stock.items() if units != before[item]})
     return moved
 

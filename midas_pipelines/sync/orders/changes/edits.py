@@ -19,17 +19,20 @@ from midas_pipelines.storefront.catalog import ItemKey
 from midas_pipelines.storefront.orders import update_order, update_order_items
 from midas_pipelines.storefront.schema import order_items
 from midas_pipelines.storefront.types import ZERO, sound, to_cents, utc_now
-from midas_pipelines.storefront.writing import insert_rows, reserve_ids
+from midas_pipelines.storefront.writing import insert_columns, reserve_ids
 from midas_pipelines.sync.orders.model.amounts import extras
 from midas_pipelines.sync.orders.model.lines import (
     CHANNEL,
+    SAID,
     OrderException,
     SoldLine,
     explain_sale,
     match_lines,
+    our_lines,
     read_exceptions,
     reference,
     sale_moves,
+    shop_lines,
 )
 from midas_pipelines.sync.orders.model.order_log import StoredOrder, set_line
 from midas_pipelines.sync.orders.model.sale import Sale, SaleLine, write_content
@@ -236,8 +239,8 @@ def _resize(order: StoredOrder, sold: SoldLine, line: sa.Row[Any], *, move_stock
         sold.wanted = sold.allocated = on_order(line)
     elif sold.item is not None:
         sold.allocated = _book(order, line, sold.item, wanted=sold.wanted)
-    ours = sold.our_row(order.id)
-    values = {name: ours[name] for name in (*NAMES, "title", "quantity", "price", "product_id", "variant_id")}
+    values = {name: getattr(sold.line, name) for name in SAID}
+    values["product_id"], values["variant_id"] = sold.item or (None, None)
     exception = sold.exception if move_stock_too else line.exception
     set_line(order.connection, line.id, exception=exception, **values)
 
@@ -246,11 +249,12 @@ def _add_lines(order: StoredOrder, lines: Sequence[SoldLine]) -> None:
     if order.local_order_id is not None:
         for line, item_id in zip(lines, reserve_ids(order.connection, order_items, len(lines)), strict=True):
             line.order_item_id = item_id
-        insert_rows(order.connection, order_items, [line.shop_row(order.local_order_id) for line in lines])
+        shop_items = shop_lines(lines, [order.local_order_id] * len(lines))
+        insert_columns(order.connection, order_items, shop_items)
     taking = [line for line in lines if line.wanted]
     for line, delta in zip(taking, move_stock(order.connection, sale_moves(taking)), strict=True):
         line.allocated = -delta
-    insert_rows(order.connection, marketplace_order_lines, [line.our_row(order.id) for line in lines])
+    insert_columns(order.connection, marketplace_order_lines, our_lines(lines, [order.id] * len(lines)))
 
 
 def _book(order: StoredOrder, line: sa.Row[Any], item: ItemKey | None, *, wanted: int) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from midas_pipelines.fourseller.models import Address
+from midas_pipelines.fourseller.models import ADDRESS
 from midas_pipelines.fourseller.status import OrderStatus
 from midas_pipelines.storefront.orders import (
     date_order,
@@ -152,7 +152,7 @@ def _said_over(known: dict[str, Any], said: dict[str, Any]) -> dict[str, Any]:
     makes it another address."""
     news = {name: value for name, value in said.items() if value is not None}
     if news.get("line1", known.get("line1")) != known.get("line1"):
-        news = {name: said.get(name) for name in Address.model_fields} | news
+        news = {name: said.get(name) for name in ADDRESS} | news
     return known | news
 
 

@@ -24,9 +24,12 @@ from midas_pipelines.storefront.catalog import lock_stock
 from midas_pipelines.storefront.schema import order_items, order_status_history, orders
 from midas_pipelines.storefront.types import to_cents
 from midas_pipelines.storefront.writing import (
+    Columns,
     RowsBusy,
     any_of,
-    insert_rows,
+    by_column,
+    by_row,
+    insert_columns,
     reserve_ids,
     reserve_ids_of,
     update_rows,
@@ -44,8 +47,10 @@ from midas_pipelines.sync.orders.model.lines import (
     known_currency,
     match_lines,
     origin,
+    our_lines,
     sale_exceptions,
     sale_moves,
+    shop_lines,
     shop_origin,
 )
 from midas_pipelines.sync.orders.model.order_log import OrderContext, StoredOrder, lock_rows
@@ -232,55 +237,58 @@ def _write_orders(
     connection: sa.Connection, batch: _Sorted, vault: Vault, on_writing: Callable[[], None]
 ) -> None:
     """Writes our rows and the shop's, ours sorted by id, so that two importers of the same orders do not deadlock."""
-    made: list[dict[str, Any]] = []
-    renewed: list[dict[str, Any]] = []
-    for sale in sorted(batch.new, key=lambda sale: sale.order_id):
-        row = {name: getattr(sale, name) for name in SAME_NAMES} | {
-            "id": batch.row_ids[sale.order_id],
-            "channel": CHANNEL,
-            "marketplace_order_id": sale.order_id,
-            "local_order_id": batch.local_ids[sale.order_id],
-            "status": sale.status.value,
-            "outcome": "imported",
-            "payload": sale.sealed or vault.seal(sale.raw),
-            "content_hash": write_content(sale.content),
-            "source_updated_at": sale.updated_at,
-        }
-        if sale.order_id in batch.quarantined:  # replace the quarantine record
-            renewed.append(row | {"reason": None, "exception": None})
-        else:
-            made.append(row)
-    shop_orders = [_shop_order(sale, batch.local_ids[sale.order_id]) for sale in batch.new]
+    sales = sorted(batch.new, key=lambda sale: sale.order_id)
+    known = [sale for sale in sales if sale.order_id in batch.quarantined]
+    ours = _our_orders([sale for sale in sales if sale.order_id not in batch.quarantined], batch, vault)
+    renewed = _our_orders(known, batch, vault) | {
+        name: [None] * len(known) for name in ("reason", "exception")
+    }
+    local_ids = [batch.local_ids[sale.order_id] for sale in batch.new]
+    shop_orders = _shop_orders(batch.new, local_ids)
     on_writing()
-    insert_rows(connection, marketplace_orders, made)
-    update_rows(connection, marketplace_orders, renewed)
-    insert_rows(connection, orders, shop_orders)
-    history = [
-        {
-            "order_id": batch.local_ids[sale.order_id],
-            "status": sale.shop_status,
-            "notes": origin(sale.order_id, sale.sales_channel),
-        }
-        for sale in batch.new
-    ]
-    insert_rows(connection, order_status_history, history)
+    insert_columns(connection, marketplace_orders, ours)
+    update_rows(connection, marketplace_orders, by_row(renewed))  # replaces the record of the quarantine
+    insert_columns(connection, orders, shop_orders)
+    notes = [origin(sale.order_id, sale.sales_channel) for sale in batch.new]
+    history = {"order_id": local_ids, "status": shop_orders["status"], "notes": notes}
+    insert_columns(connection, order_status_history, history)
 
 
-def _shop_order(sale: Sale, local_id: int) -> dict[str, Any]:
-    """The shop's row of the order; its amounts are in whole cents."""
-    address, paid = sale.address, sale.paid and sale.total >= 0 and bool(sale.lines)
+def _our_orders(sales: Sequence[Sale], batch: _Sorted, vault: Vault) -> dict[str, list[Any]]:
+    """Our rows of the orders."""
+    order_ids = [sale.order_id for sale in sales]
+    return {name: [getattr(sale, name) for sale in sales] for name in SAME_NAMES} | {
+        "id": [batch.row_ids[order_id] for order_id in order_ids],
+        "channel": [CHANNEL] * len(sales),
+        "marketplace_order_id": order_ids,
+        "local_order_id": [batch.local_ids[order_id] for order_id in order_ids],
+        "status": [sale.status.value for sale in sales],
+        "outcome": ["imported"] * len(sales),
+        "payload": [sale.sealed or vault.seal(sale.raw) for sale in sales],
+        "content_hash": [write_content(sale.content) for sale in sales],
+        "source_updated_at": [sale.updated_at for sale in sales],
+    }
+
+
+def _shop_orders(sales: Sequence[Sale], local_ids: Sequence[int]) -> Columns:
+    """The shop's rows of the orders; their amounts are in whole cents."""
+    addresses = [sale.address for sale in sales]
+    origins = [shop_origin(sale.order_id, sale.sales_channel, sale.currency) for sale in sales]
+    paid = [sale.paid and sale.total >= 0 and bool(sale.lines) for sale in sales]
     return {
-        "id": local_id,
-        "order_number": sale.order_number,
-        "status": sale.shop_status,
-        "total_amount": to_cents(sale.total),
-        "shipping_address": address,
-        "billing_address": address,
-        "payment_status": payment_status(sale.status, paid=paid),
-        "shipping_cost": to_cents(sale.shipping_cost),
-        **shop_origin(sale.order_id, sale.sales_channel, sale.currency),
-        "created_at": sale.ordered_at,
-        "updated_at": sale.updated_at or sale.ordered_at,
+        "id": local_ids,
+        "order_number": [sale.order_number for sale in sales],
+        "status": [sale.shop_status for sale in sales],
+        "total_amount": [to_cents(sale.total) for sale in sales],
+        "shipping_address": addresses,
+        "billing_address": addresses,
+        "payment_status": [
+            payment_status(sale.status, paid=one) for sale, one in zip(sales, paid, strict=True)
+        ],
+        "shipping_cost": [to_cents(sale.shipping_cost) for sale in sales],
+        **by_column(origins),
+        "created_at": [sale.ordered_at for sale in sales],
+        "updated_at": [sale.updated_at or sale.ordered_at for sale in sales],
     }
 
 
@@ -290,20 +298,20 @@ def _write_lines(
     """Locks the stock and allocates it to the order placed first; writes the lines, exceptions, log, alerts and mail."""
     lines, sales = batch.lines, batch.new
     taking = [line for line in lines if line.wanted]
+    shop_items = shop_lines(lines, [batch.local_ids[line.sale.order_id] for line in lines])
     stock = lock_stock(connection, {line.item for line in taking if line.item})  # now the shop may wait
     for line, delta in zip(taking, book_moves(connection, sale_moves(taking), stock), strict=True):
         line.allocated = -delta  # what is missing is backordered
-    shop_items = [line.shop_row(batch.local_ids[line.sale.order_id]) for line in lines]
-    insert_rows(connection, order_items, shop_items)
-    made = [line.our_row(batch.row_ids[line.sale.order_id]) for line in lines]
-    insert_rows(connection, marketplace_order_lines, made)
+    insert_columns(connection, order_items, shop_items)
+    ours = our_lines(lines, [batch.row_ids[line.sale.order_id] for line in lines])
+    insert_columns(connection, marketplace_order_lines, ours)
     found = {sale.order_id: set(sale_exceptions(sale)) for sale in sales}
     for line in lines:
         found[line.sale.order_id].update(line.exceptions)
     marked = {order_id: exception_text(held) for order_id, held in found.items() if held}
     marks = [{"id": batch.row_ids[order_id], "exception": text} for order_id, text in marked.items()]
     update_rows(connection, marketplace_orders, marks)
-    insert_rows(connection, order_processing_logs, order_context.first_steps(sales, lines))
+    insert_columns(connection, order_processing_logs, order_context.first_steps(sales, lines))
     raise_oversold_alerts(connection, lines)
     for sale in sales:
         if not sale.known_status:

@@ -16,10 +16,12 @@ from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.store.stock.ledger import StockMove
 from midas_pipelines.storefront.catalog import ItemKey, items_by_sku, present_items
 from midas_pipelines.storefront.types import to_cents
-from midas_pipelines.storefront.writing import any_of
+from midas_pipelines.storefront.writing import Columns, any_of
 from midas_pipelines.sync.orders.model.sale import Named, Sale, SaleLine
 
 CHANNEL = "fourseller"
+SAID = ("sku", "fourseller_product_id", "title", "quantity", "price")
+"""What a line of a message and our row of it call the same."""
 
 
 class OrderException(StrEnum):
@@ -124,40 +126,6 @@ class SoldLine:
         """The exceptions as the column `exception` holds them."""
         return exception_text(self.exceptions)
 
-    def our_row(self, order_row: int) -> dict[str, Any]:
-        """Our row of the line."""
-        product_id, variant_id = self.item or (None, None)
-        return {
-            "order_id": order_row,
-            "line": self.number,
-            "sku": self.line.sku,
-            "fourseller_product_id": self.line.fourseller_product_id,
-            "title": self.line.title,
-            "quantity": self.line.quantity,
-            "price": self.line.price,
-            "order_item_id": self.order_item_id,
-            "product_id": product_id,
-            "variant_id": variant_id,
-            "allocated": self.allocated,
-            "backordered": self.backordered,
-            "exception": self.exception,
-        }
-
-    def shop_row(self, local_id: int) -> dict[str, Any]:
-        """The shop's row of the line."""
-        product_id, variant_id = self.item or (None, None)
-        return {
-            "id": self.order_item_id,
-            "order_id": local_id,
-            "product_id": product_id,
-            "variant_id": variant_id,
-            "product_name": self.line.title,
-            "quantity": self.line.quantity,
-            "price": to_cents(self.line.price),
-            "total_price": to_cents(self.line.total),
-            "created_at": self.sale.ordered_at,
-        }
-
     def explain(self, exception: OrderException) -> str:
         """The exception in a sentence."""
         units = {"wanted": self.wanted, "allocated": self.allocated}
@@ -188,6 +156,37 @@ def known_channel(text: str | None) -> str | None:
     """The sales channel if it is a marketplace's name, with or without its country."""
     words = set(re.findall(r"[a-z0-9]+", (text or "").lower()))
     return text if words & MARKETPLACES and words <= MARKETPLACES | QUALIFIERS else None
+
+
+def our_lines(lines: Sequence[SoldLine], order_rows: Sequence[int]) -> Columns:
+    """Our rows of the lines, of orders with these rows."""
+    said = [line.line for line in lines]
+    return {
+        "order_id": order_rows,
+        "line": [line.number for line in lines],
+        **{name: [getattr(one, name) for one in said] for name in SAID},
+        "order_item_id": [line.order_item_id for line in lines],
+        "product_id": [line.item and line.item[0] for line in lines],
+        "variant_id": [line.item and line.item[1] for line in lines],
+        "allocated": [line.allocated for line in lines],
+        "backordered": [line.backordered for line in lines],
+        "exception": [line.exception for line in lines],
+    }
+
+
+def shop_lines(lines: Sequence[SoldLine], local_ids: Sequence[int]) -> Columns:
+    """The shop's rows of the lines, of its orders with these ids."""
+    return {
+        "id": [line.order_item_id for line in lines],
+        "order_id": local_ids,
+        "product_id": [line.item and line.item[0] for line in lines],
+        "variant_id": [line.item and line.item[1] for line in lines],
+        "product_name": [line.line.title for line in lines],
+        "quantity": [line.line.quantity for line in lines],
+        "price": [to_cents(line.line.price) for line in lines],
+        "total_price": [to_cents(line.line.total) for line in lines],
+        "created_at": [line.sale.ordered_at for line in lines],
+    }
 
 
 def shop_origin(order_id: str, sales_channel: str | None, currency: str | None) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from midas_pipelines.store.schema.tables import (
 )
 from midas_pipelines.storefront.orders import lock_orders, order_status, set_order_status
 from midas_pipelines.storefront.types import utc_now
-from midas_pipelines.storefront.writing import lock
+from midas_pipelines.storefront.writing import Columns, lock
 from midas_pipelines.sync.orders.model.lines import (
     CHANNEL,
     SoldLine,
@@ -60,7 +60,7 @@ class OrderContext:
         row = {"channel": CHANNEL, "marketplace_order_id": order_id, "step": step, "detail": detail}
         return row | {"run_id": self.run_id}
 
-    def first_steps(self, sales: Sequence[Sale], lines: Sequence[SoldLine]) -> list[dict[str, Any]]:
+    def first_steps(self, sales: Sequence[Sale], lines: Sequence[SoldLine]) -> Columns:
         """The order log of imported orders: what was imported and allocated, and what needs a person."""
         of_order: dict[str, list[SoldLine]] = {sale.order_id: [] for sale in sales}
         for line in lines:
@@ -89,7 +89,15 @@ class OrderContext:
             if sale.unreadable:
                 steps.append((name, "unreadable", sale.unread))
             steps += [(name, wrong.value, explain_sale(sale, wrong)) for wrong in sale_exceptions(sale)]
-        return [self.step(*step) for step in steps]
+        names, words, details = zip(*steps, strict=True)
+        many = len(steps)
+        return {
+            "channel": [CHANNEL] * many,
+            "marketplace_order_id": names,
+            "step": words,
+            "detail": details,
+            "run_id": [self.run_id] * many,
+        }
 
     def log(self, connection: sa.Connection, order_id: str, step: str, detail: str) -> None:
         """Adds one step to the order log."""

@@ -205,10 +205,7 @@ def read_sale(order: Order, vault: Vault | None = None, read_at: datetime | None
         total = given if lines else None
         tax, discount = extras(raw, total=total, currency=currency, goods=goods, shipping=shipping)
     total = (sound(goods + shipping + tax - discount) or ZERO) if given is None else given
-    buyer, ship_to = (
-        {} if part is None else part.model_dump(mode="json")
-        for part in (order.customer, order.shipping_address)
-    )
+    buyer, ship_to = order.customer or {}, order.shipping_address or {}
     amounts = {"total": given, "shipping": shipping, "tax": tax, "discount": discount}
     digests = {
         "lines": digest((one.sku, one.fourseller_product_id, one.quantity, str(one.price)) for one in lines),
