@@ -2,6 +2,8 @@
 
 Both read the same file of orders and write to the same private PostgreSQL, by turns, and the best of their rounds
 counts, so that neither pays for a cold cache. dlt runs in an environment of its own (`dependency-groups.bench`).
+
+    python -m benchmarks.orders --many 200000     imports that many: peak memory, and the time against 10,000 of them
 """
 
 from __future__ import annotations
@@ -9,10 +11,13 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import resource
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +59,27 @@ def measure() -> list[Result]:
     return [_result(min(ours), min(theirs) if theirs else None)]
 
 
+def many(number: int) -> list[Result]:
+    """The peak memory of this process and the processor time of importing that many orders, after 10,000 others."""
+    found = []
+    with sample_shop("postgresql") as database, tempfile.TemporaryDirectory() as folder:
+        path, skus = Path(folder) / "orders.json", _stocked_skus(database)
+        for seed, count in enumerate((ORDERS, number)):
+            _write_pages(path, orders_json(skus, count, seed=seed))
+            before = time.process_time()
+            seconds = _import(database, path, count)
+            found.append((seconds, time.process_time() - before))
+    (first, first_cpu), (whole, cpu) = found
+    megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    ratio = cpu / first_cpu / (number / ORDERS)
+    detail = f"{whole:.0f} s, {ORDERS:,} in {first:.1f} s; processor {1000 * cpu / number:.3f} ms an order"
+    measured = f"peak {megabytes} MB, {ratio:.2f} x the processor of {number // ORDERS} times {ORDERS:,}"
+    kept = megabytes <= 300 and ratio <= 1.15
+    return [
+        Result(f"importing {number:,} orders, PostgreSQL", measured, "<= 300 MB, <= 1.15 x", kept, detail)
+    ]
+
+
 def _result(ours: float, theirs: float | None) -> Result:
     promise = f"importing {ORDERS:,} orders with items, deduction, ledger and audit, PostgreSQL"
     target = "<= 1.0 x dlt landing the same JSON"
@@ -71,7 +97,7 @@ def _result(ours: float, theirs: float | None) -> Result:
     )
 
 
-def _import(database: Database, path: Path) -> float:
+def _import(database: Database, path: Path, number: int = ORDERS) -> float:
     """Seconds from the text of the JSON to the last commit, by the way that polling takes."""
     settings = load_settings(
         database_url=database.engine.url.render_as_string(hide_password=False),  # type: ignore[arg-type]
@@ -79,25 +105,27 @@ def _import(database: Database, path: Path) -> float:
     )
     context = SyncContext(settings, database, run_id="bench")
     started = time.perf_counter()
-    asyncio.run(_take_in(context, path))
+    asyncio.run(_take_in(context, path, number))
     return time.perf_counter() - started
 
 
-async def _take_in(context: SyncContext, path: Path) -> None:
+async def _take_in(context: SyncContext, path: Path, number: int) -> None:
     report = OrderReport()
     intake = OrderPages(context, report, read_at=context.database.now())
     with path.open() as pages:
         for place, rows in enumerate(pages):
-            envelope = {"data": json.loads(rows), "total": ORDERS, "limit": 100, "offset": 100 * place}
+            envelope = {"data": json.loads(rows), "total": number, "limit": 100, "offset": 100 * place}
             await intake.add(read_page(envelope, read_order))
     await intake.finish()
-    assert report.imported == ORDERS, report
+    assert report.imported == number, report
 
 
-def _write_pages(path: Path, orders: list[dict[str, Any]]) -> None:
+def _write_pages(path: Path, orders: Iterable[dict[str, Any]]) -> None:
     """One page of 100 orders a line, as the API answers them."""
-    pages = (orders[start : start + 100] for start in range(0, len(orders), 100))
-    path.write_text("".join(json.dumps(page) + "\n" for page in pages))
+    rest = iter(orders)
+    with path.open("w") as pages:
+        while page := list(islice(rest, 100)):
+            pages.write(json.dumps(page) + "\n")
 
 
 def _land(python: Path, database: Database, path: Path) -> float:
@@ -120,7 +148,7 @@ def _verify(database: Database) -> None:
 
 def _stocked_skus(database: Database) -> list[str]:
     with database.writing() as connection:
-        connection.execute(sa.update(products).values(stock_quantity=products.c.stock_quantity + 100_000))
+        connection.execute(sa.update(products).values(stock_quantity=products.c.stock_quantity + 1_000_000))
     query = (
         "SELECT sku FROM products p WHERE NOT EXISTS (SELECT 1 FROM product_variants WHERE product_id = p.id)"
     )
@@ -128,10 +156,10 @@ def _stocked_skus(database: Database) -> list[str]:
         return list(connection.exec_driver_sql(query).scalars())
 
 
-def orders_json(skus: list[str], number: int, *, seed: int) -> list[dict[str, Any]]:
+def orders_json(skus: list[str], number: int, *, seed: int) -> Iterator[dict[str, Any]]:
     """Invented orders of one to three lines, as 4Seller's API writes them."""
     chance = random.Random(seed)
-    return [_order(chance, skus, f"B{seed}-{place:06d}", place) for place in range(number)]
+    return (_order(chance, skus, f"B{seed}-{place:06d}", place) for place in range(number))
 
 
 def _order(chance: random.Random, skus: list[str], order_id: str, place: int) -> dict[str, Any]:
@@ -186,5 +214,5 @@ def peer_python() -> Path | None:
 
 
 if __name__ == "__main__":
-    for result in measure():
+    for result in many(int(sys.argv[2])) if sys.argv[1:2] == ["--many"] else measure():
         print(f"{result.promise}: {result.measured} ({result.detail})")  # noqa: T201

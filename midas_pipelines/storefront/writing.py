@@ -159,9 +159,14 @@ def _texts(table: sa.Table, columns: Columns) -> tuple[str, ...]:
     texts: dict[int, str] = {}  # the same list may be two columns
     for name, values in columns.items():
         if id(values) not in texts:
-            spell = to_json if isinstance(table.c[name].type, Json) else str
-            spelled = [NOTHING if value is None else spell(value) for value in values]
-            texts[id(values)] = writable(BETWEEN.join(["", *spelled]))
+            spelled = values
+            if isinstance(table.c[name].type, Json):
+                spelled = [None if value is None else to_json(value) for value in values]
+            try:
+                text = BETWEEN.join(["", *spelled])  # texts already
+            except TypeError:
+                text = BETWEEN.join(["", *[NOTHING if one is None else str(one) for one in spelled]])
+            texts[id(values)] = writable(text)
     return tuple(texts[id(values)] for values in columns.values())
 
 

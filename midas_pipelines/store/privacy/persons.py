@@ -29,9 +29,9 @@ PHONE_DIGITS = 9
 
 def normal(kind: str, text: str) -> str:
     """The text as it is compared: spelling, case, blanks, signs and the order of names do not count."""
-    text = unicodedata.normalize("NFKC", text).casefold().strip()
+    text = (text if text.isascii() else unicodedata.normalize("NFKC", text)).casefold().strip()
     if kind == "phone":
-        return "".join(re.findall(r"\d", text))[-PHONE_DIGITS:]
+        return re.sub(r"\D", "", text)[-PHONE_DIGITS:]
     if kind == "name":
         return " ".join(sorted(re.findall(r"\w+", text)))
     return text
