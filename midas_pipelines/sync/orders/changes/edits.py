@@ -19,7 +19,7 @@ from midas_pipelines.storefront.catalog import ItemKey
 from midas_pipelines.storefront.orders import update_order, update_order_items
 from midas_pipelines.storefront.schema import order_items
 from midas_pipelines.storefront.types import ZERO, sound, to_cents, utc_now
-from midas_pipelines.storefront.writing import insert_columns, reserve_ids
+from midas_pipelines.storefront.writing import by_row, insert_columns, reserve_ids
 from midas_pipelines.sync.orders.model.amounts import extras
 from midas_pipelines.sync.orders.model.lines import (
     CHANNEL,
@@ -210,7 +210,8 @@ def _change_lines(
     for sold, line in pairing.kept:
         _resize(order, sold, line, move_stock_too=move_stock_too)
     if order.local_order_id is not None:
-        numbers = [{name: sold.shop_row(0)[name] for name in NUMBERS} for sold, _ in pairing.kept]
+        kept = shop_lines([sold for sold, _ in pairing.kept], ())
+        numbers = by_row({name: kept[name] for name in NUMBERS})
         for line in pairing.dropped:
             values = (line.order_item_id, 0, to_cents(line.price), to_cents(ZERO))
             numbers.append(dict(zip(NUMBERS, values, strict=True)))
