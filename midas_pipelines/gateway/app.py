@@ -144,7 +144,7 @@ def create_app(service: Service) -> FastAPI:
     callers = app.state.callers = Callers(service.settings.gateway_rate)
     refusals = app.state.refusals = Refusals(service.write)
     for part in (hooks, *(module.router for module in (*ENDPOINTS, *PAGES)), sign_in.outside, router):
-        app.include_router(part)
+        app.router.routes.extend(part.routes)  # `include_router` would build each of them again for this app
     app.openapi = lambda: openapi_document(app)  # type: ignore[method-assign]
     for kind in (ExpectedError, RequestValidationError, *problems.NO_DATABASE, Exception):
         app.add_exception_handler(kind, problems.answer_error)
