@@ -25,7 +25,14 @@ from alembic.script import ScriptDirectory
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.migrate import upgrade
 from midas_pipelines.storefront.sample import create_shop_tables
-from midas_pipelines_tests.copies import Copies, PostgresCopies, Prepare, SqliteCopies, connect_again
+from midas_pipelines_tests.copies import (
+    Copies,
+    PostgresCopies,
+    Prepare,
+    SqliteCopies,
+    connect,
+    engines_used_again,
+)
 from midas_pipelines_tests.postgres import PrivatePostgres
 
 WHERE_THE_SQL_IS = ("store", "storefront")
@@ -55,6 +62,13 @@ def sqlite_that_waits_for_no_disk() -> Iterator[None]:
     sa.event.listen(sa.Pool, "connect", off)
     yield
     sa.event.remove(sa.Pool, "connect", off)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def known_engines() -> Iterator[None]:
+    """In all of this process."""
+    with engines_used_again():
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -155,7 +169,7 @@ def sqlite_shop(sqlite_copies: SqliteCopies) -> Iterator[Database]:
 
 def _fresh(copies: Copies, prepare: Prepare) -> Iterator[Database]:
     url = copies.fresh(prepare)
-    with connect_again(url) as database:
+    with connect(url) as database:
         yield database
     copies.drop(url)
 

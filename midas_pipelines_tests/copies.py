@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
-from functools import cache
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import uuid4
 
+import pytest
 import sqlalchemy as sa
 
-from midas_pipelines.settings import DatabaseLimits, load_settings
+from midas_pipelines.settings import BULK, DatabaseLimits, load_settings
+from midas_pipelines.store import database as databases
 from midas_pipelines.store.database import Database
 from midas_pipelines_tests.postgres import fast_folder
 
@@ -29,16 +32,37 @@ def connect(url: str) -> Database:
     """The database at a URL, as the program itself opens it, but SQLite waits for no disk."""
     database = Database(load_settings(database_url=url).database(), PATIENT)
     if not database.is_postgresql:
-        sa.event.listen(
-            database.engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous=OFF")
-        )
+        sa.event.listen(database.engine, "connect", _wait_for_no_disk)
     return database
 
 
-@cache
-def connect_again(url: str) -> Database:
-    """`connect`, but once for each URL: the next test at it finds its statements compiled, which takes longest."""
-    return connect(url)
+def _wait_for_no_disk(connection: Any, _: object) -> None:
+    connection.execute("PRAGMA synchronous=OFF")
+
+
+@contextmanager
+def engines_used_again() -> Iterator[None]:
+    """A new database has the engine of one that was closed, at the same URL with the same limits: its statements are
+    compiled, which takes longest."""
+    make, close = databases._make_engine, Database.close
+    idle, keys = defaultdict[Any, list[sa.Engine]](list), dict[sa.Engine, Any]()
+
+    def make_or_reuse(url: sa.URL, limits: DatabaseLimits = BULK) -> sa.Engine:
+        key = url, limits
+        engine = idle[key].pop() if idle[key] else make(url, limits)
+        engine.dispose()  # of what a thread that outlived its database has opened
+        keys[engine] = key
+        return engine
+
+    def keep(closed: Database) -> None:
+        close(closed)
+        if (key := keys.pop(closed.engine, None)) is not None:
+            idle[key].append(closed.engine)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(databases, "_make_engine", make_or_reuse)
+        patch.setattr(Database, "close", keep)
+        yield
 
 
 def _prepare(url: str, prepare: Prepare) -> None:
@@ -81,7 +105,10 @@ class SqliteCopies:
             self._templates[prepare] = path
         path = self._dropped.pop() if self._dropped else self._new_path()
         if self._templates[prepare].exists():  # an empty database may have no file yet
-            shutil.copyfile(self._templates[prepare], path)
+            copied = path.with_suffix(
+                ".new"
+            )  # no open file of this name is closed: that would drop SQLite's locks on it
+            shutil.copyfile(self._templates[prepare], copied).rename(path)
         return f"sqlite:///{path}"
 
     def drop(self, url: str) -> None:

@@ -74,10 +74,10 @@ def test_a_sale_does_not_wait_behind_many_new_items(start: Start) -> None:
     assert len(shown(gateway.world)) < 30
 
 
-def test_beside_a_sync_the_worker_lists_one_new_item_at_a_time(start: Start) -> None:
-    gateway = start(in_flight=50)
-    database = gateway.world.database
+def test_beside_a_sync_the_worker_lists_one_new_item_at_a_time(world: World, start: Start) -> None:
+    database = world.database
     run(database, "INSERT INTO fourseller_sync_logs (kind, scope) VALUES ('products', 'all')")
+    gateway = start(in_flight=50)
     for number in range(8):
         add_product(database, sku=f"B-{number}")
     held = "SELECT count(*) FROM fourseller_product_mappings WHERE claimed_by IS NOT NULL"

@@ -12,8 +12,9 @@ from hypothesis.stateful import run_state_machine_as_test
 from midas_pipelines.fourseller.http import rate_limit
 from midas_pipelines.fourseller.http.wire import Wire
 from midas_pipelines.sandbox.background import BackgroundSandbox
+from midas_pipelines.store.database import Database
 from midas_pipelines_tests.conftest import create_upgraded_shop
-from midas_pipelines_tests.copies import Copies, connect_again
+from midas_pipelines_tests.copies import Copies, connect
 from midas_pipelines_tests.sync.conftest import emptied
 from midas_pipelines_tests.sync.machine import Life, SyncMachine
 from midas_pipelines_tests.sync.world import World
@@ -49,14 +50,16 @@ def explore(
 ) -> None:
     """So many histories of so many steps, the same ones each time."""
 
-    used: list[str] = []
+    used: dict[str, Database] = {}
 
     def machine() -> SyncMachine:
         if used:
-            connect_again(used[0]).close()
-            copies.drop(used.pop())
-        used.append(copies.fresh(create_upgraded_shop))
-        world = World(connect_again(used[0]), background)
+            url, database = used.popitem()
+            database.close()
+            copies.drop(url)
+        url = copies.fresh(create_upgraded_shop)
+        used[url] = connect(url)
+        world = World(used[url], background)
         emptied(world.background).honour_idempotency_key = False
         made = SyncMachine(world, life)
         monkeypatch.setitem(world.sandbox._run, "listProducts", made.page)

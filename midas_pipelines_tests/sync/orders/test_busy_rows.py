@@ -101,6 +101,7 @@ def test_a_process_that_freezes_at_any_statement_is_one_whose_time_postgresql_co
 
         sa.event.listen(world.database.engine, "before_cursor_execute", look)
         import_sales(world.database, sales, OrderContext(vault=VAULT))
+        sa.event.remove(world.database.engine, "before_cursor_execute", look)
     assert len(seen) > 5
     assert set(seen) == {"idle in transaction"}
 
