@@ -12,14 +12,7 @@ from midas_pipelines.notify.alerts import clear_alerts, open_subjects, raise_ale
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.schema.rule_tables import channel_rules
-from midas_pipelines.store.stock.ledger import (
-    RATE_DAYS,
-    active_items,
-    active_totals,
-    sales_of,
-    soonest_out,
-    units_sold,
-)
+from midas_pipelines.store.stock import ledger
 from midas_pipelines.store.stock.rules import NO_RULE, Rule, available, read_rules
 from midas_pipelines.storefront.catalog import ItemKey
 from midas_pipelines.storefront.writing import any_of
@@ -105,10 +98,10 @@ def check_low_stock(context: SyncContext, *, alert: bool = False) -> LowStockRep
     levels: list[Level] = []
     with context.database.reading() as connection:
         alerted = open_subjects(connection, ALERT)
-        totals = active_totals(connection)
+        totals = ledger.active_totals(connection)
         candidates = connection.execute(_candidates(connection, context.settings, alerted))
         for rows in candidates.partitions(AT_ONCE):
-            sold = units_sold(connection, {row.product_id for row in rows})
+            sold = ledger.units_sold(connection, {row.product_id for row in rows})
             levels += _levels(connection, context.settings, [(row, sold.get(_key(row), 0)) for row in rows])
     levels.sort(key=lambda level: level.urgency)
     low = [level for level in levels if level.low]
@@ -127,22 +120,22 @@ def check_low_stock(context: SyncContext, *, alert: bool = False) -> LowStockRep
 def _candidates(connection: sa.Connection, settings: Settings, alerted: Iterable[str]) -> sa.Select[Any]:
     """Selects the active items that may be low by the highest threshold and days of cover of all rules, and those with an
     alert."""
-    rule, items = channel_rules.c, active_items(connection)
+    rule, items = channel_rules.c, ledger.active_items(connection)
     highest = sa.select(sa.func.max(rule.low_stock), sa.func.max(rule.cover_days))
     threshold, cover = connection.execute(highest).one()
     products = {int(subject.split(":")[1]) for subject in alerted}
     which = items.c.on_hand <= max(settings.low_stock, threshold or 0)
     query, which = sa.select(items), sa.or_(which, any_of(connection, items.c.product_id, products))
     if cover := max(settings.cover_days, cover or 0):
-        sales, same = sales_of(items)
+        sales, same = ledger.sales_of(items)
         query = query.outerjoin_from(items, sales, same)
-        which = sa.or_(which, items.c.on_hand * RATE_DAYS < sales.c.units * cover)
+        which = sa.or_(which, items.c.on_hand * ledger.RATE_DAYS < sales.c.units * cover)
     return query.where(which)
 
 
 def soonest_low(connection: sa.Connection, settings: Settings, limit: int) -> list[dict[str, Any]]:
     """The items that sold in four weeks, those first that run out first, with the units that would last four more."""
-    rows = soonest_out(connection, limit)
+    rows = ledger.soonest_out(connection, limit)
     levels = _levels(connection, settings, [(row, row.units) for row in rows])
     return [
         level.as_row()
@@ -162,7 +155,9 @@ def _levels(
         units = settings.low_stock if rule.low_stock is None else rule.low_stock
         cover = settings.cover_days if rule.cover_days is None else rule.cover_days
         levels.append(
-            Level(_key(row), row.sku or f"item {_key(row)}", row.on_hand, sold / RATE_DAYS, units, cover)
+            Level(
+                _key(row), row.sku or f"item {_key(row)}", row.on_hand, sold / ledger.RATE_DAYS, units, cover
+            )
         )
     return levels
 
@@ -182,7 +177,7 @@ def availability_summary(database: Database) -> AvailabilitySummary:
     """Applies the rules to every active item."""
     summary, ruled = AvailabilitySummary(), list[dict[str, Any]]()
     with database.reading() as connection:
-        for rows in connection.execute(sa.select(active_items(connection))).partitions(AT_ONCE):
+        for rows in connection.execute(sa.select(ledger.active_items(connection))).partitions(AT_ONCE):
             rules = _rules(connection, rows)
             for row in rows:
                 rule = rules.get(_key(row), NO_RULE)

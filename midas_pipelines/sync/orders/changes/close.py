@@ -21,13 +21,7 @@ from midas_pipelines.sync.orders.model.lines import CHANNEL, OrderException
 from midas_pipelines.sync.orders.model.order_log import OrderContext, StoredOrder
 from midas_pipelines.sync.orders.model.sale import Sale, short_id
 from midas_pipelines.sync.orders.model.state_machine import ENDED, OPEN, SHIPPED_STATES, TABLE, StatusDecision
-from midas_pipelines.sync.orders.stock.units import (
-    allocate_again,
-    is_fully_shipped,
-    left_to_ship,
-    release_units,
-    restock_units,
-)
+from midas_pipelines.sync.orders.stock import units
 from midas_pipelines.text import writable_in
 
 ALERT, QUARANTINED, UNKNOWN_WORD = "order_conflict", "order_quarantined", "unknown_status"
@@ -38,7 +32,7 @@ def end_order(order: StoredOrder, status: OrderStatus, *, all_shipped: bool) -> 
     """Releases the units of a cancelled or refunded order that have not shipped, and drops the exceptions of lines that
     will not ship; `all_shipped` also where no shipment is on record."""
     if order.resolution != "cancelled":  # which has released the units already
-        release_units(order, status.value, all_shipped=all_shipped)
+        units.release_units(order, status.value, all_shipped=all_shipped)
     if not all_shipped:
         of_order = sa.update(marketplace_order_lines).where(marketplace_order_lines.c.order_id == order.id)
         order.connection.execute(of_order.values(exception=None))
@@ -52,7 +46,7 @@ def warn_packers(order: StoredOrder, status: OrderStatus, shop: str | None) -> N
     payment = order_payment(order.connection, order.local_order_id)
     if shop not in OPEN or payment == "refunded" or (shop == OrderStatus.PENDING and payment != "paid"):
         return
-    if not any(left_to_ship(line) for line in order.lines()):
+    if not any(units.left_to_ship(line) for line in order.lines()):
         return
     name = order.marketplace_order_id
     text = f"Order {name} is {status.value} on the marketplace, and was {shop} and {payment} here: do not ship it."
@@ -86,7 +80,7 @@ def ship_refunded_order(order: StoredOrder, status: OrderStatus) -> bool:
         lines = sa.update(marketplace_order_lines).where(marketplace_order_lines.c.id.in_(unmapped))
         order.connection.execute(lines.values(exception=OrderException.UNMAPPED))
         order.set_exceptions(add=(OrderException.UNMAPPED,))
-    return allocate_again(order, status.value, whole=False) > 0 or changed
+    return units.allocate_again(order, status.value, whole=False) > 0 or changed
 
 
 def find_conflict(order: StoredOrder, sale: Sale, step: str, detail: str) -> None:
@@ -146,8 +140,8 @@ def resolve_conflict(order: StoredOrder, decision: str, *, restock: bool) -> Non
 def _cancel(order: StoredOrder, *, restock: bool) -> None:
     """Cancels the sale: releases units that have not shipped, and restocks shipped ones only if they are back."""
     shop = order.shop_status()
-    allocate_again(order, shop, whole=False)
-    all_shipped = order.status in ENDED or is_fully_shipped(order, shop)
+    units.allocate_again(order, shop, whole=False)
+    all_shipped = order.status in ENDED or units.is_fully_shipped(order, shop)
     word = read_status(order.status_word)
     there = word.status if word.known else OrderStatus(order.status)
     pending = (
@@ -162,7 +156,7 @@ def _cancel(order: StoredOrder, *, restock: bool) -> None:
     order.mark_for_push(utc_now() if pending else None)
     end_order(order, OrderStatus.CANCELLED, all_shipped=all_shipped)
     if restock:
-        restock_units(order, "cancelled", all_shipped=all_shipped)
+        units.restock_units(order, "cancelled", all_shipped=all_shipped)
 
 
 def _uphold(order: StoredOrder) -> None:
@@ -171,8 +165,8 @@ def _uphold(order: StoredOrder) -> None:
         order.set(status=OrderStatus.PROCESSING.value)
     shop = order.shop_status()
     refunded = order.status == OrderStatus.REFUNDED  # a refunded order ships no more
-    allocate_again(order, shop, whole=not refunded)
-    everything_shipped = not any(left_to_ship(line) or line.backordered for line in order.lines())
+    units.allocate_again(order, shop, whole=not refunded)
+    everything_shipped = not any(units.left_to_ship(line) or line.backordered for line in order.lines())
     wanted = "shipped" if everything_shipped or refunded else "processing"
     if order.status in SHIPPED_STATES:
         wanted = order.status

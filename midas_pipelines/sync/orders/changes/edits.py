@@ -35,14 +35,9 @@ from midas_pipelines.sync.orders.model.lines import (
     shop_lines,
 )
 from midas_pipelines.sync.orders.model.order_log import StoredOrder, set_line
-from midas_pipelines.sync.orders.model.sale import Sale, SaleLine, write_content
+from midas_pipelines.sync.orders.model.sale import Sale, write_content
 from midas_pipelines.sync.orders.model.state_machine import OPEN
-from midas_pipelines.sync.orders.stock.units import (
-    clear_oversold_alert,
-    item_of,
-    on_order,
-    raise_oversold_alerts,
-)
+from midas_pipelines.sync.orders.stock import units
 
 AMOUNTS = ("total", "shipping_cost", "tax", "discount")
 NAMES = ("sku", "fourseller_product_id")
@@ -98,7 +93,12 @@ def pair(sold: Sequence[SoldLine], existing: Sequence[sa.Row[Any]]) -> LinePairi
     ]
     for line, row in found.kept:
         line.number, line.order_item_id = row.line, row.order_item_id
-        line.line = _line_over(row, line.line)
+        missing = line.line.unsaid | {name for name in NAMES if getattr(line.line, name) is None}
+        kept: dict[str, Any] = {name: getattr(row, name) for name in missing}
+        if "quantity" in missing:
+            kept["needs_review"] = OrderException.QUANTITY in read_exceptions(row.exception)
+        whole = replace(line.line, **kept)
+        line.line = replace(whole, total=sound(whole.price * max(0, whole.quantity)) or ZERO)
     for number, line in enumerate(found.added, start=1 + max((row.line for row in existing), default=0)):
         line.number = number
     return found
@@ -110,21 +110,11 @@ def _likeness(sold: SoldLine, row: sa.Row[Any]) -> int | None:
     line, place = sold.line, sold.line.line == row.line
     if line.named == (row.fourseller_product_id, row.sku):
         return 0 if place else 1
-    if row.product_id is not None and sold.item == item_of(row):
+    if row.product_id is not None and sold.item == units.item_of(row):
         return 2
     pairs = [(getattr(line, name), getattr(row, name)) for name in NAMES]
     agree = all(first is None or second is None or first == second for first, second in pairs)
     return 3 if place and agree and (row.product_id is None or sold.item is None) else None
-
-
-def _line_over(row: sa.Row[Any], line: SaleLine) -> SaleLine:
-    """The line of a later message with what it leaves out as it was in our row."""
-    missing = line.unsaid | {name for name in NAMES if getattr(line, name) is None}
-    kept = {name: getattr(row, name) for name in missing}
-    if "quantity" in missing:
-        kept["needs_review"] = OrderException.QUANTITY in read_exceptions(row.exception)
-    whole = replace(line, **kept)
-    return replace(whole, total=sound(whole.price * max(0, whole.quantity)) or ZERO)
 
 
 def _amounts_over(order: StoredOrder, sale: Sale, goods: Decimal) -> Sale:
@@ -205,7 +195,7 @@ def _change_lines(
 ) -> None:
     connection = order.connection
     for line in pairing.dropped:
-        _book(order, line, None if line.product_id is None else item_of(line), wanted=0)
+        _book(order, line, None if line.product_id is None else units.item_of(line), wanted=0)
         set_line(connection, line.id, quantity=0, exception=None)
     for sold, line in pairing.kept:
         _resize(order, sold, line, move_stock_too=move_stock_too)
@@ -228,16 +218,16 @@ def _change_lines(
     for sold in pairing.now:
         for exception in sold.exceptions:
             order.log_once(exception.value, sold.explain(exception))
-    raise_oversold_alerts(connection, pairing.now)
+    units.raise_oversold_alerts(connection, pairing.now)
     before = [*pairing.dropped, *(line for _, line in pairing.kept)]
-    clear_oversold_alert(connection, {item_of(line) for line in before if line.backordered})
+    units.clear_oversold_alert(connection, {units.item_of(line) for line in before if line.backordered})
 
 
 def _resize(order: StoredOrder, sold: SoldLine, line: sa.Row[Any], *, move_stock_too: bool) -> None:
     mapped, item = line.product_id is not None, sold.item if not line.allocated else None
-    sold.name(item_of(line) if mapped else item)
+    sold.name(units.item_of(line) if mapped else item)
     if not move_stock_too:  # only the texts have changed
-        sold.wanted = sold.allocated = on_order(line)
+        sold.wanted = sold.allocated = units.on_order(line)
     elif sold.item is not None:
         sold.allocated = _book(order, line, sold.item, wanted=sold.wanted)
     values = {name: getattr(sold.line, name) for name in SAID}

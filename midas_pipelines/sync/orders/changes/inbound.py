@@ -7,14 +7,7 @@ from typing import Any
 
 from midas_pipelines.fourseller.models import ADDRESS
 from midas_pipelines.fourseller.status import OrderStatus
-from midas_pipelines.storefront.orders import (
-    date_order,
-    describe_order,
-    is_refunded,
-    order_address,
-    set_paid,
-    update_order,
-)
+from midas_pipelines.storefront import orders
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.orders.changes import close
 from midas_pipelines.sync.orders.changes.edits import apply_edit, raise_edit_conflict, update_exceptions
@@ -116,9 +109,9 @@ def _fill_missing_fields(order: StoredOrder, missing: dict[str, Any]) -> StoredO
         before, after = (  # the columns of the shop's order that depend on these fields
             shop_origin(one.marketplace_order_id, one.sales_channel, one.currency) for one in (order, now)
         )
-        describe_order(order.connection, order.local_order_id, before=before, now=after)
+        orders.describe_order(order.connection, order.local_order_id, before=before, now=after)
         if "placed_at" in missing:
-            date_order(order.connection, order.local_order_id, now.placed_at)
+            orders.date_order(order.connection, order.local_order_id, now.placed_at)
     return now
 
 
@@ -130,7 +123,7 @@ def _change_address(order: StoredOrder, sale: Sale, parts: set[str], *, late: bo
     """
     said = (sale.buyer if "buyer" in parts else {}) | (sale.ship_to if "address" in parts else {})
     readable = said and order.erased_at is None
-    known = order_address(order.connection, order.local_order_id) if readable else None
+    known = orders.order_address(order.connection, order.local_order_id) if readable else None
     if known is None:
         return False
     address = _said_over(known, said)
@@ -138,7 +131,9 @@ def _change_address(order: StoredOrder, sale: Sale, parts: set[str], *, late: bo
         address = known | {name: one for name, one in _said_over(said, known).items() if one is not None}
     if address == known:
         return False
-    update_order(order.connection, order.local_order_id, shipping_address=address, billing_address=address)
+    orders.update_order(
+        order.connection, order.local_order_id, shipping_address=address, billing_address=address
+    )
     if late:
         order.log("learned", "An older message has filled in the buyer or the address.")
     else:
@@ -248,7 +243,7 @@ def _advance(order: StoredOrder, current: OrderStatus, sale: Sale) -> bool:
         all_shipped = left or (sale.shipped and not shipments_on_record(order))
         close.end_order(order, status, all_shipped=all_shipped)
         order.mark_for_push(None)
-    if status is not OrderStatus.REFUNDED and is_refunded(order.connection, order.local_order_id):
+    if status is not OrderStatus.REFUNDED and orders.is_refunded(order.connection, order.local_order_id):
         _mark_for_push(order)  # the shop's refund is still to be pushed
     if status is OrderStatus.SHIPPED and not shipments_on_record(order):
         queue_mail(order, "shipped")
@@ -273,4 +268,4 @@ def _record_status_word(order: StoredOrder, sale: Sale, *, moved: bool, later: b
         if not moved:
             order.log("status_word", f"4Seller calls it {sale.status_word} now.")
     if sale.paid and sale.known_status and sale.status is not OrderStatus.REFUNDED:
-        set_paid(order.connection, order.local_order_id)
+        orders.set_paid(order.connection, order.local_order_id)

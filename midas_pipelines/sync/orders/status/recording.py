@@ -35,7 +35,7 @@ STEPS = {"refused": "refused_transition", "untaken": "not_taken", "unanswered": 
 _SHIPMENTS = order_shipments.c
 
 
-def order_context_of(context: SyncContext) -> OrderContext:
+def context_of(context: SyncContext) -> OrderContext:
     """The order context of this context's run."""
     return OrderContext(context.run_id, settings=context.settings)
 
@@ -43,7 +43,7 @@ def order_context_of(context: SyncContext) -> OrderContext:
 @contextmanager
 def _locked(context: SyncContext, order_row: int) -> Iterator[StoredOrder]:
     with context.database.writing() as connection:
-        yield lock_order(connection, order_row, order_context_of(context))
+        yield lock_order(connection, order_row, context_of(context))
 
 
 def record_pushed(context: SyncContext, order_row: int, call: StatusUpdate) -> None:

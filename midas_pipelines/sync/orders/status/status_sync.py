@@ -11,15 +11,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from midas_pipelines.errors import WrongInput
+from midas_pipelines.fourseller import errors
 from midas_pipelines.fourseller.client import FourSeller
-from midas_pipelines.fourseller.errors import (
-    BadCredentials,
-    BadItem,
-    Conflict,
-    FourSellerError,
-    NotFound,
-    NotSent,
-)
 from midas_pipelines.fourseller.models import Tracking
 from midas_pipelines.fourseller.status import OrderStatus
 from midas_pipelines.storefront.writing import blame, in_words, set_aside
@@ -30,19 +23,7 @@ from midas_pipelines.sync.orders.lookup import NoSuchOrder, find_order, read_ord
 from midas_pipelines.sync.orders.model.lines import OrderException, read_exceptions
 from midas_pipelines.sync.orders.model.order_log import lock_order
 from midas_pipelines.sync.orders.model.state_machine import TABLE, StatusDecision, decide, local_status
-from midas_pipelines.sync.orders.status.outbound import (
-    PendingUpdate,
-    StatusUpdate,
-    pending_updates,
-    shown,
-    why_not_pushed,
-)
-from midas_pipelines.sync.orders.status.recording import (
-    order_context_of,
-    record_done,
-    record_problem,
-    record_pushed,
-)
+from midas_pipelines.sync.orders.status import outbound, recording
 from midas_pipelines.sync.orders.stock.units import has_shipped
 from midas_pipelines.sync.sync_log import logged_sync
 
@@ -82,11 +63,11 @@ async def push_statuses(
     at once. `moved_on` orders were updated just before, for the report. Raises BadCredentials."""
     report = StatusSyncReport(moved_on=moved_on)
     with logged_sync(context, "status", "to 4Seller", report) as clock:
-        await asyncio.to_thread(count_shipments, context.database, order_context_of(context))
+        await asyncio.to_thread(count_shipments, context.database, recording.context_of(context))
         async with context.channel() as client:
             clock.client = client
             push, after = _Push(context, client, report), 0
-            while found := await asyncio.to_thread(pending_updates, context, after, only):
+            while found := await asyncio.to_thread(outbound.pending_updates, context, after, only):
                 after = found[-1].row.id
                 # else only a past refusal is checked
                 report.scanned += sum(bool(one.moved or one.shipments or one.invalid) for one in found)
@@ -106,7 +87,7 @@ class _Push:
     def __post_init__(self) -> None:
         self.slots = asyncio.Semaphore(self.context.settings.in_flight)
 
-    async def alone(self, order: PendingUpdate) -> None:
+    async def alone(self, order: outbound.PendingUpdate) -> None:
         """Pushes one order; what the shop's tables refuse of it is retried later, and stops no other order."""
         try:
             await self._order(order)
@@ -117,21 +98,21 @@ class _Push:
             with set_aside(f"Order {order.row.marketplace_order_id}"):
                 await self._problem(order, "untaken", why)
 
-    def _show(self, rows: list[dict[str, str]], order: PendingUpdate, outcome: str) -> None:
+    def _show(self, rows: list[dict[str, str]], order: outbound.PendingUpdate, outcome: str) -> None:
         name, status = order.row.marketplace_order_id, order.row.shop_status or ""
         if len(rows) < PREVIEW:
             rows.append({"order": name, "status": status, "outcome": outcome})
 
     async def _problem(
-        self, order: PendingUpdate, kind: str, why: str, shipment: sa.Row[Any] | None = None
+        self, order: outbound.PendingUpdate, kind: str, why: str, shipment: sa.Row[Any] | None = None
     ) -> None:
         """Counts, shows and records what was not pushed, as `record_problem`."""
         count = "failed" if kind in ("untaken", "unanswered") else "refused"
         setattr(self.report, count, getattr(self.report, count) + 1)
         self._show(self.report.problems, order, why)
-        await asyncio.to_thread(record_problem, self.context, order, kind, why, shipment)
+        await asyncio.to_thread(recording.record_problem, self.context, order, kind, why, shipment)
 
-    async def _order(self, order: PendingUpdate) -> None:
+    async def _order(self, order: outbound.PendingUpdate) -> None:
         for shipment, why in order.invalid:
             await self._problem(order, "invalid", why, shipment)
         against, through = order.objection, True
@@ -141,9 +122,9 @@ class _Push:
             async with self.slots:
                 through = await self._calls(order)
         if against is None and not order.invalid and through and (order.moved or order.flagged):
-            await asyncio.to_thread(record_done, self.context, order)
+            await asyncio.to_thread(recording.record_done, self.context, order)
 
-    async def _calls(self, order: PendingUpdate) -> bool:
+    async def _calls(self, order: outbound.PendingUpdate) -> bool:
         """Makes the calls, and records what 4Seller's answers show; False when one has to be retried.
 
         A status that the answer does not show does not stop later ones: 4Seller may show only the last step.
@@ -155,13 +136,13 @@ class _Push:
                 left = replace(order, shipments=tuple(one for one in order.shipments if one is not shipment))
                 try:
                     taken, word = await self._send(order, call)
-                except BadItem as bad:
+                except errors.BadItem as bad:
                     if shipment is None:
                         raise
                     await self._problem(order, "refused", str(bad), shipment.row)
                     order = left  # the status and the other shipments are still pushed
                     continue
-                await asyncio.to_thread(record_pushed, self.context, order.row.id, taken)
+                await asyncio.to_thread(recording.record_pushed, self.context, order.row.id, taken)
                 same = taken.status is call.status
                 accepted = f"4Seller accepted {call.status.value} without an error but shows {word}."
                 untaken = "" if same else accepted
@@ -172,12 +153,12 @@ class _Push:
                 self.report.parcels += taken.shipment is not None
                 pushed += same
                 reached, order = call.status, replace(left, current=taken.status)
-        except BadCredentials:
+        except errors.BadCredentials:
             raise
-        except NotSent:  # shadow mode: it stays as it is, and due
+        except errors.NotSent:  # shadow mode: it stays as it is, and due
             return False
-        except FourSellerError as error:  # stays marked; a later run retries it
-            refused = isinstance(error, BadItem | Conflict | NotFound)
+        except errors.FourSellerError as error:  # stays marked; a later run retries it
+            refused = isinstance(error, errors.BadItem | errors.Conflict | errors.NotFound)
             await self._problem(order, "refused" if refused else "unanswered", str(error))
             return False
         if untaken:
@@ -188,15 +169,17 @@ class _Push:
             self._show(self.report.preview, order, "pushed")
         return True
 
-    async def _send(self, order: PendingUpdate, call: StatusUpdate) -> tuple[StatusUpdate, str]:
+    async def _send(
+        self, order: outbound.PendingUpdate, call: outbound.StatusUpdate
+    ) -> tuple[outbound.StatusUpdate, str]:
         """Makes one call; returns the part that 4Seller shows, and its status word. Reads the order again where the answer
         does not show all of the call."""
         tracking = call.shipment.tracking if call.shipment is not None else None
         name, now = order.row.marketplace_order_id, datetime.now(UTC)
         answer = await self.client.update_order(name, status=call.status.value, at=now, tracking=tracking)
-        if shown(call, order.current, answer) != call:
+        if outbound.shown(call, order.current, answer) != call:
             answer = await self.client.order(name)
-        return shown(call, order.current, answer), answer.state.word or "no status"
+        return outbound.shown(call, order.current, answer), answer.state.word or "no status"
 
 
 @dataclass(frozen=True)
@@ -256,7 +239,7 @@ def _move(
 ) -> None:
     """Updates the shop's order, shipment and status in one transaction; the trigger on it marks it to be pushed."""
     with context.database.writing(asked=True) as connection:
-        order = lock_order(connection, order_row, order_context_of(context))
+        order = lock_order(connection, order_row, recording.context_of(context))
         if parcel is not None:
             shipped = ship_locked(order, parcel, units=units, source="gateway")
             if units is not None and goal is not None and not shipped.complete:
@@ -275,7 +258,7 @@ def _move(
         if step in (StatusDecision.PUSH, StatusDecision.CONFLICT):
             raise WrongInput(f"The order is {current.value}; no step leads from there to {goal.value}.")
         decision = decide(wanted, channel, shipped=has_shipped(order, now), in_time=False)
-        if against := why_not_pushed(decision, wanted, channel):
+        if against := outbound.why_not_pushed(decision, wanted, channel):
             raise WrongInput(f"The order cannot be {goal.value}: {against}.")
         if step is StatusDecision.FOLLOW:
             order.move(wanted, "Through the gateway")
@@ -283,18 +266,18 @@ def _move(
 
 async def _refund(context: SyncContext, row: sa.Row[Any]) -> str | None:
     """Pushes a refund to 4Seller first; the shop's payment status is set when 4Seller shows it. Returns what went wrong."""
-    current, call = OrderStatus(row.status), StatusUpdate(OrderStatus.REFUNDED)
+    current, call = OrderStatus(row.status), outbound.StatusUpdate(OrderStatus.REFUNDED)
     name, now = row.marketplace_order_id, datetime.now(UTC)
     if TABLE[current, call.status] is not StatusDecision.FOLLOW:
         raise WrongInput(f"The order is {row.status} already.")
     try:
         async with context.channel() as client:
             answer = await client.update_order(name, status=call.status.value, at=now)
-    except BadCredentials:
+    except errors.BadCredentials:
         raise
-    except FourSellerError as failed:
+    except errors.FourSellerError as failed:
         return str(failed)
-    if shown(call, current, answer) != call:
+    if outbound.shown(call, current, answer) != call:
         return "4Seller answered without an error but has not refunded it."
-    await asyncio.to_thread(record_pushed, context, row.id, call)
+    await asyncio.to_thread(recording.record_pushed, context, row.id, call)
     return None

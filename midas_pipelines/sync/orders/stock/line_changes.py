@@ -16,22 +16,7 @@ from midas_pipelines.storefront.orders import update_order_items
 from midas_pipelines.sync.orders.model.lines import OrderException, exception_text, read_exceptions, reference
 from midas_pipelines.sync.orders.model.order_log import OrderContext, StoredOrder, lock_rows
 from midas_pipelines.sync.orders.model.state_machine import ENDED
-from midas_pipelines.sync.orders.stock.pending_lines import (
-    allocate_backorder,
-    allocate_backorders,
-    orders_backordered,
-    served_first,
-    tie,
-)
-from midas_pipelines.sync.orders.stock.units import (
-    clear_oversold_alert,
-    give_back,
-    has_shipped,
-    item_of,
-    on_shelf,
-    raise_oversold_alert,
-    set_backordered,
-)
+from midas_pipelines.sync.orders.stock import pending_lines, units
 
 _LINES, _LEDGER = marketplace_order_lines.c, inventory_changes.c
 
@@ -56,36 +41,36 @@ def map_line(
 
     With `remember` the next order with the line's SKU is mapped to it too. Raises CannotChangeLine.
     """
-    with served_first(database, order_row, item, order_context) as order:
+    with pending_lines.served_first(database, order_row, item, order_context) as order:
         line = order.line(number)
         if line is None:
             raise CannotChangeLine(f"The order has no line {number} (`midas orders show` numbers them)")
-        if line.product_id is not None and item_of(line) != item:
+        if line.product_id is not None and units.item_of(line) != item:
             raise CannotChangeLine(f"Line {number} is mapped to another item already")
-        return tie(order, number, item, "operator", remember)
+        return pending_lines.tie(order, number, item, "operator", remember)
 
 
 def substitute_item(
     database: Database, order_row: int, number: int, item: ItemKey, order_context: OrderContext
 ) -> None:
     """Serves a line that waits for all of its units from another item, which has to have them. Raises CannotChangeLine."""
-    with served_first(database, order_row, item, order_context) as order:
+    with pending_lines.served_first(database, order_row, item, order_context) as order:
         line = order.line(number)
         if line is None or not line.backordered or line.allocated:
             raise CannotChangeLine(f"Line {number} does not wait for all of its units")
-        set_backordered(order.connection, line, 0, product_id=None, variant_id=None)
-        tie(order, number, item, "operator")
+        units.set_backordered(order.connection, line, 0, product_id=None, variant_id=None)
+        pending_lines.tie(order, number, item, "operator")
         served = order.line(number)
         if served is None or served.backordered:
             raise CannotChangeLine(f"The other item has fewer than {line.quantity} units")
-        clear_oversold_alert(order.connection, [item_of(line)])
+        units.clear_oversold_alert(order.connection, [units.item_of(line)])
 
 
 def restock_line(
     database: Database,
     order_row: int,
     number: int,
-    units: int,
+    count: int,
     order_context: OrderContext,
     *,
     once: str,
@@ -101,22 +86,22 @@ def restock_line(
         line = connection.execute(sa.select(marketplace_order_lines).where(mine)).first()
         if line is None or line.product_id is None or not line.backordered:
             raise CannotChangeLine(f"Line {number} waits for no stock any more")
-        item = item_of(line)
-        lock_rows(connection, {order_row, *orders_backordered(connection, [item])})
-        _move_once(connection, item, units, "restock", once, "This stock is booked already")
+        item = units.item_of(line)
+        lock_rows(connection, {order_row, *pending_lines.orders_backordered(connection, [item])})
+        _move_once(connection, item, count, "restock", once, "This stock is booked already")
         if this_order_first:
-            allocate_backorder(connection, [order_row], order_context)
-    allocate_backorders(database, order_context.run_id)
+            pending_lines.allocate_backorder(connection, [order_row], order_context)
+    pending_lines.allocate_backorders(database, order_context.run_id)
     with database.reading() as connection:
         return connection.scalar(sa.select(_LINES.backordered).where(mine)) or 0
 
 
 def _move_once(
-    connection: sa.Connection, item: ItemKey, units: int, cause: str, once: str, else_: str
+    connection: sa.Connection, item: ItemKey, count: int, cause: str, once: str, else_: str
 ) -> int:
     """Moves stock for the click of that name; raises CannotChangeLine where it was moved before."""
     try:
-        return move_stock(connection, [StockMove(item, units, "operator", cause, _click(once))])[0]
+        return move_stock(connection, [StockMove(item, count, "operator", cause, _click(once))])[0]
     except sa.exc.IntegrityError:
         raise CannotChangeLine(else_) from None
 
@@ -131,16 +116,16 @@ def unmap_line(order: StoredOrder, number: int, *, forget: bool) -> None:
     Raises CannotChangeLine where goods of the order have shipped, it has ended, or the line has no item.
     """
     connection, line = order.connection, _live_line(order, number)
-    item, gone = item_of(line), {"product_id": None, "variant_id": None}
-    give_back(order, [line], {number: on_shelf(line)}, "undo", source="operator")
+    item, gone = units.item_of(line), {"product_id": None, "variant_id": None}
+    units.give_back(order, [line], {number: units.on_shelf(line)}, "undo", source="operator")
     unmapped = exception_text(read_exceptions(line.exception) | {OrderException.UNMAPPED})
-    set_backordered(connection, line, 0, exception=unmapped, **gone)
+    units.set_backordered(connection, line, 0, exception=unmapped, **gone)
     order.set_exceptions(add=(OrderException.UNMAPPED,))
     if order.local_order_id is not None:
         update_order_items(connection, order.local_order_id, [{"id": line.order_item_id, **gone}])
     if forget and line.sku and linked_items(connection, {line.sku}).get(line.sku) == item:
         unlink_sku(connection, line.sku)
-    clear_oversold_alert(connection, [item])
+    units.clear_oversold_alert(connection, [item])
     order.log("undone", f"Line {number}, {line.sku}: an operator took its item back.")
 
 
@@ -150,26 +135,26 @@ def undo_restock(order: StoredOrder, number: int, *, once: str) -> None:
     Raises CannotChangeLine where another order got it, it was sold, goods have shipped, or it was taken back before.
     """
     connection, line = order.connection, _live_line(order, number)
-    item, was = item_of(line), sa.and_(_LEDGER.cause == "restock", _LEDGER.reference == _click(once))
+    item, was = units.item_of(line), sa.and_(_LEDGER.cause == "restock", _LEDGER.reference == _click(once))
     booked = connection.execute(sa.select(inventory_changes).where(was)).first()
-    if booked is None or item_of(booked) != item:
+    if booked is None or units.item_of(booked) != item:
         raise CannotChangeLine(f"No stock was booked for line {number} so")
     base = reference(order.marketplace_order_id, number)
     mine = sa.or_(_LEDGER.reference == base, _LEDGER.reference.startswith(f"{base}+", autoescape=True))
     later = sa.and_(_LEDGER.cause == "backorder", _LEDGER.id > booked.id, mine)
     served = connection.scalar(sa.select(sa.func.sum(_LEDGER.delta)).where(later)) or 0
-    got = min(-int(served), on_shelf(line))
-    give_back(order, [line], {number: got}, "undo", source="operator")
+    got = min(-int(served), units.on_shelf(line))
+    units.give_back(order, [line], {number: got}, "undo", source="operator")
     moved = _move_once(connection, item, -booked.delta, "undo", once, "This stock was taken out again before")
     if moved != -booked.delta:
         raise CannotChangeLine("Other orders have this stock by now")
-    set_backordered(connection, line, line.backordered + got)
-    raise_oversold_alert(connection, order.marketplace_order_id, line.sku, item, line.backordered + got)
+    units.set_backordered(connection, line, line.backordered + got)
+    units.raise_oversold_alert(connection, order.marketplace_order_id, line.sku, item, line.backordered + got)
     order.log("undone", f"Line {number}, {line.sku}: an operator took {booked.delta} out of stock again.")
 
 
 def _live_line(order: StoredOrder, number: int) -> sa.Row[Any]:
-    line, shipped = order.line(number), has_shipped(order, order.shop_status())
+    line, shipped = order.line(number), units.has_shipped(order, order.shop_status())
     if line is None or line.product_id is None or order.status in ENDED or shipped:
         raise CannotChangeLine(f"Line {number} has no item, or its order has shipped or ended")
     return line

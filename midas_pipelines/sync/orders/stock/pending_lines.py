@@ -29,14 +29,7 @@ from midas_pipelines.sync.orders.model.lines import (
 from midas_pipelines.sync.orders.model.order_log import OrderContext, StoredOrder, lock_rows
 from midas_pipelines.sync.orders.model.sale import Named
 from midas_pipelines.sync.orders.model.state_machine import ENDED
-from midas_pipelines.sync.orders.stock.units import (
-    allocate_units,
-    clear_old_alerts,
-    clear_oversold_alert,
-    item_of,
-    set_backordered,
-    units_shipped,
-)
+from midas_pipelines.sync.orders.stock import units
 
 _LINES, _ORDERS = marketplace_order_lines.c, marketplace_orders.c
 AT_ONCE, MOST_LINES = 500, 200
@@ -56,7 +49,7 @@ def allocate_pending_lines(database: Database, run_id: str | None = None) -> tup
     of units allocated.
     """
     opened = map_known_lines(database, run_id), allocate_backorders(database, run_id)
-    clear_old_alerts(database)
+    units.clear_old_alerts(database)
     return opened
 
 
@@ -96,15 +89,15 @@ def allocate_backorders(database: Database, run_id: str | None = None) -> int:
                 lines = connection.execute(waiting).all()
                 found = [line.id for line in lines]
                 lock_rows(connection, {line.order_id for line in lines})
-                units = _serve(connection, found, OrderContext(run_id))
+                served = _serve(connection, found, OrderContext(run_id))
         except sa.exc.DBAPIError as error:  # leave lines that cannot be served now, continue with the others
             if blame(error).of_all:
                 raise
             busy |= set(found) if at_once == 1 else set()
             at_once = 1
             continue
-        given += units
-        if not units:
+        given += served
+        if not served:
             return given
 
 
@@ -150,18 +143,18 @@ def _serve(connection: sa.Connection, line_ids: Sequence[int], order_context: Or
     moves = []
     for line in lines:
         name = reference(line.marketplace_order_id, line.line, line.allocated)
-        moves.append(StockMove(item_of(line), -line.backordered, CHANNEL, "backorder", name))
-    units = 0
+        moves.append(StockMove(units.item_of(line), -line.backordered, CHANNEL, "backorder", name))
+    given = 0
     for line, moved in zip(lines, move_stock(connection, moves), strict=True):
         if moved:
-            units -= moved
+            given -= moved
             left = line.backordered + moved
-            set_backordered(connection, line, left, allocated=line.allocated - moved)
+            units.set_backordered(connection, line, left, allocated=line.allocated - moved)
             still = f"; {left} still backordered" if left else ""
             detail = f"Line {line.line}, {line.sku}: stock came back, took {-moved}{still}."
             order_context.log(connection, line.marketplace_order_id, "allocated", detail)
-    clear_oversold_alert(connection, {item_of(line) for line in lines})
-    return units
+    units.clear_oversold_alert(connection, {units.item_of(line) for line in lines})
+    return given
 
 
 @contextmanager
@@ -205,11 +198,11 @@ def tie(order: StoredOrder, number: int, item: ItemKey, source: str, remember: b
     if line is None or line.product_id is not None or line.allocated != line.released:
         return False
     connection, sold = order.connection, max(0, line.quantity)
-    gone = min(sold, units_shipped(order, order.shop_status())[number])
+    gone = min(sold, units.units_shipped(order, order.shop_status())[number])
     wanted = gone if order.status in ENDED else sold
     mapped = exception_text(read_exceptions(line.exception) - {OrderException.UNMAPPED})
     columns = {"product_id": item[0], "variant_id": item[1]}
-    got, words = allocate_units(
+    got, words = units.allocate_units(
         order, line, item, missing=wanted, gone=gone, source=source, exception=mapped, **columns
     )
     if order.local_order_id is not None:
