@@ -34,7 +34,7 @@ from midas_pipelines.store.privacy.keys import new_key
 from midas_pipelines.store.stock.ledger import negative_stock, unexplained_stock
 from midas_pipelines.storefront.schema import products
 from midas_pipelines.sync.context import SyncContext
-from midas_pipelines.sync.orders.intake.poll import OrderPages, OrderReport
+from midas_pipelines.sync.orders.intake.pages import OrderPages, OrderReport
 
 ORDERS = 10_000
 ROUNDS = 3

@@ -22,7 +22,8 @@ from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.orders.payload_vault import vault_of
 from midas_pipelines.sync.context import SyncContext, worker_name
-from midas_pipelines.sync.orders.intake.poll import OrderReport, import_orders
+from midas_pipelines.sync.orders.intake.pages import OrderReport
+from midas_pipelines.sync.orders.intake.poll import import_orders
 from midas_pipelines.sync.threads import OneAtATime, in_own_loop, own_threads
 
 Given = ParamSpec("Given")

@@ -77,7 +77,8 @@ if TYPE_CHECKING:
         check_low_stock,
     )
     from midas_pipelines.sync.orders.customer_mail import mail_due, send_mails, unsent_messages
-    from midas_pipelines.sync.orders.intake.poll import OrderReport, Window, import_orders, order_progress
+    from midas_pipelines.sync.orders.intake.pages import OrderReport
+    from midas_pipelines.sync.orders.intake.poll import Window, import_orders, order_progress
     from midas_pipelines.sync.orders.model.state_machine import BACKWARD
     from midas_pipelines.sync.orders.status.status_sync import push_statuses, sync_statuses
     from midas_pipelines.sync.privacy.due import erase_due_buyers, erasure_weeks, overdue_buyers

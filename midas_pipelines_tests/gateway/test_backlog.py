@@ -13,7 +13,7 @@ from midas_pipelines.settings import DatabaseLimits
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.gateway.keys import Role
 from midas_pipelines.storefront.types import Backoff
-from midas_pipelines.sync.orders.intake.poll import OrderReport
+from midas_pipelines.sync.orders.intake.pages import OrderReport
 from midas_pipelines.sync.push_loop import PushLoop
 from midas_pipelines.sync.rules.edit import set_rule
 from midas_pipelines_tests.gateway.running import Gateway, running_gateway, sale

@@ -21,7 +21,8 @@ from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.storefront.catalog import has_product_status
 from midas_pipelines.storefront.schema import product_variants, products
 from midas_pipelines.sync.context import SyncContext
-from midas_pipelines.sync.orders.intake.poll import OrderReport, Window, import_orders
+from midas_pipelines.sync.orders.intake.pages import OrderReport
+from midas_pipelines.sync.orders.intake.poll import Window, import_orders
 from midas_pipelines.sync.product_sync import (
     InventoryReport,
     Mode,

@@ -13,7 +13,8 @@ from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.errors import BadItem
 from midas_pipelines.fourseller.models import Order
 from midas_pipelines.fourseller.pages import OrderPage, Page
-from midas_pipelines.sync.orders.intake.poll import Narrowing, OrderListing, OrderPages
+from midas_pipelines.sync.orders.intake.pages import OrderListing, OrderPages
+from midas_pipelines.sync.orders.intake.poll import Narrowing
 from midas_pipelines_tests.shop import add_product
 from midas_pipelines_tests.sync.orders import desk
 from midas_pipelines_tests.sync.world import World

@@ -22,12 +22,9 @@ from midas_pipelines.store.schema.tables import (
 from midas_pipelines.store.stock.ledger import book_moves
 from midas_pipelines.storefront.catalog import lock_stock
 from midas_pipelines.storefront.schema import order_items, order_status_history, orders
-from midas_pipelines.storefront.types import to_cents
 from midas_pipelines.storefront.writing import (
-    Columns,
     RowsBusy,
     any_of,
-    by_column,
     by_row,
     insert_columns,
     reserve_ids,
@@ -51,11 +48,15 @@ from midas_pipelines.sync.orders.model.lines import (
     sale_exceptions,
     sale_moves,
     shop_lines,
-    shop_origin,
 )
-from midas_pipelines.sync.orders.model.order_log import OrderContext, StoredOrder, lock_rows
-from midas_pipelines.sync.orders.model.sale import Sale, write_content
-from midas_pipelines.sync.orders.model.state_machine import payment_status
+from midas_pipelines.sync.orders.model.order_log import (
+    OrderContext,
+    StoredOrder,
+    lock_rows,
+    our_orders,
+    shop_orders,
+)
+from midas_pipelines.sync.orders.model.sale import Sale
 from midas_pipelines.sync.orders.stock.pending_lines import (
     allocate_backorder,
     lines_naming,
@@ -66,11 +67,6 @@ from midas_pipelines.sync.orders.stock.units import raise_oversold_alerts
 
 COUNTS = ("imported", "duplicates", "exceptions", "failed", "moved_on", "mapped")
 PREVIEW = 20
-SAME_NAMES = (
-    *("sales_channel", "status_word", "currency", "placed_at"),
-    *("total", "lines_total", "shipping_cost", "tax", "discount"),
-)
-"""The columns of our row that a sale calls the same."""
 
 
 @dataclass
@@ -239,57 +235,18 @@ def _write_orders(
     """Writes our rows and the shop's, ours sorted by id, so that two importers of the same orders do not deadlock."""
     sales = sorted(batch.new, key=lambda sale: sale.order_id)
     known = [sale for sale in sales if sale.order_id in batch.quarantined]
-    ours = _our_orders([sale for sale in sales if sale.order_id not in batch.quarantined], batch, vault)
-    renewed = _our_orders(known, batch, vault) | {
-        name: [None] * len(known) for name in ("reason", "exception")
-    }
+    ids = (batch.row_ids, batch.local_ids)
+    ours = our_orders([sale for sale in sales if sale.order_id not in batch.quarantined], *ids, vault)
+    renewed = our_orders(known, *ids, vault) | {name: [None] * len(known) for name in ("reason", "exception")}
     local_ids = [batch.local_ids[sale.order_id] for sale in batch.new]
-    shop_orders = _shop_orders(batch.new, local_ids)
+    theirs = shop_orders(batch.new, local_ids)
     on_writing()
     insert_columns(connection, marketplace_orders, ours)
     update_rows(connection, marketplace_orders, by_row(renewed))  # replaces the record of the quarantine
-    insert_columns(connection, orders, shop_orders)
+    insert_columns(connection, orders, theirs)
     notes = [origin(sale.order_id, sale.sales_channel) for sale in batch.new]
-    history = {"order_id": local_ids, "status": shop_orders["status"], "notes": notes}
+    history = {"order_id": local_ids, "status": theirs["status"], "notes": notes}
     insert_columns(connection, order_status_history, history)
-
-
-def _our_orders(sales: Sequence[Sale], batch: _Sorted, vault: Vault) -> dict[str, list[Any]]:
-    """Our rows of the orders."""
-    order_ids = [sale.order_id for sale in sales]
-    return {name: [getattr(sale, name) for sale in sales] for name in SAME_NAMES} | {
-        "id": [batch.row_ids[order_id] for order_id in order_ids],
-        "channel": [CHANNEL] * len(sales),
-        "marketplace_order_id": order_ids,
-        "local_order_id": [batch.local_ids[order_id] for order_id in order_ids],
-        "status": [sale.status.value for sale in sales],
-        "outcome": ["imported"] * len(sales),
-        "payload": [sale.sealed or vault.seal(sale.raw) for sale in sales],
-        "content_hash": [write_content(sale.content) for sale in sales],
-        "source_updated_at": [sale.updated_at for sale in sales],
-    }
-
-
-def _shop_orders(sales: Sequence[Sale], local_ids: Sequence[int]) -> Columns:
-    """The shop's rows of the orders; their amounts are in whole cents."""
-    addresses = [sale.address for sale in sales]
-    origins = [shop_origin(sale.order_id, sale.sales_channel, sale.currency) for sale in sales]
-    paid = [sale.paid and sale.total >= 0 and bool(sale.lines) for sale in sales]
-    return {
-        "id": local_ids,
-        "order_number": [sale.order_number for sale in sales],
-        "status": [sale.shop_status for sale in sales],
-        "total_amount": [to_cents(sale.total) for sale in sales],
-        "shipping_address": addresses,
-        "billing_address": addresses,
-        "payment_status": [
-            payment_status(sale.status, paid=one) for sale, one in zip(sales, paid, strict=True)
-        ],
-        "shipping_cost": [to_cents(sale.shipping_cost) for sale in sales],
-        **by_column(origins),
-        "created_at": [sale.ordered_at for sale in sales],
-        "updated_at": [sale.updated_at or sale.ordered_at for sale in sales],
-    }
 
 
 def _write_lines(

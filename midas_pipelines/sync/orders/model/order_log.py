@@ -5,7 +5,7 @@ Locks are taken in the same order always, to avoid deadlocks: the shop's order, 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -21,8 +21,8 @@ from midas_pipelines.store.schema.tables import (
     order_processing_logs,
 )
 from midas_pipelines.storefront.orders import lock_orders, order_status, set_order_status
-from midas_pipelines.storefront.types import utc_now
-from midas_pipelines.storefront.writing import Columns, lock
+from midas_pipelines.storefront.types import to_cents, utc_now
+from midas_pipelines.storefront.writing import Columns, by_column, lock
 from midas_pipelines.sync.orders.model.lines import (
     CHANNEL,
     SoldLine,
@@ -30,8 +30,10 @@ from midas_pipelines.sync.orders.model.lines import (
     explain_sale,
     read_exceptions,
     sale_exceptions,
+    shop_origin,
 )
-from midas_pipelines.sync.orders.model.sale import Content, Sale, read_content
+from midas_pipelines.sync.orders.model.sale import Content, Sale, read_content, write_content
+from midas_pipelines.sync.orders.model.state_machine import payment_status
 
 NO_VAULT = Vault(KeyRing(list))
 """The vault of those who seal nothing: it has no key."""
@@ -189,6 +191,53 @@ class StoredOrder:
     def mark_for_push(self, since: datetime | utc_now | None) -> None:
         """Has the status of the shop's order pushed, as of `since`; None when there is nothing to push."""
         self.set(shop_status_since=since, push_after=None, push_attempts=0)
+
+
+SAME_NAMES = (
+    *("sales_channel", "status_word", "currency", "placed_at"),
+    *("total", "lines_total", "shipping_cost", "tax", "discount"),
+)
+"""The columns of our row that a sale calls the same."""
+
+
+def our_orders(
+    sales: Sequence[Sale], row_ids: Mapping[str, int], local_ids: Mapping[str, int], vault: Vault
+) -> dict[str, list[Any]]:
+    """Our rows of new orders, given the ids of ours and of the shop's, by the marketplace's."""
+    order_ids = [sale.order_id for sale in sales]
+    return {name: [getattr(sale, name) for sale in sales] for name in SAME_NAMES} | {
+        "id": [row_ids[order_id] for order_id in order_ids],
+        "channel": [CHANNEL] * len(sales),
+        "marketplace_order_id": order_ids,
+        "local_order_id": [local_ids[order_id] for order_id in order_ids],
+        "status": [sale.status.value for sale in sales],
+        "outcome": ["imported"] * len(sales),
+        "payload": [sale.sealed or vault.seal(sale.raw) for sale in sales],
+        "content_hash": [write_content(sale.content) for sale in sales],
+        "source_updated_at": [sale.updated_at for sale in sales],
+    }
+
+
+def shop_orders(sales: Sequence[Sale], local_ids: Sequence[int]) -> Columns:
+    """The shop's rows of new orders; their amounts are in whole cents."""
+    addresses = [sale.address for sale in sales]
+    origins = [shop_origin(sale.order_id, sale.sales_channel, sale.currency) for sale in sales]
+    paid = [sale.paid and sale.total >= 0 and bool(sale.lines) for sale in sales]
+    return {
+        "id": local_ids,
+        "order_number": [sale.order_number for sale in sales],
+        "status": [sale.shop_status for sale in sales],
+        "total_amount": [to_cents(sale.total) for sale in sales],
+        "shipping_address": addresses,
+        "billing_address": addresses,
+        "payment_status": [
+            payment_status(sale.status, paid=one) for sale, one in zip(sales, paid, strict=True)
+        ],
+        "shipping_cost": [to_cents(sale.shipping_cost) for sale in sales],
+        **by_column(origins),
+        "created_at": [sale.ordered_at for sale in sales],
+        "updated_at": [sale.updated_at or sale.ordered_at for sale in sales],
+    }
 
 
 def set_exceptions(
