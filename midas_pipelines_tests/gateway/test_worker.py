@@ -25,6 +25,7 @@ from midas_pipelines.gateway.worker.run import Supervisor
 from midas_pipelines.settings import load_settings
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.gateway.notifications import Notifications
+from midas_pipelines.store.items.claims import Heartbeat
 from midas_pipelines.store.operations.rate_limit import SharedPace
 from midas_pipelines.storefront.types import Backoff
 from midas_pipelines.sync.rules.edit import set_rule
@@ -86,7 +87,6 @@ def test_beside_a_sync_the_worker_lists_one_new_item_at_a_time(world: World, sta
     assert max(at_once) == 1
 
 
-@pytest.mark.both_databases
 def test_a_rule_begins_and_ends_with_nobody_but_the_worker(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -452,10 +452,18 @@ def test_a_gateway_stops_quietly_while_the_database_is_away(
     def refuse(*_: object, **__: object) -> None:
         raise sa.exc.OperationalError("UPDATE", None, Exception("away"))
 
+    end = Heartbeat.end
+
+    def end_and_refuse(
+        heartbeat: Heartbeat,
+    ) -> None:  # one that goes on would beat in the databases of other tests
+        end(heartbeat)
+        refuse()
+
     async def start_and_stop() -> None:
         async with Service(world.settings, world.database, with_worker=True).running():
             monkeypatch.setattr("midas_pipelines.store.gateway.webhooks.release_webhooks", refuse)
-            monkeypatch.setattr("midas_pipelines.store.items.claims.Heartbeat.end", refuse)
+            monkeypatch.setattr("midas_pipelines.store.items.claims.Heartbeat.end", end_and_refuse)
             monkeypatch.setattr("midas_pipelines.gateway.worker.run.Worker._write_down", refuse)
 
     asyncio.run(start_and_stop())
