@@ -8,6 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from midas_pipelines.fourseller.status import BACKWARD
 from midas_pipelines.settings import load_settings
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.operations.backlog import dropped_webhooks, needs_a_person, overview
@@ -17,7 +18,6 @@ from midas_pipelines.store.orders.listing import Filters, list_orders
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.operations.daily_report import write_report
 from midas_pipelines.sync.orders.lookup import find_order, read_timeline
-from midas_pipelines.sync.orders.model.state_machine import BACKWARD
 
 DAYS, ITEMS, MOVES = 730, 556, 5
 """The days that the orders spread over, the items, and the ledger rows for each order."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from midas_pipelines.fourseller.status import BACKWARD
     from midas_pipelines.notify.alerts import (
         DAGSTER,
         GATEWAY,
@@ -79,7 +80,6 @@ if TYPE_CHECKING:
     from midas_pipelines.sync.orders.customer_mail import mail_due, send_mails, unsent_messages
     from midas_pipelines.sync.orders.intake.pages import OrderReport
     from midas_pipelines.sync.orders.intake.poll import Window, import_orders, order_progress
-    from midas_pipelines.sync.orders.model.state_machine import BACKWARD
     from midas_pipelines.sync.orders.status.status_sync import push_statuses, sync_statuses
     from midas_pipelines.sync.privacy.due import erase_due_buyers, erasure_weeks, overdue_buyers
     from midas_pipelines.sync.privacy.requests import late_requests

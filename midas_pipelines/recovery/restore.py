@@ -20,6 +20,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
 from midas_pipelines.errors import WrongInput
+from midas_pipelines.fourseller.status import BACKWARD
 from midas_pipelines.notify.alerts import raise_alert
 from midas_pipelines.recovery import dumps
 from midas_pipelines.recovery.backup import HISTORY, HOME, SHOP
@@ -38,7 +39,6 @@ from midas_pipelines.store.schema.tables import mappings, rate_limits, workers
 from midas_pipelines.store.schema.version import require_upgraded
 from midas_pipelines.store.stock import ledger as stock
 from midas_pipelines.storefront.types import utc_now
-from midas_pipelines.sync.orders.model.state_machine import BACKWARD
 
 SCRATCH = "midas_drill_"
 UNKNOWN = (

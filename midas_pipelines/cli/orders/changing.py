@@ -26,7 +26,7 @@ from midas_pipelines.errors import WrongInput
 from midas_pipelines.storefront.catalog import items_by_sku
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.orders.changes import shipments
-from midas_pipelines.sync.orders.changes.close import resolve_conflict
+from midas_pipelines.sync.orders.changes.conflicts import resolve_conflict
 from midas_pipelines.sync.orders.lookup import Retried, dismiss, retry_order
 from midas_pipelines.sync.orders.model import carriers
 from midas_pipelines.sync.orders.model.order_log import OrderContext

@@ -15,6 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from midas_pipelines.fourseller.models import Tracking
+from midas_pipelines.fourseller.status import ENDED, OPEN
 from midas_pipelines.notify.alerts import match_alerts
 from midas_pipelines.notify.mail import MailError, SmtpConnection, render_mail
 from midas_pipelines.settings import Settings, SettingsError
@@ -27,7 +28,6 @@ from midas_pipelines.storefront.writing import insert_new
 from midas_pipelines.sync.orders.model.carriers import BadTracking, recorded_tracking
 from midas_pipelines.sync.orders.model.order_log import OrderContext, StoredOrder
 from midas_pipelines.sync.orders.model.sale import Sale
-from midas_pipelines.sync.orders.model.state_machine import ENDED, OPEN
 
 LEASE_SECONDS = 300
 RETRY = Backoff(first=60, longest=3600, other=LEASE_SECONDS)

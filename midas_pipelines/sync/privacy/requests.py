@@ -15,9 +15,15 @@ from midas_pipelines.errors import WrongInput
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database, InShadow
 from midas_pipelines.store.gateway.webhooks import ORDER, empty_events
-from midas_pipelines.store.orders.payload_vault import PayloadUnreadable, Vault, vault_of
+from midas_pipelines.store.orders.payload_vault import (
+    PayloadUnreadable,
+    Vault,
+    digest_of,
+    identifiers,
+    normal,
+    vault_of,
+)
 from midas_pipelines.store.privacy.keys import KeyRing
-from midas_pipelines.store.privacy.persons import digest_of, identifiers, normal
 from midas_pipelines.store.privacy.register import RECIPIENTS, register_rows
 from midas_pipelines.store.schema.gateway_tables import marketplace_webhooks
 from midas_pipelines.store.schema.order_tables import (

@@ -17,7 +17,7 @@ from midas_pipelines.notify.alerts import raise_alerts
 from midas_pipelines.store.gateway.keys import Role, find_caller
 from midas_pipelines.store.gateway.webhooks import NewWebhook, store_webhooks
 from midas_pipelines.store.items.claims import RESTORED, stop_pushes, why_stopped
-from midas_pipelines.store.privacy.persons import without_persons
+from midas_pipelines.store.orders.payload_vault import without_persons
 from midas_pipelines_tests.gateway.console.visitor import Visitor
 from midas_pipelines_tests.shop import add_product, rows, run, value
 

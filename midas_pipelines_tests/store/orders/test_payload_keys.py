@@ -17,12 +17,12 @@ from midas_pipelines.store.orders.payload_vault import (
     ERASED_PAYLOAD,
     PayloadUnreadable,
     Vault,
+    digest_of,
     payloads_by_key,
     rewrap_payloads,
     vault_of,
 )
 from midas_pipelines.store.privacy.keys import add_key, fixed_ring, key_file, key_source, new_key
-from midas_pipelines.store.privacy.persons import digest_of
 from midas_pipelines.store.schema.gateway_tables import marketplace_webhooks
 from midas_pipelines_tests.shop import rows, run
 from midas_pipelines_tests.vaults import VAULT

@@ -13,15 +13,15 @@ import pytest
 import sqlalchemy as sa
 
 from midas_pipelines.errors import WrongInput
+from midas_pipelines.fourseller.status import ENDED
 from midas_pipelines.sandbox.state import Refused
 from midas_pipelines.store.schema.tables import marketplace_order_lines, marketplace_orders
 from midas_pipelines.storefront.schema import product_variants, products
-from midas_pipelines.sync.orders.changes.close import resolve_conflict
+from midas_pipelines.sync.orders.changes.conflicts import resolve_conflict
 from midas_pipelines.sync.orders.changes.shipments import CannotShip
 from midas_pipelines.sync.orders.intake.poll import import_orders
 from midas_pipelines.sync.orders.model.lines import read_exceptions
 from midas_pipelines.sync.orders.model.order_log import OrderContext, lock_order
-from midas_pipelines.sync.orders.model.state_machine import ENDED
 from midas_pipelines.sync.orders.status.status_sync import sync_statuses
 from midas_pipelines.sync.orders.stock.line_changes import map_line
 from midas_pipelines.sync.orders.stock.pending_lines import allocate_pending_lines

@@ -1,4 +1,4 @@
-"""Ends orders, and marks what needs a person: conflicts about an end, orders that cannot be imported, unknown statuses."""
+"""Marks what needs a person: contradictions about an end, orders that cannot be imported, unknown statuses; and refunded orders."""
 
 from __future__ import annotations
 
@@ -6,51 +6,21 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from midas_pipelines.errors import WrongInput
-from midas_pipelines.fourseller.status import OrderStatus, read_status
+from midas_pipelines.fourseller.status import OPEN, SHIPPED_STATES, TABLE, OrderStatus, StatusDecision
 from midas_pipelines.notify.alerts import ENDED as ENDED_ALERT
 from midas_pipelines.notify.alerts import clear_alert, raise_alert
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.orders.payload_vault import ERASED_PAYLOAD
 from midas_pipelines.store.schema.tables import marketplace_order_lines, marketplace_orders
-from midas_pipelines.storefront.orders import order_payment
-from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.storefront.writing import insert_new
-from midas_pipelines.sync.orders.customer_mail import queue_mail
 from midas_pipelines.sync.orders.model.lines import CHANNEL, OrderException
 from midas_pipelines.sync.orders.model.order_log import OrderContext, StoredOrder
 from midas_pipelines.sync.orders.model.sale import Sale, short_id
-from midas_pipelines.sync.orders.model.state_machine import ENDED, OPEN, SHIPPED_STATES, TABLE, StatusDecision
 from midas_pipelines.sync.orders.stock import units
 from midas_pipelines.text import writable_in
 
 ALERT, QUARANTINED, UNKNOWN_WORD = "order_conflict", "order_quarantined", "unknown_status"
 _ORDERS = marketplace_orders.c
-
-
-def end_order(order: StoredOrder, status: OrderStatus, *, all_shipped: bool) -> None:
-    """Releases the units of a cancelled or refunded order that have not shipped, and drops the exceptions of lines that
-    will not ship; `all_shipped` also where no shipment is on record."""
-    if order.resolution != "cancelled":  # which has released the units already
-        units.release_units(order, status.value, all_shipped=all_shipped)
-    if not all_shipped:
-        of_order = sa.update(marketplace_order_lines).where(marketplace_order_lines.c.order_id == order.id)
-        order.connection.execute(of_order.values(exception=None))
-        order.set_exceptions(drop=(OrderException.UNMAPPED, OrderException.QUANTITY))
-    if status is OrderStatus.CANCELLED and order.context.sends_mail:
-        queue_mail(order, "cancelled")
-
-
-def warn_packers(order: StoredOrder, status: OrderStatus, shop: str | None) -> None:
-    """Alerts staff that the marketplace ended an order that somebody may be packing; `shop` is the shop's status."""
-    payment = order_payment(order.connection, order.local_order_id)
-    if shop not in OPEN or payment == "refunded" or (shop == OrderStatus.PENDING and payment != "paid"):
-        return
-    if not any(units.left_to_ship(line) for line in order.lines()):
-        return
-    name = order.marketplace_order_id
-    text = f"Order {name} is {status.value} on the marketplace, and was {shop} and {payment} here: do not ship it."
-    raise_alert(order.connection, kind=ENDED_ALERT, subject=order.subject, text=text)
 
 
 def refund_shop_order(order: StoredOrder, shop: str, *, shipped_as: OrderStatus | None, notes: str) -> None:
@@ -109,70 +79,6 @@ def end_conflict(order: StoredOrder) -> None:
     """Ends the conflict: both sides agree again, or a person has decided."""
     order.set_exceptions(drop=(OrderException.CONFLICT,))
     clear_alert(order.connection, kind=ALERT, subject=order.subject)
-
-
-def resolve_conflict(order: StoredOrder, decision: str, *, restock: bool) -> None:
-    """Resolves a conflict as a person decided.
-
-    Args:
-        decision: `shipped` (the sale is valid) or `cancelled` (it is not).
-        restock: for `cancelled`: whether the shipped goods are back in stock.
-
-    Raises:
-        WrongInput: the order is in no conflict.
-    """
-    if not order.has(OrderException.CONFLICT):
-        raise WrongInput(
-            f"Order {order.marketplace_order_id} is in no conflict: nothing was changed. "
-            "`midas orders dismiss` ends other exceptions that a person has looked at."
-        )
-    goods = ", with the goods back in stock" if restock else ""
-    order.log("settled", f"An operator resolved the conflict: the order counts as {decision}{goods}.")
-    if decision == "cancelled":
-        _cancel(order, restock=restock)
-    else:
-        _uphold(order)
-    # The decision covers all reports so far; a later one raises a new conflict.
-    order.set(resolution=decision, disputed_at=order.source_updated_at or order.disputed_at)
-    end_conflict(order)
-
-
-def _cancel(order: StoredOrder, *, restock: bool) -> None:
-    """Cancels the sale: releases units that have not shipped, and restocks shipped ones only if they are back."""
-    shop = order.shop_status()
-    units.allocate_again(order, shop, whole=False)
-    all_shipped = order.status in ENDED or units.is_fully_shipped(order, shop)
-    word = read_status(order.status_word)
-    there = word.status if word.known else OrderStatus(order.status)
-    pending = (
-        shop is not None and there in OPEN and order.status not in (*SHIPPED_STATES, OrderStatus.REFUNDED)
-    )
-    if pending:
-        order.set(status=there.value)
-    elif order.status in OPEN:
-        order.set(status=OrderStatus.CANCELLED.value)
-    if shop not in (None, "cancelled"):
-        order.move("cancelled", "Resolved by the operator")
-    order.mark_for_push(utc_now() if pending else None)
-    end_order(order, OrderStatus.CANCELLED, all_shipped=all_shipped)
-    if restock:
-        units.restock_units(order, "cancelled", all_shipped=all_shipped)
-
-
-def _uphold(order: StoredOrder) -> None:
-    """Upholds the sale: allocates its stock again, and has the shop's status pushed to 4Seller."""
-    if order.status == OrderStatus.CANCELLED:
-        order.set(status=OrderStatus.PROCESSING.value)
-    shop = order.shop_status()
-    refunded = order.status == OrderStatus.REFUNDED  # a refunded order ships no more
-    units.allocate_again(order, shop, whole=not refunded)
-    everything_shipped = not any(units.left_to_ship(line) or line.backordered for line in order.lines())
-    wanted = "shipped" if everything_shipped or refunded else "processing"
-    if order.status in SHIPPED_STATES:
-        wanted = order.status
-    if shop is not None and shop not in SHIPPED_STATES and shop != wanted:
-        order.move(wanted, "Resolved by the operator")
-    order.mark_for_push(None if refunded else utc_now())
 
 
 def quarantine_order(

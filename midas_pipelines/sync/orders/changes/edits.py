@@ -12,7 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from midas_pipelines.fourseller.status import OrderStatus
+from midas_pipelines.fourseller.status import OPEN, OrderStatus
 from midas_pipelines.store.schema.tables import marketplace_order_lines
 from midas_pipelines.store.stock.ledger import StockMove, move_stock
 from midas_pipelines.storefront.catalog import ItemKey
@@ -36,7 +36,6 @@ from midas_pipelines.sync.orders.model.lines import (
 )
 from midas_pipelines.sync.orders.model.order_log import StoredOrder, set_line
 from midas_pipelines.sync.orders.model.sale import Sale, write_content
-from midas_pipelines.sync.orders.model.state_machine import OPEN
 from midas_pipelines.sync.orders.stock import units
 
 AMOUNTS = ("total", "shipping_cost", "tax", "discount")

@@ -5,8 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+import sqlalchemy as sa
+
 from midas_pipelines.fourseller.models import ADDRESS
-from midas_pipelines.fourseller.status import OrderStatus
+from midas_pipelines.fourseller.status import (
+    ENDED,
+    OPEN,
+    SHIPPED_STATES,
+    TABLE,
+    OrderStatus,
+    StatusDecision,
+    decide,
+)
+from midas_pipelines.notify import alerts
+from midas_pipelines.store.schema.tables import marketplace_order_lines
 from midas_pipelines.storefront import orders
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.orders.changes import close
@@ -17,15 +29,7 @@ from midas_pipelines.sync.orders.customer_mail import queue_mail
 from midas_pipelines.sync.orders.model.lines import OrderException, shop_origin
 from midas_pipelines.sync.orders.model.order_log import UNANSWERED, StoredOrder
 from midas_pipelines.sync.orders.model.sale import PARTS, Content, Sale, changed_parts, some_parts
-from midas_pipelines.sync.orders.model.state_machine import (
-    ENDED,
-    OPEN,
-    SHIPPED_STATES,
-    TABLE,
-    StatusDecision,
-    decide,
-)
-from midas_pipelines.sync.orders.stock.units import has_shipped, shipments_on_record, shipped_after_end
+from midas_pipelines.sync.orders.stock import units
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,7 @@ def apply_update(order: StoredOrder, sale: Sale) -> bool:
     if sale.unreadable_reason is not None:
         raise_edit_conflict(order, sale.unreadable_reason)
     elif news.parts:
-        shipped = has_shipped(order, order.shop_status())
+        shipped = units.has_shipped(order, order.shop_status())
         open_still = order.status in OPEN and not shipped
         _change_address(order, sale, news.parts if open_still else news.parts - order.content.keys())
         edited = apply_edit(order, replace(sale, content=news.content), news.parts, shipped=shipped)
@@ -94,7 +98,7 @@ def apply_update(order: StoredOrder, sale: Sale) -> bool:
         filled or "buyer" in news.parts
     ) and order.context.sends_mail:  # the first message may have lacked these
         now, shop = order.again(), order.shop_status()
-        if shop not in (None, *ENDED) and now.status in OPEN and not has_shipped(now, shop):
+        if shop not in (None, *ENDED) and now.status in OPEN and not units.has_shipped(now, shop):
             queue_mail(now, "received")
     return moved or edited or filled
 
@@ -116,11 +120,8 @@ def _fill_missing_fields(order: StoredOrder, missing: dict[str, Any]) -> StoredO
 
 
 def _change_address(order: StoredOrder, sale: Sale, parts: set[str], *, late: bool = False) -> bool:
-    """Updates buyer and address as far as the message has them; True when it changed something.
-
-    A `late` message, older than what is known, only fills in what is missing, as if it had come first. An erased buyer
-    stays erased.
-    """
+    """Updates buyer and address as far as the message has them; True when it changed something. A `late` message, older
+    than what is known, only fills in what is missing, as if it had come first. An erased buyer stays erased."""
     said = (sale.buyer if "buyer" in parts else {}) | (sale.ship_to if "address" in parts else {})
     readable = said and order.erased_at is None
     known = orders.order_address(order.connection, order.local_order_id) if readable else None
@@ -190,9 +191,9 @@ def _follow_status(order: StoredOrder, sale: Sale, later: bool) -> bool:
 def _end_conflict_if_over(order: StoredOrder, current: OrderStatus) -> None:
     """Ends the order's conflict if the two sides no longer contradict each other."""
     shop = order.shop_status()
-    if not order.has(OrderException.CONFLICT) or (current in ENDED and shipped_after_end(order, shop)):
+    if not order.has(OrderException.CONFLICT) or (current in ENDED and units.shipped_after_end(order, shop)):
         return
-    if decide(shop, current, shipped=has_shipped(order, shop)) is not StatusDecision.CONFLICT:
+    if decide(shop, current, shipped=units.has_shipped(order, shop)) is not StatusDecision.CONFLICT:
         close.end_conflict(order)
 
 
@@ -202,10 +203,10 @@ def _mark_for_push(order: StoredOrder) -> None:
 
 def _advance(order: StoredOrder, current: OrderStatus, sale: Sale) -> bool:
     """Follows the marketplace to a further status, unless a person has to decide; True when it did."""
-    if shipments_on_record(order):
+    if units.shipments_on_record(order):
         count_late_shipments(order)
     shop, status = order.shop_status(), sale.status
-    shipped = has_shipped(order, shop) or (status is OrderStatus.REFUNDED and sale.shipped)
+    shipped = units.has_shipped(order, shop) or (status is OrderStatus.REFUNDED and sale.shipped)
     resolution = order.resolution if status is OrderStatus.CANCELLED else None
     reply = decide(shop, status, shipped=shipped, resolution=resolution)
     if reply is StatusDecision.CONFLICT and status is OrderStatus.CANCELLED:
@@ -217,7 +218,7 @@ def _advance(order: StoredOrder, current: OrderStatus, sale: Sale) -> bool:
         order.set(status_word=sale.status_word)  # 4Seller's status until a person decides
         return False
     if status in ENDED:
-        close.warn_packers(order, status, shop)
+        _warn_packers(order, status, shop)
     # Our row first: the trigger on the shop's order then sees that 4Seller has this status already.
     order.set(status=status.value, status_word=sale.status_word)
     note = f"4Seller: {sale.status_word}"
@@ -240,14 +241,39 @@ def _advance(order: StoredOrder, current: OrderStatus, sale: Sale) -> bool:
         _end_conflict_if_over(order, status)
     if status in ENDED:
         left = current in SHIPPED_STATES or shop in SHIPPED_STATES
-        all_shipped = left or (sale.shipped and not shipments_on_record(order))
-        close.end_order(order, status, all_shipped=all_shipped)
+        all_shipped = left or (sale.shipped and not units.shipments_on_record(order))
+        end_order(order, status, all_shipped=all_shipped)
         order.mark_for_push(None)
     if status is not OrderStatus.REFUNDED and orders.is_refunded(order.connection, order.local_order_id):
         _mark_for_push(order)  # the shop's refund is still to be pushed
-    if status is OrderStatus.SHIPPED and not shipments_on_record(order):
+    if status is OrderStatus.SHIPPED and not units.shipments_on_record(order):
         queue_mail(order, "shipped")
     return True
+
+
+def _warn_packers(order: StoredOrder, status: OrderStatus, shop: str | None) -> None:
+    """Alerts staff that the marketplace ended an order that somebody may be packing; `shop` is the shop's status."""
+    payment = orders.order_payment(order.connection, order.local_order_id)
+    if shop not in OPEN or payment == "refunded" or (shop == OrderStatus.PENDING and payment != "paid"):
+        return
+    if not any(units.left_to_ship(line) for line in order.lines()):
+        return
+    name = order.marketplace_order_id
+    text = f"Order {name} is {status.value} on the marketplace, and was {shop} and {payment} here: do not ship it."
+    alerts.raise_alert(order.connection, kind=alerts.ENDED, subject=order.subject, text=text)
+
+
+def end_order(order: StoredOrder, status: OrderStatus, *, all_shipped: bool) -> None:
+    """Releases the units of a cancelled or refunded order that have not shipped, and drops the exceptions of lines that
+    will not ship; `all_shipped` also where no shipment is on record."""
+    if order.resolution != "cancelled":  # which has released the units already
+        units.release_units(order, status.value, all_shipped=all_shipped)
+    if not all_shipped:
+        of_order = sa.update(marketplace_order_lines).where(marketplace_order_lines.c.order_id == order.id)
+        order.connection.execute(of_order.values(exception=None))
+        order.set_exceptions(drop=(OrderException.UNMAPPED, OrderException.QUANTITY))
+    if status is OrderStatus.CANCELLED and order.context.sends_mail:
+        queue_mail(order, "cancelled")
 
 
 def _record_status_word(order: StoredOrder, sale: Sale, *, moved: bool, later: bool) -> None:

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from midas_pipelines.errors import WrongInput
 from midas_pipelines.fourseller.models import Tracking
+from midas_pipelines.fourseller.status import ENDED, SHIPPED_STATES
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.schema.order_tables import order_shipment_lines, order_shipments
 from midas_pipelines.store.schema.tables import marketplace_order_lines, marketplace_orders
@@ -20,7 +21,6 @@ from midas_pipelines.sync.orders.customer_mail import queue_mail
 from midas_pipelines.sync.orders.model.carriers import bare_number
 from midas_pipelines.sync.orders.model.lines import OrderException
 from midas_pipelines.sync.orders.model.order_log import OrderContext, StoredOrder, lock_order
-from midas_pipelines.sync.orders.model.state_machine import ENDED, SHIPPED_STATES
 from midas_pipelines.sync.orders.stock.units import left_to_ship
 
 _SHIPMENTS = order_shipments.c

@@ -12,6 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from midas_pipelines.fourseller.status import payment_status
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.orders.payload_vault import Vault
 from midas_pipelines.store.privacy.keys import KeyRing
@@ -33,7 +34,6 @@ from midas_pipelines.sync.orders.model.lines import (
     shop_origin,
 )
 from midas_pipelines.sync.orders.model.sale import Content, Sale, read_content, write_content
-from midas_pipelines.sync.orders.model.state_machine import payment_status
 
 NO_VAULT = Vault(KeyRing(list))
 """The vault of those who seal nothing: it has no key."""

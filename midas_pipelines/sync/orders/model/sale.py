@@ -10,11 +10,10 @@ from decimal import Decimal
 from typing import Any
 
 from midas_pipelines.fourseller.models import Order, OrderItem, read_order
-from midas_pipelines.fourseller.status import OrderStatus
+from midas_pipelines.fourseller.status import SHIPPED_STATES, OrderStatus, local_status
 from midas_pipelines.store.orders.payload_vault import Vault
 from midas_pipelines.storefront.types import ZERO, same_amount, sound
 from midas_pipelines.sync.orders.model.amounts import PLAIN_FIELDS, extras
-from midas_pipelines.sync.orders.model.state_machine import SHIPPED_STATES, local_status
 from midas_pipelines.text import to_json, writable, writable_in
 
 DIGITS = 15

@@ -10,7 +10,16 @@ from typing import Any
 import sqlalchemy as sa
 
 from midas_pipelines.fourseller.models import Order, Tracking
-from midas_pipelines.fourseller.status import OrderStatus
+from midas_pipelines.fourseller.status import (
+    ENDED,
+    ORDER_OF_EVENTS,
+    SHIPPED_STATES,
+    TABLE,
+    OrderStatus,
+    StatusDecision,
+    decide,
+    path,
+)
 from midas_pipelines.store.items.claims import why_stopped
 from midas_pipelines.store.schema.order_tables import order_shipments
 from midas_pipelines.store.schema.tables import marketplace_order_lines, marketplace_orders
@@ -19,15 +28,6 @@ from midas_pipelines.storefront.types import Backoff, is_due
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.orders.model.carriers import BadTracking, bare_number, recorded_tracking
 from midas_pipelines.sync.orders.model.lines import OrderException, read_exceptions
-from midas_pipelines.sync.orders.model.state_machine import (
-    ENDED,
-    ORDER_OF_EVENTS,
-    SHIPPED_STATES,
-    TABLE,
-    StatusDecision,
-    decide,
-    path,
-)
 
 A_DAY = 86_400
 """Seconds after which a refused push is retried; it counts no attempts."""

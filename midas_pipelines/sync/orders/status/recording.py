@@ -8,22 +8,23 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from midas_pipelines.fourseller.status import OrderStatus
+from midas_pipelines.fourseller.status import (
+    ENDED,
+    SHIPPED_STATES,
+    TABLE,
+    OrderStatus,
+    StatusDecision,
+    decide,
+)
 from midas_pipelines.store.schema.order_tables import order_shipments
 from midas_pipelines.storefront.orders import is_refunded
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.context import SyncContext
-from midas_pipelines.sync.orders.changes.close import end_order, raise_conflict, refund_shop_order
+from midas_pipelines.sync.orders.changes.close import raise_conflict, refund_shop_order
+from midas_pipelines.sync.orders.changes.inbound import end_order
 from midas_pipelines.sync.orders.customer_mail import queue_mail
 from midas_pipelines.sync.orders.model.lines import OrderException
 from midas_pipelines.sync.orders.model.order_log import UNANSWERED, OrderContext, StoredOrder, lock_order
-from midas_pipelines.sync.orders.model.state_machine import (
-    ENDED,
-    SHIPPED_STATES,
-    TABLE,
-    StatusDecision,
-    decide,
-)
 from midas_pipelines.sync.orders.status.outbound import A_DAY, RETRY, PendingUpdate, StatusUpdate
 from midas_pipelines.sync.orders.stock.units import has_shipped, shipments_on_record
 

@@ -14,7 +14,7 @@ from midas_pipelines.errors import WrongInput
 from midas_pipelines.fourseller import errors
 from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.models import Tracking
-from midas_pipelines.fourseller.status import OrderStatus
+from midas_pipelines.fourseller.status import TABLE, OrderStatus, StatusDecision, decide, local_status
 from midas_pipelines.storefront.writing import blame, in_words, set_aside
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.orders.changes.shipments import count_shipments, ship_locked
@@ -22,7 +22,6 @@ from midas_pipelines.sync.orders.intake.poll import import_orders
 from midas_pipelines.sync.orders.lookup import NoSuchOrder, find_order, read_order
 from midas_pipelines.sync.orders.model.lines import OrderException, read_exceptions
 from midas_pipelines.sync.orders.model.order_log import lock_order
-from midas_pipelines.sync.orders.model.state_machine import TABLE, StatusDecision, decide, local_status
 from midas_pipelines.sync.orders.status import outbound, recording
 from midas_pipelines.sync.orders.stock.units import has_shipped
 from midas_pipelines.sync.sync_log import logged_sync

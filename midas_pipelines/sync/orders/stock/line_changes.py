@@ -7,6 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from midas_pipelines.errors import WrongInput
+from midas_pipelines.fourseller.status import ENDED
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.items.mappings import linked_items, unlink_sku
 from midas_pipelines.store.schema.tables import inventory_changes, marketplace_order_lines
@@ -15,7 +16,6 @@ from midas_pipelines.storefront.catalog import ItemKey
 from midas_pipelines.storefront.orders import update_order_items
 from midas_pipelines.sync.orders.model.lines import OrderException, exception_text, read_exceptions, reference
 from midas_pipelines.sync.orders.model.order_log import OrderContext, StoredOrder, lock_rows
-from midas_pipelines.sync.orders.model.state_machine import ENDED
 from midas_pipelines.sync.orders.stock import pending_lines, units
 
 _LINES, _LEDGER = marketplace_order_lines.c, inventory_changes.c

@@ -8,6 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from midas_pipelines.fourseller.status import ENDED
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.items.mappings import link_sku
 from midas_pipelines.store.orders.listing import UNMAPPED
@@ -28,7 +29,6 @@ from midas_pipelines.sync.orders.model.lines import (
 )
 from midas_pipelines.sync.orders.model.order_log import OrderContext, StoredOrder, lock_rows
 from midas_pipelines.sync.orders.model.sale import Named
-from midas_pipelines.sync.orders.model.state_machine import ENDED
 from midas_pipelines.sync.orders.stock import units
 
 _LINES, _ORDERS = marketplace_order_lines.c, marketplace_orders.c

@@ -13,6 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from midas_pipelines.errors import WrongInput
+from midas_pipelines.fourseller.status import ENDED, SHIPPED_STATES
 from midas_pipelines.notify.alerts import clear_alerts, open_subjects, raise_alert
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.items.mappings import mark_dirty
@@ -30,7 +31,6 @@ from midas_pipelines.sync.orders.model.lines import (
     reference,
 )
 from midas_pipelines.sync.orders.model.order_log import StoredOrder, set_exceptions, set_line
-from midas_pipelines.sync.orders.model.state_machine import ENDED, SHIPPED_STATES
 
 ALERT = "oversold"
 _LINES = marketplace_order_lines.c

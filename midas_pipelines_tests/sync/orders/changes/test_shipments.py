@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from midas_pipelines.fourseller.status import BACKWARD
 from midas_pipelines.store.orders.checks import statuses_gone_back
 from midas_pipelines.sync.orders.changes.shipments import CannotShip
-from midas_pipelines.sync.orders.model.state_machine import BACKWARD
 from midas_pipelines_tests.shop import add_product, rows, run, value
 from midas_pipelines_tests.sync.orders import desk
 from midas_pipelines_tests.sync.world import World

@@ -12,17 +12,17 @@ import pytest
 
 from midas_pipelines.errors import WrongInput
 from midas_pipelines.fourseller.errors import FourSellerError
-from midas_pipelines.fourseller.status import OrderStatus
-from midas_pipelines.sandbox.state import Refused
-from midas_pipelines.sync.context import SyncContext
-from midas_pipelines.sync.orders.model.state_machine import (
+from midas_pipelines.fourseller.status import (
     ENDED,
     OPEN,
     SHIPPED_STATES,
     TABLE,
+    OrderStatus,
     StatusDecision,
     decide,
 )
+from midas_pipelines.sandbox.state import Refused
+from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.orders.status.status_sync import sync_statuses
 from midas_pipelines_tests.shop import add_product, rows
 from midas_pipelines_tests.sync.machine import Killed, Life, MortalDatabase

@@ -8,11 +8,10 @@ import pytest
 import sqlalchemy as sa
 
 from midas_pipelines.fourseller.contract import next_statuses
-from midas_pipelines.fourseller.status import OrderStatus
+from midas_pipelines.fourseller.status import BACKWARD, TABLE, OrderStatus, StatusDecision, decide, path
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.orders.checks import statuses_gone_back
 from midas_pipelines.store.schema.tables import marketplace_orders, order_processing_logs
-from midas_pipelines.sync.orders.model.state_machine import BACKWARD, TABLE, StatusDecision, decide, path
 from midas_pipelines.sync.orders.status.outbound import status_updates, why_not_pushed
 
 STATUSES = list(OrderStatus)  # pending processing shipped delivered cancelled refunded
