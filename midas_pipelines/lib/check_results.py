@@ -4,6 +4,7 @@ ERROR is a broken invariant, WARN something that a person should look at. No che
 item or order, which the engine quarantines; where the shop's columns changed, the engine itself begins nothing.
 """
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -121,13 +122,51 @@ def brake_spec(asset: str) -> dg.AssetCheckSpec:
 def brake_result(
     sync: "engine.SyncContext", report: "engine.InventoryReport | engine.ProductReport"
 ) -> dg.AssetCheckResult:
-    """The check of a push, with what it held back."""
+    """The check of a push: what waits now, of whichever items the push was, is no more than may be sent."""
+    brake = engine.RollingBrake(sync.database, sync.settings)
+    brake.weigh_all(time.monotonic())
     return check_result(
         titled(sync, report.held_items),
         name=BRAKE,
-        total=report.held,
+        total=max(report.held, brake.over),
         severity=WARN,
-        description=report.stopped,
+        passed=not (report.held or brake.engaged),
+        description=report.stopped or brake.message,
         hint=BRAKE_HINT,
         checked=report.scanned,
     )
+
+
+LOOKED_BACK = 50
+"""Of a check's executions; more in a row ended without a result only where each run failed."""
+
+
+def results_of_a_part(
+    context: dg.AssetExecutionContext, results: Sequence[dg.AssetCheckResult]
+) -> list[dg.AssetCheckResult]:
+    """The results of a run that looked at some items alone: its failures, and the last result again where it found none.
+
+    A part can show that something is wrong, never that nothing is.
+    """
+
+    def judged(result: dg.AssetCheckResult) -> dg.AssetCheckResult:
+        found_some = not (result.passed or result.description)  # with a description it could judge nothing
+        return result if found_some else _last_result(context, str(result.check_name)) or result
+
+    return [judged(result) for result in results]
+
+
+def _last_result(context: dg.AssetExecutionContext, name: str) -> dg.AssetCheckResult | None:
+    history = context.instance.event_log_storage.get_asset_check_execution_history
+    for record in history(dg.AssetCheckKey(context.asset_key, name), LOOKED_BACK):
+        event = record.event.dagster_event if record.event is not None else None
+        if event is not None and record.status.value != "PLANNED":
+            last = event.asset_check_evaluation_data
+            return dg.AssetCheckResult(
+                passed=last.passed,
+                check_name=name,
+                metadata=last.metadata,
+                severity=last.severity,
+                description=last.description,
+            )
+    return None

@@ -69,6 +69,7 @@ if TYPE_CHECKING:
         unexplained_stock,
     )
     from midas_pipelines.sync.context import NEEDS_KEY, SyncContext
+    from midas_pipelines.sync.listings.brake import RollingBrake
     from midas_pipelines.sync.listings.scan import ApprovedPlan, read_plan
     from midas_pipelines.sync.operations import capacity
     from midas_pipelines.sync.operations.daily_report import send_report, write_report

@@ -9,9 +9,10 @@ import dagster as dg
 import pytest
 
 from midas_pipelines.definitions import defs
+from midas_pipelines.defs.operations.health import failed_checks
 from midas_pipelines.defs.resources import expected_in
 from midas_pipelines.recovery.figures import FIGURES
-from midas_pipelines_tests.defs.conftest import Execute, evaluation
+from midas_pipelines_tests.defs.conftest import Execute, checks, evaluation
 from midas_pipelines_tests.shop import add_product, add_variant, amend
 from midas_pipelines_tests.sync.world import World
 
@@ -165,6 +166,27 @@ def test_a_product_that_a_person_left_on_4seller_is_not_counted_as_failed(
     found = evaluation(execute("consistency_check"), "no_product_without_item").metadata
     assert found["failed"].value == 1
     assert [row.data["sku"] for row in found["offenders"].records] == ["ORPHAN-1"]  # type: ignore[union-attr]
+
+
+def test_a_run_for_some_shards_turns_no_failed_check_green(
+    environment: World, execute: Execute, instance: dg.DagsterInstance
+) -> None:
+    for number in range(2):
+        add_product(environment.database, sku=f"A-{number}")
+    environment.full()
+    with_a_stranger(environment)
+    environment.refuse(422, "A-0")
+    for product in environment.listed.values():
+        product["price"] = "99.00" if product["sku"] == "A-0" else product["price"]
+    names = ("prices_match", "no_product_without_item")
+    keys = [dg.AssetCheckKey(dg.AssetKey("listing_observation"), name) for name in names]
+    execute("consistency_check")
+    whole = failed_checks(instance, keys)
+    assert "A-0" in whole[0]["listing_observation:prices_match"]
+    for shard in ("02", "05"):  # of the other item, and of none
+        found = checks(execute("consistency_check", shard=shard))
+        assert {name: found[name] for name in names} == dict.fromkeys(names, False)
+        assert failed_checks(instance, keys) == whole
 
 
 def test_nothing_begins_where_the_shop_dropped_a_column(environment: World, execute: Execute) -> None:

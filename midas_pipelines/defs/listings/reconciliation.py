@@ -10,7 +10,14 @@ from midas_pipelines.defs.resources import MidasResource
 from midas_pipelines.installation import DATABASE_KIND
 from midas_pipelines.installation import table as table_name
 from midas_pipelines.lib import engine
-from midas_pipelines.lib.check_results import ERROR, MOST_SHOWN, WARN, check_result, shop_check
+from midas_pipelines.lib.check_results import (
+    ERROR,
+    MOST_SHOWN,
+    WARN,
+    check_result,
+    results_of_a_part,
+    shop_check,
+)
 from midas_pipelines.lib.metadata import (
     FOURSELLER,
     Shown,
@@ -164,8 +171,8 @@ def listing_observation(context: dg.AssetExecutionContext, midas: MidasResource)
 
     `consistency` is the share of items shown as the shop has them, and absent when none could be judged. Items that
     changed and are not pushed yet are counted as `pending`; those for which 4Seller showed nothing readable, as
-    `not_seen`. A run for some shards judges only their items; only a run for all shards finds `orphans`, products that
-    match no item.
+    `not_seen`. A run for some shards judges only their items, and its checks pass only where the last result passed; only
+    a run for all shards finds `orphans`, products that match no item.
     """
     with midas.sync_context(context) as sync:
         listed = engine.listing_of(sync, run_set(context))
@@ -173,6 +180,10 @@ def listing_observation(context: dg.AssetExecutionContext, midas: MidasResource)
         for rows in ("worst", *(rule.looks_at for rule in ABSOLUTE.values())):
             setattr(report, rows, titled(sync, getattr(report, rows)))
         where = links(sync, report.worst)
+        results = [
+            *(_check(name, rule, report, where) for name, rule in RULES.items()),
+            *(_absolute(name, rule, report, where) for name, rule in ABSOLUTE.items()),
+        ]
         counts = shard_counts(context, sync, _counted(report))
     summary = counts_in_words(
         report, "listed", "scanned", "equal", "changing", "not_seen", "discrepancies", "settled", "waiting"
@@ -189,10 +200,7 @@ def listing_observation(context: dg.AssetExecutionContext, midas: MidasResource)
             "differences": table(report.worst),
             **where,
         },
-        check_results=[
-            *(_check(name, rule, report, where) for name, rule in RULES.items()),
-            *(_absolute(name, rule, report, where) for name, rule in ABSOLUTE.items()),
-        ],
+        check_results=results if shards_of(context) is None else results_of_a_part(context, results),
     )
 
 

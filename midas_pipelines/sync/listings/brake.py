@@ -163,6 +163,11 @@ class RollingBrake:
         return excess or None
 
     @property
+    def over(self) -> int:
+        """How many changes are of a kind above its limit."""
+        return sum(self._excess.values()) if self._excess else 0
+
+    @property
     def message(self) -> str | None:
         """Why changes are held, and what to do; None while the brake is off."""
         if self._excess is None:

@@ -8,7 +8,7 @@ import pytest
 from midas_pipelines.lib.check_results import brake_spec
 from midas_pipelines.lib.metadata import bars
 from midas_pipelines.sync.rules.edit import set_rule
-from midas_pipelines_tests.defs.conftest import Execute, checks, metadata
+from midas_pipelines_tests.defs.conftest import Execute, checks, evaluation, metadata
 from midas_pipelines_tests.notify.conftest import WebhookReceiver, webhook  # noqa: F401 - fixture
 from midas_pipelines_tests.shop import add_product, run, value
 from midas_pipelines_tests.sync.world import World
@@ -65,6 +65,9 @@ def test_the_brake_is_a_check_that_counts_all_it_holds_while_the_run_goes_on(
         assert "30 would be zeroed" in str(found.description)
         assert "midas sync products --apply" in str(found.metadata["hint"].value)
         assert "has pushed since" in str(brake_spec(asset).description)
+    one = execute("incremental_sync", {"fourseller_listings": {"skus": ["A-31"]}})  # what waits, waits still
+    found = evaluation(one, "within_the_brake")
+    assert (found.passed, found.metadata["checked"].value, found.metadata["failed"].value) == (False, 1, 30)
     assert sorted(one[2] for one in environment.shown.values()) == [3, *[5] * 31]
     assert value(environment.database, "SELECT count(*) FROM alerts WHERE kind = 'brake'") == 1
 
