@@ -121,6 +121,17 @@ def value(database: Database, query: str, **parameters: Any) -> Any:
     return rows(database, query, **parameters)[0][0]
 
 
+def drop_watched_column(shop: Database) -> None:
+    """Drops orders.payment_status, which triggers watch, with those triggers, as a migration of the shop would."""
+    if shop.is_postgresql:
+        run(shop, "ALTER TABLE orders DROP COLUMN payment_status CASCADE")
+        return
+    named = "SELECT name FROM sqlite_master WHERE type = 'trigger' AND sql LIKE '%payment_status%'"
+    for (trigger,) in rows(shop, named):
+        run(shop, f"DROP TRIGGER {trigger}")
+    run(shop, "ALTER TABLE orders DROP COLUMN payment_status")
+
+
 def _insert(shop: Database, table: sa.Table, row: dict[str, Any]) -> int:
     with shop.writing() as connection:
         made: int = connection.execute(sa.insert(table).values(row).returning(table.c.id)).scalar_one()

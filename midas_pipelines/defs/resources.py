@@ -47,7 +47,7 @@ class MidasResource(dg.ConfigurableResource):
 
         Args:
             context: of the asset, check or op.
-            as_it_is: also where the database is not at the version that a sync needs.
+            as_it_is: also where the shop's columns or our triggers are not as a sync needs them.
 
         Raises:
             dagster.Failure: for an expected error, with its message.
@@ -55,8 +55,7 @@ class MidasResource(dg.ConfigurableResource):
         try:
             settings = self.settings()
             with engine.Database(settings.database(), settings.limits("bulk")) as database:
-                if not as_it_is:
-                    engine.require_upgraded(database)
+                (engine.require_tables if as_it_is else engine.require_upgraded)(database)
                 yield engine.SyncContext(settings, database, run_id=context.run.run_id)
         except ExpectedError as error:
             raise failure_of(error) from None
@@ -77,14 +76,14 @@ def resources() -> dg.Definitions:
 
 
 @contextmanager
-def shop() -> "Iterator[engine.Database | dg.SkipReason]":
-    """The shop's database, or the reason why it cannot be used."""
+def shop(*, as_it_is: bool = False) -> "Iterator[engine.Database | dg.SkipReason]":
+    """The shop's database, or the reason why it cannot be used; `as_it_is` as for `sync_context`."""
     from sqlalchemy.exc import DatabaseError
 
     try:
         settings = load_settings()
         with engine.Database(settings.database(), settings.limits("bulk")) as database:
-            engine.require_upgraded(database)
+            (engine.require_tables if as_it_is else engine.require_upgraded)(database)
             yield database
     except ExpectedError as error:
         yield dg.SkipReason(str(error))
@@ -97,6 +96,7 @@ def failure_of(error: ExpectedError) -> dg.Failure:
     facts = {
         "reason": dg.MetadataValue.text(str(error)),
         "exit_code": dg.MetadataValue.int(error.exit_code),
+        "error": dg.MetadataValue.text(type(error).__name__),
     }
     return dg.Failure(str(error), metadata=facts, allow_retries=False)
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         GATEWAY,
         RUN_FAILED,
         beat,
+        clear_alerts,
         match_alerts,
         open_subjects,
         report_failure,
@@ -60,7 +61,7 @@ if TYPE_CHECKING:
         orders_by_day,
         waiting_lines,
     )
-    from midas_pipelines.store.schema.version import EXPECTED, differing_columns, require_upgraded
+    from midas_pipelines.store.schema.version import EXPECTED, differing_columns, require_tables, require_upgraded
     from midas_pipelines.store.stock.ledger import (
         duplicate_skus,
         negative_stock,

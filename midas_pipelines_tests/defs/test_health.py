@@ -12,7 +12,7 @@ from midas_pipelines.definitions import defs
 from midas_pipelines.defs.operations.health import failed_checks, failure_alerts, health_watch
 from midas_pipelines.lib.partitions import run_tags
 from midas_pipelines_tests.defs.conftest import tick
-from midas_pipelines_tests.shop import add_product, amend, rows
+from midas_pipelines_tests.shop import add_product, amend, drop_watched_column, rows
 from midas_pipelines_tests.sync.world import World
 
 LEDGER = "inventory_ledger:ledger_explains_stock"
@@ -125,6 +125,20 @@ class Watch:
 def watch(environment: World, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> Watch:
     """With a Dagster of its own."""
     return Watch(environment, instance, monkeypatch)
+
+
+@pytest.mark.both_databases
+def test_a_dropped_column_that_a_trigger_watches_reaches_staff_by_its_name(watch: Watch) -> None:
+    drop_watched_column(watch.world.database)
+    run = watch.run("stock_watch", good=False)
+    failed, _ = failed_checks(watch.instance, defs.resolve_asset_graph().asset_check_keys)
+    assert list(failed) == ["storefront/products:columns_as_expected"]
+    assert "orders.payment_status" in failed["storefront/products:columns_as_expected"]
+    assert "The shop's tables have changed: orders.payment_status should be" in watch.text()
+    watch.alerts()
+    query = "SELECT kind FROM alerts WHERE cleared_at IS NULL ORDER BY id"
+    assert [row.kind for row in rows(watch.world.database, query)] == ["run_failed", "check_failed"]
+    assert run.status is dg.DagsterRunStatus.FAILURE
 
 
 FAILED, WELL = [("run_failed", "order_import")], [("run_recovered", "order_import")]

@@ -14,7 +14,7 @@ from midas_pipelines.store.schema.version import NotUpgraded, require_upgraded, 
 from midas_pipelines.store.stock.ledger import unexplained_stock
 from midas_pipelines.storefront.schema import NEEDED, missing_tables
 from midas_pipelines_tests.conftest import create_shop
-from midas_pipelines_tests.shop import add_product, add_variant, rows, run, value
+from midas_pipelines_tests.shop import add_product, add_variant, drop_watched_column, rows, run, value
 from midas_pipelines_tests.store.dump import contents, definitions, writes
 
 SEED_TABLES = {
@@ -84,6 +84,14 @@ def test_a_sync_on_a_database_that_is_not_ready_is_told_what_to_do(
         step(database)
     with pytest.raises(NotUpgraded, match=says):
         require_upgraded(database)
+
+
+@pytest.mark.both_databases
+def test_a_dropped_column_that_a_trigger_watches_is_named(shop: Database) -> None:
+    drop_watched_column(shop)
+    for step in (require_upgraded, upgrade):
+        with pytest.raises(NotUpgraded, match="orders.payment_status should be VARCHAR.* and is no column. Put it"):
+            step(shop)
 
 
 def test_an_upgraded_shop_is_ready(shop: Database) -> None:

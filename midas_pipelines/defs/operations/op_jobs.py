@@ -42,7 +42,7 @@ def deliver_alerts(context: dg.OpExecutionContext, config: AlertConfig, midas: M
     """Raises alerts about the assets in `made`, and delivers those that are due to MIDAS_NOTIFY_URLS; while a target is down
     its alerts wait."""
     counts: dict[str, int | float] = {}
-    with midas.sync_context(context) as sync:
+    with midas.sync_context(context, as_it_is=True) as sync:
         if "low_stock" in config.made:
             counts = numbers(engine.check_low_stock(sync, alert=True), "raised", "cleared")
         if "staff_report" in config.made:
@@ -70,7 +70,7 @@ def alerts_due(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.Skip
     made = {name: event.timestamp for name, event in events.items() if event is not None}
     before = json.loads(context.cursor or "{}")
     fresh = [name for name, at in made.items() if at != before.get(name)]
-    with shop() as database:
+    with shop(as_it_is=True) as database:
         if isinstance(database, dg.SkipReason):
             return database
         if not fresh and not engine.read_targets(load_settings().notify_urls):

@@ -20,6 +20,7 @@ from midas_pipelines.storefront.schema import NEEDED, missing_tables, shop
 VERSION_TABLE = "midas_alembic_version"
 """Our own, so that a shop that uses Alembic itself keeps its own history."""
 
+UNPREPARED = "The database is not prepared for this version: run `midas db upgrade`."
 MIGRATIONS = Path(__file__).parents[1] / "migrations"
 
 
@@ -53,28 +54,40 @@ def version(database: Database) -> Version:
         return read_version(connection)
 
 
-def require_upgraded(database: Database) -> None:
-    """Raises `NotUpgraded` with what to do, unless a sync may run on this database."""
+def require_tables(database: Database) -> Version:
+    """Raises `NotUpgraded` with what to do, unless the shop's tables are there, and ours as this version has them."""
     at = version(database)
     if at.shop_tables_missing:
         raise NotUpgraded(
             f"The database has no table {', '.join(at.shop_tables_missing)}: point MIDAS_DATABASE_URL at the shop's "
             "database, or make a sample shop with `midas store seed`."
         )
+    if at.current != at.newest:
+        raise NotUpgraded(UNPREPARED)
+    return at
+
+
+def require_upgraded(database: Database) -> None:
+    """Raises `NotUpgraded` with what to do, unless a sync may run on this database."""
+    at = require_tables(database)
     if not at.triggers_fire:
         raise NotUpgraded(
             "The database sets session_replication_role, so that no trigger fires and no change of the shop is found: run "
             "`ALTER DATABASE ... RESET session_replication_role`, or the same for the role."
         )
-    if not at.ready:
-        raise NotUpgraded("The database is not prepared for this version: run `midas db upgrade`.")
+    if at.triggers_missing:
+        require_columns(database)  # a dropped column takes its triggers with it, and no upgrade brings them back
+        raise NotUpgraded(UNPREPARED)
 
 
 def require_columns(database: Database) -> None:
     """Raises `NotUpgraded` with the first column of the shop's tables that is missing or of another kind."""
     with database.reading() as connection:
-        found = differing_columns(connection)
-    if found:
+        _require_columns(connection)
+
+
+def _require_columns(connection: sa.Connection) -> None:
+    if found := differing_columns(connection):
         raise NotUpgraded(
             f"The shop's tables have changed: {found[0]['column']} should be {found[0]['expected']} and is "
             f"{found[0]['found']}. Put it back; `midas doctor` lists all."
@@ -151,7 +164,7 @@ def install(connection: sa.Connection) -> bool:
     """Puts the triggers on the shop's tables and opens the ledger; True when anything changed.
 
     Does nothing where the very same triggers stand already, or where the shop's tables are not there yet.
-    Raises nothing of its own.
+    Raises `NotUpgraded` where a column of the shop's tables is missing or of another kind.
     """
     if missing_tables(connection):
         return False
@@ -160,6 +173,7 @@ def install(connection: sa.Connection) -> bool:
     recorded = connection.scalar(sa.select(cursors.c.value).where(cursors.c.name == "triggers"))
     if recorded == digest and not missing_triggers(connection):
         return False
+    _require_columns(connection)
     for statement in wanted:
         connection.exec_driver_sql(statement)
     open_ledger(connection)
