@@ -61,7 +61,12 @@ if TYPE_CHECKING:
         orders_by_day,
         waiting_lines,
     )
-    from midas_pipelines.store.schema.version import EXPECTED, differing_columns, require_tables, require_upgraded
+    from midas_pipelines.store.schema.version import (
+        EXPECTED,
+        differing_columns,
+        require_tables,
+        require_upgraded,
+    )
     from midas_pipelines.store.stock.ledger import (
         duplicate_skus,
         negative_stock,
