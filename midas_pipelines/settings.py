@@ -387,7 +387,8 @@ class Settings(BaseModel):
 
     def is_automatic(self, workflow: str) -> bool:
         """Whether schedules and sensors start that workflow: they are on, it is not paused, and what it needs is set."""
-        unset = {"backup": not self.backup_to, "restore_drill": self.backup_identity_file is None}
+        place, key = bool(self.backup_to), self.backup_identity_file is not None
+        unset = {"backup": not place, "restore_drill": not (place and key)}
         return self.schedules and not self.is_paused(workflow) and not unset.get(workflow)
 
     def is_paused(self, workflow: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from midas_pipelines.settings import VARIABLES, Settings
@@ -88,11 +88,19 @@ def next_run(settings: Settings, workflow: Workflow, now: datetime) -> datetime 
     if apart is None or not is_on(settings, workflow):
         return None
     if at:
-        local = now.astimezone(ZoneInfo(settings.timezone))
-        tick = local.replace(hour=at[0], minute=at[1], second=0, microsecond=0)
-        return (tick + timedelta(days=tick <= local)).astimezone(now.tzinfo)
+        today = now.astimezone(ZoneInfo(settings.timezone)).replace(
+            hour=at[0], minute=at[1], second=0, microsecond=0
+        )
+        ticks = [_moment(today + timedelta(days=days)) for days in range(2)]
+        return next(tick for tick in ticks if tick > now).astimezone(now.tzinfo)
     step = apart * 60
     return datetime.fromtimestamp((int(now.timestamp()) // step + 1) * step, now.tzinfo)
+
+
+def _moment(tick: datetime) -> datetime:
+    """That time of a clock as Dagster's scheduler takes it: the later of two; the end of the gap that skips it."""
+    first, second = (tick.replace(fold=fold).astimezone(UTC) for fold in (0, 1))
+    return second if second >= first else first - timedelta(minutes=tick.minute)
 
 
 def _when(settings: Settings, workflow: Workflow) -> str:

@@ -104,6 +104,12 @@ def test_every_asset_has_the_pool_of_the_table_with_one_slot_and_every_job_an_ow
     assert pools == {name: {pool_of(name)} for name in pools}
     jobs = [job for job in defs.get_repository_def().get_all_jobs() if not job.name.startswith("__")]
     assert [job.name for job in jobs if not job.owners] == []
+    ops = {
+        job.name: [op.pools for op in job.all_node_defs]
+        for job in jobs
+        if not job.asset_layer.executable_asset_keys
+    }
+    assert ops == {name: [{pool_of(name)}] * len(pools) for name, pools in ops.items()}
     assert yaml.safe_load(dagster_yaml(load_settings()))["concurrency"]["pools"]["default_limit"] == 1
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from itertools import islice
 from pathlib import Path
 
 import pytest
+from dagster._utils.schedules import schedule_execution_time_iterator
 
 from midas_pipelines.definitions import defs, load
 from midas_pipelines.lib.schedules import schedule_of
@@ -35,6 +37,14 @@ def test_each_is_left_off_by_its_name(workflow: str) -> None:
     settings = load_settings(schedules=True, paused=workflow, **ready)
     off = {found.workflow for found in timetable(settings) if not found.on}
     assert off == {workflow}
+
+
+def test_what_is_on_is_in_dagster() -> None:
+    settings = load_settings(schedules=True, backup_identity_file="x")  # and no place for backups
+    on = {found.workflow for found in timetable(settings) if found.on}
+    repository = load(settings).get_repository_def()
+    started = [one.name for one in (*repository.schedule_defs, *repository.sensor_defs)]
+    assert on <= {name.removesuffix("_schedule").removesuffix("_sensor") for name in started}
 
 
 @pytest.mark.parametrize(
@@ -75,6 +85,21 @@ def test_a_daily_run_keeps_its_hour_where_clocks_change() -> None:
         assert next_run(there, named("full_sync"), now) == now.replace(day=28, hour=at)
     assert schedule_of(there, named("full_sync")).execution_timezone == "Europe/Berlin"
     assert schedule_of(there, named("order_import")).execution_timezone == "UTC"
+
+
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "America/New_York", "Australia/Lord_Howe"])
+@pytest.mark.parametrize("workflow", ["full_sync", "retention"])  # at full hours and at half
+@pytest.mark.parametrize("hour", [1, 2, 3])
+def test_the_next_run_is_dagsters_on_the_days_that_clocks_change(zone: str, workflow: str, hour: int) -> None:
+    settings = load_settings(schedules=True, timezone=zone, full_sync_hour=hour)
+    cron = schedule_of(settings, named(workflow)).cron_schedule
+    for month in (3, 4, 10, 11):
+        now = datetime(2026, month, 1, 0, 1, tzinfo=UTC)
+        ticks = schedule_execution_time_iterator(now.timestamp(), cron, zone)
+        for tick in (found.astimezone(UTC) for found in islice(ticks, 31)):
+            assert next_run(settings, named(workflow), now) == tick
+            assert next_run(settings, named(workflow), tick - timedelta(minutes=20)) == tick
+            now = tick
 
 
 @pytest.mark.parametrize("name", ["Berlin", "Europe", "../etc/passwd", "."])

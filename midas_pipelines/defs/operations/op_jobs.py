@@ -129,7 +129,7 @@ OLD = {
 
 
 def _step(name: str, what: str) -> dg.OpDefinition:
-    @dg.op(name=f"remove_old_{name}", description=f"Deletes {what}.")
+    @dg.op(name=f"remove_old_{name}", pool=pool_of("retention"), description=f"Deletes {what}.")
     def remove_old(context: dg.OpExecutionContext) -> None:
         days = getattr(load_settings(), f"keep_{name}_days")
         count = _remove(context.instance, name, days)
