@@ -5,6 +5,7 @@ A thousand items are judged and written in one transaction.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -47,6 +48,8 @@ HINTS = {
     "source_wins": "Somebody changed it on 4Seller: the shop's word is pushed again, by policy.",
 }
 OVERDUE = "A push is overdue: it is sent now. See `midas status` when it stays."
+HOLD_SECONDS, SMALLEST_CHUNK = 0.3, 50
+"""How long one chunk may hold its items, which the shop's own writes wait for; on a busy machine a chunk is smaller."""
 
 _WRITE_OBSERVED = (
     sa.update(mappings)
@@ -177,7 +180,7 @@ class ReadBack:
         self._stamps: dict[str, bytes] = {}
         self._shared = self.listing.products.shared_skus()
         self.busy: set[str] = set()  # subjects that could not be judged, for somebody was pushing them
-        self._after = 0
+        self._after, self._most = 0, CHUNK // 4
         self._hub_ahead = hub_ahead(self.context.database)
         self._overdue = self.read_at - timedelta(minutes=2 * self.context.settings.products_interval)
         self._recent = self.read_at - timedelta(seconds=self.context.settings.read_back_grace_seconds)
@@ -188,7 +191,8 @@ class ReadBack:
             pass
 
     def _judge_chunk(self) -> bool:
-        """Settles the next thousand items; False when there are none left."""
+        """Settles the next items, a thousand at most; False when there are none left."""
+        began = time.monotonic()
         with self.context.database.writing() as connection:
             ids = self._next_ids(connection)
             if not ids:
@@ -212,6 +216,8 @@ class ReadBack:
                 elif row.attempts and decision.change.action is Action.DELETE and product is not None:
                     self.staying.append(row)
             self._write(connection, decisions, free, planner)
+        held = time.monotonic() - began
+        self._most = min(CHUNK, max(SMALLEST_CHUNK, int(len(ids) * HOLD_SECONDS / held)))
         return True
 
     def _scan(self, row: Mapping, decision: Decision, free: bool) -> None:
@@ -237,10 +243,12 @@ class ReadBack:
     def _next_ids(self, connection: sa.Connection) -> list[int]:
         query = sa.select(mappings.c.id).where(mappings.c.id > self._after)
         if self.ids is not None:  # a statement takes only so many parameters
-            query = query.where(mappings.c.id.in_([one for one in self.ids if one > self._after][:CHUNK]))
+            query = query.where(
+                mappings.c.id.in_([one for one in self.ids if one > self._after][: self._most])
+            )
         if self.shards is not None:
             query = query.where(self.shards.holds(mappings.c.id))
-        return list(connection.scalars(query.order_by(mappings.c.id).limit(CHUNK)))
+        return list(connection.scalars(query.order_by(mappings.c.id).limit(self._most)))
 
     def _read_rows(
         self, connection: sa.Connection, ids: list[int]

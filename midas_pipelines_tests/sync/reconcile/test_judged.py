@@ -121,3 +121,22 @@ def test_other_code_compares_everything_again(
 
 def test_the_code_that_decides_is_where_it_is_looked_for() -> None:
     assert all(list(decide.PACKAGE.glob(pattern)) for pattern in decide.DECIDING)
+
+
+def test_where_a_chunk_takes_long_the_next_ones_hold_fewer_items(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(9):
+        add_product(world.database, sku=f"A-{number}", stock_quantity=5)
+    world.full()
+    held: list[int] = []
+    read = apply.ReadBack._read_rows
+    monkeypatch.setattr(
+        apply.ReadBack,
+        "_read_rows",
+        lambda self, given, ids: (held.append(len(ids)), read(self, given, ids))[1],
+    )
+    for name, value in (("CHUNK", 16), ("SMALLEST_CHUNK", 2), ("HOLD_SECONDS", 0.0)):
+        monkeypatch.setattr(apply, name, value)
+    assert again(world).equal == 9
+    assert held == [4, 2, 2, 1]
