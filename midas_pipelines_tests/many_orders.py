@@ -92,7 +92,7 @@ READINGS: dict[str, Reading] = {
     "orders of a day": lambda database: listing.orders_by_day(
         database, load_settings().day_of, NOW - timedelta(days=1), NOW + timedelta(days=1)
     ),
-    "days with new orders": lambda database: listing.days_with_new_orders(
+    "days with new orders": lambda database: listing.days_with_changed_orders(
         database, load_settings().day_of, NOW - timedelta(hours=1)
     ),
     "status": overview,

@@ -18,6 +18,7 @@ from midas_pipelines.store.schema.tables import (
     mappings,
     marketplace_order_lines,
     marketplace_orders,
+    order_processing_logs,
     sync_logs,
 )
 from midas_pipelines.storefront.schema import orders, product_variants, products
@@ -210,13 +211,23 @@ def orders_by_day(
     return days
 
 
-def days_with_new_orders(
+UNCOUNTED = ("processing", "shipped", "delivered", "tracking_pushed", "confirmed", "erased")
+"""Steps of an order that change nothing which `orders_by_day` counts."""
+
+
+def days_with_changed_orders(
     database: Database, day_of: Callable[[datetime], date], since: datetime | None
 ) -> set[date]:
-    """The days on which the orders were placed that were imported since then; None for all days with orders."""
+    """The days on which the orders were placed that were imported, cancelled or edited since then, or whose exception
+    changed; None for all days with orders."""
     query = sa.select(*QUARTER).where(_ORDER.local_order_id.is_not(None)).distinct()
     if since is not None:
-        query = query.where(_ORDER.imported_at >= since)
+        log = order_processing_logs.c
+        steps = sa.select(log.channel, log.marketplace_order_id).distinct()
+        steps = steps.where(log.created_at >= since, log.step.not_in(UNCOUNTED))
+        changed = steps.subquery()
+        its_step = _ORDER.marketplace_order_id == changed.c.marketplace_order_id
+        query = query.join(changed, sa.and_(_ORDER.channel == changed.c.channel, its_step))
     with database.reading() as connection:
         return {day_of(_moment(*row)) for row in connection.execute(query)}
 
