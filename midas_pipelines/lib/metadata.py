@@ -56,10 +56,13 @@ IN_DAGSTER = {"dagster/uri": "dagster://history"}
 
 
 def made(
-    context: "engine.SyncContext", metadata: Mapping[str, Any], **more: Any
+    context: "engine.SyncContext", metadata: Mapping[str, Any], *, shared: bool = False, **more: Any
 ) -> dg.MaterializeResult[Any]:
-    """What an asset returns: these facts, and how long it took where they do not say so."""
-    facts = {"seconds": context.seconds} | known(metadata)
+    """What an asset returns: these facts, and how long it took where they do not say so.
+
+    `shared` facts are shown with each partition of a run over several: none of them took the seconds of all.
+    """
+    facts = ({} if shared else {"seconds": context.seconds}) | known(metadata)
     return dg.MaterializeResult(metadata=facts, data_version=LIVE, **more)
 
 

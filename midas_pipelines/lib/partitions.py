@@ -21,6 +21,11 @@ def has_partitions(context: dg.AssetExecutionContext) -> bool:
     return bool(context.has_partition_key or context.has_partition_key_range)
 
 
+def has_several(context: dg.AssetExecutionContext) -> bool:
+    """Whether the run was launched for several partitions, each of which shows what it returns."""
+    return context.has_partition_key_range and len(context.partition_keys) > 1
+
+
 def chosen_shards(context: dg.AssetExecutionContext) -> list[str]:
     """The names of the shards that this run is for."""
     return list(context.partition_keys) if has_partitions(context) else list(SHARDS.get_partition_keys())
@@ -49,7 +54,7 @@ def shard_counts(
             context.add_asset_metadata(own, partition_key=name)
         else:
             context.log_event(dg.AssetMaterialization(asset, partition=name, metadata=own, tags=LIVE_TAG))
-    if not context.has_partition_key_range or len(context.partition_keys) == 1:
+    if not has_several(context):
         return counts
     context.log_event(dg.AssetObservation(asset, metadata=counts))
     return {}

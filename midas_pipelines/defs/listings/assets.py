@@ -31,6 +31,7 @@ from midas_pipelines.lib.partitions import (
     COMMAND_LINE,
     DRIVER_TAG,
     SHARDS,
+    has_several,
     shard_counts,
     shard_metadata,
     shards_of,
@@ -129,7 +130,7 @@ def _synced(
         counts, scope = shard_counts(context, sync, counts), f"{scope}, {shard_metadata(context)}"
     problems = table(titled(sync, report.problems))
     shown = {**counts, "scope": scope, "problems": problems, **links(sync, report.problems)}
-    return made(sync, shown, check_results=[brake_result(sync, report)])
+    return made(sync, shown, shared=has_several(context), check_results=[brake_result(sync, report)])
 
 
 def waiting(sync: "engine.SyncContext", shards: Shards | None) -> int:

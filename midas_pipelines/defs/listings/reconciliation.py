@@ -30,7 +30,7 @@ from midas_pipelines.lib.metadata import (
     table,
     titled,
 )
-from midas_pipelines.lib.partitions import SHARDS, shard_counts, shard_metadata, shards_of
+from midas_pipelines.lib.partitions import SHARDS, has_several, shard_counts, shard_metadata, shards_of
 from midas_pipelines.lib.snapshot_io import already_made, kept_in, run_set, shown_of
 
 RECENT_DAYS = 7
@@ -200,6 +200,7 @@ def listing_observation(context: dg.AssetExecutionContext, midas: MidasResource)
             "differences": table(report.worst),
             **where,
         },
+        shared=has_several(context),
         check_results=results if shards_of(context) is None else results_of_a_part(context, results),
     )
 

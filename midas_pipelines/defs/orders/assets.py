@@ -30,7 +30,7 @@ from midas_pipelines.lib.metadata import (
     run_options,
     table,
 )
-from midas_pipelines.lib.partitions import days_begun, has_partitions, order_days
+from midas_pipelines.lib.partitions import days_begun, has_partitions, has_several, order_days
 
 GROUP, DAYS = "orders", dg.AssetKey("imported_orders")
 COUNTS = ("fetched", "imported", "exceptions", "failed", "postponed", "mapped", "allocated")
@@ -85,8 +85,8 @@ fourseller_orders = dg.AssetSpec(
 def imported_orders(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.MaterializeResult:
     """Marketplace sales as orders of the shop, by the day they were placed: each once, with its stock allocated.
 
-    The job `order_import` reads what is new since the last import, and records each day with new orders, its own or the
-    gateway's, and each day that has begun. Materialize a day, or backfill many, to read those days from 4Seller again:
+    The job `order_import` reads what is new since the last import, and records each day with new or changed orders, its
+    own or the gateway's, and each day that has begun. Materialize a day, or backfill many, to read those days from 4Seller again:
     what is imported already stays as it is. A line that no item matches, or that stock cannot cover, is imported with
     an exception; a sale is never refused.
     """
@@ -106,10 +106,11 @@ def imported_orders(context: dg.AssetExecutionContext, midas: MidasResource) -> 
     context.log.info(f"Orders of {days[0]} to {days[-1]}: {words}")
     for day in days:
         context.add_asset_metadata(sales_of(known, date.fromisoformat(day)), partition_key=day)
-    if len(days) > 1:
-        context.log_event(dg.AssetObservation(DAYS, metadata=_counted(report)))
-    counts = _counted(report) if len(days) == 1 else {}
-    return made(sync, {**counts, "preview": table(report.preview), **where})
+    counts, several = _counted(report), has_several(context)
+    if several:
+        context.log_event(dg.AssetObservation(DAYS, metadata=counts))
+    shown = {**({} if several else counts), "preview": table(report.preview), **where}
+    return made(sync, shown, shared=several)
 
 
 def _new_orders(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.MaterializeResult:
@@ -120,11 +121,14 @@ def _new_orders(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.M
         last = None if before is None else before - RECORDED_WITHIN
         report = asyncio.run(engine.import_orders(sync, on_progress=engine.order_progress(context.log.info)))
         shop, since = sync.settings, last or now - FIRST_DAYS
-        touched = engine.days_with_new_orders(sync.database, shop.day_of, last) | days_begun(shop, since, now)
-        days, known = sorted(day for day in touched if order_days.has_partition_key(day.isoformat())), {}
-        if days:
-            span = shop.midnight(days[0]), shop.midnight(days[-1] + timedelta(days=1))
-            known = engine.orders_by_day(sync.database, shop.day_of, *span)
+        touched = engine.days_with_changed_orders(sync.database, shop.day_of, last) | days_begun(
+            shop, since, now
+        )
+        days = sorted(day for day in touched if order_days.has_partition_key(day.isoformat()))
+        known: dict[date, engine.DayOfOrders] = {}
+        for day in days:  # which may be years apart
+            span = shop.midnight(day), shop.midnight(day + timedelta(days=1))
+            known |= engine.orders_by_day(sync.database, shop.day_of, *span)
         where = links(sync, report.preview)
     context.log.info(f"Orders: {counts_in_words(report, *COUNTS, 'duplicates', 'moved_on')}")
     for day in days:

@@ -13,7 +13,7 @@ from midas_pipelines.defs.orders.assets import FIRST_DAYS
 from midas_pipelines.lib.partitions import days_begun, days_of_orders, order_days
 from midas_pipelines.settings import load_settings
 from midas_pipelines.store.items.shards import RANGE_END, RANGE_START
-from midas_pipelines_tests.shop import add_product, value
+from midas_pipelines_tests.shop import add_product, amend, value
 from midas_pipelines_tests.sync.world import World
 
 DAY, NEXT = "2026-02-03", "2026-02-04"
@@ -97,13 +97,39 @@ def test_a_poll_notes_what_the_gateway_imported_before_it(
     assert rows_noted(instance) == NONE_YET | {DAY: 2, NEXT: 2}
 
 
+@pytest.mark.both_databases
+def test_a_poll_records_the_day_of_an_order_that_was_cancelled_later(
+    environment: World, instance: dg.DagsterInstance
+) -> None:
+    sell(environment)
+    poll(instance)
+    (first, *_) = environment.sandbox.state.orders
+    long_ago = "2026-01-01 00:00:00+00:00"
+    amend(environment.database, f"UPDATE marketplace_orders SET imported_at = '{long_ago}'")
+    amend(environment.database, f"UPDATE order_processing_logs SET created_at = '{long_ago}'")
+    environment.sandbox.state.move(first, "cancelled")
+    poll(instance)
+    assert sales(instance, DAY) == (2, 1, 1)
+
+
+def sales(instance: dg.DagsterInstance, day: str) -> tuple[object, ...]:
+    """The orders, the cancelled ones and the units of a day as Dagster plots them."""
+    wanted = dg.AssetRecordsFilter(asset_key=dg.AssetKey("imported_orders"), asset_partitions=[day])
+    event = instance.fetch_materializations(wanted, limit=1).records[0].asset_materialization
+    assert event is not None
+    return tuple(event.metadata[name].value for name in ("dagster/partition_row_count", "cancelled", "units"))
+
+
 def test_many_days_are_read_in_one_run_and_each_tells_of_itself(
     environment: World, instance: dg.DagsterInstance
 ) -> None:
     sell(environment)
     tags = {RANGE_START: DAY, RANGE_END: "2026-02-05"}
     job = defs.resolve_job_def("order_backfill")
-    assert job.execute_in_process(instance=instance, run_config=dict(QUIET), tags=tags).success
+    result = job.execute_in_process(instance=instance, run_config=dict(QUIET), tags=tags)
+    assert not any(
+        "seconds" in event.metadata for event in result.asset_materializations_for_node("imported_orders")
+    )
     assert rows_noted(instance) == {DAY: 2, NEXT: 1, "2026-02-05": 0}
 
 
