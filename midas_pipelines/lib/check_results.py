@@ -75,7 +75,7 @@ def shop_check(
     find: Callable[["engine.SyncContext"], Sequence[Mapping[str, Any]]],
     *,
     hint: str,
-    counted: str | Callable[["engine.SyncContext"], int] = "fourseller_product_mappings",
+    counted: str | Callable[["engine.SyncContext"], int],
     severity: dg.AssetCheckSeverity = ERROR,
 ) -> dg.AssetChecksDefinition:
     """A check that reads the shop's database alone, and passes when it finds no offenders.

@@ -68,6 +68,8 @@ if TYPE_CHECKING:
         require_upgraded,
     )
     from midas_pipelines.store.stock.ledger import (
+        active_totals,
+        count_quantities,
         duplicate_skus,
         negative_stock,
         stock_totals,

@@ -82,6 +82,20 @@ def test_each_check_that_passes_says_how_much_it_looked_at(environment: World, e
     assert (numbers["columns_as_expected"].value, numbers["answers_keep_the_contract"].value) == (65, 2)
 
 
+@pytest.mark.both_databases
+def test_a_check_counts_what_is_in_the_catalog(environment: World, execute: Execute) -> None:
+    by_variant = add_product(environment.database, sku="A-1")
+    add_variant(environment.database, by_variant, sku="A-2")
+    add_product(environment.database, sku="A-3", status="archived")
+    gone = add_product(environment.database, sku="A-4")
+    environment.full()
+    amend(environment.database, f"DELETE FROM products WHERE id = {gone}")
+    expected = {"no_negative_stock": 3, "ledger_explains_stock": 3, "nothing_sold_out_that_sells": 1}
+    for job, counts in (("stock_watch", expected), ("full_sync", {"skus_unique": 2})):
+        result = execute(job, checks=counts if job == "stock_watch" else ())
+        assert {name: evaluation(result, name).metadata["checked"].value for name in counts} == counts
+
+
 def test_the_shop_is_checked_while_4seller_is_away(
     environment: World, execute: Execute, monkeypatch: pytest.MonkeyPatch
 ) -> None:

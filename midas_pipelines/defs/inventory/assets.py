@@ -164,12 +164,18 @@ def _sold_out(sync: "engine.SyncContext") -> list[dict[str, Any]]:
     return [row for row in low if row["on_hand"] <= 0 and row["sold_per_day"] > 0]
 
 
+def _active_items(sync: "engine.SyncContext") -> int:
+    with sync.database.reading() as connection:
+        return engine.active_totals(connection).items
+
+
 CHECKS = [
     shop_check(
         inventory_ledger,
         "no_negative_stock",
         "No item has a negative quantity on hand.",
         lambda sync: engine.negative_stock(sync.database),
+        counted=lambda sync: engine.count_quantities(sync.database),
         hint="The shop's own code deducted more than was on hand: count the item and correct its `stock_quantity`; 4Seller "
         "shows it as sold out meanwhile.",
     ),
@@ -178,6 +184,7 @@ CHECKS = [
         "ledger_explains_stock",
         "For each item the ledger's deltas add up to the stock the shop has.",
         lambda sync: engine.unexplained_stock(sync.database),
+        counted=lambda sync: engine.count_quantities(sync.database),
         hint="Its stock or the ledger was changed while the triggers were missing: `midas explain SKU` shows the last row "
         "that explains it, `midas db upgrade` puts the triggers back; then count the item and correct its `stock_quantity`.",
     ),
@@ -186,6 +193,7 @@ CHECKS = [
         "nothing_sold_out_that_sells",
         "No item that sold in the last four weeks is out of stock.",
         _sold_out,
+        counted=_active_items,
         severity=WARN,
         hint="Reorder them; `midas stock low` lists all items that are running out, the fastest seller first.",
     ),

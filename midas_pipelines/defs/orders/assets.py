@@ -254,7 +254,7 @@ CHECKS = [
         "no_order_open_too_long",
         "No order is pending or processing longer than MIDAS_ORDERS_AGE_LIMIT_DAYS.",
         lambda sync: engine.stale_orders(sync.database, sync.settings.orders_age_limit_days),
-        counted="marketplace_orders",
+        counted=lambda sync: engine.open_orders(sync.database),
         severity=WARN,
         hint="Ship them (`midas orders ship ID --carrier C --number N`) or cancel them on the marketplace.",
     ),

@@ -107,6 +107,12 @@ def stock_totals(database: Database) -> StockTotals:
         return _totals(connection, sa.select(_STOCK).where(~_STOCK.c.by_variant).subquery())
 
 
+def count_quantities(database: Database) -> int:
+    """The number of quantities that the shop keeps, those of products sold by variant too."""
+    with database.reading() as connection:
+        return connection.scalar(sa.select(sa.func.count()).select_from(_STOCK)) or 0
+
+
 def active_totals(connection: sa.Connection) -> StockTotals:
     """Counts over the sellable items of active products."""
     return _totals(connection, active_items(connection))
