@@ -5,7 +5,7 @@ Expected errors are shown as one sentence in the UI.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import dagster as dg
 from pydantic import Field
@@ -96,14 +96,23 @@ def failure_of(error: ExpectedError) -> dg.Failure:
     facts = {
         "reason": dg.MetadataValue.text(str(error)),
         "exit_code": dg.MetadataValue.int(error.exit_code),
-        "error": dg.MetadataValue.text(type(error).__name__),
+        "of_key": dg.MetadataValue.bool(isinstance(error, engine.BadCredentials) and error.of_key),
     }
     return dg.Failure(str(error), metadata=facts, allow_retries=False)
 
 
-def expected_in(event: dg.DagsterEvent) -> tuple[str, int] | None:
-    """The sentence and the exit code of the expected error that a step failed with; None for any other error."""
+class Expected(NamedTuple):
+    """The expected error that a step failed with."""
+
+    reason: str  # a sentence for a person
+    exit_code: int
+    of_key: bool  # 4Seller refused the key
+
+
+def expected_in(event: dg.DagsterEvent) -> Expected | None:
+    """The expected error that a step failed with; None for any other error."""
     data = event.step_failure_data.user_failure_data
     if data is None or "reason" not in data.metadata:
         return None
-    return str(data.metadata["reason"].value), int(str(data.metadata["exit_code"].value))
+    facts = {name: data.metadata[name].value for name in Expected._fields}
+    return Expected(str(facts["reason"]), int(str(facts["exit_code"])), bool(facts["of_key"]))

@@ -51,6 +51,11 @@ class BadCredentials(FourSellerError):
 
     exit_code = 2
 
+    @property
+    def of_key(self) -> bool:
+        """Whether 4Seller refused the key or the seller id: staff hears of that once."""
+        return self.status in (401, 403)
+
 
 class NotFound(FourSellerError):
     """The product or order is not there (404)."""
@@ -88,6 +93,8 @@ class NotConnected(NotSent):
 
 class NeedsNewKey(BadCredentials):
     """Nothing was sent: 4Seller refused this key before."""
+
+    of_key = True
 
 
 class Ambiguous(FourSellerError):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from midas_pipelines.fourseller.errors import BadCredentials
     from midas_pipelines.fourseller.status import BACKWARD
     from midas_pipelines.notify.alerts import (
         DAGSTER,

@@ -77,6 +77,8 @@ def ops_config(ops: Mapping[str, Any] | None) -> dict[str, Any]:
     return {"ops": {name: {"config": config} for name, config in ops.items()}} if ops else {}
 
 
+LOCATION_TAG, LOCATION = "dagster/code_location", "midas_pipelines"
+"""The tag that Dagster names a run's code location in, and the name of ours, as `workspace.yaml` has it."""
 DRIVER_TAG, COMMAND_LINE = "midas/driver", "command line"
 """The tag that says what launched a run, and its value for runs of `midas sync`, which name who in the audit log."""
 

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import sqlalchemy as sa
 
 from midas_pipelines.fourseller.client import FourSeller
-from midas_pipelines.fourseller.errors import BadCredentials, FourSellerError, NeedsNewKey
+from midas_pipelines.fourseller.errors import BadCredentials, FourSellerError
 from midas_pipelines.fourseller.http.rate_limit import CallSums
 from midas_pipelines.notify.alerts import clear_alert, open_subjects, raise_alert
 from midas_pipelines.store.database import Database
@@ -98,11 +98,8 @@ def logged_sync(context: SyncContext, kind: str, scope: str, report: Report) -> 
         reason = None
     except Exception as error:
         reason = str(error)
-        # Of a refused key staff hear once, and while this alert is open no run raises another.
-        refused_key = isinstance(error, BadCredentials) and error.status in (401, 403)
-        if isinstance(error, FourSellerError | ChannelDown) and not (
-            refused_key or isinstance(error, NeedsNewKey)
-        ):
+        of_key = isinstance(error, BadCredentials) and error.of_key  # has an alert of its own
+        if isinstance(error, FourSellerError | ChannelDown) and not of_key:
             with context.database.writing() as connection:
                 text = f"{kind.capitalize()} sync stopped. {reason}"
                 raise_alert(connection, kind=CHANNEL_DOWN, subject="fourseller", text=text)

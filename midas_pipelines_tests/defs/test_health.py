@@ -11,6 +11,7 @@ from dagster._core.definitions.freshness import FreshnessState, FreshnessStateCh
 from midas_pipelines.definitions import defs
 from midas_pipelines.defs.operations.health import failed_checks, failure_alerts, health_watch
 from midas_pipelines.lib.partitions import run_tags
+from midas_pipelines.notify.alerts import report_failure
 from midas_pipelines_tests.defs.conftest import tick
 from midas_pipelines_tests.shop import add_product, amend, drop_watched_column, rows
 from midas_pipelines_tests.sync.world import World
@@ -53,15 +54,8 @@ def test_a_list_that_cannot_be_judged_is_one_failed_check_in_plain_words(environ
 
 
 def test_an_asset_is_late_while_dagster_calls_it_so(watch: Watch) -> None:
-    key, at = dg.AssetKey("low_stock"), datetime.now(UTC).timestamp()
     for before, now, late in (("PASS", "WARN", []), ("WARN", "FAIL", ["low_stock"]), ("FAIL", "PASS", [])):
-        change = FreshnessStateChange(
-            key=key,
-            previous_state=FreshnessState(before),
-            new_state=FreshnessState(now),
-            state_change_timestamp=at,
-        )
-        watch.instance.report_runless_asset_event(change)
+        watch.is_late("low_stock", before, now)
         watch.alerts()
         query = "SELECT subject FROM alerts WHERE kind = 'asset_late' AND cleared_at IS NULL"
         assert [row.subject for row in rows(watch.world.database, query)] == late
@@ -78,15 +72,33 @@ class Watch:
         self.good_key = world.background.config.api_key
         self.cursor = tick(health_watch, instance).cursor
 
-    def run(self, job: str, *, good: bool, shard: str | None = None) -> dg.DagsterRun:
-        """A run that succeeds or fails as `good` says; a bad one without a key."""
-        self.patch.setenv("FOURSELLER_API_KEY", self.good_key if good else "")
+    def run(self, job: str, *, good: bool, shard: str | None = None, bad_key: str = "") -> dg.DagsterRun:
+        """A run that succeeds or fails as `good` says; a bad one without a key, or with this one."""
+        self.patch.setenv("FOURSELLER_API_KEY", self.good_key if good else bad_key)
         tags = None if shard else run_tags(job)
         done = defs.resolve_job_def(job).execute_in_process(
             instance=self.instance, raise_on_error=False, partition_key=shard, tags=tags
         )
         assert done.success is good
         return self.reported(done.dagster_run)
+
+    def make(self, asset: str, *, key: str) -> None:
+        """The run of one asset that a person launched, with this key."""
+        self.patch.setenv("FOURSELLER_API_KEY", key)
+        job = defs.resolve_implicit_global_asset_job_def()
+        chosen = [dg.AssetKey(asset)]
+        done = job.execute_in_process(instance=self.instance, raise_on_error=False, asset_selection=chosen)
+        self.reported(done.dagster_run)
+
+    def is_late(self, asset: str, before: str = "WARN", now: str = "FAIL") -> None:
+        """How Dagster's daemon has found the asset."""
+        change = FreshnessStateChange(
+            key=dg.AssetKey(asset),
+            previous_state=FreshnessState(before),
+            new_state=FreshnessState(now),
+            state_change_timestamp=datetime.now(UTC).timestamp(),
+        )
+        self.instance.report_runless_asset_event(change)
 
     def died(self, job: str, **tags: str) -> None:
         """A run whose process is gone before any step began."""
@@ -141,6 +153,7 @@ def test_a_dropped_column_that_a_trigger_watches_reaches_staff_by_its_name(watch
     assert run.status is dg.DagsterRunStatus.FAILURE
 
 
+OTHER = {"dagster/code_location": "another"}
 FAILED, WELL = [("run_failed", "order_import")], [("run_recovered", "order_import")]
 
 
@@ -179,6 +192,42 @@ def test_a_shard_that_succeeds_is_no_recovery_of_another(watch: Watch) -> None:
     assert watch.alerts() == [("run_failed", "fourseller_listings")]
     watch.run("full_sync", good=True)
     assert watch.alerts() == [("run_recovered", "fourseller_listings")]
+
+
+def test_what_a_refused_key_explains_is_one_alert_and_all_else_has_its_own(watch: Watch) -> None:
+    for job in ("order_import", "order_import", "status_sync"):
+        watch.run(job, good=False, bad_key="refused")
+    for asset in ("imported_orders", "low_stock"):
+        watch.is_late(asset)
+    watch.died("retention")
+    assert watch.alerts() == [("run_failed", "retention")]
+    query = "SELECT kind, subject FROM alerts WHERE kind IN ('asset_late', 'needs_new_key') ORDER BY kind"
+    assert rows(watch.world.database, query) == [("asset_late", "low_stock"), ("needs_new_key", "fourseller")]
+
+
+def test_a_run_of_another_code_location_is_not_ours_to_report(watch: Watch) -> None:
+    watch.died("retention", **OTHER)
+    assert watch.alerts() == []
+    watch.died("retention")
+    done = dg.DagsterRunStatus.SUCCESS
+    watch.instance.create_run_for_job(defs.resolve_job_def("retention"), status=done, tags=OTHER)
+    assert watch.alerts() == [("run_failed", "retention")]
+
+
+def test_the_alert_about_a_workflow_that_is_no_more_ends_without_a_recovery(watch: Watch) -> None:
+    with watch.world.database.writing() as connection:
+        report_failure(connection, {"a_job_of_before": "It failed."})
+    assert watch.alerts() == []
+
+
+def test_an_asset_that_a_person_made_in_vain_fails_by_its_own_name(watch: Watch) -> None:
+    watch.make("order_statuses", key="")
+    assert watch.alerts() == [("run_failed", "order_statuses")]
+    assert "A run of assets failed at order_statuses. FOURSELLER_API_KEY is not set" in watch.text()
+    watch.make("low_stock", key=watch.good_key)
+    assert watch.alerts() == [("run_failed", "order_statuses")]
+    watch.run("status_sync", good=True)
+    assert watch.alerts() == [("run_recovered", "order_statuses")]
 
 
 def test_a_run_that_died_failed_at_what_it_had_yet_to_make(watch: Watch) -> None:

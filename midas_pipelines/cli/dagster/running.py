@@ -12,15 +12,20 @@ from midas_pipelines.cli.opening import DATABASE_MODULES, database_sentence
 from midas_pipelines.definitions import defs
 from midas_pipelines.defs.operations.health import in_words
 from midas_pipelines.defs.resources import expected_in
-from midas_pipelines.lib.partitions import COMMAND_LINE, DRIVER_TAG, ops_config, run_tags
+from midas_pipelines.lib.partitions import (
+    COMMAND_LINE,
+    DRIVER_TAG,
+    LOCATION,
+    LOCATION_TAG,
+    ops_config,
+    run_tags,
+)
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 """Dagster's own event log belongs in its UI; a command prints its result alone."""
 
-LOCATION = "midas_pipelines"
-"""The code location's one name, as `workspace.yaml` has it."""
 PLACE = {
-    "dagster/code_location": LOCATION,
+    LOCATION_TAG: LOCATION,
     ".dagster/repository": f"__repository__@{LOCATION}",
     DRIVER_TAG: COMMAND_LINE,
 }
@@ -71,7 +76,7 @@ def _failure(result: dg.ExecuteInProcessResult) -> tuple[str | None, int]:
     for event in result.all_events:
         if event.is_step_failure:
             if (expected := expected_in(event)) is not None:
-                return expected
+                return expected.reason, expected.exit_code
             error = event.step_failure_data.error
             cause = error.cause or error if error is not None else None
             if cause is not None and cause.message.startswith(DATABASE_MODULES):

@@ -9,9 +9,10 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from midas_pipelines.defs.resources import expected_in, shop
+from midas_pipelines.defs.resources import Expected, expected_in, shop
 from midas_pipelines.installation import SETTINGS
 from midas_pipelines.lib import engine
+from midas_pipelines.lib.partitions import LOCATION, LOCATION_TAG
 from midas_pipelines.lib.schedules import sensor_options
 from midas_pipelines.settings import load_settings
 from midas_pipelines.workflows import WORKFLOWS
@@ -39,32 +40,35 @@ def health_watch(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     late = late_assets(context.instance, repository.asset_graph.materializable_asset_keys)
     since = datetime.fromisoformat(context.cursor) if context.cursor else began
     ended = dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], updated_after=since)
-    missed = {
-        name: text
-        for record in context.instance.get_run_records(ended)
-        for name, text in failure_texts(context.instance, repository, record.dagster_run).items()
-        if not works_again(context.instance, repository, name)
-    }
     with shop(as_it_is=True) as database:
         if isinstance(database, dg.SkipReason):
             return database
         engine.beat(database, engine.DAGSTER, watched=engine.GATEWAY)
+        no_key = key_is_refused(database)
+        of_key = {name for name in late if no_key and failed_for_key(context.instance, name)}
+        missed = {
+            name: text
+            for record in context.instance.get_run_records(ended)
+            for name, text in failure_texts(context.instance, repository, record.dagster_run, no_key).items()
+            if not works_again(context.instance, repository, name)
+        }
         with database.writing() as connection:
             engine.match_alerts(connection, kind=CHECK_FAILED, texts=failed, unknown=unknown)
             engine.match_alerts(
                 connection, kind=KEY_EXPIRES, texts=engine.expiring_keys(connection, KEY_DAYS)
             )
-            has_key = not engine.open_subjects(connection, engine.NEEDS_KEY)  # else all of it has one cause
-            engine.report_failure(connection, missed if has_key else {})
+            engine.report_failure(connection, missed)
             open_ones = engine.open_subjects(connection, engine.RUN_FAILED)
-            over = [name for name in open_ones if works_again(context.instance, repository, name)]
+            removed = {name for name in open_ones if not _is_known(repository, name)}
+            engine.clear_alerts(connection, kind=engine.RUN_FAILED, subjects=removed)
+            over = {name for name in open_ones - removed if works_again(context.instance, repository, name)}
             engine.report_recovery(connection, over)
-            if has_key:
-                engine.match_alerts(connection, kind="asset_late", texts=late)
+            own = {name: text for name, text in late.items() if name not in of_key}
+            engine.match_alerts(connection, kind="asset_late", texts=own, unknown=of_key)
         context.update_cursor(began.isoformat())
         engine.report_stuck(database)  # the last: it reads the shop's tables, of which a column may be away
     return dg.SkipReason(
-        f"{len(open_ones) - len(over)} workflows or assets and {len(failed)} checks fail, {len(late)} assets are late."
+        f"{len(open_ones - removed - over)} workflows or assets and {len(failed)} checks fail, {len(late)} assets are late."
     )
 
 
@@ -79,30 +83,70 @@ def failure_alerts(context: dg.RunFailureSensorContext) -> None:
             raise dg.Failure(str(database.skip_message))
         if context.repository_def is None:
             return
-        texts = failure_texts(context.instance, context.repository_def, context.dagster_run)
+        no_key = key_is_refused(database)
+        texts = failure_texts(context.instance, context.repository_def, context.dagster_run, no_key)
         with database.writing() as connection:
-            if not engine.open_subjects(connection, engine.NEEDS_KEY):
-                engine.report_failure(connection, texts)
+            engine.report_failure(connection, texts)
+
+
+def key_is_refused(database: "engine.Database") -> bool:
+    """Whether staff knows that 4Seller refuses the key: what fails for that reason raises no alert of its own."""
+    with database.reading() as connection:
+        return bool(engine.open_subjects(connection, engine.NEEDS_KEY))
+
+
+def failed_for_key(instance: dg.DagsterInstance, asset: str) -> bool:
+    """Whether the last run to its end of a workflow that makes this asset failed since 4Seller refused the key."""
+    ended = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.SUCCESS]
+    newest = [
+        record.dagster_run
+        for job, assets in MADE.items()
+        if asset in assets
+        for record in instance.get_run_records(dg.RunsFilter(job_name=job, statuses=ended), limit=1)
+    ]
+    return any(_is_of_key(_failures(instance, run)) for run in newest)
 
 
 def failure_texts(
-    instance: dg.DagsterInstance, repository: dg.RepositoryDefinition, run: dg.DagsterRun
+    instance: dg.DagsterInstance, repository: dg.RepositoryDefinition, run: dg.DagsterRun, no_key: bool
 ) -> dict[str, str]:
-    """What staff reads of a failed run, by workflow or asset; nothing of one that Dagster tries again."""
-    if run.tags.get("dagster/will_retry") == "true":
-        return {}
+    """What staff reads of a failed run, by workflow or asset.
+
+    Nothing of one that Dagster tries again, of another code location, or that a refused key explains where `no_key`.
+    """
     failures = _failures(instance, run)
-    partitions = _failed_partitions(instance, repository, run) or {run.job_name: []}
+    retried = run.tags.get("dagster/will_retry") == "true"
+    if retried or not _is_ours(repository, run) or (no_key and _is_of_key(failures)):
+        return {}
+    found = _failed_assets(instance, repository, run)
+    if not found and run.job_name != OF_ASSETS:
+        found = {run.job_name: []}
     url = load_settings().dagster_url
-    return {name: _run_in_words(name, failed, failures, run, url) for name, failed in partitions.items()}
+    return {name: _run_in_words(name, failed, failures, run, url) for name, failed in found.items()}
 
 
 def works_again(instance: dg.DagsterInstance, repository: dg.RepositoryDefinition, name: str) -> bool:
-    """Whether that workflow's last run succeeded, or no partition of that asset is failed or under way."""
-    if name in repository.job_names or name == OF_ASSETS:
-        newest = instance.get_run_records(dg.RunsFilter(job_name=name), limit=1)
-        return bool(newest) and newest[0].dagster_run.status is dg.DagsterRunStatus.SUCCESS
-    return not _partitions(instance, repository, name, {"FAILED", "IN_PROGRESS"})
+    """Whether that workflow's last run succeeded, or the last run for that asset made it, and no partition of it is failed
+    or under way."""
+    if name in repository.job_names:
+        newest = instance.get_runs(dg.RunsFilter(job_name=name), limit=10)
+        runs = [run for run in newest if _is_ours(repository, run)]
+        return bool(runs) and runs[0].status is dg.DagsterRunStatus.SUCCESS
+    records = instance.get_asset_records([dg.AssetKey.from_user_string(name)])
+    entries = [(one.asset_entry.last_materialization, one.asset_entry.last_run_id) for one in records]
+    made = all(event is not None and event.run_id == run_id for event, run_id in entries)
+    return made and not _partitions(instance, repository, name, {"FAILED", "IN_PROGRESS"})
+
+
+def _is_ours(repository: dg.RepositoryDefinition, run: dg.DagsterRun) -> bool:
+    """Whether the run is of this code location; one that a person began in a process of theirs may name none."""
+    location = run.tags.get(LOCATION_TAG, LOCATION).replace("-", "_")  # Kubernetes allows no underscore
+    return location.startswith(LOCATION) and run.job_name in repository.job_names
+
+
+def _is_known(repository: dg.RepositoryDefinition, name: str) -> bool:
+    """Whether this is a workflow or an asset that there is still."""
+    return name in repository.job_names or repository.asset_graph.has(dg.AssetKey.from_user_string(name))
 
 
 def _partitions(
@@ -117,30 +161,48 @@ def _partitions(
     return [name for name, state in stored.items() if state is not None and state.value in states]
 
 
-def _failed_partitions(
+def _failed_assets(
     instance: dg.DagsterInstance, repository: dg.RepositoryDefinition, run: dg.DagsterRun
 ) -> dict[str, list[str]]:
-    """The failed partitions of each asset that the run was to make."""
-    assets = [key.to_user_string() for key in run.asset_selection or ()] or MADE.get(run.job_name, ())
-    found = {asset: _partitions(instance, repository, asset, {"FAILED"}) for asset in assets}
-    return {asset: partitions for asset, partitions in found.items() if partitions}
+    """The assets that the run was to make and that fail, with their failed partitions.
 
-
-def _failures(instance: dg.DagsterInstance, run: dg.DagsterRun) -> dict[str, str]:
-    """The assets whose steps failed, each with its reason in a sentence.
-
-    Any error but an expected one may hold a row of the shop's in its text: it stays in Dagster.
+    One without such a partition only where the run is of no workflow: else that workflow is what failed.
     """
-    found = {}
+    graph, by_hand = repository.asset_graph, run.job_name == OF_ASSETS
+    chosen = graph.materializable_asset_keys & (run.asset_selection or set())
+    assets = [key.to_user_string() for key in chosen] or MADE.get(run.job_name, ())
+    found = {asset: _partitions(instance, repository, asset, {"FAILED"}) for asset in assets}
+    return {
+        asset: partitions
+        for asset, partitions in found.items()
+        if partitions or (by_hand and not works_again(instance, repository, asset))
+    }
+
+
+def _is_of_key(failures: Mapping[str, Expected | None]) -> bool:
+    """Whether steps failed, and each of them since 4Seller refused the key."""
+    return bool(failures) and all(failed is not None and failed.of_key for failed in failures.values())
+
+
+def _failures(instance: dg.DagsterInstance, run: dg.DagsterRun) -> dict[str, Expected | None]:
+    """The assets whose steps failed, each with its error where that was an expected one.
+
+    Any other error may hold a row of the shop's in its text: it stays in Dagster.
+    """
+    found: dict[str, Expected | None] = {}
     for entry in instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE):
         event = entry.dagster_event
         if event is not None and event.step_key is not None:
-            found[event.step_key.replace("__", "/")] = (expected_in(event) or ("",))[0]
+            found[event.step_key.replace("__", "/")] = expected_in(event)
     return found
 
 
 def _run_in_words(
-    name: str, partitions: list[str], failures: Mapping[str, str], run: dg.DagsterRun, url: str | None
+    name: str,
+    partitions: list[str],
+    failures: Mapping[str, Expected | None],
+    run: dg.DagsterRun,
+    url: str | None,
 ) -> str:
     """What failed, why, and where to look."""
     started = f"The workflow {run.job_name}" if run.job_name != OF_ASSETS else "A run of assets"
@@ -149,7 +211,8 @@ def _run_in_words(
     more = f" and {len(partitions) - MOST_NAMED} more" if len(partitions) > MOST_NAMED else ""
     parts = f", partitions {', '.join(partitions[:MOST_NAMED])}{more}" if partitions else ""
     place = f"{url}/runs/{run.run_id}" if url else f"run {run.run_id}"
-    why = failures.get(name) or next(iter(failures.values()), "") or "Its error is in Dagster."
+    known = failures.get(name) or next(iter(failures.values()), None)
+    why = known.reason if known is not None else "Its error is in Dagster."
     return f"{started} failed{where}{parts}. {why} See {place} in the Dagster UI."
 
 
