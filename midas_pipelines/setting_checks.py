@@ -116,16 +116,18 @@ def _api_url(value: str) -> str:
     parts = urlsplit(value)
     if parts.scheme == "http" and not is_this_machine(parts.hostname or ""):
         raise ValueError("must begin with https:// (plain http is accepted for this machine alone)")
-    if parts.username or parts.password or parts.query or parts.fragment:
+    if parts.query or parts.fragment:
         raise ValueError(
-            "must hold no user, query or fragment; the key and the seller id have settings of their own"
+            "must hold no query or fragment; the key and the seller id have settings of their own"
         )
     return value.rstrip("/")
 
 
 def _is_web(text: str) -> bool:
+    """Whether it is an address that pages and messages may show: one without a user."""
     parts = urlsplit(text)
-    return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    return sound and parts.username is None
 
 
 def _is_smtp(text: str) -> bool:
@@ -156,12 +158,17 @@ def _page(*known: str) -> AfterValidator:
         return _is_web(text) and named <= set(known)
 
     braces = ", ".join("{" + name + "}" for name in sorted(known))
-    return _must(is_page, f"must be an http(s) address, with none but {braces} in braces")
+    return _must(is_page, f"must be an http(s) address without a user, with none but {braces} in braces")
+
+
+def _is_place(text: str) -> bool:
+    """Whether it is a folder, or an address that pages may show: without a user, a query or a fragment."""
+    _, separator, rest = text.partition("://")
+    return not separator or (bool(rest.strip("/")) and not {"@", "?", "#"} & set(rest))
 
 
 def _is_folder_or_bucket(text: str) -> bool:
-    scheme, separator, rest = text.partition("://")
-    return not separator or (scheme == "s3" and bool(rest.strip("/")))
+    return _is_place(text) and ("://" not in text or text.startswith("s3://"))
 
 
 def backend_of(text: str) -> str:
@@ -255,7 +262,7 @@ PayloadKeys = Annotated[
 ]
 ApiUrl = Annotated[
     str,
-    _must(_is_web, "must be an http(s) URL such as https://api.4seller.com/v1"),
+    _must(_is_web, "must be an http(s) URL such as https://api.4seller.com/v1, without a user"),
     AfterValidator(_api_url),
 ]
 SmtpUrl = Annotated[
@@ -270,11 +277,21 @@ DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url)]
 DagsterPostgresUrl = Annotated[SecretStr, AfterValidator(_dagster_postgres_url)]
 DagsterAddress = Annotated[
     str,
-    _must(_is_web, "must be the address of a Dagster webserver, such as http://127.0.0.1:3000"),
+    _must(
+        _is_web, "must be the address of a Dagster webserver, such as http://127.0.0.1:3000, without a user"
+    ),
     _WITHOUT_SLASH,
 ]
+WebAddress = Annotated[str, _must(_is_web, "must be an http(s) address without a user")]
+Place = Annotated[
+    str,
+    _must(
+        _is_place,
+        "must be a folder, or a bucket such as s3://bucket/midas without a user, a query or a fragment",
+    ),
+]
 FolderOrBucket = Annotated[
-    str, _must(_is_folder_or_bucket, "must be a folder, or a bucket such as s3://bucket/midas")
+    str, _must(_is_folder_or_bucket, "must be a folder, or a bucket such as s3://bucket/midas without a user")
 ]
 ItemPage = Annotated[str, _page("sku", "slug", "product_id", "fourseller_id")]
 OrderPage = Annotated[str, _page("order", "number", "order_id")]

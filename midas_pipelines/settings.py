@@ -159,7 +159,7 @@ class Settings(BaseModel):
     """The address postgresql://... of Dagster's own history; unset, SQLite files in DAGSTER_HOME."""
     owner: str = Field("team:marketplaces", pattern=r"^(team:[\w-]+|[\w.+-]+@[\w-]+[.][\w.-]+)$")
     """Who owns the assets and jobs in Dagster: an e-mail address, or a team such as team:marketplaces."""
-    code_url: str | None = None
+    code_url: checks.WebAddress | None = None
     """Where the code can be read, such as https://host/owner/name/blob/main."""
 
     shop_page: checks.ItemPage | None = None
@@ -257,9 +257,9 @@ class Settings(BaseModel):
     """Dagster's folder; the gateway reports to the Dagster instance there."""
     dagster_url: checks.DagsterAddress | None = None
     """A Dagster webserver, such as http://127.0.0.1:3000; big syncs are launched there."""
-    backup_to: str | None = None
+    backup_to: checks.Place | None = None
     """Where backups are written: a folder, or a bucket such as s3://backups/midas (needs the extra s3)."""
-    backup_s3_url: str | None = None
+    backup_s3_url: checks.WebAddress | None = None
     """The address of an S3 server other than Amazon's."""
     backup_recipients: str = ""
     """The age keys that backups are encrypted to, such as age1...; comma separated."""
@@ -284,7 +284,7 @@ class Settings(BaseModel):
     gateway_proxies: checks.Networks = ""
     """Addresses or networks of proxies in front of the gateway, whose X-Forwarded-For is believed; comma
     separated."""
-    console_url: str | None = None
+    console_url: checks.WebAddress | None = None
     """Where people reach the console, such as https://midas.example; messages to staff link there. Unset, they name
     commands."""
     console_hours: float = Field(12.0, gt=0, le=168)

@@ -33,7 +33,21 @@ def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
         ("FOURSELLER_API_URL", "https://", "must be an http(s) URL"),
         ("FOURSELLER_API_URL", "https://[::1", "must be an http(s) URL"),
         ("FOURSELLER_API_URL", f"https://me:{SECRET}@host:port/v1", "must be an http(s) URL"),
-        ("FOURSELLER_API_URL", f"http://me:{SECRET}@4seller.com/v1", "must begin with https://"),
+        ("FOURSELLER_API_URL", f"http://me:{SECRET}@4seller.com/v1", "must be an http(s) URL"),
+        ("MIDAS_SNAPSHOTS", f"s3://AKIA:{SECRET}/x@bucket/midas", "must be a folder"),
+        ("MIDAS_BACKUP_TO", f"s3://AKIA:{SECRET}/x@bucket/midas", "must be a folder"),
+        ("MIDAS_BACKUP_TO", f"gs://bucket/midas?token={SECRET}", "must be a folder"),
+        ("MIDAS_DAGSTER_URL", f"https://me:{SECRET}@dagster.example", "must be the address"),
+        (
+            "MIDAS_SHOP_PAGE",
+            f"https://me:{SECRET}@shop.example/{{sku}}",
+            "must be an http(s) address without a user",
+        ),
+        (
+            "MIDAS_CONSOLE_URL",
+            f"https://me:{SECRET}@midas.example",
+            "must be an http(s) address without a user",
+        ),
         ("MIDAS_DATABASE_URL", SECRET, "is not a database URL"),
         (
             "MIDAS_DATABASE_URL",
