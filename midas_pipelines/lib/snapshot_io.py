@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from midas_pipelines.errors import WrongInput
 from midas_pipelines.installation import SETTINGS
 from midas_pipelines.lib import engine
 from midas_pipelines.lib.metadata import made
-from midas_pipelines.settings import load_settings
+from midas_pipelines.settings import VARIABLES, load_settings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 BACKFILL, TICK = "dagster/backfill", "midas/run_set"
 """The tags of runs that belong together: those of a backfill, and those that one tick of a schedule asked for."""
+ONE_SHOP = ("database_url", "fourseller_api_url", "fourseller_seller_id")
+"""The settings by which a run is for one shop."""
 
 
 class SnapshotFiles(dg.UPathIOManager):
@@ -80,7 +83,22 @@ def run_set(context: dg.AssetExecutionContext) -> str:
 def already_made(
     context: dg.AssetExecutionContext, sync: "engine.SyncContext"
 ) -> dg.MaterializeResult[Any] | None:
-    """The result for an asset whose snapshot another run of the same backfill has made; None where none has."""
+    """The result for an asset whose snapshot another run of the same backfill has made; None where none has.
+
+    Raises WrongInput where the run is for another shop than its process: the place and its days are that one's.
+    """
+    here = load_settings()
+    others = [
+        VARIABLES[name]
+        for name in ONE_SHOP
+        if name in here.model_fields_set and getattr(here, name) != getattr(sync.settings, name)
+    ]
+    if others:
+        raise WrongInput(
+            f"The resource midas has another {' and '.join(others)} than the environment, whose snapshot of today this run "
+            f"would replace. Leave {context.asset_key.path[-1]} out of it, or begin it with {' and '.join(others)} and "
+            "MIDAS_SNAPSHOTS in its environment."
+        )
     kind, files = context.asset_key.path[-1], engine.Snapshots.of(sync.settings)
     kept = files.newest_of(kind, run_set(context))
     if kept is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from datetime import date, timedelta
 from decimal import Decimal
@@ -18,10 +19,10 @@ from midas_pipelines.defs.listings.reconciliation import listing_snapshot
 from midas_pipelines.defs.resources import MidasResource
 from midas_pipelines.lib.partitions import SHARDS
 from midas_pipelines.lib.snapshot_io import SnapshotIO
-from midas_pipelines.settings import load_settings
+from midas_pipelines.settings import VARIABLES, load_settings
 from midas_pipelines.sync.snapshots.files import CATALOG, LISTING, NoSnapshot, Snapshots, place
 from midas_pipelines.sync.snapshots.take import snapshot_catalog
-from midas_pipelines_tests.defs.conftest import Execute, evaluation, metadata
+from midas_pipelines_tests.defs.conftest import Execute, evaluation, failure, metadata
 from midas_pipelines_tests.shop import add_product, value
 from midas_pipelines_tests.sync.world import World
 
@@ -45,6 +46,31 @@ def bucket() -> Iterator[str]:
         boto3.client("s3").create_bucket(Bucket="midas")
         yield "s3://midas/snapshots"
     server.stop()
+
+
+@pytest.mark.parametrize(
+    ("asset", "field", "elsewhere"),
+    [
+        (catalog_snapshot, "database_url", "sqlite:///another.db"),
+        (listing_snapshot, "fourseller_seller_id", "another"),
+    ],
+)
+def test_a_run_for_another_shop_than_the_environments_replaces_no_snapshot(
+    environment: World,
+    monkeypatch: pytest.MonkeyPatch,
+    asset: dg.AssetsDefinition,
+    field: str,
+    elsewhere: str,
+) -> None:
+    variable = VARIABLES[field]
+    midas = MidasResource(**{field: os.environ[variable]})  # as in the launchpad
+    assert dg.materialize([asset], resources=RESOURCES | {"midas": midas}).success
+    monkeypatch.setenv(variable, elsewhere)
+    (kept,) = Snapshots.of(load_settings()).root.glob("*/*")
+    before = kept.read_bytes()
+    result = dg.materialize([asset], resources=RESOURCES | {"midas": midas}, raise_on_error=False)
+    assert failure(result).startswith(f"The resource midas has another {variable} than the environment")
+    assert kept.read_bytes() == before
 
 
 def test_the_notebook_of_the_docs_finds_what_the_check_finds(
