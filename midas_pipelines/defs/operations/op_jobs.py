@@ -9,7 +9,8 @@ from pathlib import Path
 import dagster as dg
 from pydantic import Field
 
-from midas_pipelines.defs.resources import MidasResource, shop
+from midas_pipelines.defs.resources import MidasResource, failure_of, shop
+from midas_pipelines.errors import ExpectedError
 from midas_pipelines.installation import SETTINGS
 from midas_pipelines.lib import engine
 from midas_pipelines.lib.metadata import known, numbers, table
@@ -133,15 +134,14 @@ def _step(name: str, what: str) -> dg.OpDefinition:
     def remove_old(context: dg.OpExecutionContext) -> None:
         days = getattr(load_settings(), f"keep_{name}_days")
         count = _remove(context.instance, name, days)
-        if count is not None:
-            context.add_output_metadata({name: count})
-            context.log.info(f"{count} {name} older than {days} days removed.")
+        context.add_output_metadata({name: count})
+        context.log.info(f"{count} {name} older than {days} days removed.")
 
     return remove_old
 
 
-def _remove(instance: dg.DagsterInstance, name: str, days: int) -> int | None:
-    """Removes what is older, and returns how many; None where the shop's database cannot be used."""
+def _remove(instance: dg.DagsterInstance, name: str, days: int) -> int:
+    """Removes what is older, and returns how many. Raises `dagster.Failure` where the shop's database cannot be used."""
     before = datetime.now(UTC) - timedelta(days=days)
     if name == "runs":
         return delete_old_runs(instance, before)
@@ -149,7 +149,7 @@ def _remove(instance: dg.DagsterInstance, name: str, days: int) -> int | None:
         return engine.Snapshots.of(load_settings()).remove_before(load_settings().day_of(before))
     with shop() as database:
         if isinstance(database, dg.SkipReason):
-            return None
+            raise failure_of(ExpectedError(str(database.skip_message)))
         if name == "audit":
             return engine.audit.delete_old_audit_rows(database, days=days)
         return engine.delete_old(database, name, days=days)
@@ -177,12 +177,18 @@ buyer_erasure = op_job(SETTINGS, ERASURE, erase_buyers)
 def restore_newest_backup(context: dg.OpExecutionContext, midas: MidasResource) -> None:
     """Restores the newest backup into a scratch database, checks every invariant on it, and records the proof.
 
-    The check `newest_backup_restores` reads that proof.
+    It fails where one is broken. The check `newest_backup_restores` reads the proof.
     """
     with midas.sync_context(context) as sync:
         drill = engine.run_drill(sync.settings, sync.database, "Dagster")
+        if not drill.passed:
+            broken = ", ".join(f"{name} ({count})" for name, count in drill.broken.items())
+            raise ExpectedError(
+                f"Rows of the restored backup {drill.name} break these invariants: {broken}. The checks of the same names "
+                "show whether the shop's rows do; once they pass, make a backup and run `midas backup drill`."
+            )
     context.add_output_metadata(
-        {"name": drill.name, **numbers(drill, "rpo_seconds", "rto_seconds", "checked", "passed")}
+        {"name": drill.name, **numbers(drill, "rpo_seconds", "rto_seconds", "checked")}
     )
 
 

@@ -16,13 +16,13 @@ from midas_pipelines.definitions import KEY, defs, load, with_code
 from midas_pipelines.defs.inventory.assets import inventory_levels
 from midas_pipelines.defs.operations.assets import capacity_plan, staff_report, sync_performance
 from midas_pipelines.defs.operations.op_jobs import retention
-from midas_pipelines.defs.resources import MidasResource
+from midas_pipelines.defs.resources import MidasResource, expected_in
 from midas_pipelines.lib.executors import executor
 from midas_pipelines.settings import SettingsError, load_settings
 from midas_pipelines.store.operations.sync_log import note_work
 from midas_pipelines.store.schema.gateway_tables import gateway_audit, marketplace_webhooks
 from midas_pipelines.sync.snapshots.files import CATALOG, Snapshots
-from midas_pipelines_tests.defs.conftest import metadata
+from midas_pipelines_tests.defs.conftest import failure, metadata
 from midas_pipelines_tests.shop import add_product, amend, rows
 from midas_pipelines_tests.sync.world import World
 
@@ -164,6 +164,14 @@ def test_keeping_house_tells_how_much_was_forgotten(environment: World) -> None:
     assert kept.days(CATALOG) == [datetime.now(UTC).date()]
 
 
+def test_retention_fails_where_the_shops_database_cannot_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MIDAS_DATABASE_URL", "")
+    result = retention.execute_in_process(raise_on_error=False)
+    failed = [expected_in(event) for event in result.all_events if event.is_step_failure]
+    assert {found and found.reason[:30] for found in failed} == {"MIDAS_DATABASE_URL is not set:"}
+    assert len(failed) == 7  # runs and snapshots are in no database of the shop
+
+
 def test_the_check_of_backups_reads_the_proof_of_the_newest_drill(
     environment: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, instance: dg.DagsterInstance
 ) -> None:
@@ -173,6 +181,7 @@ def test_the_check_of_backups_reads_the_proof_of_the_newest_drill(
     monkeypatch.setenv("MIDAS_BACKUP_RECIPIENTS", str(identity.to_public()))
     monkeypatch.setenv("MIDAS_BACKUP_IDENTITY_FILE", str(file))
     with_backups = load(load_settings())
+    add_product(environment.database)
 
     def result(job: str, *statements: str) -> tuple[bool, str, object]:
         for statement in statements:
@@ -185,6 +194,12 @@ def test_the_check_of_backups_reads_the_proof_of_the_newest_drill(
     assert rows(environment.database, "SELECT id FROM midas_proofs WHERE name = 'backup_drill'") == []
     assert result("restore_drill") is None
     assert result("backup") == (True, "WARN", dg.MetadataValue.int(7))
+    amend(environment.database, "UPDATE inventory_changes SET delta = delta + 1")
+    result("backup")
+    drill = with_backups.resolve_job_def("restore_drill")
+    assert "break these invariants: ledger_explains_stock (1). The checks" in failure(
+        drill.execute_in_process(instance=instance, raise_on_error=False)
+    )
     broken = "UPDATE midas_proofs SET passed = FALSE WHERE name = 'backup_drill'"
     late = (
         "UPDATE midas_proofs SET passed = TRUE, at = '2026-01-01 00:00:00+00:00' WHERE name = 'backup_drill'"
