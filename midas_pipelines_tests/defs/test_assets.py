@@ -35,6 +35,11 @@ def test_an_asset_says_what_it_is_and_where(name: str) -> None:
     assert {dep.asset_key.to_user_string() for dep in spec.deps} <= SPECS.keys()
 
 
+def test_only_what_comes_from_outside_has_no_upstream() -> None:
+    outside = {"fourseller/orders", "listing_snapshot", "storefront/products"}
+    assert {name for name, spec in SPECS.items() if not spec.deps} == outside
+
+
 def test_no_two_assets_hold_the_same_columns_of_a_table() -> None:
     held: dict[str, list[str]] = defaultdict(list)
     for spec in SPECS.values():

@@ -99,6 +99,7 @@ def inventory_levels(
     ["inventory_ledger"],
     group_name=GROUP,
     kinds={DATABASE_KIND},
+    deps=[storefront_products, "imported_orders"],
     metadata=columns(
         product_id="int: the shop's product",
         variant_id="int: its variant, empty for a product without",

@@ -164,6 +164,7 @@ def newest_backup_restores(
     group_name=GROUP,
     kinds={"python"},
     **run_options("compliance"),
+    deps=[imported_orders, order_statuses, *([backups] if SETTINGS.backup_to else [])],
     check_specs=[dg.AssetCheckSpec(name, asset="compliance") for name in FIGURES],
     metadata=columns(
         verdict="string: PASS or FAIL",
