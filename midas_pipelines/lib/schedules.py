@@ -4,7 +4,7 @@ An asset may get as old as a few of the intervals that it is really renewed at, 
 """
 
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from math import lcm
 from typing import Any
 
@@ -108,10 +108,18 @@ def sensor_options(settings: Settings, name: str) -> dict[str, Any]:
 
 
 def one_run_a_shard(at: datetime) -> list[dg.RunRequest]:
-    """A run for each shard, for as many workers as there are; asked for once for that moment."""
+    """A run for the snapshots, and one for each shard, which waits for no pool but its own; asked for once for that moment."""
+    tick = f"{at.astimezone(UTC):%Y%m%dT%H%M}"
+    *snapshots, listings = map(dg.AssetKey, named("full_sync").makes)
+    shards = [(name, [listings]) for name in SHARDS.get_partition_keys()]
     return [
-        dg.RunRequest(run_key=f"{at.isoformat()}:{name}", partition_key=name, tags={TICK: at.isoformat()})
-        for name in SHARDS.get_partition_keys()
+        dg.RunRequest(
+            run_key=f"{tick}:{name or 'snapshots'}",
+            partition_key=name,
+            asset_selection=assets,
+            tags={TICK: tick},
+        )
+        for name, assets in [(None, snapshots), *shards]
     ]
 
 

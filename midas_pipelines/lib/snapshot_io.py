@@ -1,5 +1,7 @@
 """The IO manager of snapshots: Dagster's own UPathIOManager over Parquet files by day, in a folder or in a bucket."""
 
+import asyncio
+import time
 from collections.abc import Mapping
 from datetime import date
 from typing import TYPE_CHECKING, Any
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from upath import UPath
 
+LISTING = "listing_snapshot"
 BACKFILL, TICK = "dagster/backfill", "midas/run_set"
 """The tags of runs that belong together: those of a backfill, and those that one tick of a schedule asked for."""
 ONE_SHOP = ("database_url", "fourseller_api_url", "fourseller_seller_id")
@@ -69,21 +72,50 @@ def kept_in(kind: str) -> dict[str, str]:
     return {"dagster/uri": f"{SETTINGS.snapshots_place()}/{kind}"}
 
 
-def shown_of(rows: int, facts: Mapping[str, Any], day: date) -> dict[str, Any]:
-    """The metadata of a snapshot's materialization, apart from its path, by the facts that its file keeps."""
-    return {"dagster/row_count": rows, "day": f"{day}", **facts["counts"]}
+def shown_of(rows: int, facts: Mapping[str, Any], day: date, run_id: str | None) -> dict[str, Any]:
+    """The metadata of a snapshot's materialization in that run, apart from its path, by the facts that its file keeps."""
+    shown = {"dagster/row_count": rows, "day": f"{day}", **facts["counts"]}
+    if facts["run_id"] == run_id:
+        return shown
+    return shown | ({"requests": 0} if "requests" in shown else {}) | {"made_by_run": str(facts["run_id"])}
 
 
 def run_set(context: dg.AssetExecutionContext) -> str:
-    """What shares one snapshot of the moment: a backfill, the runs of one tick, or this run alone."""
-    tags = context.run.tags
-    return tags.get(BACKFILL) or tags.get(TICK) or context.run.run_id
+    """What shares one snapshot of the moment: a backfill's runs of one day, those of one tick, or this run alone."""
+    shared = "_".join(_set_tags(context).values())
+    return f"{load_settings().today()}_{shared}" if shared else context.run.run_id
+
+
+def _set_tags(context: dg.AssetExecutionContext) -> dict[str, str]:
+    return {tag: value for tag, value in context.run.tags.items() if tag in (BACKFILL, TICK)}
+
+
+def read_once(context: dg.AssetExecutionContext, sync: "engine.SyncContext") -> str:
+    """Reads 4Seller's listing for a backfill or tick if none of its runs has: its first does, the others wait.
+
+    Returns the run set. A read that ended early serves its own run alone.
+    """
+    files, name, tags = engine.Snapshots.of(sync.settings), run_set(context), _set_tags(context)
+    begun = dg.RunsFilter(tags=tags, statuses=[dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED])
+    while tags and not _serves(files, name, sync.run_id):
+        first = context.instance.get_run_records(begun, limit=1, ascending=True)
+        if first and first[0].dagster_run.run_id != sync.run_id:
+            time.sleep(1)
+            continue
+        spool = asyncio.run(engine.snapshot_listing(sync, name))
+        engine.place(spool.path, files.path(LISTING, name))
+    return name
+
+
+def _serves(files: "engine.Snapshots", name: str, run_id: str | None) -> bool:
+    facts = files.facts(LISTING, name) if files.path(LISTING, name).exists() else {}
+    return bool(facts) and (facts["counts"]["is_complete"] or facts["run_id"] == run_id)
 
 
 def already_made(
     context: dg.AssetExecutionContext, sync: "engine.SyncContext"
 ) -> dg.MaterializeResult[Any] | None:
-    """The result for an asset whose snapshot another run of the same backfill has made; None where none has.
+    """The result for an asset whose snapshot of the day another run of the same set has made; None where none has.
 
     Raises WrongInput where the run is for another shop than its process: the place and its days are that one's.
     """
@@ -104,6 +136,4 @@ def already_made(
     if kept is None:
         return None
     day, facts = kept
-    by_another = {"requests": 0} if "requests" in facts["counts"] else {}
-    shown = shown_of(files.rows(kind, day), facts, day) | by_another
-    return made(sync, {**shown, "made_by_run": str(facts["run_id"])})
+    return made(sync, shown_of(files.rows(kind, day), facts, day, sync.run_id))

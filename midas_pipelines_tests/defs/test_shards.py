@@ -8,14 +8,17 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+import yaml
 from dagster._core.storage.partition_status_cache import AssetPartitionStatus  # what the asset's page shows
 
+from midas_pipelines.cli.dagster.instance import dagster_yaml
 from midas_pipelines.cli.dagster.running import QUIET
 from midas_pipelines.definitions import defs
 from midas_pipelines.defs.listings.reconciliation import listing_observation
 from midas_pipelines.defs.resources import MidasResource
 from midas_pipelines.lib.partitions import SHARDS, shard_names
 from midas_pipelines.lib.schedules import schedule_of
+from midas_pipelines.lib.snapshot_io import TICK
 from midas_pipelines.lib.timetable import named
 from midas_pipelines.settings import load_settings
 from midas_pipelines.store.items.shards import RANGE_END, RANGE_START, Shards
@@ -155,8 +158,8 @@ def test_a_sync_of_shards_says_so_in_its_log(environment: World) -> None:
     )
 
 
-def test_the_nightly_full_sync_may_be_one_run_a_shard(tmp_path: Path) -> None:
-    settings = load_settings(spread_full_sync=True)
+def test_the_nightly_full_sync_may_be_runs_a_shard_that_wait_for_no_other_pool(tmp_path: Path) -> None:
+    settings = load_settings(spread_full_sync=True, shards_at_once=len(EVERY))
     schedule = schedule_of(settings, named("full_sync"))
     with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
         context = dg.build_schedule_context(
@@ -165,7 +168,16 @@ def test_the_nightly_full_sync_may_be_one_run_a_shard(tmp_path: Path) -> None:
             repository_def=defs.get_repository_def(),
         )
         requests = schedule.evaluate_tick(context).run_requests or []
-    assert [request.partition_key for request in requests] == EVERY
+    graph, pools = defs.resolve_asset_graph(), {}
+    for request in requests:
+        pools[request.partition_key] = [
+            pool for key in request.asset_selection or [] for pool in graph.get(key).pools
+        ]
+    shards = {name: ["fourseller_listings"] for name in EVERY}
+    assert pools == {None: ["catalog_snapshot", "listing_snapshot"]} | shards
+    assert len({request.tags[TICK] for request in requests}) == 1
+    limits = yaml.safe_load(dagster_yaml(settings))["concurrency"]["runs"]
+    assert limits["max_concurrent_runs"] > len(EVERY)
 
 
 def test_a_backfill_reads_back_once() -> None:

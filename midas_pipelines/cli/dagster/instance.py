@@ -42,6 +42,8 @@ def dagster_yaml(settings: Settings) -> str:
     """The text of `dagster.yaml`: YAML cannot choose by the environment, so it is written for it."""
     longest = f"\\1 {settings.longest_run_minutes * 60}"
     text = re.sub(r"(max_runtime_seconds:) \d+", longest, shipped("dagster.yaml").read_text())
+    most = f"\\1 {max(6, settings.shards_at_once + 2)}"  # two for all else
+    text = re.sub(r"(max_concurrent_runs:) \d+", most, text)
     if settings.executor == "celery":
         settings.queue()  # a run may wait there for a worker
         text = re.sub(r"(start_timeout_seconds:) \d+", longest, text) + ON_CELERY

@@ -91,7 +91,7 @@ def catalog_snapshot(context: dg.AssetExecutionContext, midas: MidasResource) ->
             return earlier
         spool, totals = engine.snapshot_catalog(sync, run_set(context))
     previews = {"preview": table(totals.first), "cannot_be_listed_preview": table(totals.unlistable)}
-    facts = shown_of(spool.rows, spool.facts, sync.settings.today())
+    facts = shown_of(spool.rows, spool.facts, sync.settings.today(), sync.run_id)
     return made(sync, facts | previews, value=spool)
 
 

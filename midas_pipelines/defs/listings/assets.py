@@ -36,7 +36,7 @@ from midas_pipelines.lib.partitions import (
     shard_metadata,
     shards_of,
 )
-from midas_pipelines.lib.snapshot_io import run_set
+from midas_pipelines.lib.snapshot_io import read_once
 from midas_pipelines.store.items.shards import Shards
 
 GROUP, FULL, CHANGED = "listings", "full", "incremental_sync"
@@ -84,7 +84,7 @@ def fourseller_listings(
     """
     with midas.sync_context(context) as sync:
         if not (context.run.job_name == CHANGED or config.skus or config.apply_plan):
-            listed = engine.listing_of(sync, run_set(context))
+            listed = engine.listing_of(sync, read_once(context, sync))
             return _synced(context, sync, FULL, shards=shards_of(context), listed=listed)
         plan = engine.read_plan(Path(config.apply_plan)) if config.apply_plan else None
         if plan is not None:

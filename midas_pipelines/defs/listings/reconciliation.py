@@ -31,7 +31,7 @@ from midas_pipelines.lib.metadata import (
     titled,
 )
 from midas_pipelines.lib.partitions import SHARDS, has_several, shard_counts, shard_metadata, shards_of
-from midas_pipelines.lib.snapshot_io import already_made, kept_in, run_set, shown_of
+from midas_pipelines.lib.snapshot_io import LISTING, already_made, kept_in, read_once, shown_of
 
 RECENT_DAYS = 7
 PROMISED = 0.999
@@ -125,9 +125,14 @@ def listing_snapshot(context: dg.AssetExecutionContext, midas: MidasResource) ->
     with midas.sync_context(context) as sync:
         if (earlier := already_made(context, sync)) is not None:
             return earlier
-        spool = asyncio.run(engine.snapshot_listing(sync, run_set(context)))
+        name, files = read_once(context, sync), engine.Snapshots.of(sync.settings)
+        if name == sync.run_id:
+            spool = asyncio.run(engine.snapshot_listing(sync, name))
+        else:
+            spool = files.copied(LISTING, name)
     context.log.info(f"Read {spool.rows} products of 4Seller.")
-    return made(sync, shown_of(spool.rows, spool.facts, sync.settings.today()), value=spool)
+    shown = shown_of(spool.rows, spool.facts, sync.settings.today(), sync.run_id)
+    return made(sync, shown, value=spool)
 
 
 CHECKS = [
@@ -175,7 +180,7 @@ def listing_observation(context: dg.AssetExecutionContext, midas: MidasResource)
     a run for all shards finds `orphans`, products that match no item.
     """
     with midas.sync_context(context) as sync:
-        listed = engine.listing_of(sync, run_set(context))
+        listed = engine.listing_of(sync, read_once(context, sync))
         report = asyncio.run(engine.reconcile(sync, shards=shards_of(context), listed=listed))
         for rows in ("worst", *(rule.looks_at for rule in ABSOLUTE.values())):
             setattr(report, rows, titled(sync, getattr(report, rows)))

@@ -146,7 +146,8 @@ def _remove(instance: dg.DagsterInstance, name: str, days: int) -> int:
     if name == "runs":
         return delete_old_runs(instance, before)
     if name == "snapshots":
-        return engine.Snapshots.of(load_settings()).remove_before(load_settings().day_of(before))
+        settings = load_settings()
+        return engine.Snapshots.of(settings).remove_before(settings.day_of(before), settings.today())
     with shop() as database:
         if isinstance(database, dg.SkipReason):
             raise failure_of(ExpectedError(str(database.skip_message)))

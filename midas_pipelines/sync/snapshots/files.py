@@ -50,9 +50,7 @@ def spool(schema: pa.Schema, rows: Iterable[Mapping[str, Any]], facts: Mapping[s
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    handle, name = tempfile.mkstemp(prefix="midas-", suffix=SUFFIX)
-    os.close(handle)
-    path, written, left = Path(name), 0, iter(rows)
+    path, written, left = _scratch(), 0, iter(rows)
     try:
         with pq.ParquetWriter(path, schema, compression="zstd") as writer:
             while chunk := list(islice(left, CHUNK)):
@@ -63,6 +61,12 @@ def spool(schema: pa.Schema, rows: Iterable[Mapping[str, Any]], facts: Mapping[s
         path.unlink()
         raise
     return Spool(path, written, facts)
+
+
+def _scratch() -> Path:
+    handle, name = tempfile.mkstemp(prefix="midas-", suffix=SUFFIX)
+    os.close(handle)
+    return Path(name)
 
 
 def place(spooled: Path, target: UPath) -> None:
@@ -81,6 +85,7 @@ def place(spooled: Path, target: UPath) -> None:
 class Snapshots:
     """The kept snapshots, in a folder or at an address such as s3://bucket/midas.
 
+    Beside those of days there are those that the runs of a backfill or tick share, named `<day>_<its tag>` and read by it.
     What reads one raises NoSnapshot where there is none of that day, and names the nearest days that have one.
     """
 
@@ -93,17 +98,21 @@ class Snapshots:
 
         return cls(UPath(settings.snapshots_place()))
 
-    def path(self, kind: str, day: date) -> UPath:
-        """The file of that kind and day, whether it exists or not."""
-        return self.root / kind / f"{day:%Y-%m-%d}{SUFFIX}"
+    def path(self, kind: str, name: date | str) -> UPath:
+        """The file of that kind and day, or run set, whether it exists or not."""
+        return self.root / kind / f"{name}{SUFFIX}"
 
     def days(self, kind: str) -> list[date]:
         """The days of which a snapshot of that kind is kept, the oldest first."""
+        return [day for day, name in self._dated(kind) if name == str(day)]
+
+    def _dated(self, kind: str) -> list[tuple[date, str]]:
         folder, found = self.root / kind, []
         for file in folder.iterdir() if folder.exists() else ():
             with suppress(ValueError):  # another program's file
                 if file.name.endswith(SUFFIX):
-                    found.append(date.fromisoformat(file.name.removesuffix(SUFFIX)))
+                    name = file.name.removesuffix(SUFFIX)
+                    found.append((date.fromisoformat(name.partition("_")[0]), name))
         return sorted(found)
 
     def read(self, kind: str, day: date, columns: Sequence[str] | None = None) -> pd.DataFrame:
@@ -113,7 +122,9 @@ class Snapshots:
         with self._open(kind, day) as file:
             return pd.read_parquet(file, columns=None if columns is None else list(columns))
 
-    def chunks(self, kind: str, day: date, columns: Sequence[str]) -> Iterator[Iterator[tuple[Any, ...]]]:
+    def chunks(
+        self, kind: str, day: date | str, columns: Sequence[str]
+    ) -> Iterator[Iterator[tuple[Any, ...]]]:
         """The rows of a snapshot, `CHUNK` at a time, each as the values of these columns."""
         import pyarrow.parquet as pq
 
@@ -121,14 +132,14 @@ class Snapshots:
             for batch in pq.ParquetFile(file).iter_batches(CHUNK, columns=list(columns)):
                 yield zip(*(batch[name].to_pylist() for name in columns), strict=True)
 
-    def facts(self, kind: str, day: date) -> dict[str, Any]:
+    def facts(self, kind: str, day: date | str) -> dict[str, Any]:
         """What is true of all rows of the snapshot."""
         import pyarrow.parquet as pq
 
         with self._open(kind, day) as file:
             return dict(json.loads((pq.read_metadata(file).metadata or {}).get(FACTS, b"{}")))
 
-    def rows(self, kind: str, day: date) -> int:
+    def rows(self, kind: str, day: date | str) -> int:
         """How many rows that snapshot has."""
         import pyarrow.parquet as pq
 
@@ -141,23 +152,36 @@ class Snapshots:
         facts = self.facts(kind, days[-1]) if days else {}
         return (days[-1], facts) if facts.get("run_set") == run_set else None
 
-    def remove_before(self, day: date) -> int:
-        """Deletes the snapshots of earlier days; returns how many."""
-        old = [(kind, one) for kind in (CATALOG, LISTING) for one in self.days(kind) if one < day]
-        for kind, one in old:
-            self.path(kind, one).unlink()
+    def copied(self, kind: str, run_set: str) -> Spool:
+        """A copy of what runs share, to be placed as the day's."""
+        shared, path = self.path(kind, run_set), _scratch()
+        shared.fs.get_file(shared.path, str(path))
+        return Spool(path, self.rows(kind, run_set), self.facts(kind, run_set))
+
+    def remove_before(self, day: date, today: date) -> int:
+        """Deletes the snapshots of earlier days, and what runs shared before today; returns how many."""
+        old = [
+            self.path(kind, name)
+            for kind in (CATALOG, LISTING)
+            for one, name in self._dated(kind)
+            if one < (day if name == str(one) else today)
+        ]
+        for file in old:
+            file.unlink()
         return len(old)
 
     @contextmanager
-    def _open(self, kind: str, day: date) -> Iterator[IO[bytes]]:
+    def _open(self, kind: str, day: date | str) -> Iterator[IO[bytes]]:
         try:
             file = self.path(kind, day).open("rb")
         except FileNotFoundError:
-            kept = self.days(kind)
-            nearest = [one for one in kept if one < day][-1:] + [one for one in kept if one > day][:1]
+            kept = [str(one) for one in self.days(kind)]
+            nearest = [one for one in kept if one < str(day)][-1:] + [one for one in kept if one > str(day)][
+                :1
+            ]
             advice = "none is kept yet. `midas sync products --full` makes the first."
             if nearest:
-                advice = f"the nearest days that have one: {' and '.join(map(str, nearest))}."
+                advice = f"the nearest days that have one: {' and '.join(nearest)}."
             raise NoSnapshot(f"There is no {kind} of {day} in {self.root}; {advice}") from None
         with file:
             yield file

@@ -182,9 +182,10 @@ def _listing_rows(products: ListedProducts) -> Iterator[dict[str, Any]]:
 
 
 def listing_of(context: SyncContext, run_set: str) -> ReadListing | None:
-    """What 4Seller shows, from the newest snapshot; None where that was read for another run or backfill."""
+    """What 4Seller shows, as read for that run, backfill or tick; None where it was not."""
     kept = Snapshots.of(context.settings)
-    found = kept.newest_of(LISTING, run_set)
+    shared = kept.path(LISTING, run_set).exists()
+    found = (run_set, kept.facts(LISTING, run_set)) if shared else kept.newest_of(LISTING, run_set)
     if found is None:
         return None
     day, facts = found

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import time
 from collections.abc import Iterator
 from datetime import date, timedelta
 from decimal import Decimal
@@ -18,10 +20,10 @@ from midas_pipelines.defs.catalog.assets import catalog_kept_its_size, catalog_s
 from midas_pipelines.defs.listings.reconciliation import listing_snapshot
 from midas_pipelines.defs.resources import MidasResource
 from midas_pipelines.lib.partitions import SHARDS
-from midas_pipelines.lib.snapshot_io import SnapshotIO
+from midas_pipelines.lib.snapshot_io import TICK, SnapshotIO
 from midas_pipelines.settings import VARIABLES, load_settings
-from midas_pipelines.sync.snapshots.files import CATALOG, LISTING, NoSnapshot, Snapshots, place
-from midas_pipelines.sync.snapshots.take import snapshot_catalog
+from midas_pipelines.sync.snapshots.files import CATALOG, LISTING, NoSnapshot, Snapshots, place, spool
+from midas_pipelines.sync.snapshots.take import LISTING_TYPES, schema, snapshot_catalog, snapshot_listing
 from midas_pipelines_tests.defs.conftest import Execute, evaluation, failure, metadata
 from midas_pipelines_tests.shop import add_product, value
 from midas_pipelines_tests.sync.world import World
@@ -163,7 +165,7 @@ def test_snapshots_in_a_bucket_are_written_loaded_and_removed(
     assert event.metadata["skus"].value == sorted(environment.wanted)
     kept = Snapshots.of(load_settings())
     assert (kept.days(CATALOG), kept.days(LISTING)) == ([load_settings().today()], [load_settings().today()])
-    assert kept.remove_before(date(2999, 1, 1)) == 2
+    assert kept.remove_before(date(2999, 1, 1), date(2999, 1, 1)) == 2
     assert kept.days(CATALOG) == []
 
 
@@ -226,3 +228,54 @@ def test_the_runs_of_a_backfill_share_one_read_and_those_of_another_read_again(
     with dg.DagsterInstance.ephemeral() as instance:
         assert [read("one", shard) for shard in ("01", "02")] == [(len(EVERY), True), (len(EVERY), False)]
         assert read("two", "03") == (len(EVERY), True)
+
+
+def test_shards_alone_share_one_read_whatever_the_snapshot_of_the_day_is(
+    environment: World, instance: dg.DagsterInstance, execute: Execute, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in EVERY:
+        add_product(environment.database)
+    environment.full()
+    job, tags = defs.resolve_job_def("full_sync"), {TICK: "night"}
+
+    def pages(shard: str | None, *assets: str) -> int:
+        """How many requests that run sent to read."""
+        environment.sandbox.calls.clear()
+        keys = {dg.AssetKey(asset) for asset in assets}
+        run = job.get_subset(asset_selection=keys).execute_in_process(
+            instance=instance, run_config=dict(QUIET), partition_key=shard, tags=tags
+        )
+        assert run.success
+        return sum(
+            count for (method, _), count in environment.sandbox.calls.counts.items() if method == "GET"
+        )
+
+    earlier = instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED, tags=tags)
+    monkeypatch.setattr(time, "sleep", lambda _: instance.delete_run(earlier.run_id))  # as it ends
+    assert pages("01", "fourseller_listings") > 0
+    assert not instance.has_run(earlier.run_id)  # waited for
+    assert pages("02", "fourseller_listings") == 0
+    execute("consistency_check")
+    assert pages("03", "fourseller_listings") == 0
+    assert pages(None, LISTING) == 0
+    kept = Snapshots.of(load_settings())
+    assert kept.facts(LISTING, kept.days(LISTING)[-1])["run_set"].endswith("_night")  # the day's too
+    today = load_settings().today()
+    assert [kept.remove_before(today, day) for day in (today, today + timedelta(days=1))] == [0, 1]
+    assert kept.days(LISTING) == [today]
+
+
+def test_a_read_that_ended_early_is_not_shared(environment: World, instance: dg.DagsterInstance) -> None:
+    add_product(environment.database)
+    environment.full()
+    job = defs.resolve_job_def("full_sync")
+    job = job.get_subset(asset_selection={dg.AssetKey("fourseller_listings")})
+    kept, run_set = Snapshots.of(load_settings()), f"{load_settings().today()}_night"
+    taken = asyncio.run(snapshot_listing(environment.sync_context(), run_set))
+    facts = taken.facts | {"counts": {"requests": 1, "is_complete": False}, "run_id": "another"}
+    taken.path.unlink()
+    place(spool(schema(LISTING_TYPES), [], facts).path, kept.path(LISTING, run_set))
+    job.execute_in_process(
+        instance=instance, run_config=dict(QUIET), partition_key="01", tags={TICK: "night"}
+    )
+    assert kept.facts(LISTING, run_set)["counts"]["is_complete"]
