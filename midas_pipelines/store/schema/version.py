@@ -76,9 +76,7 @@ def require_upgraded(database: Database) -> None:
             "`ALTER DATABASE ... RESET session_replication_role`, or the same for the role."
         )
     if at.triggers_missing:
-        require_columns(
-            database
-        )  # a dropped column takes its triggers with it, and no upgrade brings them back
+        require_columns(database)  # a dropped column took them with it: no upgrade helps
         raise NotUpgraded(UNPREPARED)
 
 
