@@ -79,6 +79,14 @@ def ops_config(ops: Mapping[str, Any] | None) -> dict[str, Any]:
 
 LOCATION_TAG, LOCATION = "dagster/code_location", "midas_pipelines"
 """The tag that Dagster names a run's code location in, and the name of ours, as `workspace.yaml` has it."""
+
+
+def is_of_our_location(run: dg.DagsterRun) -> bool:
+    """Whether the run is of this code location; one that a person began in a process of theirs may name none."""
+    location = run.tags.get(LOCATION_TAG, LOCATION).replace("-", "_")  # Kubernetes allows no underscore
+    return location.startswith(LOCATION)
+
+
 DRIVER_TAG, COMMAND_LINE = "midas/driver", "command line"
 """The tag that says what launched a run, and its value for runs of `midas sync`, which name who in the audit log."""
 

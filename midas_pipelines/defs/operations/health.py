@@ -12,7 +12,7 @@ import dagster as dg
 from midas_pipelines.defs.resources import Expected, expected_in, shop
 from midas_pipelines.installation import SETTINGS
 from midas_pipelines.lib import engine
-from midas_pipelines.lib.partitions import LOCATION, LOCATION_TAG
+from midas_pipelines.lib.partitions import is_of_our_location
 from midas_pipelines.lib.schedules import sensor_options
 from midas_pipelines.settings import load_settings
 from midas_pipelines.workflows import WORKFLOWS
@@ -139,9 +139,8 @@ def works_again(instance: dg.DagsterInstance, repository: dg.RepositoryDefinitio
 
 
 def _is_ours(repository: dg.RepositoryDefinition, run: dg.DagsterRun) -> bool:
-    """Whether the run is of this code location; one that a person began in a process of theirs may name none."""
-    location = run.tags.get(LOCATION_TAG, LOCATION).replace("-", "_")  # Kubernetes allows no underscore
-    return location.startswith(LOCATION) and run.job_name in repository.job_names
+    """Whether the run is of this code location and of a job that there is still."""
+    return is_of_our_location(run) and run.job_name in repository.job_names
 
 
 def _is_known(repository: dg.RepositoryDefinition, name: str) -> bool:

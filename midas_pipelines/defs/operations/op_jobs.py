@@ -14,7 +14,7 @@ from midas_pipelines.errors import ExpectedError
 from midas_pipelines.installation import SETTINGS
 from midas_pipelines.lib import engine
 from midas_pipelines.lib.metadata import known, numbers, table
-from midas_pipelines.lib.partitions import ops_config
+from midas_pipelines.lib.partitions import is_of_our_location, ops_config
 from midas_pipelines.lib.schedules import op_job, sensor_options, unless_running
 from midas_pipelines.settings import load_settings
 from midas_pipelines.workflows import pool_of
@@ -199,10 +199,13 @@ restore_drill = op_job(SETTINGS, DRILL, restore_newest_backup)
 def delete_old_runs(instance: dg.DagsterInstance, before: datetime) -> int:
     """Removes finished runs created before that moment, with events and logs, except those still needed.
 
+    Runs of other code locations in the same Dagster are left to these.
+
     Returns how many were removed.
     """
-    old = instance.get_run_ids(filters=dg.RunsFilter(statuses=FINISHED, created_before=before))
-    doomed = set(old) - (needed_runs(instance) if old else set())
+    runs = instance.get_runs(filters=dg.RunsFilter(statuses=FINISHED, created_before=before))
+    old = {run.run_id for run in runs if is_of_our_location(run)}
+    doomed = old - (needed_runs(instance) if old else set())
     for run_id in doomed:
         instance.compute_log_manager.delete_logs(prefix=[run_id])
         instance.delete_run(run_id)

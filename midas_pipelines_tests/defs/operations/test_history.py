@@ -92,3 +92,11 @@ def test_runs_that_are_young_or_not_ended_stay(instance: dg.DagsterInstance) -> 
     assert delete_old_runs(instance, datetime.now(UTC) - timedelta(days=1)) == 0
     assert delete_old_runs(instance, LATER) == 1
     assert instance.get_run_by_id("waits") is not None
+
+
+def test_runs_of_other_code_locations_are_not_ours_to_delete(instance: dg.DagsterInstance) -> None:
+    tags = {"dagster/code_location": "warehouse"}
+    foreign = dg.materialize([whole], instance=instance, tags=tags).run_id
+    finish(instance, whole)
+    assert delete_old_runs(instance, LATER) == 0
+    assert instance.get_run_by_id(foreign) is not None
