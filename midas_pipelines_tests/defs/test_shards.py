@@ -161,12 +161,14 @@ def test_a_sync_of_shards_says_so_in_its_log(environment: World) -> None:
 def test_the_nightly_full_sync_may_be_runs_a_shard_that_wait_for_no_other_pool(tmp_path: Path) -> None:
     settings = load_settings(spread_full_sync=True, shards_at_once=len(EVERY))
     schedule = schedule_of(settings, named("full_sync"))
-    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
-        context = dg.build_schedule_context(
+    with (
+        dg.DagsterInstance.local_temp(str(tmp_path)) as instance,
+        dg.build_schedule_context(
             instance,
             scheduled_execution_time=datetime(2026, 1, 1, 2, tzinfo=UTC),
             repository_def=defs.get_repository_def(),
-        )
+        ) as context,
+    ):
         requests = schedule.evaluate_tick(context).run_requests or []
     graph, pools = defs.resolve_asset_graph(), {}
     for request in requests:

@@ -89,8 +89,10 @@ def test_schedules_start_as_the_settings_say(on: bool, status: str) -> None:
 
 def test_a_tick_skips_with_a_reason_while_the_last_run_is_still_going(tmp_path: Path) -> None:
     (schedule,) = [found for found in schedules(load_settings()) if found.job_name == "order_import"]
-    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
-        context = dg.build_schedule_context(instance, scheduled_execution_time=DAY[2])
+    with (
+        dg.DagsterInstance.local_temp(str(tmp_path)) as instance,
+        dg.build_schedule_context(instance, scheduled_execution_time=DAY[2]) as context,  # has one of its own
+    ):
         assert schedule.evaluate_tick(context).run_requests
         instance.create_run_for_job(defs.resolve_job_def("order_import"), status=dg.DagsterRunStatus.STARTED)
         tick = schedule.evaluate_tick(context)
