@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
+from threading import Lock
 from typing import Any, Generic, ParamSpec, TypeVar
 
 Parameters = ParamSpec("Parameters")
@@ -21,19 +22,36 @@ GARBAGE_OBJECTS = 200_000
 """Objects that a large batch may leave before it is looked through for garbage."""
 
 
+class _Haste:
+    """Who is in haste in this process, and what held before the first: batches of several threads overlap."""
+
+    def __init__(self) -> None:
+        self.lock, self.switches = Lock(), list[float]()
+        self.usual = gc.get_threshold(), sys.getswitchinterval()
+
+
+_HASTE = _Haste()
+
+
 @contextmanager
 def in_haste(switch_seconds: float) -> Iterator[None]:
     """For a large batch: seldom collects garbage, since its rows have no cycles and it takes a sixth of the time; and lets a
     thread that has waited for the database or the network go on after so many seconds, though another computes: fewer cost
     more processor."""
-    often, switch = gc.get_threshold(), sys.getswitchinterval()
-    gc.set_threshold(GARBAGE_OBJECTS, *often[1:])
-    sys.setswitchinterval(min(switch_seconds, switch))
+    with _HASTE.lock:
+        if not _HASTE.switches:
+            _HASTE.usual = gc.get_threshold(), sys.getswitchinterval()
+        _HASTE.switches.append(switch_seconds)
+        gc.set_threshold(GARBAGE_OBJECTS, *_HASTE.usual[0][1:])
+        sys.setswitchinterval(min([*_HASTE.switches, _HASTE.usual[1]]))
     try:
         yield
     finally:
-        gc.set_threshold(*often)
-        sys.setswitchinterval(switch)
+        with _HASTE.lock:
+            _HASTE.switches.remove(switch_seconds)
+            if not _HASTE.switches:
+                gc.set_threshold(*_HASTE.usual[0])
+            sys.setswitchinterval(min([*_HASTE.switches, _HASTE.usual[1]]))
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import pytest
 
 from midas_pipelines.store.items import claims
 from midas_pipelines.store.items.mappings import Mapping
-from midas_pipelines.sync.orders.intake import poll as intake
+from midas_pipelines.sync.orders.intake import pages as intake
 from midas_pipelines_tests.shop import add_product
 from midas_pipelines_tests.sync.world import World
 

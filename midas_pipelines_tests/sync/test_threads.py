@@ -19,6 +19,17 @@ def test_haste_ends_with_its_block() -> None:
     assert (gc.get_threshold(), sys.getswitchinterval()) == usual
 
 
+def test_haste_ends_with_the_last_of_blocks_that_overlap() -> None:
+    usual = gc.get_threshold(), sys.getswitchinterval()
+    first, second = in_haste(0.0001), in_haste(0.0002)
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert gc.get_threshold()[0] > usual[0][0]
+    second.__exit__(None, None, None)
+    assert (gc.get_threshold(), sys.getswitchinterval()) == usual
+
+
 def test_who_asks_while_a_run_is_under_way_shares_the_next_one() -> None:
     async def run() -> list[int]:
         runs, go = 0, asyncio.Event()
