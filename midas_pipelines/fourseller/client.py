@@ -286,11 +286,13 @@ class FourSeller:
 
     async def _note(self, budget: Budget, error: FourSellerError) -> None:
         budget.note(error)
-        self._meter.failed(error.status)
         if isinstance(error, RateLimited):
             await self._pace.blocked(error.asked_seconds)
         elif error.status is not None:
             await self._pace.succeeded()
+        if isinstance(error, NotFound) and budget.call.asks_for_one:
+            return  # that it is not there is what was asked
+        self._meter.failed(error.status)
         self._on_failed_call(
             FailedCall(
                 budget.call.endpoint,

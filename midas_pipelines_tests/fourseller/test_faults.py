@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from midas_pipelines.fourseller.client import FourSeller
-from midas_pipelines.fourseller.errors import Ambiguous, FourSellerError, Unavailable
+from midas_pipelines.fourseller.errors import Ambiguous, FourSellerError, NotFound, Unavailable
 from midas_pipelines.fourseller.http.rate_limit import FailedCall
 from midas_pipelines.sandbox.background import BackgroundSandbox
 from midas_pipelines_tests.fourseller.channel import channel, draft, use
@@ -44,6 +44,22 @@ def client_of(
     kept: list[FailedCall] = [] if failed is None else failed
     patience = seconds if kind == "timeout" else 30
     return channel(sandbox.url, deadline_seconds=patience, on_failed_call=kept.append)
+
+
+def test_that_a_product_is_not_there_is_an_answer_and_a_failed_call_only_where_it_was_to_be_changed(
+    sandbox: BackgroundSandbox,
+) -> None:
+    failed: list[FailedCall] = []
+    client = client_of(sandbox, failed)
+
+    async def ask(c: FourSeller) -> None:
+        await c.delete_product("gone")
+        for asked in (c.product("gone"), c.product_row("gone"), c.update_product("gone", draft("SCR-1"))):
+            with pytest.raises(NotFound):
+                await asked
+
+    use(client, ask)
+    assert [call.endpoint for call in failed] == ["PUT /products/{id}"]
 
 
 @pytest.mark.parametrize("kind", LOSSES)

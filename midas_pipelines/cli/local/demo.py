@@ -140,7 +140,7 @@ def _summary(counts: dict[str, Any], checks: list[dict[str, Any]]) -> str:
             for check in checks
             if not check["passed"]
         ]
-    return ", ".join(parts)
+    return ", ".join(parts) or "nothing to do"
 
 
 def _change_products(database: Database) -> DemoStep:

@@ -55,6 +55,11 @@ class Call:
         return f"{self.method} {self.template}"
 
     @property
+    def asks_for_one(self) -> bool:
+        """Whether it reads one product or order, or takes one off: one that is missing is an answer, no failed call."""
+        return self.method in ("GET", "DELETE") and self.template.endswith("/{id}")
+
+    @property
     def writes(self) -> bool:
         """Whether the call may change something."""
         return self.method != "GET"
