@@ -185,7 +185,7 @@ def test_a_full_sync_takes_no_sale_for_an_edit_either(two: World) -> None:
 def test_a_quantity_pushed_seconds_ago_and_read_back_old_is_no_conflict(two: World) -> None:
     run(two.database, "UPDATE products SET stock_quantity = 4 WHERE sku = 'A-1'")
     two.incremental()
-    edit(two, "A-1", quantity=5)  # 4Seller answers from a copy that is behind
+    edit(two, "A-1", quantity=5, updated_at="2026-01-01T00:00:00Z")  # a copy that is behind
     report = asyncio.run(reconcile(two.sync_context(read_back_grace_seconds=60)))
     assert (report.discrepancies, report.changing) == (0, 1)
     assert rows(two.database, "SELECT 1 FROM sync_conflicts") == []
