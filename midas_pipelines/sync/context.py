@@ -220,9 +220,8 @@ class SyncContext:
         access = self.settings.channel()
 
         def prepare() -> tuple[SharedPace | None, bool]:
-            require_columns(
-                self.database
-            )  # for the gateway once per process; /readyz looks again at each probe
+            # for the gateway once per process; /readyz looks again at each probe
+            require_columns(self.database)
             if not waits_for_key:
                 require_key(self.database, access, tries=tries_key)
             follow_shadow_mode(self.database, on=bool(self.settings.shadow))
