@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 from functools import cache
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any
 
 from annotated_types import Ge, Gt, Le, Lt
@@ -13,6 +13,7 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from midas_pipelines import setting_groups
 from midas_pipelines.settings import VARIABLES, Settings
 
 SIGNS = {Ge: "≥", Gt: ">", Le: "≤", Lt: "<"}
@@ -38,22 +39,22 @@ def setting_rows(now: Settings | None = None) -> list[dict[str, Any]]:
 @cache
 def _descriptions() -> dict[str, str]:
     """What each setting decides: the docstring below it, read here alone, since that takes longer than the settings."""
-    (model,) = ast.parse(inspect.getsource(Settings)).body
-    assert isinstance(model, ast.ClassDef)
-    found = {}
-    for field, below in pairwise(model.body):
-        if isinstance(field, ast.AnnAssign) and isinstance(below, ast.Expr):
-            found[ast.unparse(field.target)] = " ".join(ast.literal_eval(below.value).split())
-    return found
+    statements = ast.walk(ast.parse(inspect.getsource(setting_groups)))
+    bodies = [model.body for model in statements if isinstance(model, ast.ClassDef)]
+    return {
+        ast.unparse(field.target): " ".join(ast.literal_eval(below.value).split())
+        for field, below in chain.from_iterable(map(pairwise, bodies))
+        if isinstance(field, ast.AnnAssign) and isinstance(below, ast.Expr)
+    }
 
 
 def _bounds(field: FieldInfo) -> list[str]:
-    found = []
-    for bound in field.metadata:
-        for kind, sign in SIGNS.items():
-            if isinstance(bound, kind):
-                found.append(f"{sign} {getattr(bound, kind.__name__.lower())}")
-    return found
+    return [
+        f"{sign} {getattr(bound, kind.__name__.lower())}"
+        for bound in field.metadata
+        for kind, sign in SIGNS.items()
+        if isinstance(bound, kind)
+    ]
 
 
 def _masked(value: object) -> str:
