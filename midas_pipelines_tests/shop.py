@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.schema.own_triggers import amending
+from midas_pipelines.store.schema.triggers import amending
 from midas_pipelines.storefront.schema import (
     categories,
     order_items,

@@ -14,7 +14,7 @@ from midas_pipelines.settings import load_settings
 from midas_pipelines.store.gateway import webhooks as inbox
 from midas_pipelines.store.gateway.notifications import notify
 from midas_pipelines.store.operations.backlog import read_backlog
-from midas_pipelines.store.schema.own_triggers import WEBHOOKS
+from midas_pipelines.store.schema.triggers import WEBHOOKS
 
 MOST_LISTED = 100
 STATES = click.Choice(["pending", "applied", "superseded", "quarantined", "all"])

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.items.mappings import ensure_items
-from midas_pipelines.store.schema.version import MIGRATIONS, Version, install, read_version
+from midas_pipelines.store.schema import postgresql_triggers, sqlite_triggers
+from midas_pipelines.store.schema.tables import cursors, inventory_changes
+from midas_pipelines.store.schema.version import (
+    MIGRATIONS,
+    Version,
+    missing_triggers,
+    read_version,
+    require_columns_within,
+)
+from midas_pipelines.storefront.schema import missing_tables
 
 UPGRADE_LIMITS = {
     "lock_timeout": "2s",  # the shop's writers wait behind us for its tables
@@ -37,6 +48,59 @@ def upgrade_within(connection: sa.Connection) -> Version:
     config.set_main_option("script_location", str(MIGRATIONS))
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
-    if install(connection):
+    if _install(connection):
         ensure_items(connection)
     return read_version(connection)
+
+
+def _install(connection: sa.Connection) -> bool:
+    """Puts the triggers on the shop's tables and opens the ledger; True when anything changed.
+
+    Does nothing where the very same triggers are there already, or where the shop's tables are not there yet.
+    Raises `NotUpgraded` where a column of the shop's tables is missing or of another kind.
+    """
+    if missing_tables(connection):
+        return False
+    wanted = _statements(connection)
+    digest = hashlib.sha256("\n".join(wanted).encode()).hexdigest()
+    recorded = connection.scalar(sa.select(cursors.c.value).where(cursors.c.name == "triggers"))
+    if recorded == digest and not missing_triggers(connection):
+        return False
+    require_columns_within(connection)
+    for statement in wanted:
+        connection.exec_driver_sql(statement)
+    _open_ledger(connection)
+    connection.execute(sa.delete(cursors).where(cursors.c.name == "triggers"))
+    connection.execute(sa.insert(cursors).values(name="triggers", value=digest))
+    return True
+
+
+def _statements(connection: sa.Connection) -> list[str]:
+    """What puts all triggers on this kind of database."""
+    if connection.dialect.name == "postgresql":
+        schema = connection.exec_driver_sql("SELECT quote_ident(current_schema())").scalar_one()
+        triggers = postgresql_triggers.TRIGGERS.items()
+        made = [f"CREATE OR REPLACE TRIGGER {name} {body}" for name, body in triggers]
+        return postgresql_triggers.functions(schema) + made
+    return [
+        statement
+        for name, body in sqlite_triggers.TRIGGERS.items()
+        for statement in (f"DROP TRIGGER IF EXISTS {name}", f"CREATE TRIGGER {name} {body}")
+    ]
+
+
+def _open_ledger(connection: sa.Connection) -> None:
+    """Writes a row for each stock count that the ledger does not know yet, or that changed while triggers were away."""
+    for table, product, variant in (
+        ("products", "s.id", "CAST(NULL AS integer)"),
+        ("product_variants", "s.product_id", "s.id"),
+    ):
+        connection.exec_driver_sql(
+            f"INSERT INTO {inventory_changes.name} (product_id, variant_id, delta, quantity_after, source, cause) "
+            "SELECT product, variant, quantity - coalesce(last, 0), quantity, 'website', "
+            "CASE WHEN last IS NULL THEN 'opening' ELSE 'changed' END FROM ("
+            f"SELECT {product} AS product, {variant} AS variant, s.stock_quantity AS quantity, "
+            f"(SELECT l.quantity_after FROM {inventory_changes.name} l WHERE l.product_id = {product} "
+            f"AND coalesce(l.variant_id, 0) = coalesce({variant}, 0) ORDER BY l.id DESC LIMIT 1) AS last "
+            f"FROM {table} s) counts WHERE product IS NOT NULL AND (last IS NULL OR last <> quantity)"
+        )

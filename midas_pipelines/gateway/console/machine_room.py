@@ -26,7 +26,7 @@ from midas_pipelines.store.operations.backlog import overview, read_backlog
 from midas_pipelines.store.operations.cursors import last_proofs, record_proof
 from midas_pipelines.store.operations.sync_metrics import finished_syncs, sum_up
 from midas_pipelines.store.orders.payload_vault import without_persons
-from midas_pipelines.store.schema.own_triggers import WEBHOOKS
+from midas_pipelines.store.schema.triggers import WEBHOOKS
 from midas_pipelines.sync.product_sync import Mode, sync_products
 from midas_pipelines.sync.reconcile.run import reconcile
 from midas_pipelines.sync.threads import in_own_loop

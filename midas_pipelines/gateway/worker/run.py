@@ -28,7 +28,7 @@ from midas_pipelines.store.items.acknowledge import PushOutcome, PushResult
 from midas_pipelines.store.items.claims import free_dead_claims
 from midas_pipelines.store.operations.cursors import ErrorBook
 from midas_pipelines.store.orders.payload_vault import vault_of
-from midas_pipelines.store.schema.own_triggers import ITEMS
+from midas_pipelines.store.schema.triggers import ITEMS
 from midas_pipelines.store.stock.rules import mark_rules_due
 from midas_pipelines.storefront.types import Backoff
 from midas_pipelines.sync.context import SyncContext

@@ -16,7 +16,7 @@ import psycopg
 import sqlalchemy as sa
 
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.schema.own_triggers import CHANNEL, ITEMS, WEBHOOKS
+from midas_pipelines.store.schema.triggers import CHANNEL, ITEMS, WEBHOOKS
 
 LOOK_SECONDS = 0.015
 """How often SQLite is asked whether another connection has committed: a read of shared memory, some 10 µs."""

@@ -11,8 +11,8 @@ import sqlalchemy as sa
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.schema.gateway_tables import marketplace_webhooks
 from midas_pipelines.store.schema.operation_tables import alerts, listing_writes
-from midas_pipelines.store.schema.own_triggers import amending
 from midas_pipelines.store.schema.tables import api_errors, order_processing_logs, sync_logs
+from midas_pipelines.store.schema.triggers import amending
 from midas_pipelines.storefront.types import utc_now
 
 BLOCK = 1000

@@ -1,8 +1,7 @@
-"""The schema version of the database, its triggers, the shop's columns: what is put there, and whether a sync may run on it."""
+"""Whether a sync may run on the database: the version of its schema, its triggers, the shop's columns."""
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -13,9 +12,8 @@ import sqlalchemy as sa
 
 from midas_pipelines.errors import ExpectedError
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.schema import own_triggers, triggers
-from midas_pipelines.store.schema.tables import cursors, inventory_changes
-from midas_pipelines.storefront.schema import NEEDED, missing_tables, shop
+from midas_pipelines.store.schema import postgresql_triggers, sqlite_triggers
+from midas_pipelines.storefront.schema import NEEDED, shop
 
 VERSION_TABLE = "midas_alembic_version"
 """Our own, so that a shop that uses Alembic itself keeps its own history."""
@@ -83,10 +81,11 @@ def require_upgraded(database: Database) -> None:
 def require_columns(database: Database) -> None:
     """Raises `NotUpgraded` with the first column of the shop's tables that is missing or of another kind."""
     with database.reading() as connection:
-        _require_columns(connection)
+        require_columns_within(connection)
 
 
-def _require_columns(connection: sa.Connection) -> None:
+def require_columns_within(connection: sa.Connection) -> None:
+    """As `require_columns`, in the caller's transaction."""
     if found := differing_columns(connection):
         raise NotUpgraded(
             f"The shop's tables have changed: {found[0]['column']} should be {found[0]['expected']} and is "
@@ -160,28 +159,6 @@ def _kind(of: Any) -> type:
     return kind
 
 
-def install(connection: sa.Connection) -> bool:
-    """Puts the triggers on the shop's tables and opens the ledger; True when anything changed.
-
-    Does nothing where the very same triggers stand already, or where the shop's tables are not there yet.
-    Raises `NotUpgraded` where a column of the shop's tables is missing or of another kind.
-    """
-    if missing_tables(connection):
-        return False
-    wanted = triggers.statements(connection)
-    digest = hashlib.sha256("\n".join(wanted).encode()).hexdigest()
-    recorded = connection.scalar(sa.select(cursors.c.value).where(cursors.c.name == "triggers"))
-    if recorded == digest and not missing_triggers(connection):
-        return False
-    _require_columns(connection)
-    for statement in wanted:
-        connection.exec_driver_sql(statement)
-    open_ledger(connection)
-    connection.execute(sa.delete(cursors).where(cursors.c.name == "triggers"))
-    connection.execute(sa.insert(cursors).values(name="triggers", value=digest))
-    return True
-
-
 def missing_triggers(connection: sa.Connection) -> list[str]:
     """The names of our triggers that the shop's tables lack; an asset check and `midas status` report them."""
     if connection.dialect.name == "postgresql":
@@ -190,26 +167,9 @@ def missing_triggers(connection: sa.Connection) -> list[str]:
             "JOIN pg_namespace n ON n.oid = c.relnamespace "
             "WHERE n.nspname = current_schema() AND starts_with(tgname, 'midas_') AND tgenabled <> 'D'"
         )
-        wanted = [*triggers.POSTGRESQL_TRIGGERS, *own_triggers.POSTGRESQL]
+        wanted = postgresql_triggers.TRIGGERS
     else:
         query = "SELECT name FROM sqlite_master WHERE type = 'trigger'"
-        wanted = [*triggers.SQLITE_TRIGGERS, *own_triggers.SQLITE]
+        wanted = sqlite_triggers.TRIGGERS
     present = {row[0] for row in connection.exec_driver_sql(query)}
     return [name for name in wanted if name not in present]
-
-
-def open_ledger(connection: sa.Connection) -> None:
-    """Writes a row for each stock count that the ledger does not know yet, or that changed while triggers were away."""
-    for table, product, variant in (
-        ("products", "s.id", "CAST(NULL AS integer)"),
-        ("product_variants", "s.product_id", "s.id"),
-    ):
-        connection.exec_driver_sql(
-            f"INSERT INTO {inventory_changes.name} (product_id, variant_id, delta, quantity_after, source, cause) "
-            "SELECT product, variant, quantity - coalesce(last, 0), quantity, 'website', "
-            "CASE WHEN last IS NULL THEN 'opening' ELSE 'changed' END FROM ("
-            f"SELECT {product} AS product, {variant} AS variant, s.stock_quantity AS quantity, "
-            f"(SELECT l.quantity_after FROM {inventory_changes.name} l WHERE l.product_id = {product} "
-            f"AND coalesce(l.variant_id, 0) = coalesce({variant}, 0) ORDER BY l.id DESC LIMIT 1) AS last "
-            f"FROM {table} s) counts WHERE product IS NOT NULL AND (last IS NULL OR last <> quantity)"
-        )

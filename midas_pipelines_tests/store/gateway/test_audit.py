@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.gateway import audit
 from midas_pipelines.store.gateway.audit import AuditEntry, kept, note_audit, verify_audit
-from midas_pipelines.store.schema.own_triggers import amending
+from midas_pipelines.store.schema.triggers import amending
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines_tests.shop import rows, run, unguarded
 

@@ -19,13 +19,13 @@ from midas_pipelines.store.orders.payload_vault import ERASED_PAYLOAD, FORGOTTEN
 from midas_pipelines.store.privacy.register import End, ending
 from midas_pipelines.store.schema.operation_tables import alerts
 from midas_pipelines.store.schema.order_tables import buyer_holds, customer_mails, order_shipments
-from midas_pipelines.store.schema.own_triggers import amending
 from midas_pipelines.store.schema.tables import (
     api_errors,
     marketplace_order_lines,
     marketplace_orders,
     order_processing_logs,
 )
+from midas_pipelines.store.schema.triggers import amending
 from midas_pipelines.storefront.orders import update_order, update_order_items
 from midas_pipelines.storefront.schema import order_status_history
 from midas_pipelines.storefront.types import utc_now

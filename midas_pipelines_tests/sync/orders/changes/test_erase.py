@@ -19,8 +19,8 @@ from midas_pipelines.store.orders.payload_vault import SEALED, Vault, vault_of
 from midas_pipelines.store.privacy.keys import new_key
 from midas_pipelines.store.privacy.register import TABLES, End, ending
 from midas_pipelines.store.schema.gateway_tables import marketplace_webhooks
-from midas_pipelines.store.schema.own_triggers import amending
 from midas_pipelines.store.schema.tables import api_errors, store
+from midas_pipelines.store.schema.triggers import amending
 from midas_pipelines.storefront.schema import shop
 from midas_pipelines.storefront.types import Json, utc_now
 from midas_pipelines.sync.orders.changes.erase import erase_buyer
