@@ -31,21 +31,8 @@ from midas_pipelines.settings import ChannelAccess, Settings
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.items.acknowledge import SHADOWED
 from midas_pipelines.store.items.claims import Heartbeat, why_stopped
-from midas_pipelines.store.operations.cursors import (
-    ENOUGH,
-    ErrorBook,
-    ShadowRow,
-    compare_speed,
-    follow_shadow_mode,
-    forget_refused_key,
-    is_connected,
-    key_refused_at,
-    note_connected,
-    note_refused_key,
-    record_findings,
-    record_shadow_writes,
-    take_trial,
-)
+from midas_pipelines.store.operations import cursors
+from midas_pipelines.store.operations.cursors import ErrorBook, ShadowRow
 from midas_pipelines.store.operations.rate_limit import RealTimePace, SharedPace
 from midas_pipelines.store.schema.version import require_columns
 from midas_pipelines.sync.threads import in_thread
@@ -75,29 +62,17 @@ class ChannelDown(ExpectedError):
 class Gate:
     """Checks each write of one client, and keeps what shadow mode holds back until `flush`.
 
-    Args:
-        settings: say what is in shadow mode.
-        database: where it is recorded.
-        run_id: written to each record.
-        connected: whether listings may be written; set to True once the first connection is accepted.
+    Listings may be written once it is `connected`: the first connection is accepted.
     """
 
-    def __init__(
-        self, settings: Settings, database: Database, run_id: str | None, *, connected: bool
-    ) -> None:
+    def __init__(self, settings: Settings, database: Database, run_id: str | None) -> None:
         self._shadowed = writes_of(settings.shadow)
-        self._database = database
-        self._run_id = run_id
+        self._database, self._run_id = database, run_id
         self._kept: list[ShadowRow] = []
-        self.connected = connected
+        self.connected = cursors.is_connected(database)
 
     def check(self, call: Call) -> None:
-        """Lets a write pass.
-
-        Raises:
-            ShadowWrite: it was recorded instead.
-            NotConnected: the first connection was not accepted.
-        """
+        """Lets a write pass. Raises ShadowWrite where it was kept instead, NotConnected without a first connection."""
         kind = "status" if call.template.startswith("/orders") else "listing"
         kind = "quantity" if call.template.endswith("/inventory") else kind
         if kind in self._shadowed:
@@ -114,19 +89,14 @@ class Gate:
             self._kept.append(row)
 
     async def ensure_connected(self, client: FourSeller, listed: Sized | None = None) -> None:
-        """Returns where listings may be written; an account without listings is connected at once.
+        """Returns where listings may be written; an account without listings (`listed`, where all were just read) is
+        connected at once.
 
-        Args:
-            client: an open client.
-            listed: all listings of the account, where they were just read.
-
-        Raises:
-            NotConnected: the account has listings, and `midas connect accept` was not run.
-            FourSellerError: the account could not be looked at.
+        Raises NotConnected where it has some and `midas connect accept` was not run, FourSellerError where it cannot be read.
         """
         if self.connected or "listing" in self._shadowed:
             return
-        if not await in_thread(is_connected, self._database):
+        if not await in_thread(cursors.is_connected, self._database):
             page = await anext(client.product_pages()) if listed is None else None
             if listed or (page is not None and (page.rows or page.total)):
                 raise NotConnected(FIRST)
@@ -135,12 +105,12 @@ class Gate:
 
     def _note_connected(self) -> None:
         with self._database.writing() as connection:
-            note_connected(connection)
+            cursors.note_connected(connection)
 
     def flush(self) -> None:
         """Writes down what was kept."""
         kept, self._kept = self._kept, []
-        record_shadow_writes(self._database, kept, self._run_id)
+        cursors.record_shadow_writes(self._database, kept, self._run_id)
 
 
 def worker_name() -> str:
@@ -152,10 +122,7 @@ def worker_name() -> str:
 class SyncContext:
     """Settings, database and run id, handed through the engine.
 
-    Args:
-        settings: as read at the edge.
-        database: the shop's, prepared by `migrate.upgrade`.
-        run_id: the Dagster run or other driver that this work is done for; written to every log row.
+    `run_id` is the Dagster run or other driver that this work is done for; it is written to every log row.
     """
 
     settings: Settings
@@ -182,8 +149,7 @@ class SyncContext:
     @cached_property
     def gate(self) -> Gate:
         """The gate that every write of this context's clients passes."""
-        connected = is_connected(self.database)
-        return Gate(self.settings, self.database, self.run_id, connected=connected)
+        return Gate(self.settings, self.database, self.run_id)
 
     @cached_property
     def watch(self) -> ContractWatch:
@@ -212,10 +178,8 @@ class SyncContext:
             waits_for_key: opens also while the key is refused: its owner looks before it sends.
             real_time: its calls go before those of bulk work, where MIDAS_RATE_LIMIT is set.
 
-        Raises:
-            SettingsError: the access to 4Seller is not set.
-            NotUpgraded: a column of the shop's tables is missing or of another kind; nothing was sent.
-            NeedsNewKey: 4Seller refused the key.
+        Raises SettingsError, NotUpgraded where a column of the shop's tables is not as expected, NeedsNewKey where 4Seller
+        refused the key; nothing was sent.
         """
         access = self.settings.channel()
 
@@ -223,23 +187,21 @@ class SyncContext:
             # for the gateway once per process; /readyz looks again at each probe
             require_columns(self.database)
             if not waits_for_key:
-                require_key(self.database, access, tries=tries_key)
-            follow_shadow_mode(self.database, on=bool(self.settings.shadow))
+                _require_key(self.database, access, tries=tries_key)
+            cursors.follow_shadow_mode(self.database, on=bool(self.settings.shadow))
             rate, kind = self.settings.rate_limit, RealTimePace if real_time else SharedPace
             pace = kind(self.database, rate) if self.gate and rate is not None else None
             with self.database.reading() as connection:
                 return pace, why_stopped(connection) is not None
 
-        pace, stopped = await asyncio.to_thread(prepare)
+        pace, stopped = await in_thread(prepare)
         raising: set[asyncio.Future[None]] = set()
         with ErrorBook(self.database, self.run_id) as own:
 
             def note(call: FailedCall) -> None:  # called in the event loop
                 (book or own).note(call)
                 if call.pause_seconds > LONGEST_PAUSE and not raising:
-                    alert = asyncio.get_running_loop().run_in_executor(
-                        None, alert_pause, self.database, call.pause_seconds
-                    )
+                    alert = asyncio.ensure_future(in_thread(_alert_pause, self.database, call.pause_seconds))
                     raising.add(alert)
                     alert.add_done_callback(raising.discard)
 
@@ -257,7 +219,7 @@ class SyncContext:
                 try:
                     yield client
                 finally:
-                    await asyncio.to_thread(self.keep_notes, client)
+                    await in_thread(self.keep_notes, client)
 
     def keep_notes(self, client: FourSeller) -> None:
         """Writes down the clocks, what the gate and the watch kept, and whether 4Seller takes the key; a failure is only logged."""
@@ -267,19 +229,19 @@ class SyncContext:
             note_clocks(self.database, client.clock_ahead)
             self.gate.flush()
             found = [asdict(one) for one in self.watch.take()] if self.watch.findings else []
-            if timed := self.answers.take_seconds(ENOUGH):
-                found += compare_speed(self.database, timed)
+            if timed := self.answers.take_seconds(cursors.ENOUGH):
+                found += cursors.compare_speed(self.database, timed)
             if found:
-                record_findings(self.database, found)
+                cursors.record_findings(self.database, found)
             if key is False:
-                refuse_key(self.database, access)
+                _refuse_key(self.database, access)
             elif key:
                 accept_key(self.database, access)
         except sa.exc.SQLAlchemyError as failed:  # must never fail a run
             log.warning("Notes on 4Seller could not be stored: %s", type(failed).__name__)
 
 
-def alert_pause(database: Database, seconds: float) -> None:
+def _alert_pause(database: Database, seconds: float) -> None:
     """Raises one alert for a pause that 4Seller asks for; the next answered sync or push clears it."""
     text = (
         f"4Seller limits the rate and asks for a pause of {seconds / 60:.0f} minutes. Nothing else is sent meanwhile; "
@@ -295,29 +257,24 @@ def alert_pause(database: Database, seconds: float) -> None:
 def key_is_refused(database: Database, access: ChannelAccess) -> bool:
     """Whether 4Seller refused this key, and has not taken it since."""
     with database.reading() as connection:
-        return key_refused_at(connection, access) is not None
+        return cursors.key_refused_at(connection, access) is not None
 
 
-def require_key(database: Database, access: ChannelAccess, *, tries: bool) -> None:
-    """Returns where 4Seller may be called: the key is not refused, or a caller that `tries` it now and then may again.
-
-    Raises:
-        NeedsNewKey: the key was refused before, and is not tried now.
-    """
+def _require_key(database: Database, access: ChannelAccess, *, tries: bool) -> None:
+    """Raises NeedsNewKey where 4Seller refused the key, unless a caller that `tries` it now and then may again."""
     with database.reading() as connection:
-        refused = key_refused_at(connection, access)
-    if refused is None or (tries and take_trial(database, access)):
-        return
-    raise NeedsNewKey(
-        f"4Seller refused the key at {refused:%Y-%m-%d %H:%M} UTC. Nothing is pushed, and imports try it every 15 "
-        "minutes. Set FOURSELLER_API_KEY to a new key, or run `midas doctor --new-key` once 4Seller takes this one again."
-    )
+        refused = cursors.key_refused_at(connection, access)
+    if refused is not None and not (tries and cursors.take_trial(database, access)):
+        raise NeedsNewKey(
+            f"4Seller refused the key at {refused:%Y-%m-%d %H:%M} UTC. Nothing is pushed, and imports try it every 15 "
+            "minutes. Set FOURSELLER_API_KEY to a new key, or run `midas doctor --new-key` once 4Seller takes this one again."
+        )
 
 
-def refuse_key(database: Database, access: ChannelAccess) -> None:
+def _refuse_key(database: Database, access: ChannelAccess) -> None:
     """Puts the installation into *needs a new key*, with one alert."""
     with database.writing() as connection:
-        if note_refused_key(connection, access):
+        if cursors.note_refused_key(connection, access):
             text = (
                 "4Seller refuses the key: nothing is pushed, and imports try it every 15 minutes. Make a new key at "
                 "4Seller and set FOURSELLER_API_KEY, or run `midas doctor --new-key` once it takes this one again."
@@ -328,10 +285,10 @@ def refuse_key(database: Database, access: ChannelAccess) -> None:
 def accept_key(database: Database, access: ChannelAccess) -> bool:
     """Ends *needs a new key*, for 4Seller has just taken this key; True where this key or the one before was refused."""
     with database.reading() as connection:
-        refused = key_refused_at(connection, access) is not None
+        refused = cursors.key_refused_at(connection, access) is not None
         if not refused and not open_subjects(connection, NEEDS_KEY):
             return False
     with database.writing() as connection:
-        forget_refused_key(connection, access)
+        cursors.forget_refused_key(connection, access)
         clear_alert(connection, kind=NEEDS_KEY, subject=SUBJECT)
     return True
