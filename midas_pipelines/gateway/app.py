@@ -17,7 +17,7 @@ from starlette.responses import FileResponse, Response
 
 from midas_pipelines.errors import CallRefused, ExpectedError
 from midas_pipelines.gateway.api import orders as order_api
-from midas_pipelines.gateway.api import privacy, problems, readings, sync
+from midas_pipelines.gateway.api import privacy, problems, readings, status, sync
 from midas_pipelines.gateway.api.auth import CHANGES, PERSONS, PREFIX, ROLES, GuardedRoute
 from midas_pipelines.gateway.api.callers import Callers, Refusals
 from midas_pipelines.gateway.api.limits import Limits
@@ -67,7 +67,7 @@ IDEMPOTENCY_KEY = {
     "description": "Calls with the same key and body are executed once and answered alike, for 24 hours; another body is 422.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[\\x21-\\x7e]+$"},
 }
-ENDPOINTS = (readings, sync, order_api, privacy)
+ENDPOINTS = (status, readings, sync, order_api, privacy)
 PAGES = (decide, items, machine_room, orders, plan, sign_in, today)
 TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".LICENSE": "text/plain"}
 
@@ -213,6 +213,6 @@ def _complete(method: str, path: str, operation: dict[str, Any]) -> None:
         found[422] = "The request is not as described."
         if method in CHANGES:
             found[400] = "The body cannot be read."
-    for status, description in sorted(found.items()):
+    for code, description in sorted(found.items()):
         schema = {"$ref": "#/components/schemas/Problem"}
-        responses[str(status)] = {"description": description, "content": {MEDIA_TYPE: {"schema": schema}}}
+        responses[str(code)] = {"description": description, "content": {MEDIA_TYPE: {"schema": schema}}}

@@ -100,7 +100,7 @@ if TYPE_CHECKING:
         push_inventory,
         sync_products,
     )
-    from midas_pipelines.sync.reconcile.apply import ReconcileReport
+    from midas_pipelines.sync.reconcile.report import ReconcileReport
     from midas_pipelines.sync.reconcile.run import reconcile
     from midas_pipelines.sync.safety.shadow_report import compare_shadow
     from midas_pipelines.sync.snapshots.consistency import differences, measure

@@ -33,8 +33,8 @@ from midas_pipelines.sync.listings.scan import (
     scan,
     still_holds,
 )
-from midas_pipelines.sync.reconcile.apply import ReconcileReport
 from midas_pipelines.sync.reconcile.conflicts import close_pushed, take_marketplace_quantities
+from midas_pipelines.sync.reconcile.report import ReconcileReport
 from midas_pipelines.sync.reconcile.run import ReadListing, read_back
 from midas_pipelines.sync.safety.waves import push_waves
 from midas_pipelines.sync.sync_log import PushReport, logged_sync

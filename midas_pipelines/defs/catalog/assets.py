@@ -6,19 +6,19 @@ from midas_pipelines.defs.resources import MidasResource
 from midas_pipelines.installation import DATABASE_KIND
 from midas_pipelines.installation import table as table_name
 from midas_pipelines.lib import engine
+from midas_pipelines.lib import metadata as ui
 from midas_pipelines.lib.check_results import WARN, check_result, shop_check
-from midas_pipelines.lib.metadata import columns, made, observed, run_options, table
 from midas_pipelines.lib.snapshot_io import already_made, kept_in, run_set, shown_of
 
 GROUP = "catalog"
 DAYS_COMPARED = 3
 
 
-@observed(
+@ui.observed(
     ["storefront", "products"],
     group_name=GROUP,
     kinds={DATABASE_KIND},
-    metadata=columns(
+    metadata=ui.columns(
         id="int: the product's",
         sku="string: unique; its variants have SKUs of their own",
         name="string: the title that buyers see",
@@ -53,10 +53,10 @@ def columns_as_expected(context: dg.AssetCheckExecutionContext, midas: MidasReso
 @dg.asset(
     group_name=GROUP,
     kinds={"parquet"},
-    **run_options("catalog_snapshot"),
+    **ui.run_options("catalog_snapshot"),
     deps=[storefront_products, "inventory_levels"],
     io_manager_key="snapshots",
-    metadata=columns(
+    metadata=ui.columns(
         sku="string: the shop's SKU; empty where the shop gave none",
         title="string: as buyers see it",
         category="string: the shop's",
@@ -90,9 +90,9 @@ def catalog_snapshot(context: dg.AssetExecutionContext, midas: MidasResource) ->
         if (earlier := already_made(context, sync)) is not None:
             return earlier
         spool, totals = engine.snapshot_catalog(sync, run_set(context))
-    previews = {"preview": table(totals.first), "cannot_be_listed_preview": table(totals.unlistable)}
+    previews = {"preview": ui.table(totals.first), "cannot_be_listed_preview": ui.table(totals.unlistable)}
     facts = shown_of(spool.rows, spool.facts, sync.settings.today(), sync.run_id)
-    return made(sync, facts | previews, value=spool)
+    return ui.made(sync, facts | previews, value=spool)
 
 
 skus_unique = shop_check(

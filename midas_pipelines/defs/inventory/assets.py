@@ -12,21 +12,8 @@ from midas_pipelines.defs.resources import MidasResource
 from midas_pipelines.installation import DATABASE_KIND, SETTINGS
 from midas_pipelines.installation import table as table_name
 from midas_pipelines.lib import engine
+from midas_pipelines.lib import metadata as ui
 from midas_pipelines.lib.check_results import WARN, brake_result, brake_spec, shop_check
-from midas_pipelines.lib.metadata import (
-    FOURSELLER,
-    IN_DAGSTER,
-    bars,
-    columns,
-    counts_in_words,
-    links,
-    made,
-    numbers,
-    observed,
-    run_options,
-    table,
-    titled,
-)
 
 GROUP = "inventory"
 
@@ -40,11 +27,11 @@ class InventoryConfig(dg.Config):
 @dg.asset(
     group_name=GROUP,
     kinds={DATABASE_KIND, "fourseller"},
-    **run_options("inventory_levels"),
-    tags=FOURSELLER,
+    **ui.run_options("inventory_levels"),
+    tags=ui.FOURSELLER,
     deps=[storefront_products, fourseller_listings, "inventory_ledger"],
     check_specs=[brake_spec("inventory_levels")],
-    metadata=columns(
+    metadata=ui.columns(
         fourseller_product_id="string: the product on 4Seller",
         quantity="int: on sale; `acked_quantity` of fourseller_product_mappings, as 4Seller last confirmed",
         acked_at="timestamp: when 4Seller last confirmed",
@@ -66,7 +53,7 @@ def inventory_levels(
         work = engine.push_inventory(sync, ignore_delays=config.ignore_delays, on_progress=progress)
         report = asyncio.run(work)
         context.log.info(
-            f"Quantities: {counts_in_words(report, 'scanned', 'pushed', 'unchanged', 'failed', 'held')}"
+            f"Quantities: {ui.counts_in_words(report, 'scanned', 'pushed', 'unchanged', 'failed', 'held')}"
         )
         totals = engine.stock_totals(sync.database)
         movers = engine.top_movers(sync.database)
@@ -77,17 +64,17 @@ def inventory_levels(
         oversold = [
             {"order": row["marketplace_order_id"]} | {name: row[name] for name in names} for row in lines
         ]
-        problems, where = report.problems, links(sync, [*report.problems, *oversold, *movers])
+        problems, where = report.problems, ui.links(sync, [*report.problems, *oversold, *movers])
         found = {"problems": problems, "top_movers": movers, "oversold": oversold}
-        tables = {name: table(titled(sync, rows)) for name, rows in found.items()}
-    return made(
+        tables = {name: ui.table(ui.titled(sync, rows)) for name, rows in found.items()}
+    return ui.made(
         sync,
         {
             "dagster/row_count": shown.get("listed", 0),
             "units_listed": int(shown.get("units", 0)),
             "still_waiting": shown.get("waiting", 0),
-            **numbers(report, "scanned", "pushed", "unchanged", "failed", "held", "requests", "seconds"),
-            **numbers(totals, "out_of_stock", units_on_hand="units"),
+            **ui.numbers(report, "scanned", "pushed", "unchanged", "failed", "held", "requests", "seconds"),
+            **ui.numbers(totals, "out_of_stock", units_on_hand="units"),
             **tables,
             **where,
         },
@@ -95,12 +82,12 @@ def inventory_levels(
     )
 
 
-@observed(
+@ui.observed(
     ["inventory_ledger"],
     group_name=GROUP,
     kinds={DATABASE_KIND},
     deps=[storefront_products, "imported_orders"],
-    metadata=columns(
+    metadata=ui.columns(
         product_id="int: the shop's product",
         variant_id="int: its variant, empty for a product without",
         delta="int: units added or removed",
@@ -115,16 +102,16 @@ def inventory_ledger(context: dg.OpExecutionContext, midas: MidasResource) -> dg
     with midas.sync_context(context) as sync:
         totals = engine.stock_totals(sync.database)
         changes = engine.count_rows(sync.database, "inventory_changes")
-    counts = numbers(totals, "items", "out_of_stock", units_on_hand="units")
+    counts = ui.numbers(totals, "items", "out_of_stock", units_on_hand="units")
     return dg.ObserveResult(metadata={"dagster/row_count": changes, **counts})
 
 
 @dg.asset(
     group_name=GROUP,
     kinds={"python"},
-    **run_options("low_stock"),
+    **ui.run_options("low_stock"),
     deps=[storefront_products, inventory_ledger],
-    metadata=columns(
+    metadata=ui.columns(
         sku="string: the shop's SKU",
         title="string: as buyers see it",
         on_hand="int: units in the shop",
@@ -132,7 +119,7 @@ def inventory_ledger(context: dg.OpExecutionContext, midas: MidasResource) -> dg
         sold_per_day="decimal: units, over four weeks",
         days_left="decimal: how long it lasts at that rate",
     )
-    | IN_DAGSTER,
+    | ui.IN_DAGSTER,
 )
 def low_stock(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.MaterializeResult:
     """Items that are running out, by threshold and days of cover. The job `alert_delivery` reports each crossing once.
@@ -142,18 +129,18 @@ def low_stock(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.Mat
     with midas.sync_context(context) as sync:
         report = engine.check_low_stock(sync)
         levels = engine.availability_summary(sync.database)
-        where = links(sync, [*report.low, *levels.withheld_most])
-        low, withheld = table(titled(sync, report.low)), table(titled(sync, levels.withheld_most))
+        where = ui.links(sync, [*report.low, *levels.withheld_most])
+        low, withheld = ui.table(ui.titled(sync, report.low)), ui.table(ui.titled(sync, levels.withheld_most))
     plotted = [(row["sku"], float(row["on_hand"]), float(row["threshold"])) for row in report.low]
-    return made(
+    return ui.made(
         sync,
         {
             "dagster/row_count": report.low_items,
             "checked": report.scanned,
-            **numbers(report, "low_items", "out_of_stock"),
+            **ui.numbers(report, "low_items", "out_of_stock"),
             "low": low,
-            "plot": bars(plotted, "units on hand"),
-            **numbers(levels, "units_on_hand", "units_available", "excluded", with_rules="ruled"),
+            "plot": ui.bars(plotted, "units on hand"),
+            **ui.numbers(levels, "units_on_hand", "units_available", "excluded", with_rules="ruled"),
             "most_withheld": withheld,
             **where,
         },

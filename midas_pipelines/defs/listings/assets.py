@@ -14,19 +14,8 @@ from midas_pipelines.defs.resources import MidasResource
 from midas_pipelines.installation import DATABASE_KIND
 from midas_pipelines.installation import table as table_name
 from midas_pipelines.lib import engine
+from midas_pipelines.lib import metadata as ui
 from midas_pipelines.lib.check_results import brake_result, brake_spec
-from midas_pipelines.lib.metadata import (
-    FOURSELLER,
-    IN_DAGSTER,
-    columns,
-    counts_in_words,
-    links,
-    made,
-    numbers,
-    run_options,
-    table,
-    titled,
-)
 from midas_pipelines.lib.partitions import (
     COMMAND_LINE,
     DRIVER_TAG,
@@ -41,7 +30,7 @@ from midas_pipelines.store.items.shards import Shards
 
 GROUP, FULL, CHANGED = "listings", "full", "incremental_sync"
 COUNTS = ("scanned", "created", "updated", "deleted", "unchanged", "adopted", "failed", "held", "quarantined")
-COLUMNS = columns(
+COLUMNS = ui.columns(
     sku="string: held by one item, by constraint",
     fourseller_product_id="string: one item's, by constraint",
     state="string: new, listed, quarantined or removed",
@@ -65,8 +54,8 @@ class ListingsConfig(dg.Config):
 @dg.asset(
     group_name=GROUP,
     kinds={DATABASE_KIND, "fourseller"},
-    **run_options("fourseller_listings"),
-    tags=FOURSELLER,
+    **ui.run_options("fourseller_listings"),
+    tags=ui.FOURSELLER,
     deps=[storefront_products, listing_snapshot],
     check_specs=[brake_spec("fourseller_listings")],
     partitions_def=SHARDS,
@@ -123,14 +112,14 @@ def _synced(
     mode = engine.Mode.FULL if scope == FULL else engine.Mode.INCREMENTAL
     progress = engine.report_progress(context.log.info, "items", lambda: waiting(sync, shards))
     report = asyncio.run(engine.sync_products(sync, mode, shards=shards, on_progress=progress, **wish))
-    context.log.info(f"Products, {scope}: {counts_in_words(report, *COUNTS)}")
-    counts: Mapping[str, int | float] = numbers(report, *COUNTS, "requests", "seconds", "push_seconds")
+    context.log.info(f"Products, {scope}: {ui.counts_in_words(report, *COUNTS)}")
+    counts: Mapping[str, int | float] = ui.numbers(report, *COUNTS, "requests", "seconds", "push_seconds")
     counts = {**counts, "still_waiting": waiting(sync, shards)}
     if scope == FULL:
         counts, scope = shard_counts(context, sync, counts), f"{scope}, {shard_metadata(context)}"
-    problems = table(titled(sync, report.problems))
-    shown = {**counts, "scope": scope, "problems": problems, **links(sync, report.problems)}
-    return made(sync, shown, shared=has_several(context), check_results=[brake_result(sync, report)])
+    problems = ui.table(ui.titled(sync, report.problems))
+    shown = {**counts, "scope": scope, "problems": problems, **ui.links(sync, report.problems)}
+    return ui.made(sync, shown, shared=has_several(context), check_results=[brake_result(sync, report)])
 
 
 def waiting(sync: "engine.SyncContext", shards: Shards | None) -> int:
@@ -149,14 +138,14 @@ class PlanConfig(dg.Config):
 @dg.asset(
     group_name=GROUP,
     kinds={"python"},
-    **run_options("sync_plan"),
+    **ui.run_options("sync_plan"),
     deps=[storefront_products, fourseller_listings],
-    metadata=columns(
+    metadata=ui.columns(
         action="string: create, update, delete or quantity",
         sku="string: the shop's SKU",
         title="string: as buyers see it",
     )
-    | IN_DAGSTER,
+    | ui.IN_DAGSTER,
     io_manager_def=dg.mem_io_manager,  # for the command line; a plan that is to be approved is a file
 )
 def sync_plan(
@@ -166,9 +155,9 @@ def sync_plan(
     with midas.sync_context(context) as sync:
         mode = engine.Mode.FULL if config.full else engine.Mode.INCREMENTAL
         report = asyncio.run(engine.sync_products(sync, mode, skus=config.skus, dry_run=True))
-        preview, where = table(titled(sync, report.plan[:20])), links(sync, report.plan[:20])
-    counts = numbers(
+        preview, where = ui.table(ui.titled(sync, report.plan[:20])), ui.links(sync, report.plan[:20])
+    counts = ui.numbers(
         report, "scanned", "created", "updated", "deleted", "unchanged", "quarantined", "seconds"
     )
     counts["dagster/row_count"] = len(report.plan)
-    return made(sync, {**counts, "preview": preview, **where}, value=report.plan)
+    return ui.made(sync, {**counts, "preview": preview, **where}, value=report.plan)

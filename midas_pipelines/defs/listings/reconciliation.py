@@ -10,6 +10,7 @@ from midas_pipelines.defs.resources import MidasResource
 from midas_pipelines.installation import DATABASE_KIND
 from midas_pipelines.installation import table as table_name
 from midas_pipelines.lib import engine
+from midas_pipelines.lib import metadata as ui
 from midas_pipelines.lib.check_results import (
     ERROR,
     MOST_SHOWN,
@@ -17,18 +18,6 @@ from midas_pipelines.lib.check_results import (
     check_result,
     results_of_a_part,
     shop_check,
-)
-from midas_pipelines.lib.metadata import (
-    FOURSELLER,
-    Shown,
-    columns,
-    counts_in_words,
-    links,
-    made,
-    numbers,
-    run_options,
-    table,
-    titled,
 )
 from midas_pipelines.lib.partitions import SHARDS, has_several, shard_counts, shard_metadata, shards_of
 from midas_pipelines.lib.snapshot_io import LISTING, already_made, kept_in, read_once, shown_of
@@ -101,9 +90,9 @@ ABSOLUTE = {
 @dg.asset(
     group_name="listings",
     kinds={"fourseller", "parquet"},
-    **run_options("listing_snapshot"),
+    **ui.run_options("listing_snapshot"),
     io_manager_key="snapshots",
-    metadata=columns(
+    metadata=ui.columns(
         fourseller_product_id="string: the product on 4Seller",
         sku="string: as 4Seller spells it",
         title="string: as buyers see it",
@@ -132,7 +121,7 @@ def listing_snapshot(context: dg.AssetExecutionContext, midas: MidasResource) ->
             spool = files.copied(LISTING, name)
     context.log.info(f"Read {spool.rows} products of 4Seller.")
     shown = shown_of(spool.rows, spool.facts, sync.settings.today(), sync.run_id)
-    return made(sync, shown, value=spool)
+    return ui.made(sync, shown, value=spool)
 
 
 CHECKS = [
@@ -154,8 +143,8 @@ CHECKS = [
 @dg.asset(
     group_name="listings",
     kinds={DATABASE_KIND, "fourseller"},
-    **run_options("listing_observation"),
-    tags=FOURSELLER,
+    **ui.run_options("listing_observation"),
+    tags=ui.FOURSELLER,
     deps=[storefront_products, "fourseller_listings", "inventory_levels", "listing_snapshot"],
     partitions_def=SHARDS,
     backfill_policy=READ_ONCE,
@@ -163,7 +152,7 @@ CHECKS = [
         dg.AssetCheckSpec(name, asset="listing_observation", description=rule.says)
         for name, rule in (RULES | ABSOLUTE).items()
     ],
-    metadata=columns(
+    metadata=ui.columns(
         observed_price="decimal: USD, as 4Seller last showed it",
         observed_quantity="int: on sale, as 4Seller last showed it",
         observed_hash="string: of text, images and dimensions, as 4Seller last showed them",
@@ -183,18 +172,18 @@ def listing_observation(context: dg.AssetExecutionContext, midas: MidasResource)
         listed = engine.listing_of(sync, read_once(context, sync))
         report = asyncio.run(engine.reconcile(sync, shards=shards_of(context), listed=listed))
         for rows in ("worst", *(rule.looks_at for rule in ABSOLUTE.values())):
-            setattr(report, rows, titled(sync, getattr(report, rows)))
-        where = links(sync, report.worst)
+            setattr(report, rows, ui.titled(sync, getattr(report, rows)))
+        where = ui.links(sync, report.worst)
         results = [
             *(_check(name, rule, report, where) for name, rule in RULES.items()),
             *(_absolute(name, rule, report, where) for name, rule in ABSOLUTE.items()),
         ]
         counts = shard_counts(context, sync, _counted(report))
-    summary = counts_in_words(
+    summary = ui.counts_in_words(
         report, "listed", "scanned", "equal", "changing", "not_seen", "discrepancies", "settled", "waiting"
     )
     context.log.info(f"Read back: {summary}")
-    return made(
+    return ui.made(
         sync,
         {
             **counts,
@@ -202,7 +191,7 @@ def listing_observation(context: dg.AssetExecutionContext, midas: MidasResource)
             "scope": shard_metadata(context),
             "stopped": report.stopped,
             "note": report.note,
-            "differences": table(report.worst),
+            "differences": ui.table(report.worst),
             **where,
         },
         shared=has_several(context),
@@ -212,15 +201,17 @@ def listing_observation(context: dg.AssetExecutionContext, midas: MidasResource)
 
 def _counted(report: "engine.ReconcileReport") -> dict[str, int | float]:
     return {
-        **numbers(report, "listed", "scanned", matching="equal", pending="changing", not_seen="not_seen"),
-        **numbers(report, "discrepancies", orphans="unknown", resolved="settled", open_conflicts="waiting"),
-        **numbers(report, "pushed", "requests", "seconds"),
+        **ui.numbers(report, "listed", "scanned", matching="equal", pending="changing", not_seen="not_seen"),
+        **ui.numbers(
+            report, "discrepancies", orphans="unknown", resolved="settled", open_conflicts="waiting"
+        ),
+        **ui.numbers(report, "pushed", "requests", "seconds"),
         **_judged(consistency=report.consistency),
     }
 
 
 def _absolute(
-    name: str, rule: Expectation, report: "engine.ReconcileReport", where: Shown
+    name: str, rule: Expectation, report: "engine.ReconcileReport", where: ui.Shown
 ) -> dg.AssetCheckResult:
     offenders = getattr(report, rule.looks_at)
     return check_result(
@@ -256,7 +247,7 @@ def _judged(**shares: float | None) -> dict[str, float]:
 
 
 def _check(
-    name: str, rule: Expectation, report: "engine.ReconcileReport", where: Shown
+    name: str, rule: Expectation, report: "engine.ReconcileReport", where: ui.Shown
 ) -> dg.AssetCheckResult:
     judged = report.equal + report.discrepancies
     differing = report.differing.get(rule.looks_at, 0)
@@ -287,7 +278,7 @@ def consistent(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
     with context.resources.midas.sync_context(context) as sync:
         found = engine.measure(sync)
         offenders = engine.differences(found, MOST_SHOWN)
-        shown = links(sync, offenders)
+        shown = ui.links(sync, offenders)
     share = {} if found.share is None else {"consistency": found.share}
     return check_result(
         offenders,

@@ -14,8 +14,8 @@ from midas_pipelines.defs.orders.assets import imported_orders, order_statuses
 from midas_pipelines.defs.resources import MidasResource
 from midas_pipelines.installation import SETTINGS
 from midas_pipelines.lib import engine
+from midas_pipelines.lib import metadata as ui
 from midas_pipelines.lib.check_results import ERROR, WARN, check_result
-from midas_pipelines.lib.metadata import IN_DAGSTER, PERSONAL, columns, made, numbers, run_options, table
 from midas_pipelines.recovery.figures import FIGURES
 
 GROUP = "operations"
@@ -24,9 +24,9 @@ GROUP = "operations"
 @dg.asset(
     group_name=GROUP,
     kinds={"python"},
-    **run_options("sync_performance"),
+    **ui.run_options("sync_performance"),
     deps=[fourseller_listings, inventory_levels, imported_orders, order_statuses, listing_observation],
-    metadata=columns(
+    metadata=ui.columns(
         work="string: products, inventory, orders, status, reconcile or gateway",
         syncs="int: runs; a gateway has none",
         items="int: items or orders looked at",
@@ -34,7 +34,7 @@ GROUP = "operations"
         requests="int: calls to 4Seller",
         seconds="decimal: at work",
     )
-    | IN_DAGSTER,
+    | ui.IN_DAGSTER,
 )
 def sync_performance(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.MaterializeResult:
     """Throughput, latency, error rate and age of the queue over the last hour, to be plotted over time.
@@ -47,16 +47,16 @@ def sync_performance(context: dg.AssetExecutionContext, midas: MidasResource) ->
     waits = {"queue": queue.waiting, "oldest_in_queue_seconds": queue.oldest_seconds}
     kinds, sums = engine.sync_metrics.by_kind(rows), engine.sync_metrics.sum_up(rows)
     sums["seconds_at_work"] = sums.pop("seconds")
-    return made(sync, {"dagster/row_count": len(kinds), **sums, **waits, "by_kind": table(kinds)})
+    return ui.made(sync, {"dagster/row_count": len(kinds), **sums, **waits, "by_kind": ui.table(kinds)})
 
 
 @dg.asset(
     group_name=GROUP,
     kinds={"python"},
-    **run_options("capacity_plan"),
+    **ui.run_options("capacity_plan"),
     deps=[sync_performance],
-    metadata=columns(days="int: from today", full_sync_seconds="decimal: of a full sync by then")
-    | IN_DAGSTER,
+    metadata=ui.columns(days="int: from today", full_sync_seconds="decimal: of a full sync by then")
+    | ui.IN_DAGSTER,
 )
 def capacity_plan(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.MaterializeResult:
     """How long a full sync takes today, in 30 and in 90 days, and what to raise first, with the arithmetic shown.
@@ -69,7 +69,7 @@ def capacity_plan(context: dg.AssetExecutionContext, midas: MidasResource) -> dg
     seconds = {
         f"full_sync_seconds_in_{days}_days": round(measured.full_sync_seconds(days), 1) for days in horizons
     }
-    return made(
+    return ui.made(
         sync,
         {
             "dagster/row_count": len(seconds),
@@ -86,9 +86,9 @@ def capacity_plan(context: dg.AssetExecutionContext, midas: MidasResource) -> dg
 @dg.asset(
     group_name=GROUP,
     kinds={"python"},
-    **run_options("staff_report"),
+    **ui.run_options("staff_report"),
     deps=[sync_performance, low_stock],
-    metadata=columns(line="string: of the letter that staff get") | IN_DAGSTER,
+    metadata=ui.columns(line="string: of the letter that staff get") | ui.IN_DAGSTER,
 )
 def staff_report(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.MaterializeResult:
     """The day for staff: what was synced, what waits, what runs out, what needs a person. `alert_delivery` sends it once.
@@ -100,23 +100,23 @@ def staff_report(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.
         text, counts = engine.write_report(sync, sync.settings.today().isoformat())
         if sync.settings.shadow:
             shadow = asyncio.run(engine.compare_shadow(sync))
-            shadowed = {**numbers(shadow, "kept", "agree"), "differ": len(shadow.differ)}
-            shadowed["shadow_differences"] = table(shadow.differ[:20])
+            shadowed = {**ui.numbers(shadow, "kept", "agree"), "differ": len(shadow.differ)}
+            shadowed["shadow_differences"] = ui.table(shadow.differ[:20])
     counts["seconds_at_work"] = counts.pop("seconds")
     letter = {
         "dagster/row_count": len(text.splitlines()),
         "report": dg.MetadataValue.md(engine.escaped(text)),
     }
-    return made(sync, {**letter, **counts, **shadowed})
+    return ui.made(sync, {**letter, **counts, **shadowed})
 
 
 @dg.asset(
     group_name=GROUP,
     kinds={"python"},
-    **run_options("backups"),
-    tags=PERSONAL,
+    **ui.run_options("backups"),
+    tags=ui.PERSONAL,
     deps=[storefront_products, imported_orders],
-    metadata=columns(
+    metadata=ui.columns(
         name="string: a sealed file of the newest backup",
         size="int: bytes before compression",
         sha256="string: of its plain content",
@@ -127,8 +127,8 @@ def backups(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.Mater
     """Encrypted backups of our tables, the shop's tables that we use, and Dagster's storage; the newest one's figures."""
     with midas.sync_context(context) as sync:
         backup = engine.create_backup(sync.settings, sync.database, "Dagster")
-    figures = numbers(backup, "rows", "size", "parts", "seconds", "removed")
-    return made(sync, {"dagster/row_count": backup.parts, "name": backup.name, **figures})
+    figures = ui.numbers(backup, "rows", "size", "parts", "seconds", "removed")
+    return ui.made(sync, {"dagster/row_count": backup.parts, "name": backup.name, **figures})
 
 
 @dg.asset_check(asset=backups)
@@ -163,16 +163,16 @@ def newest_backup_restores(
 @dg.asset(
     group_name=GROUP,
     kinds={"python"},
-    **run_options("compliance"),
+    **ui.run_options("compliance"),
     deps=[imported_orders, order_statuses, *([backups] if SETTINGS.backup_to else [])],
     check_specs=[dg.AssetCheckSpec(name, asset="compliance") for name in FIGURES],
-    metadata=columns(
+    metadata=ui.columns(
         verdict="string: PASS or FAIL",
         asked="string: the figure",
         by="string: the marketplace or the law",
         here="string: what runs here",
     )
-    | IN_DAGSTER,
+    | ui.IN_DAGSTER,
 )
 def compliance(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.MaterializeResult:
     """What marketplaces and the law ask for, against the running settings and the newest proofs; a check for each figure."""
@@ -182,13 +182,13 @@ def compliance(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.Ma
         {"verdict": row.verdict.value, "asked": row.asked, "by": row.by, "here": row.reason} for row in rows
     ]
     failed = [row for row in rows if row.verdict.value == "FAIL"]
-    return made(
+    return ui.made(
         sync,
         {
             "dagster/row_count": len(rows),
             "passed": len(rows) - len(failed),
             "failed": len(failed),
-            "rows": table(shown),
+            "rows": ui.table(shown),
         },
         check_results=[
             check_result(

@@ -13,7 +13,7 @@ from midas_pipelines.defs.orders import assets as order_checks
 from midas_pipelines.defs.resources import shop
 from midas_pipelines.installation import SETTINGS
 from midas_pipelines.lib import engine
-from midas_pipelines.lib.metadata import OWNERS
+from midas_pipelines.lib import metadata as ui
 from midas_pipelines.lib.partitions import whole_run
 from midas_pipelines.lib.schedules import described, schedule_of, sensor_options, unless_running
 from midas_pipelines.settings import Settings, load_settings
@@ -40,7 +40,7 @@ def _job(workflow: Workflow) -> Any:
     return dg.define_asset_job(
         workflow.name,
         selection=selection,
-        owners=OWNERS,
+        owners=ui.OWNERS,
         tags={} if workflow.hour else {"dagster/priority": "1"},  # before the shards of a backfill
         description=described(SETTINGS, workflow),
     )
@@ -51,13 +51,13 @@ JOBS: list[Any] = [
     dg.define_asset_job(
         "plan_sync",
         selection=dg.AssetSelection.assets("sync_plan"),
-        owners=OWNERS,
+        owners=ui.OWNERS,
         description="Shows what a sync would do; sends nothing.",
     ),
     dg.define_asset_job(
         "order_backfill",
         selection=dg.AssetSelection.assets("imported_orders"),
-        owners=OWNERS,
+        owners=ui.OWNERS,
         description="Reads whole days of sales from 4Seller again; what is imported already stays as it is.",
     ),
     retention,

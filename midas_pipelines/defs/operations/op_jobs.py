@@ -13,7 +13,7 @@ from midas_pipelines.defs.resources import MidasResource, failure_of, shop
 from midas_pipelines.errors import ExpectedError
 from midas_pipelines.installation import SETTINGS
 from midas_pipelines.lib import engine
-from midas_pipelines.lib.metadata import known, numbers, table
+from midas_pipelines.lib import metadata as ui
 from midas_pipelines.lib.partitions import is_of_our_location, ops_config
 from midas_pipelines.lib.schedules import op_job, sensor_options, unless_running
 from midas_pipelines.settings import load_settings
@@ -45,16 +45,16 @@ def deliver_alerts(context: dg.OpExecutionContext, config: AlertConfig, midas: M
     counts: dict[str, int | float] = {}
     with midas.sync_context(context, as_it_is=True) as sync:
         if "low_stock" in config.made:
-            counts = numbers(engine.check_low_stock(sync, alert=True), "raised", "cleared")
+            counts = ui.numbers(engine.check_low_stock(sync, alert=True), "raised", "cleared")
         if "staff_report" in config.made:
             counts["reports"] = int(engine.send_report(sync))
             if sync.settings.shadow:
                 asyncio.run(engine.compare_shadow(sync, tell=True))
         targets = engine.read_targets(sync.settings.notify_urls)
         delivered = engine.deliver(sync.database, targets, sync.settings.console_url)
-    problems = table([{"problem": text} for text in delivered.problems])
+    problems = ui.table([{"problem": text} for text in delivered.problems])
     context.add_output_metadata(
-        known({**counts, **numbers(delivered, "sent", "waiting"), "problems": problems})
+        ui.known({**counts, **ui.numbers(delivered, "sent", "waiting"), "problems": problems})
     )
 
 
@@ -96,7 +96,7 @@ def send_customer_mail(context: dg.OpExecutionContext, midas: MidasResource) -> 
     problems = [
         {name: str(row[name]) for name in ("order", "kind", "reason")} for row in unsent if row["reason"]
     ]
-    context.add_output_metadata(known({**counts, "problems": table(problems)}))
+    context.add_output_metadata(ui.known({**counts, "problems": ui.table(problems)}))
 
 
 customer_mail = op_job(SETTINGS, MAIL, send_customer_mail)
@@ -167,8 +167,8 @@ def erase_buyers(context: dg.OpExecutionContext, midas: MidasResource) -> None:
         weeks = engine.erasure_weeks(sync.database, sync.settings)
     context.log.info(f"{report.erased} buyers erased, {report.busy} busy, {weeks.overdue} overdue.")
     every = {f"all_{name}": getattr(weeks, name) for name in ("due", "overdue", "erased", "held", "never")}
-    counts = numbers(report, "erased", "busy", "events", "left")
-    context.add_output_metadata(known({**counts, **every, "weeks": table(weeks.weeks)}))
+    counts = ui.numbers(report, "erased", "busy", "events", "left")
+    context.add_output_metadata(ui.known({**counts, **every, "weeks": ui.table(weeks.weeks)}))
 
 
 buyer_erasure = op_job(SETTINGS, ERASURE, erase_buyers)
@@ -189,7 +189,7 @@ def restore_newest_backup(context: dg.OpExecutionContext, midas: MidasResource) 
                 "show whether the shop's rows do; once they pass, make a backup and run `midas backup drill`."
             )
     context.add_output_metadata(
-        {"name": drill.name, **numbers(drill, "rpo_seconds", "rto_seconds", "checked")}
+        {"name": drill.name, **ui.numbers(drill, "rpo_seconds", "rto_seconds", "checked")}
     )
 
 

@@ -15,21 +15,8 @@ from midas_pipelines.defs.resources import MidasResource
 from midas_pipelines.installation import DATABASE_KIND, SETTINGS
 from midas_pipelines.installation import table as table_name
 from midas_pipelines.lib import engine
+from midas_pipelines.lib import metadata as ui
 from midas_pipelines.lib.check_results import WARN, check_result, shop_check
-from midas_pipelines.lib.metadata import (
-    FOURSELLER,
-    LIVE_TAG,
-    OWNERS,
-    PERSONAL,
-    SHOP,
-    columns,
-    counts_in_words,
-    links,
-    made,
-    numbers,
-    run_options,
-    table,
-)
 from midas_pipelines.lib.partitions import days_begun, has_partitions, has_several, order_days
 
 GROUP, DAYS = "orders", dg.AssetKey("imported_orders")
@@ -50,9 +37,9 @@ fourseller_orders = dg.AssetSpec(
     ["fourseller", "orders"],
     group_name=GROUP,
     kinds={"fourseller"},
-    owners=OWNERS,
+    owners=ui.OWNERS,
     description="Sales on Amazon, eBay, TikTok Shop and the others, as 4Seller's API gives them.",
-    metadata=columns(
+    metadata=ui.columns(
         id="string: the marketplace's, unique within its channel",
         sales_channel="string: the marketplace",
         status="string: 4Seller's own word",
@@ -67,12 +54,12 @@ fourseller_orders = dg.AssetSpec(
 @dg.asset(
     group_name=GROUP,
     kinds={DATABASE_KIND, "fourseller"},
-    **run_options("imported_orders"),
-    tags=SHOP | PERSONAL,
+    **ui.run_options("imported_orders"),
+    tags=ui.SHOP | ui.PERSONAL,
     deps=[fourseller_orders, storefront_products],
     partitions_def=order_days,
     backfill_policy=BY_MONTH,
-    metadata=columns(
+    metadata=ui.columns(
         marketplace_order_id="string: unique within its channel",
         local_order_id="int: the shop's order, one for each",
         status="string: pending, processing, shipped, delivered, cancelled or refunded",
@@ -101,16 +88,16 @@ def imported_orders(context: dg.AssetExecutionContext, midas: MidasResource) -> 
         )
         report = asyncio.run(engine.import_orders(sync, window, on_progress=progress))
         known = engine.orders_by_day(sync.database, sync.settings.day_of, span.start, span.end)
-        where = links(sync, report.preview)
-    days, words = context.partition_keys, counts_in_words(report, *COUNTS, "duplicates", "moved_on")
+        where = ui.links(sync, report.preview)
+    days, words = context.partition_keys, ui.counts_in_words(report, *COUNTS, "duplicates", "moved_on")
     context.log.info(f"Orders of {days[0]} to {days[-1]}: {words}")
     for day in days:
         context.add_asset_metadata(sales_of(known, date.fromisoformat(day)), partition_key=day)
     counts, several = _counted(report), has_several(context)
     if several:
         context.log_event(dg.AssetObservation(DAYS, metadata=counts))
-    shown = {**({} if several else counts), "preview": table(report.preview), **where}
-    return made(sync, shown, shared=several)
+    shown = {**({} if several else counts), "preview": ui.table(report.preview), **where}
+    return ui.made(sync, shown, shared=several)
 
 
 def _new_orders(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.MaterializeResult:
@@ -129,19 +116,19 @@ def _new_orders(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.M
         for day in days:  # which may be years apart
             span = shop.midnight(day), shop.midnight(day + timedelta(days=1))
             known |= engine.orders_by_day(sync.database, shop.day_of, *span)
-        where = links(sync, report.preview)
-    context.log.info(f"Orders: {counts_in_words(report, *COUNTS, 'duplicates', 'moved_on')}")
+        where = ui.links(sync, report.preview)
+    context.log.info(f"Orders: {ui.counts_in_words(report, *COUNTS, 'duplicates', 'moved_on')}")
     for day in days:
         context.log_event(
             dg.AssetMaterialization(
-                DAYS, partition=day.isoformat(), metadata=sales_of(known, day), tags=LIVE_TAG
+                DAYS, partition=day.isoformat(), metadata=sales_of(known, day), tags=ui.LIVE_TAG
             )
         )
     read = dg.AssetObservation(
-        fourseller_orders.key, metadata=numbers(report, "fetched", "requests", "seconds")
+        fourseller_orders.key, metadata=ui.numbers(report, "fetched", "requests", "seconds")
     )
     context.log_event(read)
-    return made(sync, {**_counted(report), "preview": table(report.preview), **where})
+    return ui.made(sync, {**_counted(report), "preview": ui.table(report.preview), **where})
 
 
 def sales_of(known: "Mapping[date, engine.DayOfOrders]", day: date) -> dict[str, int | float]:
@@ -154,16 +141,16 @@ def sales_of(known: "Mapping[date, engine.DayOfOrders]", day: date) -> dict[str,
 
 def _counted(report: "engine.OrderReport") -> dict[str, int | float]:
     """What an import did; `already_known` are those of the overlap with the last one."""
-    return numbers(report, *COUNTS, "requests", "seconds", already_known="duplicates", updated="moved_on")
+    return ui.numbers(report, *COUNTS, "requests", "seconds", already_known="duplicates", updated="moved_on")
 
 
 @dg.asset(
     group_name=GROUP,
     kinds={DATABASE_KIND, "fourseller"},
-    **run_options("order_statuses"),
-    tags=SHOP | FOURSELLER,
+    **ui.run_options("order_statuses"),
+    tags=ui.SHOP | ui.FOURSELLER,
     deps=[imported_orders, storefront_products],
-    metadata=columns(
+    metadata=ui.columns(
         order_number="string: the shop's, unique",
         status="string: pending, processing, shipped, delivered, cancelled or refunded",
         updated_at="timestamp: of its last change",
@@ -180,16 +167,16 @@ def order_statuses(context: dg.AssetExecutionContext, midas: MidasResource) -> d
         open_orders, orders = engine.open_orders(sync.database), engine.count_rows(sync.database, "orders")
         with sync.database.reading() as connection:
             waiting = engine.needs_a_person(connection)
-    context.log.info(f"Statuses: {counts_in_words(report, *STATUS_COUNTS, 'parcels', 'moved_on')}")
-    return made(
+    context.log.info(f"Statuses: {ui.counts_in_words(report, *STATUS_COUNTS, 'parcels', 'moved_on')}")
+    return ui.made(
         sync,
         {
             "dagster/row_count": orders,
-            **numbers(report, *STATUS_COUNTS, shipments="parcels", updated="moved_on"),
-            **numbers(report, "requests", "seconds"),
+            **ui.numbers(report, *STATUS_COUNTS, shipments="parcels", updated="moved_on"),
+            **ui.numbers(report, "requests", "seconds"),
             "open_orders": open_orders,
             **{one.cause: one.count for one in waiting},
-            "preview": table(report.preview[:20]),
+            "preview": ui.table(report.preview[:20]),
         },
     )
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Form, Query, Request, Response
 
 from midas_pipelines.errors import CallRefused, ExpectedError, WrongInput
-from midas_pipelines.gateway.api.readings import workflow_rows
+from midas_pipelines.gateway.api.status import workflow_rows
 from midas_pipelines.gateway.console.web import PAGE, Before, ConsoleRoute, done, older, person_of, render
 from midas_pipelines.gateway.dagster_launcher import Switch
 from midas_pipelines.gateway.service import service_of

@@ -17,7 +17,7 @@ from starlette.responses import Response, StreamingResponse
 from midas_pipelines.console_pages import page_of
 from midas_pipelines.errors import WrongInput
 from midas_pipelines.gateway.api.problems import NO_DATABASE
-from midas_pipelines.gateway.api.readings import workflow_rows
+from midas_pipelines.gateway.api.status import workflow_rows
 from midas_pipelines.gateway.console.web import PAGE, Before, ConsoleRoute, done, older, person_of, render
 from midas_pipelines.gateway.service import Service, service_of
 from midas_pipelines.notify.alerts import mark_alert, recent_alerts

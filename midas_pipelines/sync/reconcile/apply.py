@@ -1,4 +1,4 @@
-"""One read-back: judges every item, counts it, and writes observed columns, conflicts, pins and dirty marks.
+"""One read-back: judges every item, has it counted, and writes observed columns, conflicts, pins and dirty marks.
 
 A thousand items are judged and written in one transaction.
 """
@@ -16,7 +16,6 @@ import sqlalchemy as sa
 from midas_pipelines.fourseller.listed import Listing
 from midas_pipelines.fourseller.models import Product
 from midas_pipelines.notify.alerts import hub_ahead, raise_alerts
-from midas_pipelines.store.items.acknowledge import PREVIEW
 from midas_pipelines.store.items.conflicts import item_subject, record_conflicts, resolve_conflicts
 from midas_pipelines.store.items.mappings import CHANGED, CHUNK, COLUMNS, Mapping
 from midas_pipelines.store.items.shards import Shards
@@ -25,29 +24,20 @@ from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.storefront.writing import any_of, write_each
 from midas_pipelines.sync.context import SyncContext
-from midas_pipelines.sync.listings.diff import Difference, form, hidden, shown_quantity, storable
+from midas_pipelines.sync.listings.diff import form, hidden, shown_quantity, storable
 from midas_pipelines.sync.listings.plan import Action, Planner
 from midas_pipelines.sync.listings.scan import Scanned, given_up, waits
 from midas_pipelines.sync.reconcile.decide import (
-    CHANGING,
-    DIFFERING,
-    EQUAL,
     NO_ITEM,
-    NOT_SEEN,
     Decision,
     FoundConflict,
     decide,
     judged_key,
     may_be_kept,
 )
+from midas_pipelines.sync.reconcile.report import ReconcileReport
 
 ALERT = "conflict"
-HINTS = {
-    "manual": "Waits for a person: `midas conflicts list`.",
-    "marketplace_wins": "4Seller's word is taken, by policy.",
-    "source_wins": "Somebody changed it on 4Seller: the shop's word is pushed again, by policy.",
-}
-OVERDUE = "A push is overdue: it is sent now. See `midas status` when it stays."
 HOLD_SECONDS, SMALLEST_CHUNK = 0.3, 50
 """How long one chunk may hold its items, which the shop's own writes wait for; on a busy machine a chunk is smaller."""
 
@@ -68,104 +58,17 @@ _WRITE_OBSERVED = (
 
 
 @dataclass
-class ReconcileReport:
-    """What a reconciliation saw and did.
-
-    `consistency` is the share of items that 4Seller showed as they should be, of those that it showed or should have;
-    None when none could be judged.
-    """
-
-    scanned: int = 0
-    listed: int = 0  # products that 4Seller has, ours or not
-    equal: int = 0
-    changing: int = 0  # changed in the shop, or confirmed since the read; no discrepancy
-    not_seen: int = 0  # in no row that could be read, or in one without price or quantity
-    discrepancies: int = 0  # items
-    settled: int = 0  # conflicts
-    waiting: int = 0  # conflicts that are open still
-    differing: dict[str, int] = field(default_factory=dict)  # items by the field that differs
-    unknown: int = 0  # on 4Seller under no item's name, but for those that a person left there
-    consistency: float | None = None
-    complete: bool = True
-    pushed: int = 0
-    failed: int = 0
-    requests: int = 0
-    seconds: float = 0.0
-    worst: list[dict[str, str]] = field(default_factory=list)
-    above: list[dict[str, str]] = field(default_factory=list)  # offered in a quantity that is not there
-    doubled: list[dict[str, str]] = field(default_factory=list)  # more than one product of their SKU
-    orphans: list[dict[str, str]] = field(default_factory=list)  # the first of `unknown`, by name
-    stopped: str | None = None  # why what the shop wins was not pushed: the brake
-    note: str | None = None  # why some quantities were not judged
-    sale_requests: int = 0  # those of the import of orders
-
-    def leave_open(self, items: int) -> None:
-        """Counts items that cannot be judged now."""
-        self.scanned += items
-        self.changing += items
-
-    def count_equal(self, items: int) -> None:
-        """Counts items that are as they should be."""
-        self.scanned += items
-        self.equal += items
-        self._judge()
-
-    def count(self, row: Mapping, decision: Decision, products: int) -> None:
-        """Counts an item, of whose SKU 4Seller shows that many products."""
-        self.scanned += 1
-        self.equal += decision.outcome == EQUAL
-        self.changing += decision.outcome == CHANGING
-        self.not_seen += decision.outcome == NOT_SEEN
-        if products > 1:
-            sku = row.sku or ""
-            self.doubled.append({"sku": sku, "expected": "1 product", "4Seller": f"{products} products"})
-        if decision.outcome == DIFFERING:
-            self.discrepancies += 1
-            for one in decision.differences:
-                self._show(row, decision, one)
-        self._judge()
-
-    def _show(self, row: Mapping, decision: Decision, one: Difference) -> None:
-        policies = {found.policy for found in decision.conflicts if found.difference.field == one.field}
-        hints = [hint for policy, hint in HINTS.items() if policy in policies]
-        shown = {
-            "sku": decision.change.sku or row.sku or "",
-            "field": one.field,
-            "shop": one.shop,
-            "4Seller": one.fourseller,
-            "hint": hints[0] if hints else OVERDUE,
-        }
-        self.differing[one.field] = self.differing.get(one.field, 0) + 1
-        if self.differing[one.field] <= PREVIEW:  # so that no kind crowds out another
-            self.worst.append(shown)
-        if one.field == "quantity" and one.seen and int(one.fourseller) > int(one.shop):
-            self.above.append(shown)
-
-    def _judge(self) -> None:
-        judged = self.equal + self.discrepancies
-        self.consistency = round(self.equal / (judged + self.not_seen), 6) if judged else None
-
-
-@dataclass
 class ReadBack:
-    """One pass over all items with one listing; its counts grow with each chunk.
-
-    Args:
-        context: settings, database and run.
-        listing: what 4Seller showed.
-        read_at: when the read began; what was confirmed later is left alone.
-        report: takes its counts.
-        sales_in: whether every sale from before the read is imported; otherwise no quantity counts as an edit.
-        ids: only these mappings, in order; None for all.
-        shards: only the items of these; None for all.
-    """
+    """One pass over all items with one listing; its counts grow with each chunk."""
 
     context: SyncContext
     listing: Listing
-    read_at: datetime
-    sales_in: bool = False
-    ids: Sequence[int] | None = None
-    shards: Shards | None = None
+    read_at: datetime  # when the read began; what was confirmed later is left alone
+    sales_in: bool = (
+        False  # every sale from before the read is imported; otherwise no quantity counts as an edit
+    )
+    ids: Sequence[int] | None = None  # only these mappings, in order; None for all
+    shards: Shards | None = None  # only the items of these; None for all
     report: ReconcileReport = field(default_factory=ReconcileReport)
     to_push: list[int] = field(default_factory=list)
     staying: list[Mapping] = field(default_factory=list)  # to be taken off, and there after a deletion

@@ -18,9 +18,9 @@ import sqlalchemy as sa
 
 from midas_pipelines.fourseller import errors
 from midas_pipelines.fourseller.client import FourSeller
-from midas_pipelines.fourseller.listed import ListedRow, Listing
+from midas_pipelines.fourseller.listed import ListedRow, Listing, product_of
 from midas_pipelines.fourseller.models import Product
-from midas_pipelines.notify.alerts import clear_alert, raise_alert
+from midas_pipelines.notify.alerts import match_alerts
 from midas_pipelines.store.items.claims import free_dead_claims
 from midas_pipelines.store.items.conflicts import resolve_pushed, resolve_unseen
 from midas_pipelines.store.items.shards import Shards
@@ -31,8 +31,9 @@ from midas_pipelines.sync.listings.adopt import Known
 from midas_pipelines.sync.listings.diff import shown_quantity
 from midas_pipelines.sync.listings.push import Push
 from midas_pipelines.sync.orders.intake.poll import import_orders
-from midas_pipelines.sync.reconcile.apply import ReadBack, ReconcileReport
+from midas_pipelines.sync.reconcile.apply import ReadBack
 from midas_pipelines.sync.reconcile.conflicts import close_alerts, take_marketplace_quantities
+from midas_pipelines.sync.reconcile.report import ReconcileReport
 from midas_pipelines.sync.reconcile.strays import settle_unknown
 from midas_pipelines.sync.sync_log import logged_sync
 from midas_pipelines.sync.threads import in_thread
@@ -43,7 +44,6 @@ FEW, FEW_PERCENT = 3, 1
 FIRST, AT_ONCE = 100, 1000
 """How many are asked for by id at first, and then at once."""
 READ_AT_ONCE = 10_000
-ALERT, SUBJECT = "listing", "short list"
 
 
 class ReadListing(NamedTuple):
@@ -71,9 +71,7 @@ async def reconcile(
             read whole.
         listed: what was read before, in the same run or backfill; read now where it is left out.
 
-    Raises:
-        ChannelDown: the listing could not be read.
-        BadCredentials: the key or the seller id is wrong.
+    Raises ChannelDown where the listing could not be read, BadCredentials for a wrong key or seller id.
     """
     report = ReconcileReport()
     with logged_sync(context, "reconcile", str(shards or "all")[:200], report) as clock:
@@ -221,15 +219,12 @@ def _lacking(context: SyncContext, listing: Listing, shards: Shards | None) -> t
 
 
 def _report(context: SyncContext, reason: str | None) -> None:
+    text = (
+        f"{reason}. The list was not believed: nothing counts as missing and nothing was listed again. "
+        "Check on 4Seller's own pages whether they are there."
+    )
     with context.database.writing() as connection:
-        if reason is None:
-            clear_alert(connection, kind=ALERT, subject=SUBJECT)
-            return
-        text = (
-            f"{reason}. The list was not believed: nothing counts as missing and nothing was listed again. "
-            "Check on 4Seller's own pages whether they are there."
-        )
-        raise_alert(connection, kind=ALERT, subject=SUBJECT, text=text)
+        match_alerts(connection, kind="listing", texts={} if reason is None else {"short list": text})
 
 
 async def settle_sold(client: FourSeller, settling: ReadBack) -> None:
@@ -246,12 +241,10 @@ async def settle_sold(client: FourSeller, settling: ReadBack) -> None:
 
 
 async def _still_shown(client: FourSeller, product: Product) -> bool:
-    try:
-        again = await client.product(product.id)
-    except errors.BadCredentials:
-        raise
-    except errors.FourSellerError:
+    answer = await _ask(client, product.id)
+    if not isinstance(answer, ListedRow):
         return False
+    again = product_of(answer)
     return (shown_quantity(again), again.updated_at) == (shown_quantity(product), product.updated_at)
 
 

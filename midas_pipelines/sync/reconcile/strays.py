@@ -18,6 +18,7 @@ from midas_pipelines.notify.alerts import clear_alerts, open_subjects, raise_ale
 from midas_pipelines.store.items.acknowledge import PREVIEW
 from midas_pipelines.store.items.conflicts import (
     OPEN,
+    item_subject,
     left_alone,
     orphan_subject,
     record_conflicts,
@@ -98,16 +99,15 @@ async def _remove(client: FourSeller, stray: Stray) -> str | None:
 
 
 def _find(settling: ReadBack) -> list[Stray]:
-    found: list[Stray] = []
     left = iter(settling.listing.products.untied())
-    while part := list(islice(left, CHUNK)):
-        marked = [(whose, one) for one in part if (whose := owner(one)) is not None]
-        found += _strays_among(settling, marked) if marked else []
-    return found
+    return [stray for part in iter(lambda: list(islice(left, CHUNK)), []) for stray in _among(settling, part)]
 
 
-def _strays_among(settling: ReadBack, marked: list[tuple[ItemKey, Product]]) -> list[Stray]:
+def _among(settling: ReadBack, untied: list[Product]) -> list[Stray]:
     context = settling.context
+    marked = [(whose, one) for one in untied if (whose := owner(one)) is not None]
+    if not marked:
+        return []
     with context.database.reading() as connection:
         tied = sa.select(mappings.c.fourseller_product_id)
         tied = tied.where(mappings.c.fourseller_product_id.in_([one.id for _, one in marked]))
@@ -150,11 +150,10 @@ def _why(change: Change | None, product: Product, settling: ReadBack) -> str | N
 
 
 def _report(settling: ReadBack, texts: dict[str, str]) -> None:
-    texts |= {f"mapping:{row.id}": f"{row.sku}: {LEFT}. {row.reason}" for row in settling.staying}
+    texts |= {item_subject(row.id): f"{row.sku}: {LEFT}. {row.reason}" for row in settling.staying}
     with settling.context.database.writing() as connection:
         mark_dirty(connection, [row.id for row in settling.staying if given_up(row)])
-        over = open_subjects(connection, ALERT) - texts.keys()
-        clear_alerts(connection, kind=ALERT, subjects=over)
+        clear_alerts(connection, kind=ALERT, subjects=open_subjects(connection, ALERT) - texts.keys())
         raise_alerts(connection, kind=ALERT, texts=texts)
 
 

@@ -10,7 +10,7 @@ import pytest
 from midas_pipelines.store.stock.rule_changes import put_rule
 from midas_pipelines.store.stock.rules import Scope
 from midas_pipelines.sync.reconcile import apply, decide
-from midas_pipelines.sync.reconcile.apply import ReconcileReport
+from midas_pipelines.sync.reconcile.report import ReconcileReport
 from midas_pipelines.sync.reconcile.run import reconcile
 from midas_pipelines_tests.shop import add_product, run
 from midas_pipelines_tests.sync.world import World

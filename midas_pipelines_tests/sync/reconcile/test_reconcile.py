@@ -22,9 +22,9 @@ from midas_pipelines.store.operations.cursors import keep_clock
 from midas_pipelines.store.stock.ledger import unexplained_stock
 from midas_pipelines.sync.orders.intake.poll import import_orders
 from midas_pipelines.sync.reconcile import apply
-from midas_pipelines.sync.reconcile.apply import ReconcileReport
 from midas_pipelines.sync.reconcile.conflicts import NoSuchConflict, pin_field, release_pin, resolve
 from midas_pipelines.sync.reconcile.product_events import EventResult, handle_product_event
+from midas_pipelines.sync.reconcile.report import ReconcileReport
 from midas_pipelines.sync.reconcile.run import reconcile
 from midas_pipelines.sync.rules.edit import set_rule
 from midas_pipelines_tests.shop import add_product, rows, run, value
