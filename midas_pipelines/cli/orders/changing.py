@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -27,14 +27,17 @@ from midas_pipelines.storefront.catalog import items_by_sku
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.orders.changes import shipments
 from midas_pipelines.sync.orders.changes.conflicts import resolve_conflict
-from midas_pipelines.sync.orders.lookup import Retried, dismiss, retry_order
+from midas_pipelines.sync.orders.lookup import dismiss, retry_order
 from midas_pipelines.sync.orders.model import carriers
 from midas_pipelines.sync.orders.model.order_log import OrderContext
 from midas_pipelines.sync.orders.stock.line_changes import map_line
 from midas_pipelines.sync.orders.stock.units import left_to_ship, restock_units, returnable
 from midas_pipelines.sync.privacy.due import erase_order, hold_buyer, release_hold
 
-DECISIONS = click.Choice(["shipped", "cancelled"])
+
+def changing(name: str) -> Callable[[Any], Any]:
+    """A command of the group that changes the order ID, with --json; audited."""
+    return lambda function: orders.command(name, cls=Changing)(order_argument(json_option(function)))
 
 
 def _done(as_json: bool, name: str, words: str, **facts: Any) -> None:
@@ -42,8 +45,7 @@ def _done(as_json: bool, name: str, words: str, **facts: Any) -> None:
     print_result(as_json, {"order": name} | facts, f"Order {name}: {words}")
 
 
-@orders.command(cls=Changing)
-@order_argument
+@changing("ship")
 @click.option("--carrier", required=True, help="UPS, USPS, FedEx, DHL, or any other name.")
 @click.option("--number", required=True, help="The tracking number as on the label.")
 @click.option("--url", help="The tracking page; known for the usual carriers.")
@@ -52,7 +54,6 @@ def _done(as_json: bool, name: str, words: str, **facts: Any) -> None:
     "--replaces", metavar="NUMBER", help="Correct the shipment that is on record under this number."
 )
 @line_option
-@json_option
 def ship(order_id: str, replaces: str | None, lines: Sequence[str], as_json: bool, **label: Any) -> None:
     """Record a shipment: everything that is left to ship, or the given lines.
 
@@ -84,13 +85,11 @@ def ship(order_id: str, replaces: str | None, lines: Sequence[str], as_json: boo
     print_result(as_json, record, f"Order {name}: {news}", *page)
 
 
-@orders.command("map", cls=Changing)
-@order_argument
+@changing("map")
 @click.option(
     "--line", "number", type=click.IntRange(1, MOST_UNITS), required=True, help="As `show` numbers it."
 )
 @click.option("--sku", required=True, help="The SKU of the shop's item that was sold.")
-@json_option
 def map_(order_id: str, number: int, sku: str, as_json: bool) -> None:
     """Map an unmapped line to an item; its stock is allocated now, once."""
     with opened(order_id) as (settings, database, row):
@@ -103,10 +102,8 @@ def map_(order_id: str, number: int, sku: str, as_json: bool) -> None:
     _done(as_json, row.marketplace_order_id, words, line=number, sku=sku, mapped=done)
 
 
-@orders.command("return", cls=Changing)
-@order_argument
+@changing("return")
 @line_option
-@json_option
 def return_(order_id: str, lines: Sequence[str], as_json: bool) -> None:
     """Put returned goods back in stock: all that has left, or the given lines; never more than has left.
 
@@ -117,11 +114,15 @@ def return_(order_id: str, lines: Sequence[str], as_json: bool) -> None:
     _done(as_json, order.marketplace_order_id, f"{back} units back in stock.", units=back)
 
 
-@orders.command(cls=Changing)
-@order_argument
-@click.option("--as", "decision", required=True, type=DECISIONS, help="The status that counts.")
+@changing("resolve")
+@click.option(
+    "--as",
+    "decision",
+    required=True,
+    type=click.Choice(["shipped", "cancelled"]),
+    help="The status that counts.",
+)
 @click.option("--restock", is_flag=True, help="With `cancelled`: shipped goods are back in stock.")
-@json_option
 def resolve(order_id: str, decision: str, restock: bool, as_json: bool) -> None:
     """Resolve a conflict between a cancellation and a shipment.
 
@@ -136,9 +137,7 @@ def resolve(order_id: str, decision: str, restock: bool, as_json: bool) -> None:
     print_result(as_json, record, f"Order {order.marketplace_order_id} counts as {decision}.")
 
 
-@orders.command("dismiss", cls=Changing)
-@order_argument
-@json_option
+@changing("dismiss")
 def dismiss_(order_id: str, as_json: bool) -> None:
     """Accept an order as it is: unexpected quantities, totals, statuses, edits, refusals.
 
@@ -149,12 +148,10 @@ def dismiss_(order_id: str, as_json: bool) -> None:
     _done(as_json, order.marketplace_order_id, f"{', '.join(seen)} dismissed.", dismissed=seen)
 
 
-@orders.command(cls=Changing)
-@order_argument
+@changing("retry")
 @click.option(
     "--mail", is_flag=True, help="Also send messages again that were given up, or may have gone out."
 )
-@json_option
 def retry(order_id: str, mail: bool, as_json: bool) -> None:
     """Read the order from 4Seller again and do everything that is open on it.
 
@@ -164,27 +161,22 @@ def retry(order_id: str, mail: bool, as_json: bool) -> None:
         settings.channel()
         context = SyncContext(settings, database, run_id=by_hand(settings, "retry"))
         done = asyncio.run(retry_order(context, order_id, mail=mail))
-    print_result(as_json, vars(done), _summary(done))
-    if done.exception == "quarantined":
-        raise SystemExit(1)
-
-
-def _summary(done: Retried) -> str:
-    if done.exception == "quarantined":
-        return f"Order {done.order} is still quarantined: {done.reason}"
     news = "imported" if done.imported else "moved on" if done.moved_on else "nothing new from 4Seller"
     left = [f"still open: {done.exception}"] if done.exception else []
     if done.messages:
         left.append(f"{done.messages} messages are sent with the next round")
     if done.unsent > done.messages:
         left.append(f"{done.unsent - done.messages} messages wait for `--mail`")
-    return f"Order {done.order}: {news}; {'; '.join(left) or 'nothing is open on it'}."
+    summary = f"Order {done.order}: {news}; {'; '.join(left) or 'nothing is open on it'}."
+    quarantined = done.exception == "quarantined"
+    failure = f"Order {done.order} is still quarantined: {done.reason}"
+    print_result(as_json, vars(done), failure if quarantined else summary)
+    if quarantined:
+        raise SystemExit(1)
 
 
-@orders.command(cls=Changing)
-@order_argument
+@changing("erase")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@json_option
 def erase(order_id: str, yes: bool, as_json: bool) -> None:
     """Erase who bought an order: name, addresses, phone and what the marketplace sent. The sale itself stays.
 
@@ -198,13 +190,11 @@ def erase(order_id: str, yes: bool, as_json: bool) -> None:
     _done(as_json, found.marketplace_order_id, "its buyer is erased; amounts and stock stay.", erased=True)
 
 
-@orders.command(cls=Changing)
-@order_argument
+@changing("hold")
 @click.option(
     "--until", required=True, type=click.DateTime(["%Y-%m-%d"]), help="The day on which the hold ends."
 )
 @click.option("--because", required=True, metavar="TEXT", help="The law or the case, without any name.")
-@json_option
 def hold(order_id: str, until: datetime, because: str, as_json: bool) -> None:
     """Keep the buyer of an order until a date, because the law wants it; replaces an earlier hold."""
     end = until.replace(tzinfo=UTC)
@@ -216,15 +206,12 @@ def hold(order_id: str, until: datetime, because: str, as_json: bool) -> None:
         name = order.marketplace_order_id
         if order.erased_at is not None:
             raise WrongInput(f"Order {name}: its buyer is erased already.")
-        by = str(order.context.run_id)
-        hold_buyer(order.connection, order.id, until=end, because=because, by=by)
+        hold_buyer(order.connection, order.id, until=end, because=because, by=str(order.context.run_id))
         order.log("held", f"The buyer is kept until {end:%Y-%m-%d}.")
     _done(as_json, name, f"its buyer is kept until {end:%Y-%m-%d}.", held_until=end)
 
 
-@orders.command(cls=Changing)
-@order_argument
-@json_option
+@changing("release")
 def release(order_id: str, as_json: bool) -> None:
     """End the hold on an order; its buyer is erased when that is due."""
     with locked(order_id, "release") as order:

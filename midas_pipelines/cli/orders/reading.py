@@ -19,7 +19,7 @@ from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.orders.listing import QUARANTINED, Filters, list_orders
 from midas_pipelines.sync.orders.customer_mail import put_back, unsent_messages
-from midas_pipelines.sync.orders.lookup import Timeline, find_order, read_timeline
+from midas_pipelines.sync.orders.lookup import find_order, read_timeline
 from midas_pipelines.sync.orders.model.lines import OrderException
 from midas_pipelines.sync.orders.model.order_log import OrderContext, StoredOrder, lock_order
 
@@ -95,29 +95,27 @@ def list_orders_command(exception: str | None, status: str | None, limit: int, a
     which: Any = True if exception == "any" else exception and [exception]
     with shop_database() as (settings, database), database.reading() as connection:
         found = list_orders(connection, Filters(status, exception=which), limit=limit + 1)
-    shown = found[:limit]
     if as_json:
-        print_json({"orders": shown, "more": len(found) > limit})
+        print_json({"orders": found[:limit], "more": len(found) > limit})
         return
-    rows = [_in_short(settings, row) for row in shown]
+    rows = [  # what fits on a screen of 80 columns; `--json` has everything
+        {
+            "order": row["marketplace_order_id"],
+            "local_id": row["local_order_id"],
+            "channel": row["sales_channel"],
+            "status": row["status"],
+            "shop_status": row["shop_status"],
+            "total": f"{row['total']} {row['currency'] or ''}".rstrip() if row["total"] is not None else "",
+            "placed": f"{settings.day_of(row['placed_at'])}" if row["placed_at"] else "",
+            "exception": (
+                row["exception"] or ("quarantined" if row["outcome"] == "quarantined" else "")
+            ).replace(",", ", "),
+        }
+        for row in found[:limit]
+    ]
     print_rows(False, "orders", rows, title="Orders", none="No such orders.")
     if len(found) > limit:
         say(f"There are more; --limit {limit * 2} shows the next ones too.")
-
-
-def _in_short(settings: Settings, row: dict[str, Any]) -> dict[str, Any]:
-    """What fits on a screen of 80 columns; `--json` has everything."""
-    exception = row["exception"] or (QUARANTINED if row["outcome"] == QUARANTINED else "")
-    return {
-        "order": row["marketplace_order_id"],
-        "local_id": row["local_order_id"],
-        "channel": row["sales_channel"],
-        "status": row["status"],
-        "shop_status": row["shop_status"],
-        "total": f"{row['total']} {row['currency'] or ''}".rstrip() if row["total"] is not None else "",
-        "placed": f"{settings.day_of(row['placed_at'])}" if row["placed_at"] else "",
-        "exception": exception.replace(",", ", "),
-    }
 
 
 @orders.command("show")
@@ -129,8 +127,29 @@ def show_order(order_id: str, as_json: bool) -> None:
         timeline = read_timeline(connection, row)
     if as_json:
         print_json(asdict(timeline))
-    else:
-        _print_timeline(timeline)
+        return
+    order = timeline.order
+    say(
+        f"Order {order['marketplace_order_id']} on {order['sales_channel'] or 'a marketplace'}, "
+        f"{order['order_number'] or 'no order of the shop'} (id {order['local_order_id'] or 'none'}): "
+        f"{order['status']} there, {order['shop_status'] or 'unknown'} in the shop; "
+        f"{order['total']} {order['currency'] or 'of an unknown currency'}."
+    )
+    if order["exception"] or order["reason"]:
+        dismissed = order["outcome"] == "dismissed"
+        state = "Dismissed" if dismissed else f"Needs a person: {order['exception'] or 'quarantined'}"
+        say(f"{state}. {order['reason'] or ''}".rstrip())
+    if timeline.lines:
+        names = ("line", "sku", "title", "quantity", "allocated", "released", "backordered", "shipped")
+        print_table("Lines", [{name: line[name] for name in names} for line in timeline.lines])
+    if timeline.entries:
+        this_year = {one.at.year for one in timeline.entries} <= {datetime.now(UTC).year}
+        form = "%m-%d %H:%M:%S" if this_year else "%Y-%m-%d %H:%M:%S"
+        entries = [
+            {"UTC": f"{one.at:{form}}", "what": one.what, "detail": one.detail, "cause": one.cause}
+            for one in timeline.entries
+        ]
+        print_table(f"What happened, from {timeline.entries[0].at:%Y-%m-%d}", entries)
 
 
 @orders.command(cls=Changing)
@@ -151,29 +170,3 @@ def messages(send_again: bool, as_json: bool) -> None:
         print_result(as_json, record, f"{count} messages are sent with the next round.")
     else:
         print_rows(False, "messages", found, title="Messages not sent", none="Every message was sent.")
-
-
-def _print_timeline(timeline: Timeline) -> None:
-    order = timeline.order
-    say(
-        f"Order {order['marketplace_order_id']} on {order['sales_channel'] or 'a marketplace'}, "
-        f"{order['order_number'] or 'no order of the shop'} (id {order['local_order_id'] or 'none'}): "
-        f"{order['status']} there, {order['shop_status'] or 'unknown'} in the shop; "
-        f"{order['total']} {order['currency'] or 'of an unknown currency'}."
-    )
-    if order["exception"] or order["reason"]:
-        dismissed = order["outcome"] == "dismissed"
-        state = "Dismissed" if dismissed else f"Needs a person: {order['exception'] or 'quarantined'}"
-        say(f"{state}. {order['reason'] or ''}".rstrip())
-    if timeline.lines:
-        names = ("line", "sku", "title", "quantity", "allocated", "released", "backordered", "shipped")
-        print_table("Lines", [{name: line[name] for name in names} for line in timeline.lines])
-    if not timeline.entries:
-        return
-    this_year = {one.at.year for one in timeline.entries} <= {datetime.now(UTC).year}
-    form = "%m-%d %H:%M:%S" if this_year else "%Y-%m-%d %H:%M:%S"
-    entries = [
-        {"UTC": f"{one.at:{form}}", "what": one.what, "detail": one.detail, "cause": one.cause}
-        for one in timeline.entries
-    ]
-    print_table(f"What happened, from {timeline.entries[0].at:%Y-%m-%d}", entries)

@@ -108,8 +108,8 @@ def restock_for(
 ) -> Response:
     """Books stock that came in for an oversold line."""
     row, context = _row(request, order_id), _context(request, "restock")
-    database, restock_line = service_of(request).database, line_changes.restock_line
-    lacks = restock_line(database, row.id, line, units, context, once=once, this_order_first=bool(first))
+    database = service_of(request).database
+    lacks = line_changes.restock_line(database, row.id, line, units, context, once, bool(first))
     rest = f"order {order_id} has all of line {line}"
     if lacks:
         rest = f"line {line} of order {order_id} still lacks {lacks}"

@@ -66,22 +66,19 @@ def _looked_at(database: Database, days: int | None, margin: int = 0) -> _Looked
     since = utc_now(-days * DAY - margin)
     oldest = sa.select(_ORDERS.id, _ORDERS.local_order_id).where(_ORDERS.imported_at >= since)
     oldest = oldest.order_by(_ORDERS.imported_at, _ORDERS.id).limit(1)
-    its_order = sa.and_(
-        _ORDERS.channel == _LOGS.channel, _ORDERS.marketplace_order_id == _LOGS.marketplace_order_id
-    )
     with database.reading() as connection:
         row = connection.execute(oldest).first()
         first, local = (row.id, row.local_order_id) if row else (LARGEST_ID, None)
-        known = sa.exists().where(its_order, _ORDERS.id >= sa.literal(first, literal_execute=True))
+        known = sa.exists().where(_ITS_LOG, _ORDERS.id >= sa.literal(first, literal_execute=True))
         later = sa.and_(_LOGS.created_at >= since, _LOGS.step != "imported", ~known)
-        logged = sa.select(_LOGS.channel, _LOGS.marketplace_order_id).where(later).distinct().subquery()
-        same = sa.and_(
-            _ORDERS.channel == logged.c.channel, _ORDERS.marketplace_order_id == logged.c.marketplace_order_id
+        logged = sa.select(_LOGS.channel, _LOGS.marketplace_order_id).where(later).distinct().subquery().c
+        same = (
+            _ORDERS.channel == logged.channel,
+            _ORDERS.marketplace_order_id == logged.marketplace_order_id,
         )
-        its_id = sa.select(_ORDERS.id).where(same).scalar_subquery()  # looked up by the index, one by one
-        each = sa.select(its_id).select_from(logged)
+        its_id = sa.select(_ORDERS.id).where(*same).scalar_subquery()  # looked up by the index, one by one
         older = set(connection.scalars(sa.select(_ORDERS.id).where(NEEDS_A_PERSON, _ORDERS.id < first)))
-        older |= {one for one in connection.scalars(each) if one is not None}
+        older |= set(connection.scalars(sa.select(its_id).select_from(logged.channel.table)).all()) - {None}
     return _Looked(first, local, tuple(sorted(older)))
 
 
@@ -113,32 +110,25 @@ def unbalanced_orders(database: Database, days: int | None = None) -> list[dict[
     sums = items.group_by(each.c.order_id).subquery("sums")
     extras = _ORDERS.shipping_cost + _ORDERS.tax - _ORDERS.discount
     total, expected = orders.c.total_amount, sa.func.coalesce(sums.c.goods, 0) + extras
-    fine = sa.select(sa.func.count()).where(
-        _LINES.order_id == _ORDERS.id, _LINES.price != sa.func.round(_LINES.price, 2)
-    )
-    tolerance = HALF_A_CENT * (1 + fine.correlate(marketplace_orders).scalar_subquery())
+    finer = (_LINES.order_id == _ORDERS.id, _LINES.price != sa.func.round(_LINES.price, 2))
+    fine = sa.select(sa.func.count()).where(*finer).correlate(marketplace_orders).scalar_subquery()
+    tolerance, away = HALF_A_CENT * (1 + fine), sa.func.abs(expected - total)
     digits = sa.case(MINOR_UNITS, value=_ORDERS.currency, else_=2)
     same = sa.func.round(expected, digits) == sa.func.round(total, digits)
-    gap, known_gap = expected - total, _ORDERS.lines_total + extras - _ORDERS.total
-    seen = sa.and_(_dismissed(MISMATCH), sa.func.abs(gap - known_gap) <= tolerance)
-    away = sa.func.abs(gap)  # most orders need only the first comparison
-    wrong = sa.or_(
+    known_gap = _ORDERS.lines_total + extras - _ORDERS.total
+    seen = sa.and_(_dismissed(MISMATCH), sa.func.abs(expected - total - known_gap) <= tolerance)
+    wrong = sa.or_(  # most orders need only the first comparison
         sa.and_(away > HALF_A_CENT, away > tolerance, sa.not_(same), sa.not_(seen)),
         sa.func.abs(total - _ORDERS.total) > HALF_A_CENT,
     )
-    query = (
-        sa.select(
-            _ORDER,
-            orders.c.order_number,
-            total,
-            sa.func.round(expected, 2).label("items_and_extras"),
-            _ORDERS.total.label("marketplace_total"),
-        )
-        .join(orders, orders.c.id == _ORDERS.local_order_id)
-        .outerjoin(sums, sums.c.order_id == _ORDERS.local_order_id)
-        .where(looked.at(_ORDERS.id), wrong)
+    added_up, theirs = (
+        sa.func.round(expected, 2).label("items_and_extras"),
+        _ORDERS.total.label("marketplace_total"),
     )
-    return _rows(database, query.order_by(_ORDERS.id.desc()))
+    query = sa.select(_ORDER, orders.c.order_number, total, added_up, theirs)
+    query = query.join(orders, orders.c.id == _ORDERS.local_order_id)
+    query = query.outerjoin(sums, sums.c.order_id == _ORDERS.local_order_id)
+    return _rows(database, query.where(looked.at(_ORDERS.id), wrong).order_by(_ORDERS.id.desc()))
 
 
 def _added_items(database: Database, looked: _Looked) -> tuple[int, Sequence[int]]:
@@ -188,7 +178,6 @@ def unpaired_orders(database: Database, days: int | None = None) -> list[dict[st
 
 _HELD = _LINES.allocated - _LINES.released
 _JOINED = marketplace_order_lines.join(marketplace_orders, _ORDERS.id == _LINES.order_id)
-_LINE = (_ORDER, _LINES.line, _LINES.sku, _LINES.quantity.label("sold"), _HELD.label("line_holds"))
 
 
 def unexplained_deductions(database: Database, days: int | None = None) -> list[dict[str, Any]]:
@@ -199,27 +188,31 @@ def unexplained_deductions(database: Database, days: int | None = None) -> list[
     name = sa.literal("fourseller:") + _ORDERS.marketplace_order_id + ":" + sa.cast(_LINES.line, sa.Text)
     if database.is_postgresql:
         name = sa.collate(name, "C")  # as the column is
-    shop_says = order_items.c.quantity.label("shop_says")
-    lines = sa.select(*_LINE, shop_says, _exception(), _ORDERS.id, name.label("name"))
-    lines = lines.select_from(_JOINED.outerjoin(order_items, _ITEM_OF_LINE))
+    lines = sa.select(
+        *(_ORDER, _LINES.line, _LINES.sku, _LINES.quantity.label("sold"), _HELD.label("line_holds")),
+        order_items.c.quantity.label("shop_says"),
+        _exception(),
+        _ORDERS.id,
+        name.label("name"),
+    ).select_from(_JOINED.outerjoin(order_items, _ITEM_OF_LINE))
     lines = lines.where(looked.at(_ORDERS.id), looked.at(_LINES.order_id))  # else one of both is read whole
     # materialized: else what the planner guesses of the ledger hides how the lines are best read
     held = lines.cte("held").prefix_with("MATERIALIZED", dialect="postgresql")
-    reference, line, its = _LEDGER.reference, _line_named(), held.c.name
+    reference, its = _LEDGER.reference, held.c.name
+    bare = sa.func.rtrim(reference, "0123456789")  # a line's reference may have `+n` at its end
+    first = sa.func.substr(reference, 1, sa.func.length(bare) - 1)
+    line = sa.case((bare.endswith("+"), first), else_=reference)
     units = sa.func.coalesce(sa.func.sum(-_LEDGER.delta), 0)
     ledger = sa.select(units).where(reference >= its, reference < its + ",")  # "," comes after "+"
-    ledger = ledger.where(sa.or_(reference == its, line == its)).correlate(held)
-    booked = ledger.scalar_subquery()
-    uneven = sa.select(held, booked.label("ledger_says")).where(
-        sa.or_(held.c.problem.is_not(None), booked != held.c.line_holds)
-    )
+    booked = ledger.where(sa.or_(reference == its, line == its)).correlate(held).scalar_subquery()
+    uneven = sa.or_(held.c.problem.is_not(None), booked != held.c.line_holds)
     why, nothing = sa.literal("the ledger knows of a line that is not there"), sa.null()
     strays = sa.select(line, sa.literal(0), *[nothing] * 4, why, nothing, line, units).group_by(line)
     strays = strays.having(units != 0).where(line.not_in(sa.select(its)))
     strays = strays.where(sa.func.substr(reference, 1, 11) == "fourseller:")  # the index has all days
     if days is not None:
         strays = strays.where(_LEDGER.created_at >= utc_now(-days * DAY))
-    found = _rows(database, uneven.union_all(strays))
+    found = _rows(database, sa.select(held, booked.label("ledger_says")).where(uneven).union_all(strays))
     found.sort(key=lambda row: (-(row["id"] or 0), row["line"]))
     for row in found:
         order_id, _, number = row.pop("name").removeprefix("fourseller:").rpartition(":")
@@ -237,37 +230,22 @@ def _exception() -> sa.Label[str | None]:
         _LINES.product_id.is_not(None),
     )
     unsold = sa.and_(live, _HELD + _LINES.backordered + _LINES.returned != _LINES.quantity)
-    differs = order_items.c.quantity != _LINES.quantity
     return sa.case(
         (_LINES.quantity <= 0, sa.null()),
         (unsold, "it holds and is backordered other units than were sold"),
-        (differs, "the shop's line has others"),
+        (order_items.c.quantity != _LINES.quantity, "the shop's line has others"),
     ).label("problem")
-
-
-def _line_named() -> sa.ColumnElement[str]:
-    """The line that a row of the ledger names: its reference without `+n` at the end."""
-    bare = sa.func.rtrim(_LEDGER.reference, "0123456789")
-    return sa.case(
-        (bare.endswith("+"), sa.func.substr(_LEDGER.reference, 1, sa.func.length(bare) - 1)),
-        else_=_LEDGER.reference,
-    )
 
 
 def needing_a_person(database: Database) -> list[dict[str, Any]]:
     """Orders that are quarantined or have an exception, the oldest first."""
-    query = (
-        sa.select(
-            _ORDER,
-            orders.c.order_number.label("number"),
-            _ORDERS.status,
-            sa.func.coalesce(_ORDERS.exception, QUARANTINED).label("exception"),
-            _ORDERS.reason,
-            _ORDERS.imported_at.label("since"),
-        )
-        .outerjoin(orders, orders.c.id == _ORDERS.local_order_id)
-        .where(NEEDS_A_PERSON)
+    number, exception = (
+        orders.c.order_number.label("number"),
+        sa.func.coalesce(_ORDERS.exception, QUARANTINED),
     )
+    why = (exception.label("exception"), _ORDERS.reason, _ORDERS.imported_at.label("since"))
+    query = sa.select(_ORDER, number, _ORDERS.status, *why)
+    query = query.outerjoin(orders, orders.c.id == _ORDERS.local_order_id).where(NEEDS_A_PERSON)
     return _rows(database, query.order_by(_ORDERS.id))
 
 
@@ -278,14 +256,10 @@ def statuses_gone_back(
     unless a person has resolved that."""
     gone_back = sa.or_(*(sa.and_(_LOGS.step == before, _ORDERS.status == now) for before, now in backward))
     settled = sa.exists().where(_ITS_LOG, _LOGS.step == "settled").correlate(marketplace_orders)
-    query = (
-        sa.select(_ORDER, _ORDERS.status.label("status"), _LOGS.step.label("had_reached"))
-        .join(order_processing_logs, _ITS_LOG)
-        .where(_looked_at(database, days).at(_ORDERS.id), gone_back, ~settled)
-        .distinct()
-        .order_by(_ORDERS.marketplace_order_id.desc())
-    )
-    return _rows(database, query)
+    query = sa.select(_ORDER, _ORDERS.status.label("status"), _LOGS.step.label("had_reached")).distinct()
+    query = query.join(order_processing_logs, _ITS_LOG)
+    query = query.where(_looked_at(database, days).at(_ORDERS.id), gone_back, ~settled)
+    return _rows(database, query.order_by(_ORDERS.marketplace_order_id.desc()))
 
 
 def stale_orders(database: Database, days: int) -> list[dict[str, Any]]:

@@ -102,19 +102,15 @@ def list_orders(
     if isinstance(filters.exception, bool):
         query = query.where(NEEDS_A_PERSON if filters.exception else ~NEEDS_A_PERSON)
     elif filters.exception is not None:
-        query = query.where(sa.or_(*map(_has_exception, filters.exception)))
+        listed = sa.literal(",") + _ORDER.exception + ","
+        named = [listed.contains(f",{name},", autoescape=True) for name in filters.exception]
+        some = sa.and_(_ORDER.exception.is_not(None), sa.or_(sa.false(), *named))
+        query = query.where(sa.or_(some, ORDER_QUARANTINED) if QUARANTINED in filters.exception else some)
     if skip is not None:
         stake = sa.func.coalesce(sa.cast(_ORDER.total, sa.Float), 0.0)
         query = query.add_columns(stake.label("stake")).order_by(stake.desc()).offset(skip)
     query = query.order_by(_ORDER.id.desc() if after is None else _ORDER.id).limit(limit)
     return [dict(row) for row in connection.execute(query).mappings()]
-
-
-def _has_exception(name: str) -> sa.ColumnElement[bool]:
-    if name == QUARANTINED:
-        return ORDER_QUARANTINED
-    listed = (sa.literal(",") + _ORDER.exception + ",").contains(f",{name},", autoescape=True)
-    return sa.and_(_ORDER.exception.is_not(None), listed)
 
 
 def waiting_lines(
@@ -197,13 +193,12 @@ def orders_by_day(
         sa.func.count().filter(cancelled).label("cancelled"),
         sa.func.count().filter(_ORDER.exception.is_not(None)).label("exceptions"),
     )
-    query = query.where(_ORDER.local_order_id.is_not(None)).group_by(
-        *QUARTER, _ORDER.sales_channel, _ORDER.currency
-    )
+    query = query.where(_ORDER.local_order_id.is_not(None))
     if placed_from is not None:
         query = query.where(placed(lambda moment: moment >= placed_from))
     if placed_to is not None:
         query = query.where(placed(lambda moment: moment < placed_to))
+    query = query.group_by(*QUARTER, _ORDER.sales_channel, _ORDER.currency)
     days: dict[date, DayOfOrders] = {}
     with database.reading() as connection:
         for row in connection.execute(query):
@@ -232,9 +227,8 @@ def days_with_changed_orders(
         return {day_of(_moment(*row)) for row in connection.execute(query)}
 
 
-_TEXT = sa.cast(
-    sa.func.coalesce(_ORDER.placed_at, _ORDER.imported_at), sa.String
-)  # as every session has it: UTC
+_TEXT = sa.cast(sa.func.coalesce(_ORDER.placed_at, _ORDER.imported_at), sa.String)
+"""As every session has it: in UTC."""
 QUARTER = (
     sa.func.substr(_TEXT, 1, 13).label("hour"),
     (sa.cast(sa.func.substr(_TEXT, 15, 2), sa.Integer) // 15).label("quarter"),
@@ -255,11 +249,8 @@ def placed(holds: Callable[[sa.ColumnElement[Any]], sa.ColumnElement[bool]]) -> 
 def last_import(database: Database) -> datetime | None:
     """When orders were last read without failing; None when never."""
     log = sync_logs.c
-    query = sa.select(log.started_at).where(
-        log.kind == "orders",
-        log.scope == "changed",  # not a backfill of some days
-        log.outcome.in_(["done", "partial"]),
-    )
+    imported = sa.and_(log.kind == "orders", log.scope == "changed")  # not a backfill of some days
+    query = sa.select(log.started_at).where(imported, log.outcome.in_(["done", "partial"]))
     with database.reading() as connection:
         return connection.scalar(query.order_by(log.id.desc()).limit(1))
 

@@ -48,16 +48,12 @@ AN_ADDRESS = re.compile(r"://|www\.|@", re.IGNORECASE)
 """Text that no real name contains: it would make the shop send somebody's advertising."""
 EXCLUDED = MailError("The order, its buyer or the mail settings exclude it now.")
 DIED = MailError("The process that sent it died: it may have been sent.")
-
 _MAILS, _ORDERS = customer_mails.c, marketplace_orders.c
+_ORDER = _ORDERS.marketplace_order_id.label("order")
 
 
 def wants_mail(
-    settings: Settings | None,
-    kind: str,
-    sales_channel: str | None,
-    email: str | None,
-    placed_at: datetime | None,
+    settings: Settings | None, kind: str, channel: str | None, email: str | None, placed_at: datetime | None
 ) -> bool:
     """Whether this customer gets a message of that kind; no where an unknown channel or date could rule it out.
 
@@ -65,16 +61,16 @@ def wants_mail(
     """
     if settings is None or settings.smtp_url is None or not email or "@" not in email:
         return False
-    channel = (sales_channel or "").lower()
+    named = (channel or "").lower()
     on, off = (
-        {name.lower() for name in names} for names in (settings.mail_channels_on, settings.mail_channels_off)
+        {one.lower() for one in names} for names in (settings.mail_channels_on, settings.mail_channels_off)
     )
-    if channel in off or (off and not channel):
+    if named in off or (off and not named):
         return False
     oldest = datetime.now(UTC) - timedelta(hours=settings.mail_newest_hours)
     if kind == "received" and (placed_at is None or placed_at < oldest):
         return False
-    return channel in on or RELAYS.fullmatch(email.rsplit("@", 1)[-1].strip().lower()) is None
+    return named in on or RELAYS.fullmatch(email.rsplit("@", 1)[-1].strip().lower()) is None
 
 
 def queue_received(
@@ -92,14 +88,16 @@ def queue_received(
 
 def queue_mail(order: StoredOrder, kind: str, *, shipment_id: int | None = None) -> None:
     """Queues one message, unless it was queued before; one that waits without its shipment is about this one from now on."""
-    settings = order.context.settings
-    address = order_address(order.connection, order.local_order_id) if order.context.sends_mail else None
-    email = (address or {}).get("email")
-    if not wants_mail(settings, kind, order.sales_channel, email, order.placed_at):
+    if not order.context.sends_mail:
+        return
+    address = order_address(order.connection, order.local_order_id) or {}
+    if not wants_mail(
+        order.context.settings, kind, order.sales_channel, address.get("email"), order.placed_at
+    ):
         return
     if shipment_id is not None:
-        general = sa.and_(_MAILS.order_id == order.id, _MAILS.kind == kind, _MAILS.shipment_id.is_(None))
-        waiting = sa.update(customer_mails).where(general, _MAILS.state == "waiting")
+        general = (_MAILS.order_id == order.id, _MAILS.kind == kind, _MAILS.shipment_id.is_(None))
+        waiting = sa.update(customer_mails).where(*general, _MAILS.state == "waiting")
         if order.connection.execute(waiting.values(shipment_id=shipment_id)).rowcount:
             return
     row = {"order_id": order.id, "kind": kind, "shipment_id": shipment_id}
@@ -200,10 +198,10 @@ def _record(
 
 def unsent_messages(database: Database) -> list[dict[str, Any]]:
     """Messages that have not gone out, or may not have, the oldest first."""
-    shown = (_MAILS.kind, _MAILS.state, _MAILS.attempts, _MAILS.created_at, _MAILS.reason)
+    shown = (_ORDER, _MAILS.kind, _MAILS.state, _MAILS.attempts, _MAILS.created_at, _MAILS.reason)
     with database.reading() as connection:
-        query = _messages(*UNSENT).with_only_columns(_ORDERS.marketplace_order_id.label("order"), *shown)
-        return [dict(row) for row in connection.execute(query).mappings()]
+        found = connection.execute(_messages(*UNSENT).with_only_columns(*shown)).mappings()
+        return [dict(row) for row in found]
 
 
 def put_back(connection: sa.Connection, *, given_up: bool, order_row: int | None = None) -> int:
@@ -213,9 +211,9 @@ def put_back(connection: sa.Connection, *, given_up: bool, order_row: int | None
     """
     states = ["waiting", "failed"] if given_up else ["waiting"]
     mine = sa.true() if order_row is None else _MAILS.order_id == order_row
-    chosen = sa.update(customer_mails).where(_MAILS.state.in_(states), mine)
     values = {"state": "waiting", "next_attempt_at": None, "attempts": 0, "created_at": utc_now()}
-    count = connection.execute(chosen.values(values)).rowcount
+    chosen = sa.update(customer_mails).where(_MAILS.state.in_(states), mine).values(values)
+    count = connection.execute(chosen).rowcount
     match_mail_alerts(connection)
     return count
 
@@ -232,48 +230,49 @@ def match_mail_alerts(connection: sa.Connection) -> None:
 
 def _messages(*states: str) -> sa.Select[Any]:
     """Selects the messages in these states, each with the id of its order, the oldest first."""
-    order_id = _ORDERS.marketplace_order_id.label("order")
-    query = sa.select(customer_mails, order_id).join(marketplace_orders, _ORDERS.id == _MAILS.order_id)
+    query = sa.select(customer_mails, _ORDER).join(marketplace_orders, _ORDERS.id == _MAILS.order_id)
     return query.where(_MAILS.state.in_(states)).order_by(_MAILS.id)
 
 
 def mail_context(order: StoredOrder, mail: sa.Row[Any], settings: Settings) -> dict[str, Any]:
     """The variables of a template, for a row of `customer_mails`."""
     address = order_address(order.connection, order.local_order_id) or {}
-    name = _plain(str(address.get("name") or ""), LONGEST_NAME)
-    channel, lines = order.sales_channel or "", order.lines()
-    table = order_shipments
-    shipment = order.connection.execute(sa.select(table).where(table.c.id == mail.shipment_id)).first()
+    name, email = (str(address.get(field) or "") for field in ("name", "email"))
+    named, channel, currency = _plain(name, LONGEST_NAME), order.sales_channel or "", order.currency or ""
+    its_shipment = sa.select(order_shipments).where(order_shipments.c.id == mail.shipment_id)
+    shipment = order.connection.execute(its_shipment).first()
     units: dict[str, int] = (shipment and shipment.contents) or {}
     try:
         tracking = recorded_tracking(shipment)[0] if shipment else Tracking()
     except BadTracking:
         tracking = Tracking(carrier=shipment and shipment.carrier)
+    lines = [
+        (line, units.get(str(line.order_item_id), 0 if units else line.quantity)) for line in order.lines()
+    ]
     return {
         "shop": {"name": settings.mail_shop_name},
-        "customer": {"name": "" if AN_ADDRESS.search(name) else name, "email": address.get("email") or ""},
+        "customer": {"name": "" if AN_ADDRESS.search(named) else named, "email": email},
         "order": {
             "number": _plain(order.marketplace_order_id, LONGEST_TITLE),
             "channel": CHANNEL_NAMES.get(channel.lower(), _plain(channel, LONGEST_NAME).capitalize()),
             "placed": f"{settings.day_of(order.placed_at)}" if order.placed_at else "",
-            "currency": order.currency or "",
-            "digits": MINOR_UNITS.get(order.currency or "", 2),
+            "currency": currency,
+            "digits": MINOR_UNITS.get(currency, 2),
             "shipping": order.shipping_cost,
             **{name: getattr(order, name) for name in ("tax", "discount", "total")},
         },
         "lines": [
             {
                 "title": _plain(line.title or line.sku or "An item", LONGEST_TITLE),
-                "quantity": units.get(str(line.order_item_id), line.quantity),
+                "quantity": count,
                 "backordered": line.backordered,
                 "total": line.price * line.quantity,
             }
-            for line in lines
-            if line.quantity > 0 and (not units or str(line.order_item_id) in units)
+            for line, count in lines
+            if line.quantity > 0 and count
         ],
         "shipment": {
-            "complete": not units
-            or all(units.get(str(line.order_item_id), 0) == line.quantity for line in lines),
+            "complete": all(count == line.quantity for line, count in lines),
             **tracking.model_dump(),
         },
     }

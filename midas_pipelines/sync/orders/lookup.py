@@ -16,7 +16,6 @@ from midas_pipelines.fourseller.errors import NotFound
 from midas_pipelines.store.schema.order_tables import customer_mails, order_shipments
 from midas_pipelines.store.schema.tables import (
     inventory_changes,
-    marketplace_order_lines,
     marketplace_orders,
     order_processing_logs,
 )
@@ -53,10 +52,8 @@ def read_order(connection: sa.Connection, order_row: int) -> sa.Row[Any]:
 def find_order(connection: sa.Connection, text: str) -> sa.Row[Any]:
     """Our row of the order with this id: the marketplace's, the shop's order number, or the shop's own id.
 
-    Where the id is the marketplace's of one order and the shop's of another, it means the one without an order number.
-
-    Raises:
-        NoSuchOrder: no order has it, or several that each have an order number too.
+    Where the id is the marketplace's of one order and the shop's of another, it means the one without an order number. Raises
+    NoSuchOrder: no order has it, or several that each have an order number too.
     """
     name = text.strip()
     row = sa.select(_ORDERS.id)
@@ -72,16 +69,14 @@ def find_order(connection: sa.Connection, text: str) -> sa.Row[Any]:
     nameless = [row for row in found if row.order_number is None]  # the others have an unambiguous number
     if len(found) == 1 or len(nameless) == 1:
         return (nameless or found)[0]
-    if found:
-        numbers = " or ".join(str(row.order_number or row.marketplace_order_id) for row in found)
+    if not found:
         raise NoSuchOrder(
-            f"{name[:100]} is the marketplace's id of one order and the shop's id of another: give the order number, "
-            f"{numbers}."
+            f"No imported order has the id {name[:100]}: give the marketplace's id, the order number or the shop's id. "
+            "One that was placed just now may not be imported yet."
         )
-    raise NoSuchOrder(
-        f"No imported order has the id {name[:100]}: give the marketplace's id, the order number or the shop's id. "
-        "One that was placed just now may not be imported yet."
-    )
+    numbers = " or ".join(str(row.order_number or row.marketplace_order_id) for row in found)
+    both = "is the marketplace's id of one order and the shop's id of another"
+    raise NoSuchOrder(f"{name[:100]} {both}: give the order number, {numbers}.")
 
 
 ORDER_FIELDS = (
@@ -117,37 +112,35 @@ class Timeline:
 
 def read_timeline(connection: sa.Connection, order: sa.Row[Any]) -> Timeline:
     """The timeline of an order, given its row from `find_order`."""
+
+    def rows(table: sa.Table, *which: sa.ColumnElement[bool]) -> Sequence[sa.Row[Any]]:
+        return connection.execute(sa.select(table).where(*which).order_by(table.c.id)).all()
+
     order_id, found = order.marketplace_order_id, list[TimelineEntry]()
-    for row in _rows(
-        connection, order_processing_logs, order_processing_logs.c.marketplace_order_id == order_id
-    ):
-        cause, facts = cause_in_words(row.run_id), {"run_id": row.run_id}
-        found.append(TimelineEntry(row.created_at, row.step, row.detail or "", cause, facts))
-    lines = sorted(
-        _rows(connection, marketplace_order_lines, marketplace_order_lines.c.order_id == order.id),
-        key=lambda one: one.line,
-    )
+    for row in rows(order_processing_logs, order_processing_logs.c.marketplace_order_id == order_id):
+        cause = cause_in_words(row.run_id)
+        found.append(TimelineEntry(row.created_at, row.step, row.detail or "", cause, _fields(row, "run_id")))
+    lines = StoredOrder(connection, order).lines()
     skus, prefix = {line.line: line.sku or line.title for line in lines}, f"{CHANNEL}:{order_id}:"
     name = inventory_changes.c.reference
-    for row in _rows(connection, inventory_changes, sa.and_(name > prefix, name < prefix[:-1] + ";")):
+    for row in rows(inventory_changes, name > prefix, name < prefix[:-1] + ";"):
         line = re.fullmatch(r"([0-9]+)(\+[0-9]+)?", row.reference.removeprefix(prefix))
         if line is not None:  # else it is another order's whose id has this prefix
             number = int(line[1])
             detail = f"Line {number}, {skus.get(number, 'gone')}: {row.delta:+d}, {row.quantity_after} on hand after it."
             facts = {"line": number} | _fields(row, "product_id variant_id delta quantity_after")
             found.append(TimelineEntry(row.created_at, f"stock: {row.cause}", detail, row.source, facts))
-    for row in _rows(connection, order_shipments, order_shipments.c.order_id == order.local_order_id):
-        pushed = f"pushed to 4Seller at {row.pushed_at:%Y-%m-%d %H:%M:%S} UTC" if row.pushed_at else ""
+    for row in rows(order_shipments, order_shipments.c.order_id == order.local_order_id):
         label = f"{row.carrier or 'No carrier'} {row.tracking_number or ''} {row.tracking_url or ''}".strip()
-        undated = "" if row.shipped_at else " (its date cannot be read)"
+        label += "" if row.shipped_at else " (its date cannot be read)"
+        pushed = f"pushed to 4Seller at {row.pushed_at:%Y-%m-%d %H:%M:%S} UTC" if row.pushed_at else ""
         why = f" ({row.reason})" if row.reason else ""
-        words = f"{label}{undated}: {pushed or 'not pushed to 4Seller yet'}{why}."
+        detail = f"{label}: {pushed or 'not pushed to 4Seller yet'}{why}."
         facts = _fields(row, "id carrier tracking_number tracking_url booked_at pushed_at reason")
         at = row.shipped_at or row.booked_at or order.imported_at
-        found.append(TimelineEntry(at, "parcel", words, row.source, facts))
-    for row in _rows(connection, customer_mails, customer_mails.c.order_id == order.id):
-        why = f": {row.reason}" if row.reason else "."
-        detail = f"Queued; {row.state} now, {row.attempts} attempts{why}"
+        found.append(TimelineEntry(at, "parcel", detail, row.source, facts))
+    for row in rows(customer_mails, customer_mails.c.order_id == order.id):
+        detail = f"Queued; {row.state} now, {row.attempts} attempts{f': {row.reason}' if row.reason else '.'}"
         facts = _fields(row, "kind state attempts created_at sent_at next_attempt_at reason")
         found.append(TimelineEntry(row.created_at, f"message: {row.kind}", detail, "customer mail", facts))
     shown = [_fields(line, LINE_FIELDS) for line in lines]
@@ -161,10 +154,6 @@ def cause_in_words(run_id: str | None) -> str:
 
 def _fields(row: sa.Row[Any], names: str) -> dict[str, Any]:
     return {name: getattr(row, name) for name in names.split()}
-
-
-def _rows(connection: sa.Connection, table: sa.Table, which: sa.ColumnElement[bool]) -> Sequence[sa.Row[Any]]:
-    return connection.execute(sa.select(table).where(which).order_by(table.c.id)).all()
 
 
 @dataclass(frozen=True)
@@ -188,29 +177,28 @@ async def retry_order(context: SyncContext, text: str, *, mail: bool = False) ->
 
     Raises NoSuchOrder, WrongInput where 4Seller does not have it, FourSellerError.
     """
-    with context.database.reading() as connection:
+    database = context.database
+    with database.reading() as connection:
         row = find_order(connection, text)
-    order_id = row.marketplace_order_id
-    read_at = context.database.now()
+    order_id, read_at = row.marketplace_order_id, database.now()
     async with context.channel() as client:
         try:
             order = await client.order(order_id)
         except NotFound:
+            why = f"4Seller has no order {order_id}: it cannot be read again."
             raise WrongInput(
-                f"4Seller has no order {order_id}: it cannot be read again. Enter it in the shop by hand, "
-                "and `midas orders dismiss` it here."
+                f"{why} Enter it in the shop by hand, and `midas orders dismiss` it here."
             ) from None
-    with context.database.writing() as connection:
+    with database.writing() as connection:
         stored = lock_order(connection, row.id, OrderContext(context.run_id))
         if stored.outcome == "dismissed":
             stored.set(outcome="quarantined")  # so that it is imported
             stored.log("retried", "An operator retried it: it is no longer dismissed.")
     any_date = context.settings.model_copy(update={"orders_since": None})  # a person asked for this order
-    unlimited = replace(context, settings=any_date)
-    result = import_orders_read(unlimited, [order], read_at=read_at)
-    mapped, allocated = allocate_pending_lines(context.database, context.run_id)
+    result = import_orders_read(replace(context, settings=any_date), [order], read_at=read_at)
+    mapped, allocated = allocate_pending_lines(database, context.run_id)
     shipments, mails = order_shipments.c, customer_mails.c
-    with context.database.writing() as connection:
+    with database.writing() as connection:
         now = lock_order(connection, row.id)
         unpushed = sa.and_(shipments.order_id == now.local_order_id, shipments.pushed_at.is_(None))
         connection.execute(sa.update(order_shipments).where(unpushed).values(next_attempt_at=None))
@@ -244,27 +232,20 @@ def undo_dismissal(order: StoredOrder, seen: Collection[str]) -> None:
 
 
 def dismiss(order: StoredOrder) -> list[str]:
-    """Dismisses the exceptions of an order that a person has looked at; returns them.
-
-    Raises:
-        WrongInput: no exception of the order can be dismissed.
-    """
-    name = order.marketplace_order_id
+    """Dismisses the exceptions of an order that a person has looked at; returns them. Raises WrongInput where none can be."""
+    name, current = order.marketplace_order_id, read_exceptions(order.exception)
+    seen = ["quarantined"] if order.outcome == "quarantined" else sorted(current & SEEN_BY_A_PERSON)
+    if not seen:
+        rest = ", ".join(sorted(current)) or "nothing"
+        raise WrongInput(
+            f"Order {name}: {rest} waits on it. An unmapped line ends with `midas orders map`, a conflict with "
+            "`midas orders resolve`, an oversold one when stock comes back."
+        )
     if order.outcome == "quarantined":
-        seen = ["quarantined"]
         order.set(outcome="dismissed")
         end_quarantine(order.connection, name)
-    else:
-        current = read_exceptions(order.exception)
-        seen = sorted(current & SEEN_BY_A_PERSON)
-        if not seen:
-            rest = ", ".join(sorted(current)) or "nothing"
-            raise WrongInput(
-                f"Order {name}: {rest} waits on it. An unmapped line ends with `midas orders map`, a conflict with "
-                "`midas orders resolve`, an oversold one when stock comes back."
-            )
-        order.set_exceptions(drop=seen)
-        if OrderException.STATUS in seen:
-            clear_unknown_status(order.connection, order.status_word)
+    order.set_exceptions(drop=seen)
+    if OrderException.STATUS in seen:
+        clear_unknown_status(order.connection, order.status_word)
     order.log("dismissed", f"An operator has looked at it: {', '.join(seen)}.")
     return seen

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Iterable
 from decimal import Decimal
 from itertools import combinations
 from typing import Any
 
 from midas_pipelines.fourseller.lenient import read_money
+from midas_pipelines.fourseller.models import Order
 from midas_pipelines.storefront.types import ZERO, same_amount, sound
 
 TAX_FIELDS = ("tax", "tax_total", "total_tax", "sales_tax", "taxes")
 DISCOUNT_FIELDS = ("discount", "discount_total", "total_discount", "discounts")
 """Names that marketplaces use for amounts that are not in the contract."""
 PLAIN_FIELDS = frozenset((*TAX_FIELDS, *DISCOUNT_FIELDS))
-INCLUDED = ("included", "inclusive", "include", "incl", "including")
 
 
 def extra(raw: dict[str, Any], names: Iterable[str]) -> Decimal:
@@ -46,33 +47,33 @@ def words(name: str) -> set[str]:
 
 
 TAX, REDUCTION, FEE = "tax", "reduction", "fee"
-KINDS = (  # by the words in a name, the first match; gift wrap is a fee, a fee's discount is a discount
-    (
-        "discount coupon promo promotion voucher rebate reduction deduction subsidy allowance credit",
-        REDUCTION,
-    ),
-    (
-        "fee handling insurance wrap wrapping tip tipping surcharge duty duties customs donation deposit packaging "
-        "charge rounding adjustment protection warranty freight postage shipping delivery",
-        FEE,
-    ),
-    ("gift point reward loyalty markdown wallet cashback bonus saving", REDUCTION),
-    ("tax taxes vat gst hst pst qst iva tva mwst", TAX),
+KINDS = tuple(  # by the words in a name, the first match; gift wrap is a fee, a fee's discount is a discount
+    (words(text), kind)
+    for kind, text in (
+        (
+            REDUCTION,
+            "discount coupon promo promotion voucher rebate reduction deduction subsidy allowance credit",
+        ),
+        (
+            FEE,
+            "fee handling insurance wrap wrapping tip tipping surcharge duty duties customs donation deposit",
+        ),
+        (FEE, "packaging charge rounding adjustment protection warranty freight postage shipping delivery"),
+        (REDUCTION, "gift point reward loyalty markdown wallet cashback bonus saving"),
+        (TAX, "tax taxes vat gst hst pst qst iva tva mwst"),
+    )
 )
-KIND_OF = tuple((frozenset(words(text)), kind) for text, kind in KINDS)
-NO_AMOUNT = words(
-    "rate percent percentage id code count number included inclusive include type at date name quantity currency paid "
-    "refund refunded due incl excl including excluding before after net gross with without address method status"
+INCLUDED = words("included inclusive include incl including")
+NO_AMOUNT = INCLUDED | words(
+    "rate percent percentage id code count number type at date name quantity currency paid refund refunded due excl "
+    "excluding before after net gross with without address method status"
 )
 """Words in the names of fields that hold no amount, or a subtotal."""
 DESCRIBED_BY = ("type", "kind", "name", "label", "title", "method", "description", "reason")
 HELD_IN = ("amount", "value", "total", "price", "sum", "discount", "tax", "fee", "shop_money", "money")
 LINE_TOTALS = ("line_total", "row_total", "total", "total_price", "subtotal", "line_amount", "extended_price")
 UNIT_PRICES = ("discounted_price", "sale_price", "final_price", "paid_price", "net_price", "unit_price")
-READ_ELSEWHERE = (
-    *("id", "total", "shipping_cost", "items", "customer", "shipping_address"),
-    *("billing_address", "tracking", "metadata"),
-)
+READ_ELSEWHERE = {*Order.model_fields, "billing_address", "metadata"}
 MOST = 10
 """The most amounts to combine; the number of sums is two to that power."""
 
@@ -90,27 +91,22 @@ def extras(
         goods: price times quantity of all lines.
         shipping: what shipping costs.
     """
-    included = any(
-        not said.isdisjoint(("tax", "taxe", "vat", "gst")) and not said.isdisjoint(INCLUDED)
-        for said in (
-            words(name) for name, value in raw.items() if value in (True, "true", "True", "1", "yes")
-        )
-    )
+    flags = [words(name) for name, value in raw.items() if value in (True, "true", "True", "1", "yes")]
+    included = any(said & {"tax", "taxe", "vat", "gst"} and said & INCLUDED for said in flags)
     plain = (ZERO if included else extra(raw, TAX_FIELDS), extra(raw, DISCOUNT_FIELDS))
     if total is None or same_amount(goods + shipping + plain[0] - plain[1], total, currency):
         return plain
     items = raw.get("items")
     items = [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
     amounts = [amount for kind, amount in _named(raw, items) if not (included and kind == TAX)][:MOST]
-    for base in (goods, *_other_goods(items)):
+    others = [_goods_by(name, items) for name in (*LINE_TOTALS, *UNIT_PRICES)] if items else []
+    for base in (goods, *(one for one in others if one is not None)):
         for size in range(len(amounts), -1, -1):  # most named amounts count
             for chosen in combinations(amounts, size):
                 parts = (base - goods, *chosen)
                 if same_amount(goods + shipping + sum(parts), total, currency):
-                    return (
-                        sum((one for one in parts if one > 0), ZERO),
-                        -sum((one for one in parts if one < 0), ZERO),
-                    )
+                    added = sum((one for one in parts if one > 0), ZERO)
+                    return added, added - sum(parts)
     return plain
 
 
@@ -118,25 +114,24 @@ def _named(raw: dict[str, Any], items: list[dict[str, Any]]) -> list[tuple[str, 
     """The named amounts of the order and of its lines with their kinds; a discount is negative."""
     fields = [(name, value) for name, value in raw.items() if name not in READ_ELSEWHERE]
     found = [one for name, value in fields for one in _amounts_in(name, value, None)]
-    of_lines: dict[tuple[str, str], list[Decimal]] = {}
+    of_lines: defaultdict[tuple[str, str], Decimal] = defaultdict(Decimal)
     for item in items:
         for name in item.keys() - {*LINE_TOTALS, *UNIT_PRICES}:
             for kind, amount in _amounts_in(name, item[name], None):
-                of_lines.setdefault((name, kind), []).append(amount)
-                of_lines.setdefault((f"{name} of each", kind), []).append(amount * _pieces(item))
-    sums = {(kind, sum(amounts, Decimal(0))) for (_, kind), amounts in of_lines.items()}
+                of_lines[name, kind] += amount
+                of_lines[f"{name} of each", kind] += amount * _pieces(item)
+    sums = {(kind, amount) for (_, kind), amount in of_lines.items()}
     return [one for one in (*found, *sorted(sums)) if one[1]]
 
 
 def _amounts_in(name: str, value: Any, above: str | None) -> list[tuple[str, Decimal]]:
-    kind = _kind_of(name) or above
-    sums: dict[str, Decimal] = {}
+    kind, sums = _kind_of(name) or above, defaultdict[str, Decimal](Decimal)
     if isinstance(value, list):  # its entries are summed by kind
         for entry in value:
             said = " ".join(str(entry.get(key)) for key in DESCRIBED_BY) if isinstance(entry, dict) else ""
             of_entry, amount = _kind_of(said) or kind, _held(entry)
             if of_entry is not None and amount is not None:
-                sums[of_entry] = sums.get(of_entry, Decimal(0)) + amount
+                sums[of_entry] += amount
     else:
         amount = _held(value)
         if isinstance(value, dict) and (kind is None or amount is None):
@@ -151,7 +146,7 @@ def _amounts_in(name: str, value: Any, above: str | None) -> list[tuple[str, Dec
 
 def _kind_of(name: str) -> str | None:
     found = words(name)
-    return next((kind for known, kind in KIND_OF if known & found), None)
+    return next((kind for known, kind in KINDS if known & found), None)
 
 
 def _held(value: Any) -> Decimal | None:
@@ -161,13 +156,11 @@ def _held(value: Any) -> Decimal | None:
     return read_amount(value)
 
 
-def _other_goods(items: list[dict[str, Any]]) -> Iterator[Decimal]:
-    """The total of the lines by other price fields, where every line has one."""
-    for name in (*LINE_TOTALS, *UNIT_PRICES) if items else ():
-        held = [(_held(item.get(name)), _pieces(item) if name in UNIT_PRICES else 1) for item in items]
-        amounts = [amount * count for amount, count in held if amount is not None]
-        if len(amounts) == len(items):
-            yield sum(amounts, Decimal(0))
+def _goods_by(name: str, items: list[dict[str, Any]]) -> Decimal | None:
+    """The total of the lines by another price field, where every line has it."""
+    held = [(_held(item.get(name)), _pieces(item) if name in UNIT_PRICES else 1) for item in items]
+    amounts = [amount * count for amount, count in held if amount is not None]
+    return sum(amounts, Decimal(0)) if len(amounts) == len(items) else None
 
 
 def _pieces(item: dict[str, Any]) -> Decimal:

@@ -18,54 +18,41 @@ LONGEST_NUMBER, LONGEST_PAGE = 100, 500
 """Characters; the contract's and our columns'."""
 PAGE = re.compile(r"https?://[a-z0-9][!-~]*", re.ASCII | re.IGNORECASE)
 """The form of a tracking page's address."""
-
-
 S10 = "[A-Z]{2}[0-9]{9}[A-Z]{2}"
-"""The form of postal services (UPU standard S10)."""
+"""The form of postal services' numbers (UPU standard S10)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Carrier:
-    """A carrier: its name, the address of its tracking page without the number, the pattern of its numbers, and its other
-    names, of which letters count."""
+    """A carrier: its names, its own spelling first, of which letters count; the address of its tracking page without the number;
+    the pattern of its numbers."""
 
-    name: str
+    names: tuple[str, ...]
     page: str
     numbers: str
-    also: tuple[str, ...] = ()
+
+    def remark(self, number: str) -> str | None:
+        """What is odd about the number, in a sentence; None for one that matches the pattern."""
+        if re.fullmatch(self.numbers, number):
+            return None
+        return f"{number} does not look like a {self.names[0]} number; compare it with the label."
 
 
+_USPS = f"(420[0-9]{{5}}([0-9]{{4}})?)?9[1-5][0-9]{{20}}([0-9]{{4}})?|[0-9]{{20}}|{S10}"
+_FEDEX = "[0-9]{12}|[0-9]{15}|[0-9]{18}|[0-9]{20}|9[26][0-9]{20}|[0-9]{34}"
+_DHL = "[0-9]{10,11}|JJ?D[0-9A-Z]{9,28}|J[A-Z]GL[0-9]{10}|GM[0-9]{16,20}"
+_CANADA = "https://www.canadapost-postescanada.ca/track-reperage/en#/search?searchFor="
+_UNITED = ("USPS", "US Postal Service", "United States Postal Service")
 _ALL = (
-    Carrier("UPS", "https://www.ups.com/track?tracknum=", "1Z[0-9A-Z]{15}[0-9]", ("United Parcel Service",)),
-    Carrier(
-        "USPS",
-        "https://tools.usps.com/go/TrackConfirmAction?tLabels=",
-        f"(420[0-9]{{5}}([0-9]{{4}})?)?9[1-5][0-9]{{20}}([0-9]{{4}})?|[0-9]{{20}}|{S10}",
-        ("US Postal Service", "United States Postal Service"),
-    ),
-    Carrier(
-        "FedEx",
-        "https://www.fedex.com/fedextrack/?trknbr=",
-        "[0-9]{12}|[0-9]{15}|[0-9]{18}|[0-9]{20}|9[26][0-9]{20}|[0-9]{34}",
-        ("Federal Express",),
-    ),
-    Carrier(
-        "DHL",
-        "https://www.dhl.com/en/express/tracking.html?AWB=",
-        "[0-9]{10,11}|JJ?D[0-9A-Z]{9,28}|J[A-Z]GL[0-9]{10}|GM[0-9]{16,20}",
-        ("DHL Express",),
-    ),
-    Carrier("Royal Mail", "https://www.royalmail.com/track-your-item#/tracking-results/", S10),
-    Carrier("China Post", "https://www.17track.net/en/track?nums=", S10),
-    Carrier(
-        "Canada Post",
-        "https://www.canadapost-postescanada.ca/track-reperage/en#/search?searchFor=",
-        f"[0-9]{{16}}|{S10}",
-    ),
+    Carrier(("UPS", "United Parcel Service"), "https://www.ups.com/track?tracknum=", "1Z[0-9A-Z]{15}[0-9]"),
+    Carrier(_UNITED, "https://tools.usps.com/go/TrackConfirmAction?tLabels=", _USPS),
+    Carrier(("FedEx", "Federal Express"), "https://www.fedex.com/fedextrack/?trknbr=", _FEDEX),
+    Carrier(("DHL", "DHL Express"), "https://www.dhl.com/en/express/tracking.html?AWB=", _DHL),
+    Carrier(("Royal Mail",), "https://www.royalmail.com/track-your-item#/tracking-results/", S10),
+    Carrier(("China Post",), "https://www.17track.net/en/track?nums=", S10),
+    Carrier(("Canada Post",), _CANADA, f"[0-9]{{16}}|{S10}"),
 )
-CARRIERS = {
-    re.sub(r"[^a-z]", "", name.lower()): carrier for carrier in _ALL for name in (carrier.name, *carrier.also)
-}
+CARRIERS = {re.sub(r"[^a-z]", "", name.lower()): carrier for carrier in _ALL for name in carrier.names}
 """By the letters of their names, in lower case."""
 
 
@@ -91,38 +78,28 @@ def tracking(carrier: str, number: str, *, url: str | None = None, force: bool =
     if not carrier.strip() or not bare:
         raise BadTracking("A shipment needs a carrier and a tracking number.")
     if len(bare) > LONGEST_NUMBER or not (bare.isascii() and bare.isprintable() and re.search("[0-9]", bare)):
-        raise BadTracking(
-            f"'{number[:120]}' is no tracking number: up to {LONGEST_NUMBER} plain characters with a digit."
-        )
+        plain = f"up to {LONGEST_NUMBER} plain characters with a digit"
+        raise BadTracking(f"'{number[:120]}' is no tracking number: {plain}.")
     if url is not None and usable_page(url) is None:
-        raise BadTracking(
-            f"The tracking page must be an address with https://, of up to {LONGEST_PAGE} characters."
-        )
+        limit = f"of up to {LONGEST_PAGE} characters"
+        raise BadTracking(f"The tracking page must be an address with https://, {limit}.")
     if known is not None:
-        if not (force or re.fullmatch(known.numbers, bare)):
-            raise BadTracking(f"{_remark(known, bare)} `force` accepts it.")
-        return Tracking(carrier=known.name, number=bare, url=url or known.page + quote(bare))
+        if not force and (remark := known.remark(bare)):
+            raise BadTracking(f"{remark} `force` accepts it.")
+        return Tracking(carrier=known.names[0], number=bare, url=url or known.page + quote(bare))
     spaced = " ".join(number.split())
     shown = spaced if len(spaced) <= LONGEST_NUMBER else bare
     return Tracking(carrier=" ".join(carrier.split())[:50], number=shown, url=url)
 
 
 def recorded_tracking(row: Any) -> tuple[Tracking, str | None]:
-    """The tracking data of a row of `order_shipments`, and a remark where the shop's code recorded an unusual number.
-
-    Raises:
-        BadTracking: there is no carrier or no number.
-    """
+    """The tracking data of a row of `order_shipments`, and a remark where the shop's code recorded an unusual number. Raises
+    BadTracking: there is no carrier or no number."""
     # SQLite accepts bytes in a text column
     columns = (row.carrier, row.tracking_number, row.tracking_url)
     carrier, number, url = (one if isinstance(one, str) else "" for one in columns)
     label, known = tracking(carrier, number, url=usable_page(url), force=True), find_carrier(carrier)
-    usual = known is None or row.source != "shop" or re.fullmatch(known.numbers, label.number or "")
-    return label, None if usual or known is None else _remark(known, label.number or "")
-
-
-def _remark(carrier: Carrier, number: str) -> str:
-    return f"{number} does not look like a {carrier.name} number; compare it with the label."
+    return label, known.remark(label.number or "") if known and row.source == "shop" else None
 
 
 def bare_number(number: str) -> str:

@@ -38,11 +38,7 @@ class OrderException(StrEnum):
     DELETED = "deleted"
 
 
-SEEN_BY_A_PERSON = set(OrderException) - {
-    OrderException.UNMAPPED,
-    OrderException.OVERSOLD,
-    OrderException.CONFLICT,
-}
+SEEN_BY_A_PERSON = frozenset(OrderException) - {"unmapped", "oversold", "conflict"}
 """Exceptions that a person may dismiss; the others end with their cause."""
 
 
@@ -110,16 +106,14 @@ class SoldLine:
         return self.wanted - self.allocated
 
     @property
-    def exceptions(self) -> tuple[OrderException, ...]:
+    def exceptions(self) -> list[OrderException]:
         """The line's exceptions; none for a sale that takes no stock."""
-        if self.item is not None and self.allocated == self.wanted and not self.line.needs_review:
-            return ()
-        found = {
-            OrderException.QUANTITY: self.line.needs_review,
-            OrderException.UNMAPPED: self.item is None and self.line.quantity > 0,
-            OrderException.OVERSOLD: self.item is not None and self.backordered > 0,
-        }
-        return tuple(one for one, there in found.items() if there and self.sale.takes_stock)
+        if not self.sale.takes_stock:
+            return []
+        found = [OrderException.QUANTITY] if self.line.needs_review else []
+        if self.item is None:
+            return [*found, OrderException.UNMAPPED] if self.line.quantity > 0 else found
+        return [*found, OrderException.OVERSOLD] if self.backordered > 0 else found
 
     @property
     def exception(self) -> str | None:
@@ -128,8 +122,7 @@ class SoldLine:
 
     def explain(self, exception: OrderException) -> str:
         """The exception in a sentence."""
-        units = {"wanted": self.wanted, "allocated": self.allocated}
-        return explain_line(self.number, self.line, exception, **units)
+        return explain_line(self.number, self.line, exception, wanted=self.wanted, allocated=self.allocated)
 
 
 CURRENCY = re.compile("[A-Z]{3}")
@@ -160,17 +153,13 @@ def known_channel(text: str | None) -> str | None:
 
 def our_lines(lines: Sequence[SoldLine], order_rows: Sequence[int]) -> Columns:
     """Our rows of the lines, of orders with these rows."""
-    said = [line.line for line in lines]
+    own = ("order_item_id", "allocated", "backordered", "exception")
     return {
         "order_id": order_rows,
         "line": [line.number for line in lines],
-        **{name: [getattr(one, name) for one in said] for name in SAID},
-        "order_item_id": [line.order_item_id for line in lines],
-        "product_id": [line.item and line.item[0] for line in lines],
-        "variant_id": [line.item and line.item[1] for line in lines],
-        "allocated": [line.allocated for line in lines],
-        "backordered": [line.backordered for line in lines],
-        "exception": [line.exception for line in lines],
+        **{name: [getattr(line.line, name) for line in lines] for name in SAID},
+        **{name: [getattr(line, name) for line in lines] for name in own},
+        **_items_of(lines),
     }
 
 
@@ -179,14 +168,18 @@ def shop_lines(lines: Sequence[SoldLine], local_ids: Sequence[int]) -> Columns:
     return {
         "id": [line.order_item_id for line in lines],
         "order_id": local_ids,
-        "product_id": [line.item and line.item[0] for line in lines],
-        "variant_id": [line.item and line.item[1] for line in lines],
+        **_items_of(lines),
         "product_name": [line.line.title for line in lines],
         "quantity": [line.line.quantity for line in lines],
         "price": [to_cents(line.line.price) for line in lines],
         "total_price": [to_cents(line.line.total) for line in lines],
         "created_at": [line.sale.ordered_at for line in lines],
     }
+
+
+def _items_of(lines: Sequence[SoldLine]) -> Columns:
+    names = ("product_id", "variant_id")
+    return {name: [line.item and line.item[at] for line in lines] for at, name in enumerate(names)}
 
 
 def shop_origin(order_id: str, sales_channel: str | None, currency: str | None) -> dict[str, Any]:
@@ -201,11 +194,8 @@ def origin(order_id: str, sales_channel: str | None) -> str:
 
 
 def reference(order_id: str, line: int, already: int = 0) -> str:
-    """The ledger's name for one line of an order; `already` distinguishes later movements of the same kind.
-
-    `already` is the number of units moved before, so that the same step, repeated, has the same name and the
-    ledger's unique key refuses it.
-    """
+    """The ledger's name for one line of an order; `already`, the units moved before, distinguishes later movements of the same
+    kind, so that the same step, repeated, has the same name and the ledger's unique key refuses it."""
     name = f"{CHANNEL}:{order_id}:{line}"
     return f"{name}+{already}" if already else name
 
@@ -223,21 +213,20 @@ def match_lines(connection: sa.Connection, sales: Sequence[Sale]) -> list[SoldLi
     """Each line with the item it sold."""
     respelled: set[str] = set()
     found = items_named(connection, {line.named for sale in sales for line in sale.lines}, respelled)
-    sold = []
-    for sale in sales:
-        for line in sale.lines:
-            one = SoldLine(sale, line, None, number=line.line, respelled=line.sku in respelled)
-            one.name(found.get(line.named))
-            sold.append(one)
+    sold = [
+        SoldLine(sale, line, None, number=line.line, respelled=line.sku in respelled)
+        for sale in sales
+        for line in sale.lines
+    ]
+    for one in sold:
+        one.name(found.get(one.line.named))
     return sold
 
 
-def _listed_as(
-    column: sa.Column[str], connection: sa.Connection, values: Collection[str]
-) -> dict[str, ItemKey]:
+def _listed_as(column: sa.Column[str], connection: sa.Connection, given: set[str]) -> dict[str, ItemKey]:
     """The items of which 4Seller's listing has one of these values in the column."""
     query = sa.select(column, mappings.c.product_id, mappings.c.variant_id)
-    found = connection.execute(query.where(any_of(connection, column, values)))
+    found = connection.execute(query.where(any_of(connection, column, given)))
     return {value: (product_id, variant_id) for value, product_id, variant_id in found}
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import groupby
 from typing import Any
 
 import sqlalchemy as sa
@@ -35,13 +36,11 @@ from midas_pipelines.sync.orders.model.lines import (
 )
 from midas_pipelines.sync.orders.model.sale import Content, Sale, read_content, write_content
 
-NO_VAULT = Vault(KeyRing(list))
-"""The vault of those who seal nothing: it has no key."""
-_ORDERS = marketplace_orders.c
-
-
 UNANSWERED = "unanswered"
 """The step of a push to 4Seller that got no answer: it may still arrive, after a newer one."""
+NO_VAULT = Vault(KeyRing(list))
+"""The vault of those who seal nothing: it has no key."""
+_ORDERS, _LOGS = marketplace_orders.c, order_processing_logs.c
 
 
 @dataclass(frozen=True)
@@ -57,32 +56,25 @@ class OrderContext:
         """Whether customers get mail at all."""
         return self.settings is not None and self.settings.smtp_url is not None
 
-    def step(self, order_id: str, step: str, detail: str) -> dict[str, Any]:
-        """One row of the order log."""
-        row = {"channel": CHANNEL, "marketplace_order_id": order_id, "step": step, "detail": detail}
-        return row | {"run_id": self.run_id}
-
     def first_steps(self, sales: Sequence[Sale], lines: Sequence[SoldLine]) -> Columns:
         """The order log of imported orders: what was imported and allocated, and what needs a person."""
-        of_order: dict[str, list[SoldLine]] = {sale.order_id: [] for sale in sales}
-        for line in lines:
-            of_order[line.sale.order_id].append(line)
         steps: list[tuple[str, str, str]] = []
+        of_order = {name: list(mine) for name, mine in groupby(lines, lambda line: line.sale.order_id)}
         for sale in sales:
-            name, mine = sale.order_id, of_order[sale.order_id]
+            name, mine = sale.order_id, of_order.get(sale.order_id, [])
             placed = f"{str(sale.placed_at)[:16]} UTC" if sale.placed_at else "an unknown date"
             imported = (
                 f"{sale.sales_channel or 'Marketplace'} order of {placed}, {sale.status_word or 'no status'}, "
                 f"{len(sale.lines)} lines, {sale.priced}, as {sale.order_number}."
             )
             steps.append((name, "imported", imported))
-            taken = [
-                f"{line.allocated} of {line.line.sku or line.line.title} (line {line.number})"
-                for line in mine
-                if line.allocated
-            ]
+            taken = [line for line in mine if line.allocated]
             if taken:
-                steps.append((name, "deducted", f"Took {', '.join(taken)} from stock."))
+                parts = (
+                    f"{one.allocated} of {one.line.sku or one.line.title} (line {one.number})"
+                    for one in taken
+                )
+                steps.append((name, "deducted", f"Took {', '.join(parts)} from stock."))
             for line in mine:
                 if line.respelled and line.item is not None:
                     other = f"another spelling of the SKU of product {line.item[0]}"
@@ -91,28 +83,21 @@ class OrderContext:
             if sale.unreadable:
                 steps.append((name, "unreadable", sale.unread))
             steps += [(name, wrong.value, explain_sale(sale, wrong)) for wrong in sale_exceptions(sale)]
-        names, words, details = zip(*steps, strict=True)
-        many = len(steps)
-        return {
-            "channel": [CHANNEL] * many,
-            "marketplace_order_id": names,
-            "step": words,
-            "detail": details,
-            "run_id": [self.run_id] * many,
-        }
+        columns = dict(zip(("marketplace_order_id", "step", "detail"), zip(*steps, strict=True), strict=True))
+        return {**columns, "channel": [CHANNEL] * len(steps), "run_id": [self.run_id] * len(steps)}
 
     def log(self, connection: sa.Connection, order_id: str, step: str, detail: str) -> None:
         """Adds one step to the order log."""
-        connection.execute(sa.insert(order_processing_logs).values(self.step(order_id, step, detail)))
+        row = {"channel": CHANNEL, "marketplace_order_id": order_id, "step": step, "detail": detail}
+        connection.execute(sa.insert(order_processing_logs).values(row | {"run_id": self.run_id}))
 
     def log_once(self, connection: sa.Connection, order_id: str, step: str, detail: str) -> bool:
         """Adds the step unless the order log has the same text; True when it was new."""
-        logs = order_processing_logs.c
-        known = sa.select(logs.id).where(logs.marketplace_order_id == order_id, logs.detail == detail)
-        if connection.execute(known.limit(1)).first() is not None:
-            return False
-        self.log(connection, order_id, step, detail)
-        return True
+        known = sa.exists().where(_LOGS.marketplace_order_id == order_id, _LOGS.detail == detail)
+        new = not connection.scalar(sa.select(known))
+        if new:
+            self.log(connection, order_id, step, detail)
+        return new
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,9 +141,8 @@ class StoredOrder:
 
     def has_step(self, step: str) -> bool:
         """Whether the order log has such a step."""
-        logs = order_processing_logs.c
-        mine = (logs.marketplace_order_id == self.marketplace_order_id, logs.step == step)
-        return self.connection.execute(sa.select(logs.id).where(*mine).limit(1)).first() is not None
+        mine = sa.and_(_LOGS.marketplace_order_id == self.marketplace_order_id, _LOGS.step == step)
+        return bool(self.connection.scalar(sa.select(sa.exists().where(mine))))
 
     def has(self, exception: str) -> bool:
         """Whether our row, as read, has the exception."""
@@ -183,20 +167,28 @@ class StoredOrder:
         return order_status(self.connection, self.local_order_id)
 
     def move(self, status: str, notes: str, payment_status: str | None = None) -> None:
-        """Sets the status of the shop's order, with notes for its history; the trigger on it marks ours to be pushed. A
-        payment status of None leaves it."""
-        paid = {} if payment_status is None else {"payment_status": payment_status}
-        set_order_status(self.connection, self.local_order_id, status=status, notes=notes, **paid)
+        """Sets the status of the shop's order, and its payment status if given, with notes for its history; the trigger on it
+        marks ours to be pushed."""
+        set_order_status(
+            self.connection, self.local_order_id, status=status, notes=notes, payment_status=payment_status
+        )
 
     def mark_for_push(self, since: datetime | utc_now | None) -> None:
         """Has the status of the shop's order pushed, as of `since`; None when there is nothing to push."""
         self.set(shop_status_since=since, push_after=None, push_attempts=0)
 
 
-SAME_NAMES = (
-    *("sales_channel", "status_word", "currency", "placed_at"),
-    *("total", "lines_total", "shipping_cost", "tax", "discount"),
-)
+_OF_SALE = [
+    "sales_channel",
+    "status_word",
+    "currency",
+    "placed_at",
+    "total",
+    "lines_total",
+    "shipping_cost",
+    "tax",
+    "discount",
+]
 """The columns of our row that a sale calls the same."""
 
 
@@ -204,12 +196,11 @@ def our_orders(
     sales: Sequence[Sale], row_ids: Mapping[str, int], local_ids: Mapping[str, int], vault: Vault
 ) -> dict[str, list[Any]]:
     """Our rows of new orders, given the ids of ours and of the shop's, by the marketplace's."""
-    order_ids = [sale.order_id for sale in sales]
-    return {name: [getattr(sale, name) for sale in sales] for name in SAME_NAMES} | {
-        "id": [row_ids[order_id] for order_id in order_ids],
+    return {name: [getattr(sale, name) for sale in sales] for name in _OF_SALE} | {
+        "id": [row_ids[sale.order_id] for sale in sales],
         "channel": [CHANNEL] * len(sales),
-        "marketplace_order_id": order_ids,
-        "local_order_id": [local_ids[order_id] for order_id in order_ids],
+        "marketplace_order_id": [sale.order_id for sale in sales],
+        "local_order_id": [local_ids[sale.order_id] for sale in sales],
         "status": [sale.status.value for sale in sales],
         "outcome": ["imported"] * len(sales),
         "payload": [sale.sealed or vault.seal(sale.raw) for sale in sales],
@@ -221,7 +212,6 @@ def our_orders(
 def shop_orders(sales: Sequence[Sale], local_ids: Sequence[int]) -> Columns:
     """The shop's rows of new orders; their amounts are in whole cents."""
     addresses = [sale.address for sale in sales]
-    origins = [shop_origin(sale.order_id, sale.sales_channel, sale.currency) for sale in sales]
     paid = [sale.paid and sale.total >= 0 and bool(sale.lines) for sale in sales]
     return {
         "id": local_ids,
@@ -234,7 +224,7 @@ def shop_orders(sales: Sequence[Sale], local_ids: Sequence[int]) -> Columns:
             payment_status(sale.status, paid=one) for sale, one in zip(sales, paid, strict=True)
         ],
         "shipping_cost": [to_cents(sale.shipping_cost) for sale in sales],
-        **by_column(origins),
+        **by_column([shop_origin(sale.order_id, sale.sales_channel, sale.currency) for sale in sales]),
         "created_at": [sale.ordered_at for sale in sales],
         "updated_at": [sale.updated_at or sale.ordered_at for sale in sales],
     }
@@ -257,22 +247,17 @@ def set_line(connection: sa.Connection, line_row: int, **values: Any) -> None:
     connection.execute(sa.update(marketplace_order_lines).where(mine).values(values))
 
 
-def lock_order(
-    connection: sa.Connection, order_row: int, order_context: OrderContext | None = None
-) -> StoredOrder:
+def lock_order(connection: sa.Connection, order_row: int, context: OrderContext | None = None) -> StoredOrder:
     """Locks an order's row, ours and the shop's, until the transaction ends; a context of None has no run."""
-    return lock_rows(connection, [order_row], order_context)[0]
+    return lock_rows(connection, [order_row], context)[0]
 
 
 def lock_rows(
-    connection: sa.Connection, order_rows: Collection[int], order_context: OrderContext | None = None
+    connection: sa.Connection, order_rows: Collection[int], context: OrderContext | None = None
 ) -> list[StoredOrder]:
-    """Locks the rows of these orders, ours and the shop's, until the transaction ends; returns the orders by id.
+    """Locks the rows of these orders, ours and the shop's, until the transaction ends; returns the orders by id. Raises RowsBusy.
 
     Lock the stock of their items afterwards, with `storefront.writing.lock_stock`.
-
-    Raises:
-        RowsBusy: another transaction holds some of them.
     """
     if not order_rows:
         return []
@@ -282,4 +267,4 @@ def lock_rows(
     )
     lock_orders(connection, list(local))
     rows = lock(connection, sa.select(marketplace_orders), _ORDERS.id, wanted)
-    return [StoredOrder(connection, row, order_context or OrderContext()) for row in rows]
+    return [StoredOrder(connection, row, context or OrderContext()) for row in rows]

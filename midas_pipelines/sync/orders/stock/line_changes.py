@@ -1,4 +1,7 @@
-"""What a person changes of a line: its item, the stock that was found or bought for it; and how that is taken back."""
+"""What a person changes of a line: its item, the stock that was found or bought for it; and how that is taken back.
+
+Each raises CannotChangeLine where the line does not allow it.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from midas_pipelines.store.schema.tables import inventory_changes, marketplace_o
 from midas_pipelines.store.stock.ledger import StockMove, move_stock
 from midas_pipelines.storefront.catalog import ItemKey
 from midas_pipelines.storefront.orders import update_order_items
-from midas_pipelines.sync.orders.model.lines import OrderException, exception_text, read_exceptions, reference
+from midas_pipelines.sync.orders.model.lines import OrderException, reference
 from midas_pipelines.sync.orders.model.order_log import OrderContext, StoredOrder, lock_rows
 from midas_pipelines.sync.orders.stock import pending_lines, units
 
@@ -33,15 +36,14 @@ def map_line(
     order_row: int,
     number: int,
     item: ItemKey,
-    order_context: OrderContext,
-    *,
+    context: OrderContext,
     remember: bool = True,
 ) -> bool:
     """Maps one unmapped line to the item that was sold and allocates its stock; False when it is mapped to it already.
 
-    With `remember` the next order with the line's SKU is mapped to it too. Raises CannotChangeLine.
+    With `remember` the next order with the line's SKU is mapped to it too.
     """
-    with pending_lines.served_first(database, order_row, item, order_context) as order:
+    with pending_lines.served_first(database, order_row, item, context) as order:
         line = order.line(number)
         if line is None:
             raise CannotChangeLine(f"The order has no line {number} (`midas orders show` numbers them)")
@@ -51,10 +53,10 @@ def map_line(
 
 
 def substitute_item(
-    database: Database, order_row: int, number: int, item: ItemKey, order_context: OrderContext
+    database: Database, order_row: int, number: int, item: ItemKey, context: OrderContext
 ) -> None:
-    """Serves a line that waits for all of its units from another item, which has to have them. Raises CannotChangeLine."""
-    with pending_lines.served_first(database, order_row, item, order_context) as order:
+    """Serves a line that waits for all of its units from another item, which has to have them."""
+    with pending_lines.served_first(database, order_row, item, context) as order:
         line = order.line(number)
         if line is None or not line.backordered or line.allocated:
             raise CannotChangeLine(f"Line {number} does not wait for all of its units")
@@ -67,20 +69,10 @@ def substitute_item(
 
 
 def restock_line(
-    database: Database,
-    order_row: int,
-    number: int,
-    count: int,
-    order_context: OrderContext,
-    *,
-    once: str,
-    this_order_first: bool,
+    database: Database, order_row: int, number: int, count: int, context: OrderContext, once: str, first: bool
 ) -> int:
-    """Adds units of the item that a line waits for, and allocates them, to orders that have waited longer first unless
-    `this_order_first`; returns how many the line still lacks.
-
-    `once` names this click, so that it counts once however often it is sent. Raises CannotChangeLine.
-    """
+    """Adds units of the item that a line waits for, and allocates them, to orders that have waited longer first unless this one
+    is to be `first`; returns how many the line still lacks. `once` names the click: it counts once however often sent."""
     mine = sa.and_(_LINES.order_id == order_row, _LINES.line == number)
     with database.writing() as connection:
         line = connection.execute(sa.select(marketplace_order_lines).where(mine)).first()
@@ -89,9 +81,9 @@ def restock_line(
         item = units.item_of(line)
         lock_rows(connection, {order_row, *pending_lines.orders_backordered(connection, [item])})
         _move_once(connection, item, count, "restock", once, "This stock is booked already")
-        if this_order_first:
-            pending_lines.allocate_backorder(connection, [order_row], order_context)
-    pending_lines.allocate_backorders(database, order_context.run_id)
+        if first:
+            pending_lines.allocate_backorder(connection, [order_row], context)
+    pending_lines.allocate_backorders(database, context.run_id)
     with database.reading() as connection:
         return connection.scalar(sa.select(_LINES.backordered).where(mine)) or 0
 
@@ -111,15 +103,11 @@ def _click(once: str) -> str:
 
 
 def unmap_line(order: StoredOrder, number: int, *, forget: bool) -> None:
-    """Unmaps a line of a locked order, and releases its stock; `forget` unlinks its SKU from the item too.
-
-    Raises CannotChangeLine where goods of the order have shipped, it has ended, or the line has no item.
-    """
+    """Unmaps a line of a locked order, and releases its stock; `forget` unlinks its SKU from the item too."""
     connection, line = order.connection, _live_line(order, number)
     item, gone = units.item_of(line), {"product_id": None, "variant_id": None}
-    units.give_back(order, [line], {number: units.on_shelf(line)}, "undo", source="operator")
-    unmapped = exception_text(read_exceptions(line.exception) | {OrderException.UNMAPPED})
-    units.set_backordered(connection, line, 0, exception=unmapped, **gone)
+    units.give_back(order, {number: units.on_shelf(line)}, "undo", "operator")
+    units.set_backordered(connection, line, 0, unmapped=True, **gone)
     order.set_exceptions(add=(OrderException.UNMAPPED,))
     if order.local_order_id is not None:
         update_order_items(connection, order.local_order_id, [{"id": line.order_item_id, **gone}])
@@ -130,10 +118,8 @@ def unmap_line(order: StoredOrder, number: int, *, forget: bool) -> None:
 
 
 def undo_restock(order: StoredOrder, number: int, *, once: str) -> None:
-    """Takes booked stock out again, and what the line of a locked order got of it; `once` named the booking.
-
-    Raises CannotChangeLine where another order got it, it was sold, goods have shipped, or it was taken back before.
-    """
+    """Takes booked stock out again, and what the line of a locked order got of it; `once` named the booking. Not where another
+    order got it, or it was sold."""
     connection, line = order.connection, _live_line(order, number)
     item, was = units.item_of(line), sa.and_(_LEDGER.cause == "restock", _LEDGER.reference == _click(once))
     booked = connection.execute(sa.select(inventory_changes).where(was)).first()
@@ -144,7 +130,7 @@ def undo_restock(order: StoredOrder, number: int, *, once: str) -> None:
     later = sa.and_(_LEDGER.cause == "backorder", _LEDGER.id > booked.id, mine)
     served = connection.scalar(sa.select(sa.func.sum(_LEDGER.delta)).where(later)) or 0
     got = min(-int(served), units.on_shelf(line))
-    units.give_back(order, [line], {number: got}, "undo", source="operator")
+    units.give_back(order, {number: got}, "undo", "operator")
     moved = _move_once(connection, item, -booked.delta, "undo", once, "This stock was taken out again before")
     if moved != -booked.delta:
         raise CannotChangeLine("Other orders have this stock by now")

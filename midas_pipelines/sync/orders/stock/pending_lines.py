@@ -21,10 +21,8 @@ from midas_pipelines.storefront.writing import NO_WAIT, any_of, blame, set_aside
 from midas_pipelines.sync.orders.model.lines import (
     CHANNEL,
     OrderException,
-    exception_text,
     explain_line,
     items_named,
-    read_exceptions,
     reference,
 )
 from midas_pipelines.sync.orders.model.order_log import OrderContext, StoredOrder, lock_rows
@@ -34,11 +32,7 @@ from midas_pipelines.sync.orders.stock import units
 _LINES, _ORDERS = marketplace_order_lines.c, marketplace_orders.c
 AT_ONCE, MOST_LINES = 500, 200
 """Unmapped lines read in one statement, and backordered ones allocated in one transaction."""
-ORDER_OF_SERVICE = (
-    sa.func.coalesce(_ORDERS.placed_at, _ORDERS.imported_at).label("waits_since"),
-    _ORDERS.id,
-    _LINES.line,
-)
+ORDER_OF_SERVICE = (sa.func.coalesce(_ORDERS.placed_at, _ORDERS.imported_at), _ORDERS.id, _LINES.line)
 """The oldest order first; one without a date counts from its import."""
 
 
@@ -48,9 +42,7 @@ def allocate_pending_lines(database: Database, run_id: str | None = None) -> tup
     Done before any quantity is published, since backordered units are not for sale. Returns the numbers of lines mapped and
     of units allocated.
     """
-    opened = map_known_lines(database, run_id), allocate_backorders(database, run_id)
-    units.clear_old_alerts(database)
-    return opened
+    return map_known_lines(database, run_id), allocate_backorders(database, run_id)
 
 
 def map_known_lines(database: Database, run_id: str | None = None) -> int:
@@ -60,18 +52,23 @@ def map_known_lines(database: Database, run_id: str | None = None) -> int:
         query = sa.select(marketplace_order_lines).where(UNMAPPED, _LINES.id > after)
         with database.reading() as connection:
             lines = connection.execute(query.order_by(_LINES.id).limit(AT_ONCE)).all()
-            named = items_named(connection, {(line.fourseller_product_id, line.sku) for line in lines})
-        for line in lines:
-            item = named.get((line.fourseller_product_id, line.sku))
-            if item is not None:
-                with (
-                    set_aside(f"Line {line.line} of our order {line.order_id}"),
-                    served_first(database, line.order_id, item, context) as order,
-                ):
-                    mapped += tie(order, line.line, item, CHANNEL)
+            found = _with_items(connection, lines)
+        for line, item in found:
+            with (
+                set_aside(f"Line {line.line} of our order {line.order_id}"),
+                served_first(database, line.order_id, item, context) as order,
+            ):
+                mapped += tie(order, line.line, item, CHANNEL)
         if len(lines) < AT_ONCE:
             return mapped
         after = lines[-1].id
+
+
+def _with_items(connection: sa.Connection, lines: Sequence[Any]) -> list[tuple[sa.Row[Any], ItemKey]]:
+    """Those of the lines whose item the shop has now, with the item."""
+    items = items_named(connection, {(line.fourseller_product_id, line.sku) for line in lines})
+    found = [(line, items.get((line.fourseller_product_id, line.sku))) for line in lines]
+    return [(line, item) for line, item in found if item is not None]
 
 
 def allocate_backorders(database: Database, run_id: str | None = None) -> int:
@@ -85,11 +82,12 @@ def allocate_backorders(database: Database, run_id: str | None = None) -> int:
         try:
             with database.writing() as connection:
                 connection.execution_options(**{NO_WAIT: True})
-                waiting = _to_be_served().where(_LINES.id.not_in(busy)).limit(at_once)
+                waiting = _to_be_served(_LINES.id.not_in(busy)).limit(at_once)
                 lines = connection.execute(waiting).all()
                 found = [line.id for line in lines]
                 lock_rows(connection, {line.order_id for line in lines})
-                served = _serve(connection, found, OrderContext(run_id))
+                served = _serve(connection, _LINES.id.in_(found), OrderContext(run_id))
+                units.clear_oversold_alert(connection)
         except sa.exc.DBAPIError as error:  # leave lines that cannot be served now, continue with the others
             if blame(error).of_all:
                 raise
@@ -108,18 +106,14 @@ def orders_backordered(connection: sa.Connection, items: Collection[ItemKey]) ->
     return set(connection.scalars(query)) if items else set()
 
 
-def allocate_backorder(
-    connection: sa.Connection, order_rows: Collection[int], order_context: OrderContext
-) -> int:
-    """Allocates available stock to these locked orders; returns the units allocated."""
-    if not order_rows:
-        return 0
-    query = _to_be_served().where(_LINES.order_id.in_(order_rows))
-    return _serve(connection, [line.id for line in connection.execute(query)], order_context)
+def allocate_backorder(connection: sa.Connection, order_rows: Collection[int], context: OrderContext) -> None:
+    """Allocates available stock to these locked orders."""
+    if order_rows:
+        _serve(connection, _LINES.order_id.in_(order_rows), context)
 
 
-def _to_be_served() -> sa.Select[Any]:
-    """Backordered lines of live orders whose item is in stock, the oldest order first."""
+def _to_be_served(which: sa.ColumnElement[bool]) -> sa.Select[Any]:
+    """Those of these backordered lines of live orders whose item is in stock, the oldest order first."""
     of_variant = _LINES.variant_id.is_not(None)
     on_hand = sa.case((of_variant, product_variants.c.stock_quantity), else_=products.c.stock_quantity)
     joined = (
@@ -127,24 +121,17 @@ def _to_be_served() -> sa.Select[Any]:
         .outerjoin(products, products.c.id == _LINES.product_id)
         .outerjoin(product_variants, product_variants.c.id == _LINES.variant_id)
     )
-    return (
-        sa.select(marketplace_order_lines, _ORDERS.marketplace_order_id)
-        .select_from(joined)
-        .where(_LINES.backordered > 0, on_hand > 0, _ORDERS.status.not_in(ENDED))
-        .order_by(*ORDER_OF_SERVICE)
-    )
+    query = sa.select(marketplace_order_lines, _ORDERS.marketplace_order_id).select_from(joined)
+    waiting = query.where(which, _LINES.backordered > 0, on_hand > 0, _ORDERS.status.not_in(ENDED))
+    return waiting.order_by(*ORDER_OF_SERVICE)
 
 
-def _serve(connection: sa.Connection, line_ids: Sequence[int], order_context: OrderContext) -> int:
-    """Allocates stock to these lines of locked orders, read again under the lock."""
-    if not line_ids:
-        return 0
-    lines = connection.execute(_to_be_served().where(_LINES.id.in_(line_ids))).all()
-    moves = []
+def _serve(connection: sa.Connection, which: sa.ColumnElement[bool], context: OrderContext) -> int:
+    """Allocates stock to these lines of locked orders; returns how many units."""
+    lines, moves, given = connection.execute(_to_be_served(which)).all(), [], 0
     for line in lines:
         name = reference(line.marketplace_order_id, line.line, line.allocated)
         moves.append(StockMove(units.item_of(line), -line.backordered, CHANNEL, "backorder", name))
-    given = 0
     for line, moved in zip(lines, move_stock(connection, moves), strict=True):
         if moved:
             given -= moved
@@ -152,7 +139,7 @@ def _serve(connection: sa.Connection, line_ids: Sequence[int], order_context: Or
             units.set_backordered(connection, line, left, allocated=line.allocated - moved)
             still = f"; {left} still backordered" if left else ""
             detail = f"Line {line.line}, {line.sku}: stock came back, took {-moved}{still}."
-            order_context.log(connection, line.marketplace_order_id, "allocated", detail)
+            context.log(connection, line.marketplace_order_id, "allocated", detail)
     units.clear_oversold_alert(connection, {units.item_of(line) for line in lines})
     return given
 
@@ -173,23 +160,20 @@ def lines_naming(connection: sa.Connection, names: Collection[Named]) -> Sequenc
     """The unmapped lines that share the SKU or 4Seller's product id with one of these names; nothing is locked."""
     if not names:
         return []
-    product_ids, skus = ({name[place] for name in names if name[place]} for place in (0, 1))
-    same = sa.or_(
-        any_of(connection, _LINES.sku, skus), any_of(connection, _LINES.fourseller_product_id, product_ids)
-    )
-    query = sa.select(
-        _LINES.order_id, _LINES.line, _LINES.sku, _LINES.fourseller_product_id, *ORDER_OF_SERVICE
-    )
-    joined = query.join(marketplace_orders, marketplace_orders.c.id == _LINES.order_id)
-    return connection.execute(joined.where(UNMAPPED, same).order_by(*ORDER_OF_SERVICE)).all()
+    columns = (_LINES.fourseller_product_id, _LINES.sku)
+    same = [
+        any_of(connection, column, {name[at] for name in names} - {None}) for at, column in enumerate(columns)
+    ]
+    query = sa.select(marketplace_order_lines).join(marketplace_orders, _ORDERS.id == _LINES.order_id)
+    return connection.execute(query.where(UNMAPPED, sa.or_(*same)).order_by(*ORDER_OF_SERVICE)).all()
 
 
 def tie_lines(connection: sa.Connection, held: Sequence[StoredOrder], lines: Sequence[sa.Row[Any]]) -> int:
     """Maps these lines of locked orders to items that the shop has now; returns how many."""
     by_id = {order.id: order for order in held}
-    named = items_named(connection, {(line.fourseller_product_id, line.sku) for line in lines})
-    found = [(line, named.get((line.fourseller_product_id, line.sku))) for line in lines]
-    return sum(tie(by_id[line.order_id], line.line, item, CHANNEL) for line, item in found if item)
+    return sum(
+        tie(by_id[line.order_id], line.line, item, CHANNEL) for line, item in _with_items(connection, lines)
+    )
 
 
 def tie(order: StoredOrder, number: int, item: ItemKey, source: str, remember: bool = False) -> bool:
@@ -199,20 +183,15 @@ def tie(order: StoredOrder, number: int, item: ItemKey, source: str, remember: b
         return False
     connection, sold = order.connection, max(0, line.quantity)
     gone = min(sold, units.units_shipped(order, order.shop_status())[number])
-    wanted = gone if order.status in ENDED else sold
-    mapped = exception_text(read_exceptions(line.exception) - {OrderException.UNMAPPED})
-    columns = {"product_id": item[0], "variant_id": item[1]}
-    got, words = units.allocate_units(
-        order, line, item, missing=wanted, gone=gone, source=source, exception=mapped, **columns
-    )
+    wanted, columns = gone if order.status in ENDED else sold, {"product_id": item[0], "variant_id": item[1]}
+    got, words = units.allocate_units(order, line, item, wanted, gone, source, unmapped=False, **columns)
     if order.local_order_id is not None:
         update_order_items(connection, order.local_order_id, [{"id": line.order_item_id, **columns}])
     if remember and line.sku:
         link_sku(connection, line.sku, item)
+    named = line.sku or line.title or f"line {number}"
     where = f"product {item[0]}" + (f", variant {item[1]}" if item[1] else "")
-    order.log(
-        "mapped", f"Line {number}, {line.sku or line.title or f'line {number}'}: it is {where}; {words}"
-    )
+    order.log("mapped", f"Line {number}, {named}: it is {where}; {words}")
     if got < wanted:
         oversold = OrderException.OVERSOLD
         order.log(oversold, explain_line(number, line, oversold, wanted=wanted, allocated=got))

@@ -7,7 +7,7 @@ Of a line's quantity, `allocated` units were allocated and `released` went back 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,13 +15,12 @@ import sqlalchemy as sa
 from midas_pipelines.errors import WrongInput
 from midas_pipelines.fourseller.status import ENDED, SHIPPED_STATES
 from midas_pipelines.notify.alerts import clear_alerts, open_subjects, raise_alert
-from midas_pipelines.store.database import Database
 from midas_pipelines.store.items.mappings import mark_dirty
 from midas_pipelines.store.schema.order_tables import order_shipments
 from midas_pipelines.store.schema.tables import ITEM_KEY, mappings, marketplace_order_lines
 from midas_pipelines.store.stock.ledger import StockMove, move_stock
 from midas_pipelines.storefront.catalog import ItemKey
-from midas_pipelines.storefront.writing import update_rows
+from midas_pipelines.storefront.writing import any_of, update_rows
 from midas_pipelines.sync.orders.model.lines import (
     CHANNEL,
     OrderException,
@@ -54,7 +53,7 @@ def accounted(line: Any) -> int:
 
 def away(line: Any, *, all_shipped: bool = False) -> int:
     """The allocated units that shipped and have not been returned."""
-    return max(0, on_order(line) - on_shelf(line, all_shipped=all_shipped))
+    return on_order(line) - on_shelf(line, all_shipped=all_shipped)
 
 
 def left_to_ship(line: Any) -> int:
@@ -102,47 +101,53 @@ def item_of(line: Any) -> ItemKey:
     return (line.product_id, line.variant_id)
 
 
-def set_backordered(connection: sa.Connection, line: sa.Row[Any], backordered: int, **columns: Any) -> None:
-    """Writes how many units a line is backordered now, the exceptions of line and order with it, and other columns."""
-    word = {OrderException.OVERSOLD.value}
-    found = read_exceptions(columns.pop("exception", line.exception)) - word
-    exception = exception_text(found | word if backordered else found)
-    set_line(connection, line.id, backordered=backordered, exception=exception, **columns)
-    others = sa.exists().where(_LINES.order_id == line.order_id, _LINES.backordered > 0)
-    waits = connection.scalar(sa.select(others))
-    set_exceptions(connection, line.order_id, add=word if waits else (), drop=() if waits else word)
+def set_backordered(
+    connection: sa.Connection, line: Any, backordered: int, unmapped: bool | None = None, **columns: Any
+) -> None:
+    """Writes how many units a line is backordered now, with other columns; `oversold` of line and order follows, and `unmapped`
+    of the line where it is given."""
+    found = read_exceptions(line.exception)
+    for word, there in ((OrderException.OVERSOLD, backordered > 0), (OrderException.UNMAPPED, unmapped)):
+        if there is not None:
+            (found.add if there else found.discard)(word)
+    columns |= {"backordered": backordered, "exception": exception_text(found)}
+    set_line(connection, line.id, **columns)
+    waits = sa.exists().where(_LINES.order_id == line.order_id, _LINES.backordered > 0)
+    change = "add" if connection.scalar(sa.select(waits)) else "drop"
+    set_exceptions(connection, line.order_id, **{change: (OrderException.OVERSOLD,)})
 
 
 def allocate_units(
     order: StoredOrder,
-    line: sa.Row[Any],
+    line: Any,
     item: ItemKey,
-    *,
     missing: int,
     gone: int,
     source: str = CHANNEL,
     **columns: Any,
 ) -> tuple[int, str]:
-    """Allocates `missing` units to a line and alerts staff to a shortage; writes other `columns` of it too, not the order log.
+    """Allocates `missing` units to a line, `gone` of which have shipped, and alerts staff to a shortage; writes other columns of
+    it too. Returns how many units it has got, and the outcome in words for the order log.
 
-    `gone` of them have shipped. Where there is less stock, its count was wrong and is corrected first, so that the ledger
-    explains both. Returns how many units it has got, and the outcome in words.
+    Where more have shipped than the stock has, its count was wrong and is corrected first, so that the ledger explains both.
     """
     connection, order_id = order.connection, order.marketplace_order_id
     name = reference(order_id, line.line, line.allocated)
-    took = -move_stock(connection, [StockMove(item, -missing, source, "sale", name)])[0]
-    uncounted, words = min(missing - took, max(0, gone - took)), f"took {took} from stock."
+    got = -move_stock(connection, [StockMove(item, -missing, source, "sale", name)])[0]
+    uncounted, words = min(missing - got, max(0, gone - got)), f"took {got} from stock."
     if uncounted:
         correction = StockMove(item, uncounted, "operator", "uncounted", f"settled:{name}")
-        later = reference(order_id, line.line, line.allocated + took)
-        sale = StockMove(item, -uncounted, source, "sale", later)
-        uncounted = -move_stock(connection, [correction, sale])[1]
+        later = reference(order_id, line.line, line.allocated + got)
+        uncounted = -move_stock(connection, [correction, StockMove(item, -uncounted, source, "sale", later)])[
+            1
+        ]
         words += f" {uncounted} more have shipped than the counted stock had: count the item."
-    backordered = line.backordered + missing - took - uncounted
-    set_backordered(connection, line, backordered, allocated=line.allocated + took + uncounted, **columns)
+    got += uncounted
+    backordered = line.backordered + missing - got
+    set_backordered(connection, line, backordered, allocated=line.allocated + got, **columns)
     if backordered > line.backordered:
         raise_oversold_alert(connection, order_id, line.sku, item, backordered)
-    return took + uncounted, words
+    return got, words
 
 
 def allocate_again(order: StoredOrder, shop: str | None, *, whole: bool) -> int:
@@ -150,28 +155,25 @@ def allocate_again(order: StoredOrder, shop: str | None, *, whole: bool) -> int:
     again, shipped = 0, units_shipped(order, shop)
     for line in order.lines():
         gone = shipped[line.line] - accounted(line)
-        missing = line.quantity - accounted(line) if whole else gone
-        missing -= line.backordered
+        missing = (line.quantity - accounted(line) if whole else gone) - line.backordered
         if line.product_id is not None and missing > 0:
-            got, words = allocate_units(order, line, item_of(line), missing=missing, gone=max(0, gone))
+            got, words = allocate_units(order, line, item_of(line), missing, max(0, gone))
             again += got
             order.log("deducted", f"Line {line.line}, {line.sku}, again: {words}")
     return again
 
 
-def release_units(order: StoredOrder, cause: str, *, all_shipped: bool = False) -> int:
-    """Releases the units of an order that have not shipped, and drops its backorders; returns how many. Idempotent.
+def release_units(order: StoredOrder, cause: str, *, all_shipped: bool = False) -> None:
+    """Releases the units of an order that have not shipped, and drops its backorders. Idempotent.
 
     `cause` is the ledger's word, cancelled or refunded; `all_shipped` says that everything has shipped, on record or not.
     """
     lines = order.lines()
-    units = {line.line: on_shelf(line, all_shipped=all_shipped) for line in lines}
-    given = give_back(order, lines, units, cause, source=CHANNEL)
+    give_back(order, {line.line: on_shelf(line, all_shipped=all_shipped) for line in lines}, cause, CHANNEL)
     waiting = [line for line in lines if line.backordered]
     for line in waiting:
         set_backordered(order.connection, line, 0)
     clear_oversold_alert(order.connection, {item_of(line) for line in waiting})
-    return given
 
 
 def returnable(order: StoredOrder, *, all_shipped: bool | None = None) -> dict[int, int]:
@@ -186,44 +188,26 @@ def returnable(order: StoredOrder, *, all_shipped: bool | None = None) -> dict[i
 def restock_units(
     order: StoredOrder, cause: str, *, units: Mapping[int, int] | None = None, all_shipped: bool | None = None
 ) -> int:
-    """Restocks returned goods; returns how many units.
-
-    `cause` is the ledger's word, returned or cancelled; `units` are given by line number, None for all that is returnable.
-
-    Raises:
-        WrongInput: fewer units of a line are returnable.
-    """
+    """Restocks returned goods, by line number or all that is `returnable`; returns how many units. `cause` is the ledger's word,
+    returned or cancelled. Raises WrongInput where fewer units of a line are returnable."""
     left = returnable(order, all_shipped=all_shipped)
     for number, count in (units or {}).items():
         if count > left.get(number, 0):
             why = f"Line {number} has {left.get(number, 0)} units that have left and not come back."
             raise WrongInput(f"{why} Nothing was changed.")
-    wanted = left if units is None else units
-    return give_back(order, order.lines(), wanted, cause, source="operator", had_shipped=True)
+    return give_back(order, left if units is None else units, cause, "operator", had_shipped=True)
 
 
 def give_back(
-    order: StoredOrder,
-    lines: Sequence[sa.Row[Any]],
-    units: Mapping[int, int],
-    cause: str,
-    *,
-    source: str,
-    had_shipped: bool = False,
+    order: StoredOrder, units: Mapping[int, int], cause: str, source: str, *, had_shipped: bool = False
 ) -> int:
     """Puts units of lines of a locked order back in stock, by line number; returns how many."""
-    giving = [line for line in lines if units.get(line.line, 0) > 0 and line.product_id is not None]
-    moves = [
-        StockMove(
-            item_of(line),
-            units[line.line],
-            source,
-            cause,
-            reference(order.marketplace_order_id, line.line, line.released),
-        )
-        for line in giving
-    ]
-    moved, changes = move_stock(order.connection, moves), []
+    giving = [line for line in order.lines() if units.get(line.line, 0) > 0 and line.product_id is not None]
+    moves = []
+    for line in giving:
+        name = reference(order.marketplace_order_id, line.line, line.released)
+        moves.append(StockMove(item_of(line), units[line.line], source, cause, name))
+    changes, moved = [], move_stock(order.connection, moves)
     for line, count in zip(giving, moved, strict=True):
         returned = line.returned + (count if had_shipped else 0)
         changes.append({"id": line.id, "released": line.released + count, "returned": returned})
@@ -233,8 +217,8 @@ def give_back(
     return sum(moved)
 
 
-def _subject(item: ItemKey) -> str:
-    return f"item:{item[0]}:{item[1] or 0}"
+def _subject(product_id: int, variant_id: int | None) -> str:
+    return f"item:{product_id}:{variant_id or 0}"
 
 
 def raise_oversold_alerts(connection: sa.Connection, sold: Iterable[SoldLine]) -> None:
@@ -253,29 +237,20 @@ def raise_oversold_alert(
         f"{sku or f'Product {item[0]}'} is oversold: order {order_id} waits for {backordered}. "
         "Restock it, or cancel on the marketplace. `midas orders list --exception oversold` shows all."
     )
-    raise_alert(connection, kind=ALERT, subject=_subject(item), text=text)
-    same = sa.and_(mappings.c.product_id == item[0], ITEM_KEY.in_([item[1] or 0]))
-    rows = list(connection.scalars(sa.select(mappings.c.id).where(same)))
+    raise_alert(connection, kind=ALERT, subject=_subject(*item), text=text)
+    same = (mappings.c.product_id == item[0], ITEM_KEY.in_([item[1] or 0]))
+    rows = list(connection.scalars(sa.select(mappings.c.id).where(*same)))
     mark_dirty(connection, rows, acked_quantity=None, next_attempt_at=None)  # not one being pushed now
 
 
-def clear_oversold_alert(connection: sa.Connection, items: Collection[ItemKey]) -> None:
-    """Closes the alerts of those of these items that no order waits for."""
-    wanted = {_subject(item): item for item in items}
-    quiet = []
-    for name in sorted(wanted.keys() & open_subjects(connection, ALERT)) if wanted else ():
-        product_id, variant_id = wanted[name]
-        same = sa.and_(_LINES.product_id == product_id, _LINES.variant_id.is_not_distinct_from(variant_id))
-        if not connection.scalar(sa.select(sa.exists().where(same, _LINES.backordered > 0))):
-            quiet.append(name)
-    clear_alerts(connection, kind=ALERT, subjects=quiet)
-
-
-def clear_old_alerts(database: Database) -> None:
-    """Closes every alert of an item that no order waits for, such as one whose id the shop has reused."""
-    with database.reading() as connection:
-        named = [subject.split(":") for subject in open_subjects(connection, ALERT)]
-    if named:
-        with database.writing() as connection:
-            items = {(int(product), int(variant) or None) for _, product, variant in named}
-            clear_oversold_alert(connection, items)
+def clear_oversold_alert(connection: sa.Connection, items: Collection[ItemKey] | None = None) -> None:
+    """Closes the alerts of those of these items that no order waits for; without `items` of all, since the shop may have
+    deleted one and reused its id."""
+    found = open_subjects(connection, ALERT) if items is None or items else set()
+    if items is not None:
+        found &= {_subject(*item) for item in items}
+    if found:
+        products = any_of(connection, _LINES.product_id, {int(subject.split(":")[1]) for subject in found})
+        query = sa.select(_LINES.product_id, _LINES.variant_id).where(_LINES.backordered > 0, products)
+        waiting = {_subject(*item) for item in connection.execute(query)}
+        clear_alerts(connection, kind=ALERT, subjects=sorted(found - waiting))

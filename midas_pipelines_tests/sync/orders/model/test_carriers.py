@@ -75,7 +75,7 @@ NAMES = {
 
 @pytest.mark.parametrize("carrier", NAMES)
 def test_a_carrier_is_known_by_its_names_and_services(carrier: str) -> None:
-    found = {name: getattr(find_carrier(name), "name", None) for name in NAMES[carrier]}
+    found = {name: getattr(find_carrier(name), "names", [None])[0] for name in NAMES[carrier]}
     assert found == dict.fromkeys(NAMES[carrier], carrier)
 
 
