@@ -12,10 +12,11 @@ import json
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from threading import Event
 from typing import Any
 
 import sqlalchemy as sa
@@ -40,7 +41,7 @@ from midas_pipelines.storefront.writing import (
 )
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.orders.changes.close import quarantine_order
-from midas_pipelines.sync.orders.intake.write import ImportCounts, write_batch
+from midas_pipelines.sync.orders.intake.write import ImportCounts, OutOfTurn, write_batch
 from midas_pipelines.sync.orders.model.order_log import OrderContext
 from midas_pipelines.sync.orders.model.sale import LONGEST_ID, Sale, read_sale
 from midas_pipelines.sync.threads import in_haste
@@ -56,6 +57,10 @@ PATIENT_SECONDS = 2.0
 
 TOO_OLD = "It was placed before MIDAS_ORDERS_SINCE, so it is not imported."
 UNDATED = "It has no date, and MIDAS_ORDERS_SINCE is set: the next poll decides whether to import it."
+
+FIRST = Event()
+"""The turn of a batch that waits for no other one."""
+FIRST.set()
 
 log = logging.getLogger(__name__)
 
@@ -128,25 +133,24 @@ def import_orders_read(
 
 
 def import_batch(
-    context: SyncContext,
-    batch: Iterable[Sale | Unreadable],
-    vault: Vault,
-    *,
-    on_writing: Callable[[], None] = lambda: None,
+    context: SyncContext, batch: Iterable[Sale | Unreadable], vault: Vault, turn: Event = FIRST
 ) -> ImportCounts:
-    """Imports the sales, and quarantines unreadable orders; one that is known is updated as far as it can be read."""
+    """Imports the sales, and quarantines unreadable orders; one that is known is updated as far as it can be read. `turn` as
+    for `import_sales`."""
     order_context = OrderContext(context.run_id, vault, context.settings)
     result, sales = ImportCounts(), []
     for one in batch:
         if isinstance(one, Sale):
             sales.append(one)
-        elif kept := quarantine_order(context.database, order_context, one.order_id, one.raw, one.reason):
+            continue
+        turn.wait()
+        if kept := quarantine_order(context.database, order_context, one.order_id, one.raw, one.reason):
             result.add(_quarantined(one.order_id, kept))
         elif one.sale is not None:
             sales.append(one.sale)
     if sales:
         since = context.settings.orders_since
-        result.add(import_sales(context.database, sales, order_context, since=since, on_writing=on_writing))
+        result.add(import_sales(context.database, sales, order_context, since=since, turn=turn))
     return result
 
 
@@ -226,7 +230,7 @@ def import_sales(
     order_context: OrderContext,
     *,
     since: datetime | None = None,
-    on_writing: Callable[[], None] = lambda: None,
+    turn: Event = FIRST,
 ) -> ImportCounts:
     """Imports new sales and updates known orders; raises nothing for a bad sale.
 
@@ -237,12 +241,12 @@ def import_sales(
         sales: any number; the caller chooses the size of a transaction.
         order_context: writes the order log, seals payloads, says who gets mail.
         since: orders placed earlier are not imported; known orders are updated all the same.
-        on_writing: called when most rows are made and the database begins to write them: the time to prepare more.
+        turn: set once the batch before this one has ended, so that both allocate stock in their order.
     """
     if since:
         sales = [replace(sale, left_out=sale.left_out or _why_left_out(sale, since)) for sale in sales]
     with in_haste(0.0005) if len(sales) >= MANY else nullcontext():
-        return _Importer(database, order_context, on_writing).import_all(sales)
+        return _Importer(database, order_context, turn).import_all(sales)
 
 
 def _why_left_out(sale: Sale, since: datetime) -> str | None:
@@ -257,7 +261,7 @@ def _why_left_out(sale: Sale, since: datetime) -> str | None:
 class _Importer:
     database: Database
     order_context: OrderContext
-    on_writing: Callable[[], None]
+    turn: Event
     patient_until: float = 0.0  # when to stop waiting for locked rows
     written: int = 0  # sales written, or known before
     busy: list[Sale] = field(default_factory=list)  # they need locked rows
@@ -344,17 +348,24 @@ class _Importer:
         return self._import_or_halve([replace(sale, content={}, unreadable_reason=reason)])
 
     def _import(self, sales: Sequence[Sale]) -> ImportCounts:
-        """Imports the sales in one transaction, retried when another importer was faster."""
+        """Imports the sales in one transaction, retried when another importer was faster. Only the first of a batch may run
+        ahead of its turn, and on SQLite, which has one writer, none."""
+        if not self.database.is_postgresql:
+            self.turn.wait()
         for tries in range(1, MOST_TRIES + 1):
             try:
                 with self.database.writing() as connection:
                     if time.monotonic() >= self.patient_until:  # locked sales are retried alone
                         connection.execution_options(**{NO_WAIT: True})
-                    result = write_batch(connection, sales, self.order_context, self.on_writing)
+                    result = write_batch(connection, sales, self.order_context, self.turn)
                 break
+            except OutOfTurn:
+                pass
             except DBAPIError as error:
                 if tries == MOST_TRIES or not was_overtaken(error):
                     raise
+            finally:
+                self.turn.wait()
         if self.database.shadow:  # it was rolled back
             lines = {sale.order_id: len(sale.lines) for sale in sales}
             rows = [ShadowRow("order", one, "import", {"lines": lines[one]}) for one in result.new]

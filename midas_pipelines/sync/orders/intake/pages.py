@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
+from threading import Event
 
 from midas_pipelines.fourseller.pages import OrderPage
 from midas_pipelines.store.orders.payload_vault import vault_of
 from midas_pipelines.sync.context import SyncContext
-from midas_pipelines.sync.orders.intake.batch import Unreadable, import_batch, read_orders
+from midas_pipelines.sync.orders.intake.batch import FIRST, Unreadable, import_batch, read_orders
 from midas_pipelines.sync.orders.intake.write import COUNTS, ImportCounts
 from midas_pipelines.sync.orders.model.sale import Sale
+from midas_pipelines.sync.threads import in_thread
 
 SOON = 500
-"""The batch size that starts an import when none is running."""
+"""The batch size that starts an import where one more may run."""
+IN_FLIGHT = 2
+"""Batches imported at once: while one holds the stock and writes lines, the next one writes its orders."""
 
 
 @dataclass
@@ -66,9 +71,8 @@ class OrderPages:
         self._read_at = read_at
         self._vault = vault_of(context.settings)
         self._batch: list[Sale | Unreadable] = []
-        self._running: asyncio.Task[ImportCounts] | None = None
-        self._free = asyncio.Event()  # set while no batch is being turned into rows
-        self._free.set()
+        self._running: deque[asyncio.Task[ImportCounts]] = deque()
+        self._last = FIRST  # set once the batch that was started last has ended
 
     def next_listing(self, cut: str = "") -> None:
         """Starts another query: the next pages belong to it. `cut` says why the last list lacks orders."""
@@ -82,11 +86,7 @@ class OrderPages:
         self._listing = OrderListing()
 
     async def add(self, page: OrderPage) -> None:
-        """Adds one page; waits while the previous batch is turned into rows, or a full batch waits to be imported.
-
-        Both use this processor: reading a page meanwhile would only delay the database.
-        """
-        await self._free.wait()
+        """Adds one page; waits where a batch is full and as many as may be are under way."""
         self._listing.add(page)
         self._report.declared = self._declared + (page.total or 0)
         fresh = [order for order in page.data if order.id not in self._seen]
@@ -97,36 +97,40 @@ class OrderPages:
         )
         dates = [self.newest, *(order.updated_at for order in page.data)]
         self.newest = max((date for date in dates if date and date <= self._read_at), default=None)
-        idle = self._running is None or self._running.done()
+        free = sum(not batch.done() for batch in self._running) < IN_FLIGHT
         full = self._context.settings.orders_batch
-        if len(self._batch) >= (min(SOON, full) if idle else full):
+        if len(self._batch) >= (min(SOON, full) if free else full):
             await self._start()
 
     async def finish(self) -> None:
-        """Imports the remaining orders and waits for all imports."""
+        """Imports the remaining orders and waits for all imports; raises what the first that failed raised."""
         self.next_listing()
-        if self._batch:
-            await self._start()
-        await self._end()
+        try:
+            if self._batch:
+                await self._start()
+            while self._running:
+                await self._end()
+        finally:
+            await asyncio.gather(*self._running, return_exceptions=True)
 
     async def _start(self) -> None:
-        await self._end()
+        while len(self._running) >= IN_FLIGHT:
+            await self._end()
         batch, self._batch = self._batch, []
-        self._free.clear()
-        loop = asyncio.get_running_loop()
+        before, ended = self._last, Event()
+        task = asyncio.create_task(in_thread(self._import, batch, before, ended))
+        task.add_done_callback(lambda _: ended.set())  # also of one that is cancelled before it begins
+        self._running.append(task)
+        self._last = ended
 
-        def writing() -> None:
-            loop.call_soon_threadsafe(self._free.set)
-
-        work = asyncio.to_thread(import_batch, self._context, batch, self._vault, on_writing=writing)
-        self._running = asyncio.create_task(work)
-        self._running.add_done_callback(lambda _: self._free.set())
+    def _import(self, batch: list[Sale | Unreadable], before: Event, ended: Event) -> ImportCounts:
+        try:
+            return import_batch(self._context, batch, self._vault, before)
+        finally:
+            ended.set()
 
     async def _end(self) -> None:
-        if self._running is None:
-            return
-        running, self._running = self._running, None
-        result, report = await running, self._report
+        result, report = await self._running.popleft(), self._report
         for name in COUNTS:
             setattr(report, name, getattr(report, name) + getattr(result, name))
         report.postponed += len(result.postponed)

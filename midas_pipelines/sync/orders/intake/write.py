@@ -2,12 +2,17 @@
 
 Each statement is answered before the next is sent, and new orders lock the stock after their own rows are written: a
 process that freezes while it holds the stock is idle to PostgreSQL, which ends its session (`idle_seconds`).
+
+A batch may run ahead of the one before it until its turn comes. What it writes ahead are rows of orders that are new,
+each in one batch alone; whatever batches share (stock, known and quarantined orders, backorders, alerts) is read and
+locked in its turn. Should a trigger of the shop's lock more, it lets go before the one ahead gives up (`TURN_SECONDS`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from threading import Event
 from typing import Any
 
 import sqlalchemy as sa
@@ -67,6 +72,13 @@ from midas_pipelines.sync.orders.stock.units import raise_oversold_alerts
 
 COUNTS = ("imported", "duplicates", "exceptions", "failed", "moved_on", "mapped")
 PREVIEW = 20
+TURN_SECONDS = 0.4
+"""How long a transaction that has written waits for its turn: less than others wait for what it holds, and than it may
+be idle (`lock_seconds`, `idle_seconds`)."""
+
+
+class OutOfTurn(Exception):
+    """The batch before is not done: roll back, and write again in turn."""
 
 
 @dataclass
@@ -100,7 +112,7 @@ def write_batch(
     connection: sa.Connection,
     sales: Sequence[Sale],
     order_context: OrderContext,
-    on_writing: Callable[[], None],
+    turn: Event,
 ) -> ImportCounts:
     """Imports new sales and updates known orders.
 
@@ -108,9 +120,10 @@ def write_batch(
         connection: a writing transaction.
         sales: one for each order, the first placed first.
         order_context: writes the order log, seals payloads, has the settings.
-        on_writing: called when most rows are made and the database begins to write them.
+        turn: set once the batch before this one has ended.
 
     Raises:
+        OutOfTurn: it does not end soon.
         RowsBusy: another transaction holds rows that it needs; it names the sales that need them, or none where only
             halving the batch finds them.
         sqlalchemy.exc.DBAPIError: one of the sales cannot be written; or another importer was faster with one of them, by the
@@ -118,6 +131,10 @@ def write_batch(
     """
     batch = _sort_out(connection, sales)
     try:
+        _reserve_ids(connection, batch)
+        _write_orders(connection, batch, order_context.vault)
+        if not turn.wait(TURN_SECONDS):
+            raise OutOfTurn
         held, waiting, unmapped = _lock(connection, batch, order_context)
         allocate_backorder(connection, waiting, order_context)  # they come before new orders
         known = [order for order in held if order.id in batch.behind]
@@ -128,8 +145,7 @@ def write_batch(
         result.duplicates = len(sales) - len(batch.new) - len(batch.left_out)
         result.mapped = tie_lines(connection, held, unmapped)
         if batch.new:
-            _reserve_ids(connection, batch)
-            _write_orders(connection, batch, order_context.vault, on_writing)
+            _write_orders(connection, batch, order_context.vault, renewed=True)
             _write_lines(connection, batch, order_context, result)
     except RowsBusy as busy:
         place = {"products": 0, "product_variants": 1}.get(busy.table)
@@ -214,37 +230,33 @@ def _lock(
 
 
 def _reserve_ids(connection: sa.Connection, batch: _Sorted) -> None:
-    """Reserves the ids of all rows, so that they can refer to one another before they are written."""
-    fresh = [sale for sale in batch.new if sale.order_id not in batch.quarantined]
-    wanted = {marketplace_orders: len(fresh), orders: len(batch.new), order_items: len(batch.lines)}
-    ids = reserve_ids_of(connection, wanted)
+    """Reserves the ids of the orders, so that rows can refer to one another before they are written."""
+    fresh = [sale.order_id for sale in batch.new if sale.order_id not in batch.quarantined]
+    if not batch.new:
+        return
+    ids = reserve_ids_of(connection, {marketplace_orders: len(fresh), orders: len(batch.new)})
     if connection.dialect.name != "postgresql":  # SQLite reuses the id of a deleted last order
         pointers = (marketplace_orders.c.local_order_id, order_shipments.c.order_id)
         known = [connection.scalar(sa.select(sa.func.max(column))) or 0 for column in pointers]
         ids[orders] = reserve_ids(connection, orders, len(batch.new), above=max(known))
-    for line, item_id in zip(batch.lines, ids[order_items], strict=True):
-        line.order_item_id = item_id
-    ours = {sale.order_id: row_id for sale, row_id in zip(fresh, ids[marketplace_orders], strict=True)}
-    batch.row_ids = batch.quarantined | ours
+    batch.row_ids = batch.quarantined | dict(zip(fresh, ids[marketplace_orders], strict=True))
     batch.local_ids = {sale.order_id: local_id for sale, local_id in zip(batch.new, ids[orders], strict=True)}
 
 
-def _write_orders(
-    connection: sa.Connection, batch: _Sorted, vault: Vault, on_writing: Callable[[], None]
-) -> None:
-    """Writes our rows and the shop's, ours sorted by id, so that two importers of the same orders do not deadlock."""
-    sales = sorted(batch.new, key=lambda sale: sale.order_id)
-    known = [sale for sale in sales if sale.order_id in batch.quarantined]
-    ids = (batch.row_ids, batch.local_ids)
-    ours = our_orders([sale for sale in sales if sale.order_id not in batch.quarantined], *ids, vault)
-    renewed = our_orders(known, *ids, vault) | {name: [None] * len(known) for name in ("reason", "exception")}
-    local_ids = [batch.local_ids[sale.order_id] for sale in batch.new]
-    theirs = shop_orders(batch.new, local_ids)
-    on_writing()
-    insert_columns(connection, marketplace_orders, ours)
-    update_rows(connection, marketplace_orders, by_row(renewed))  # replaces the record of the quarantine
+def _write_orders(connection: sa.Connection, batch: _Sorted, vault: Vault, *, renewed: bool = False) -> None:
+    """Writes our rows and the shop's, of new orders or of those `renewed` that were quarantined. Ours are sorted by id, so
+    that two importers of the same orders do not deadlock."""
+    sales = [sale for sale in batch.new if (sale.order_id in batch.quarantined) is renewed]
+    local_ids = [batch.local_ids[sale.order_id] for sale in sales]
+    by_id = sorted(sales, key=lambda sale: sale.order_id)
+    ours, theirs = our_orders(by_id, batch.row_ids, batch.local_ids, vault), shop_orders(sales, local_ids)
+    if renewed:  # replaces the record of the quarantine
+        ours |= {name: [None] * len(sales) for name in ("reason", "exception")}
+        update_rows(connection, marketplace_orders, by_row(ours))
+    else:
+        insert_columns(connection, marketplace_orders, ours)
     insert_columns(connection, orders, theirs)
-    notes = [origin(sale.order_id, sale.sales_channel) for sale in batch.new]
+    notes = [origin(sale.order_id, sale.sales_channel) for sale in sales]
     history = {"order_id": local_ids, "status": theirs["status"], "notes": notes}
     insert_columns(connection, order_status_history, history)
 
@@ -255,6 +267,8 @@ def _write_lines(
     """Locks the stock and allocates it to the order placed first; writes the lines, exceptions, log, alerts and mail."""
     lines, sales = batch.lines, batch.new
     taking = [line for line in lines if line.wanted]
+    for line, item_id in zip(lines, reserve_ids(connection, order_items, len(lines)), strict=True):
+        line.order_item_id = item_id
     shop_items = shop_lines(lines, [batch.local_ids[line.sale.order_id] for line in lines])
     stock = lock_stock(connection, {line.item for line in taking if line.item})  # now the shop may wait
     for line, delta in zip(taking, book_moves(connection, sale_moves(taking), stock), strict=True):
