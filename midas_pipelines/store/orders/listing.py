@@ -77,14 +77,13 @@ def list_orders(
     connection: sa.Connection,
     filters: Filters,
     *,
+    limit: int,
     before: int | None = None,
-    after: int | None = None,
     skip: int | None = None,
-    limit: int | None = None,
 ) -> list[dict[str, Any]]:
-    """Orders that fit, with the shop's number and status: the newest first, or the oldest behind the row `after`.
+    """Orders that fit, with the shop's number and status, the newest first; `before` leaves out that row and all newer ones.
 
-    `before` leaves out that row and all newer ones. With `skip`, those with the most money at stake first, but for so many.
+    With `skip`, those with the most money at stake first, but for so many.
     """
     shop = (orders.c.order_number, orders.c.status.label("shop_status"))
     query = sa.select(*(_ORDER[name] for name in SHOWN), *shop)
@@ -95,7 +94,6 @@ def list_orders(
         (filters.placed_from, _ORDER.placed_at, operator.ge),
         (filters.placed_to, _ORDER.placed_at, operator.lt),
         (before, _ORDER.id, operator.lt),
-        (after, _ORDER.id, operator.gt),
     ):
         if value is not None:
             query = query.where(compare(column, value))
@@ -109,7 +107,7 @@ def list_orders(
     if skip is not None:
         stake = sa.func.coalesce(sa.cast(_ORDER.total, sa.Float), 0.0)
         query = query.add_columns(stake.label("stake")).order_by(stake.desc()).offset(skip)
-    query = query.order_by(_ORDER.id.desc() if after is None else _ORDER.id).limit(limit)
+    query = query.order_by(_ORDER.id.desc()).limit(limit)
     return [dict(row) for row in connection.execute(query).mappings()]
 
 

@@ -158,17 +158,18 @@ def _fields(row: sa.Row[Any], names: str) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Retried:
-    """The result of a retry, and what is still open."""
+    """The result of a retry, and what is still open: an exception or `quarantined`, messages that are queued again, and those
+    that have not gone out, or may not have."""
 
     order: str
     imported: bool
     moved_on: bool
     mapped: int
     allocated: int
-    exception: str | None  # or `quarantined`
+    exception: str | None
     reason: str | None
-    messages: int  # queued again
-    unsent: int  # messages that have not gone out, or may not have
+    messages: int
+    unsent: int
 
 
 async def retry_order(context: SyncContext, text: str, *, mail: bool = False) -> Retried:
@@ -208,18 +209,10 @@ async def retry_order(context: SyncContext, text: str, *, mail: bool = False) ->
         messages = put_back(connection, given_up=mail, order_row=row.id)
         left = sa.select(sa.func.count()).where(mails.order_id == row.id, mails.state.in_(UNSENT))
         unsent = connection.scalar(left) or 0
-    quarantined = now.outcome == "quarantined"
-    return Retried(
-        order=order_id,
-        imported=bool(result.imported),
-        moved_on=bool(result.moved_on),
-        mapped=result.mapped + mapped,
-        allocated=allocated,
-        exception="quarantined" if quarantined else now.exception,
-        reason=now.reason if quarantined else None,
-        messages=messages,
-        unsent=unsent,
-    )
+    aside = now.outcome == "quarantined"
+    exception, reason = ("quarantined" if aside else now.exception), (now.reason if aside else None)
+    read = (bool(result.imported), bool(result.moved_on), result.mapped + mapped, allocated)
+    return Retried(order_id, *read, exception, reason, messages, unsent)
 
 
 def undo_dismissal(order: StoredOrder, seen: Collection[str]) -> None:

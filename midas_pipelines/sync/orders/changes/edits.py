@@ -26,11 +26,11 @@ from midas_pipelines.sync.orders.model.lines import (
     SAID,
     OrderException,
     SoldLine,
-    explain_sale,
     match_lines,
     our_lines,
     read_exceptions,
     reference,
+    sale_exceptions,
     sale_moves,
     shop_lines,
 )
@@ -215,8 +215,8 @@ def _change_lines(
     if changes:
         order.log("edited", f"The marketplace changed the order: {'; '.join(changes)}.")
     for sold in pairing.now:
-        for exception in sold.exceptions:
-            order.log_once(exception.value, sold.explain(exception))
+        for exception, words in sold.exceptions.items():
+            order.log_once(exception.value, words)
     units.raise_oversold_alerts(connection, pairing.now)
     before = [*pairing.dropped, *(line for _, line in pairing.kept)]
     units.clear_oversold_alert(connection, {units.item_of(line) for line in before if line.backordered})
@@ -294,5 +294,5 @@ def update_exceptions(order: StoredOrder, sale: Sale, parts: Collection[str]) ->
         existing = replace(sale, currency=now.currency or sale.currency, **amounts)
         (drop if existing.adds_up else add).add(OrderException.TOTAL)
         if not existing.adds_up:
-            order.log_once(OrderException.TOTAL, explain_sale(existing, OrderException.TOTAL))
+            order.log_once(OrderException.TOTAL, sale_exceptions(existing)[OrderException.TOTAL])
     order.set_exceptions(add=add, drop=drop)

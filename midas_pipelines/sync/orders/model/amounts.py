@@ -81,16 +81,9 @@ MOST = 10
 def extras(
     raw: dict[str, Any], *, total: Decimal | None, currency: str | None, goods: Decimal, shipping: Decimal
 ) -> tuple[Decimal, Decimal]:
-    """The taxes and fees added to the prices, and the discounts subtracted, with which the order adds up; those of the
-    plain fields where nothing adds up.
-
-    Args:
-        raw: the order as received.
-        total: the marketplace's; None when it gave none.
-        currency: its smallest unit decides equality.
-        goods: price times quantity of all lines.
-        shipping: what shipping costs.
-    """
+    """The taxes and fees added to the prices, and the discounts subtracted, with which the order adds up to the marketplace's
+    `total`, if it gave one, in the smallest unit of its currency; those of the plain fields where nothing adds up. `goods` is
+    price times quantity of all lines."""
     flags = [words(name) for name, value in raw.items() if value in (True, "true", "True", "1", "yes")]
     included = any(said & {"tax", "taxe", "vat", "gst"} and said & INCLUDED for said in flags)
     plain = (ZERO if included else extra(raw, TAX_FIELDS), extra(raw, DISCOUNT_FIELDS))

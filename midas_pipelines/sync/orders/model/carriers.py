@@ -63,16 +63,10 @@ class BadTracking(WrongInput):
 
 
 def tracking(carrier: str, number: str, *, url: str | None = None, force: bool = False) -> Tracking:
-    """The tracking data to push to 4Seller: the carrier's proper name, the bare number, the tracking page.
+    """The tracking data to push to 4Seller: the carrier's proper name, the bare number, and `url` or the carrier's own page.
 
-    Args:
-        carrier: as a person writes it.
-        number: spaces and hyphens do not matter.
-        url: replaces the carrier's own page.
-        force: accepts a number that does not match the carrier's pattern.
-
-    Raises:
-        BadTracking: the carrier, the number or the page is missing or invalid.
+    `force` accepts a number that does not match the carrier's pattern. Raises BadTracking: the carrier, the number or the page
+    is missing or invalid.
     """
     bare, known = bare_number(number), find_carrier(carrier)
     if not carrier.strip() or not bare:

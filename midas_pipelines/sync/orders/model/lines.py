@@ -42,34 +42,27 @@ SEEN_BY_A_PERSON = frozenset(OrderException) - {"unmapped", "oversold", "conflic
 """Exceptions that a person may dismiss; the others end with their cause."""
 
 
-def sale_exceptions(sale: Sale) -> list[OrderException]:
-    """The exceptions of the sale as a whole."""
-    found = [] if sale.adds_up else [OrderException.TOTAL]
+def sale_exceptions(sale: Sale) -> dict[OrderException, str]:
+    """The exceptions of the sale as a whole, each in a sentence."""
+    found = {}
+    if not sale.adds_up:
+        found[OrderException.TOTAL] = (
+            f"Lines {sale.lines_total} + shipping {sale.shipping_cost} + tax {sale.tax} - discount {sale.discount} "
+            f"is not the total {sale.priced} that the marketplace gave, or that is below 0; the total is kept."
+        )
     if sale.takes_stock and not sale.lines:
-        found.append(OrderException.QUANTITY)
-    return found if sale.known_status else [*found, OrderException.STATUS]
+        found[OrderException.QUANTITY] = (
+            "The order came without lines, so that no stock was taken: check it on the marketplace."
+        )
+    if not sale.known_status:
+        said = f"4Seller's status '{sale.status_word}' is not known"
+        found[OrderException.STATUS] = f"{said}; the order counts as pending."
+    return found
 
 
-def explain_sale(sale: Sale, exception: OrderException) -> str:
-    """The sentence for an exception of the whole sale."""
-    if exception is OrderException.STATUS:
-        return f"4Seller's status '{sale.status_word}' is not known; the order counts as pending."
-    if exception is OrderException.QUANTITY:
-        return "The order came without lines, so that no stock was taken: check it on the marketplace."
-    return (
-        f"Lines {sale.lines_total} + shipping {sale.shipping_cost} + tax {sale.tax} - discount {sale.discount} "
-        f"is not the total {sale.priced} that the marketplace gave, or that is below 0; the total is kept."
-    )
-
-
-def explain_line(number: int, line: Any, exception: OrderException, *, wanted: int, allocated: int) -> str:
-    """The sentence for an exception of one line, of a sale or in our table."""
-    named = f"Line {number}, {line.sku or 'no SKU'}: "
-    if exception is OrderException.UNMAPPED:
-        return f"{named}no item of the shop has this SKU; no stock was taken. Map it to an item."
-    if exception is OrderException.OVERSOLD:
-        return f"{named}{wanted} were sold and {allocated} were there; {wanted - allocated} are backordered."
-    return f"{named}the quantity is {line.quantity}; check the order on the marketplace."
+def explain_shortage(line: str, wanted: int, allocated: int) -> str:
+    """The sentence for an oversold line."""
+    return f"{line}: {wanted} were sold and {allocated} were there; {wanted - allocated} are backordered."
 
 
 def exception_text(found: Collection[str]) -> str | None:
@@ -106,23 +99,25 @@ class SoldLine:
         return self.wanted - self.allocated
 
     @property
-    def exceptions(self) -> list[OrderException]:
-        """The line's exceptions; none for a sale that takes no stock."""
-        if not self.sale.takes_stock:
-            return []
-        found = [OrderException.QUANTITY] if self.line.needs_review else []
-        if self.item is None:
-            return [*found, OrderException.UNMAPPED] if self.line.quantity > 0 else found
-        return [*found, OrderException.OVERSOLD] if self.backordered > 0 else found
+    def exceptions(self) -> dict[OrderException, str]:
+        """The line's exceptions, each in a sentence; none for a sale that takes no stock."""
+        if not self.sale.takes_stock or (self.item and not self.backordered and not self.line.needs_review):
+            return {}
+        found, named = {}, f"Line {self.number}, {self.line.sku or 'no SKU'}"
+        if self.line.needs_review:
+            check = f"the quantity is {self.line.quantity}; check the order on the marketplace"
+            found[OrderException.QUANTITY] = f"{named}: {check}."
+        if self.item is None and self.line.quantity > 0:
+            unmapped = "no item of the shop has this SKU; no stock was taken. Map it to an item"
+            found[OrderException.UNMAPPED] = f"{named}: {unmapped}."
+        elif self.backordered > 0:
+            found[OrderException.OVERSOLD] = explain_shortage(named, self.wanted, self.allocated)
+        return found
 
     @property
     def exception(self) -> str | None:
         """The exceptions as the column `exception` holds them."""
         return exception_text(self.exceptions)
-
-    def explain(self, exception: OrderException) -> str:
-        """The exception in a sentence."""
-        return explain_line(self.number, self.line, exception, wanted=self.wanted, allocated=self.allocated)
 
 
 CURRENCY = re.compile("[A-Z]{3}")

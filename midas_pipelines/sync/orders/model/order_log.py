@@ -29,7 +29,6 @@ from midas_pipelines.sync.orders.model.lines import (
     CHANNEL,
     SoldLine,
     exception_text,
-    explain_sale,
     read_exceptions,
     sale_exceptions,
     shop_origin,
@@ -79,10 +78,10 @@ class OrderContext:
                 if line.respelled and line.item is not None:
                     other = f"another spelling of the SKU of product {line.item[0]}"
                     steps.append((name, "mapped", f"Line {line.number}: {line.line.sku} is {other}."))
-                steps += [(name, wrong.value, line.explain(wrong)) for wrong in line.exceptions]
+                steps += [(name, wrong.value, words) for wrong, words in line.exceptions.items()]
             if sale.unreadable:
                 steps.append((name, "unreadable", sale.unread))
-            steps += [(name, wrong.value, explain_sale(sale, wrong)) for wrong in sale_exceptions(sale)]
+            steps += [(name, wrong.value, words) for wrong, words in sale_exceptions(sale).items()]
         columns = dict(zip(("marketplace_order_id", "step", "detail"), zip(*steps, strict=True), strict=True))
         return {**columns, "channel": [CHANNEL] * len(steps), "run_id": [self.run_id] * len(steps)}
 

@@ -21,7 +21,7 @@ from midas_pipelines.storefront.writing import NO_WAIT, any_of, blame, set_aside
 from midas_pipelines.sync.orders.model.lines import (
     CHANNEL,
     OrderException,
-    explain_line,
+    explain_shortage,
     items_named,
     reference,
 )
@@ -30,8 +30,8 @@ from midas_pipelines.sync.orders.model.sale import Named
 from midas_pipelines.sync.orders.stock import units
 
 _LINES, _ORDERS = marketplace_order_lines.c, marketplace_orders.c
-AT_ONCE, MOST_LINES = 500, 200
-"""Unmapped lines read in one statement, and backordered ones allocated in one transaction."""
+MOST_LINES = 200
+"""Backordered lines allocated in one transaction."""
 ORDER_OF_SERVICE = (sa.func.coalesce(_ORDERS.placed_at, _ORDERS.imported_at), _ORDERS.id, _LINES.line)
 """The oldest order first; one without a date counts from its import."""
 
@@ -47,21 +47,18 @@ def allocate_pending_lines(database: Database, run_id: str | None = None) -> tup
 
 def map_known_lines(database: Database, run_id: str | None = None) -> int:
     """Maps every unmapped line whose item the shop has now; returns how many."""
-    mapped, after, context = 0, 0, OrderContext(run_id)
-    while True:
-        query = sa.select(marketplace_order_lines).where(UNMAPPED, _LINES.id > after)
-        with database.reading() as connection:
-            lines = connection.execute(query.order_by(_LINES.id).limit(AT_ONCE)).all()
-            found = _with_items(connection, lines)
-        for line, item in found:
-            with (
-                set_aside(f"Line {line.line} of our order {line.order_id}"),
-                served_first(database, line.order_id, item, context) as order,
-            ):
-                mapped += tie(order, line.line, item, CHANNEL)
-        if len(lines) < AT_ONCE:
-            return mapped
-        after = lines[-1].id
+    mapped, context = 0, OrderContext(run_id)
+    with database.reading() as connection:
+        columns = (_LINES.order_id, _LINES.line, _LINES.sku, _LINES.fourseller_product_id)
+        lines = connection.execute(sa.select(*columns).where(UNMAPPED).order_by(_LINES.id)).all()
+        found = _with_items(connection, lines)
+    for line, item in found:
+        with (
+            set_aside(f"Line {line.line} of our order {line.order_id}"),
+            served_first(database, line.order_id, item, context) as order,
+        ):
+            mapped += tie(order, line.line, item, CHANNEL)
+    return mapped
 
 
 def _with_items(connection: sa.Connection, lines: Sequence[Any]) -> list[tuple[sa.Row[Any], ItemKey]]:
@@ -193,8 +190,8 @@ def tie(order: StoredOrder, number: int, item: ItemKey, source: str, remember: b
     where = f"product {item[0]}" + (f", variant {item[1]}" if item[1] else "")
     order.log("mapped", f"Line {number}, {named}: it is {where}; {words}")
     if got < wanted:
-        oversold = OrderException.OVERSOLD
-        order.log(oversold, explain_line(number, line, oversold, wanted=wanted, allocated=got))
+        shortage = explain_shortage(f"Line {number}, {line.sku or 'no SKU'}", wanted, got)
+        order.log(OrderException.OVERSOLD, shortage)
     if not connection.scalar(sa.select(sa.exists().where(_LINES.order_id == order.id, UNMAPPED))):
         order.set_exceptions(drop=(OrderException.UNMAPPED,))
     return True
