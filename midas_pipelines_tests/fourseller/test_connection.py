@@ -1,6 +1,7 @@
 """The connection, answer by answer as a server may write it, and over TLS."""
 
 import asyncio
+import base64
 import datetime
 import ipaddress
 import ssl
@@ -113,7 +114,7 @@ def test_no_call_is_sent_again_but_by_the_client_which_counts_it() -> None:
     async def run() -> None:
         server = await asyncio.start_server(handle, "127.0.0.1", 0)
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
-        transport = AiohttpTransport(None, proxied=False)
+        transport = AiohttpTransport(None)
         await transport.exchange("GET", url, [], None)
         with pytest.raises(httpx.ReadError, match="ServerDisconnectedError"):
             await transport.exchange("GET", url, [], None)
@@ -122,6 +123,32 @@ def test_no_call_is_sent_again_but_by_the_client_which_counts_it() -> None:
 
     asyncio.run(run())
     assert len(asked) == 2
+
+
+def test_calls_go_through_the_proxy_of_the_environment_whatever_netrc_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.close()
+
+    async def run() -> None:
+        server = await asyncio.start_server(handle, "127.0.0.1", 0)
+        proxy = f"http://me:secret@127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        monkeypatch.setenv("HTTPS_PROXY", proxy)
+        monkeypatch.setenv("NO_PROXY", "")
+        (tmp_path / "netrc").write_text("default login other password word")
+        monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+        async with channel("https://hub.example/v1") as client:
+            with pytest.raises(Unavailable):
+                await client.product("P1")
+        server.close()
+
+    asyncio.run(run())
+    assert asked[0].startswith(b"CONNECT hub.example:443 ")
+    assert b"Proxy-Authorization: Basic " + base64.b64encode(b"me:secret") in asked[0]
 
 
 def certificate(folder: Path, host: str = "127.0.0.1") -> tuple[Path, ssl.SSLContext]:

@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote, unquote, urlencode
+from urllib.request import getproxies, proxy_bypass
 
 import httpx
 from pydantic import SecretStr
@@ -52,12 +53,12 @@ class AiohttpTransport:
 
     Args:
         tls: how a server's certificate is verified; None where the address is not https.
-        proxied: uses the proxy that the environment names.
+        proxy: the address of the proxy to go through, if any.
     """
 
-    def __init__(self, tls: ssl.SSLContext | None, *, proxied: bool) -> None:
+    def __init__(self, tls: ssl.SSLContext | None, proxy: str | None = None) -> None:
         self.tls = tls
-        self._proxied = proxied
+        self._proxy = proxy
         self._session: aiohttp.ClientSession | None = None
 
     async def exchange(
@@ -101,7 +102,7 @@ class AiohttpTransport:
                 cookie_jar=aiohttp.DummyCookieJar(),
                 skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
                 auto_decompress=False,
-                trust_env=self._proxied,
+                proxy=self._proxy,
                 middlewares=(_sent_once,),
             )
         return self._session
@@ -254,7 +255,9 @@ def _transport(base: httpx.URL) -> AiohttpTransport:
     if base.scheme == "https":
         tls = httpx.create_ssl_context()  # by certifi's roots
         tls.minimum_version = ssl.TLSVersion.TLSv1_2
-    return AiohttpTransport(tls, proxied=not _is_loopback(base.host))
+    # Looked up once: aiohttp would do so for each call, in a thread, and read ~/.netrc for a password.
+    direct = _is_loopback(base.host) or proxy_bypass(base.host)
+    return AiohttpTransport(tls, None if direct else getproxies().get(base.scheme))
 
 
 def _is_loopback(host: str) -> bool:
