@@ -1,7 +1,7 @@
 """Pushes dirty items to 4Seller: claim, read again, send, acknowledge; many in flight, each independent.
 
-One producer claims and plans, `in_flight` senders send, one writer acknowledges. They meet in two queues, so that
-the database is written in small batches while requests are under way.
+One producer claims and plans ahead, `in_flight` senders send, one writer acknowledges what was answered meanwhile: the
+database is written in batches while requests are under way.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from dataclasses import dataclass, field, replace
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
+from midas_pipelines.fourseller import errors
 from midas_pipelines.fourseller.client import FourSeller
-from midas_pipelines.fourseller.errors import BadCredentials, ContractBroken, RateLimited, Unavailable
 from midas_pipelines.store.items import claims
 from midas_pipelines.store.items.acknowledge import (
     BRAKED,
@@ -56,7 +56,7 @@ AHEAD = 3
 """Claims, each of so many times what is sent at once, are made that far ahead: the next is ready when the last of one leaves."""
 
 CLAIM_TRIES = 5
-GATHER_SECONDS = 0.05
+GATHER_SECONDS = 0.1
 """How long outcomes are gathered for one transaction."""
 
 
@@ -93,7 +93,7 @@ class Push:
     def __post_init__(self) -> None:
         self._to_send: asyncio.Queue[Change | None] = asyncio.Queue(AHEAD * self.context.settings.in_flight)
         self._all_sent = asyncio.Event()
-        self._to_write: asyncio.Queue[PushOutcome | None] = asyncio.Queue()
+        self._done: list[PushOutcome] = []  # to be acknowledged
         self._misses = 0
         self._skus: dict[int, str | None] = {}  # of items under way
 
@@ -108,15 +108,13 @@ class Push:
 
     async def _run(self) -> PushCounts:
         try:
-            await in_thread(self.context.heartbeat.begin)
             # While 4Seller counts as down, one read is tried first, so that an outage costs the items no attempts.
-            down = await in_thread(channel_is_down, self.context.database)
+            down = await in_thread(self._begin)
             if down and (still := await self._cannot_be_read()) is not None:
                 raise ChannelDown(f"4Seller is still down: {still} Nothing was tried; all stays dirty.")
             if not self.quantities_only:
                 listed = self.known.listed if self.known is not None else None
                 await self.context.gate.ensure_connected(self.client, listed)
-            await in_thread(self._begin)
             async with asyncio.TaskGroup() as writing:
                 writing.create_task(self._write_outcomes())
                 stopped: Exception | None = None
@@ -127,8 +125,7 @@ class Push:
                             sending.create_task(self._send_changes())
                 except ExceptionGroup as trouble:
                     stopped = _first(trouble)
-                self._all_sent.set()
-                self._to_write.put_nowait(None)  # answers from before the stop are still written
+                self._all_sent.set()  # answers from before the stop are still written
         except ExceptionGroup as trouble:
             raise _first(trouble) from None
         finally:
@@ -141,15 +138,18 @@ class Push:
         """Why a plain read fails; None where it does not."""
         try:
             await anext(self.client.product_pages())
-        except (Unavailable, RateLimited, ContractBroken) as failed:
+        except (errors.Unavailable, errors.RateLimited, errors.ContractBroken) as failed:
             return str(failed)
         return None
 
-    def _begin(self) -> None:
+    def _begin(self) -> bool:
+        """Makes ready for the first claim; returns whether the last run found 4Seller down."""
+        self.context.heartbeat.begin()
         claims.free_dead_claims(self.context.database)
         mark_rules_due(self.context.database)
         if self.agreed is None and self.brake is None:
             self._weigh()
+        return channel_is_down(self.context.database)
 
     def _weigh(self) -> RollingBrake:
         # All dirty items are counted before any is sent; what exceeds the brake waits while the rest goes on.
@@ -179,7 +179,7 @@ class Push:
                     if change.writes:
                         await self._to_send.put(change)
                     else:
-                        self._to_write.put_nowait(without_sending(change))
+                        self._done.append(without_sending(change))
         for _ in range(in_flight):
             await self._to_send.put(None)
 
@@ -249,7 +249,8 @@ class Push:
 
     async def _send_changes(self) -> None:
         while (work := await self._to_send.get()) is not None:
-            self._to_write.put_nowait(outcome := await self.send_in_time(work))
+            outcome = await self.send_in_time(work)
+            self._done.append(outcome)
             await self._watch(outcome)
 
     async def send_in_time(self, change: Change) -> PushOutcome:
@@ -283,17 +284,12 @@ class Push:
 
     async def _write_outcomes(self) -> None:
         waiting: list[PushOutcome] = []
-        open_ended = True
-        while open_ended or waiting:
-            arrived = [await self._to_write.get()] if open_ended else []
-            ended = None if waiting else self._all_sent  # those that wait for a lock are not tried at once
+        while waiting or self._done or not self._all_sent.is_set():
             with suppress(TimeoutError):  # outcomes that arrive together go in one transaction
+                # Those that wait for a lock are not tried at once.
                 async with asyncio.timeout(GATHER_SECONDS):
-                    await (ended or asyncio.Event()).wait()
-            while not self._to_write.empty():
-                arrived.append(self._to_write.get_nowait())
-            open_ended = open_ended and None not in arrived
-            outcomes = waiting + [outcome for outcome in arrived if outcome is not None]
+                    await (asyncio.Event() if waiting else self._all_sent).wait()
+            outcomes, self._done = waiting + self._done, []
             if not outcomes:
                 continue
             # The shop's own transactions may hold some of the rows right now: those are written later.
@@ -325,6 +321,4 @@ def end_claims(context: SyncContext) -> None:
 
 def _first(group: ExceptionGroup[Exception]) -> Exception:
     """The error to report of several: bad credentials first, because they explain the rest."""
-    found = group.subgroup(BadCredentials) or group
-    inner = found.exceptions[0]
-    return _first(inner) if isinstance(inner, ExceptionGroup) else inner
+    return (group.subgroup(errors.BadCredentials) or group).exceptions[0]
