@@ -136,11 +136,11 @@ def write_batch(
         if not turn.wait(TURN_SECONDS):
             raise OutOfTurn
         held, waiting, unmapped = _lock(connection, batch, order_context)
-        allocate_backorder(connection, waiting, order_context)  # they come before new orders
+        allocate_backorder(waiting)  # they come before new orders
         known = [order for order in held if order.id in batch.behind]
         moved = sum([apply_update(order, batch.behind[order.id]) for order in known])
         if moved:
-            allocate_backorder(connection, waiting, order_context)  # stock that a cancellation just released
+            allocate_backorder(waiting)  # stock that a cancellation just released
         result = ImportCounts(imported=len(batch.new), moved_on=moved, left_out=batch.left_out)
         result.duplicates = len(sales) - len(batch.new) - len(batch.left_out)
         result.mapped = tie_lines(connection, held, unmapped)
@@ -196,11 +196,11 @@ def _sort_out(connection: sa.Connection, sales: Sequence[Sale]) -> _Sorted:
 
 def _lock(
     connection: sa.Connection, batch: _Sorted, order_context: OrderContext
-) -> tuple[list[StoredOrder], set[int], Sequence[sa.Row[Any]]]:
+) -> tuple[list[StoredOrder], list[StoredOrder], Sequence[sa.Row[Any]]]:
     """Locks the orders to write, then the stock of every item that they or the new orders may move.
 
     Returns:
-        The orders that the transaction holds, our rows of those that wait for stock that it holds too, and the unmapped lines
+        The orders that the transaction holds, those of them that wait for stock that it holds too, and the unmapped lines
         with the same identifiers as new ones.
     """
     unmapped = lines_naming(connection, {line.line.named for line in batch.lines})
@@ -226,7 +226,7 @@ def _lock(
     if changed:
         batch.new = [sale for sale in batch.new if sale.order_id not in changed]
         batch.lines = [line for line in batch.lines if line.sale.order_id not in changed]
-    return held, waiting, unmapped
+    return held, [order for order in held if order.id in waiting], unmapped
 
 
 def _reserve_ids(connection: sa.Connection, batch: _Sorted) -> None:

@@ -148,8 +148,10 @@ class StoredOrder:
         return exception in read_exceptions(self.exception)
 
     def set_exceptions(self, *, add: Collection[str] = (), drop: Collection[str] = ()) -> None:
-        """Adds and removes exceptions."""
-        set_exceptions(self.connection, self.id, add=add, drop=drop)
+        """Adds and removes exceptions of our row, as it is now."""
+        current = read_exceptions(self.again().exception)
+        if (wanted := current.union(add).difference(drop)) != current:
+            self.set(exception=exception_text(wanted))
 
     def lines(self) -> Sequence[sa.Row[Any]]:
         """Our rows of its lines, by number."""
@@ -227,17 +229,6 @@ def shop_orders(sales: Sequence[Sale], local_ids: Sequence[int]) -> Columns:
         "created_at": [sale.ordered_at for sale in sales],
         "updated_at": [sale.updated_at or sale.ordered_at for sale in sales],
     }
-
-
-def set_exceptions(
-    connection: sa.Connection, order_row: int, *, add: Collection[str] = (), drop: Collection[str] = ()
-) -> None:
-    """Adds and removes exceptions of an order whose row the caller holds."""
-    mine = _ORDERS.id == order_row
-    current = read_exceptions(connection.scalar(sa.select(_ORDERS.exception).where(mine)))
-    wanted = (current | set(add)) - set(drop)
-    if wanted != current:
-        connection.execute(sa.update(marketplace_orders).where(mine).values(exception=exception_text(wanted)))
 
 
 def set_line(connection: sa.Connection, line_row: int, **values: Any) -> None:

@@ -60,7 +60,7 @@ def substitute_item(
         line = order.line(number)
         if line is None or not line.backordered or line.allocated:
             raise CannotChangeLine(f"Line {number} does not wait for all of its units")
-        units.set_backordered(order.connection, line, 0, product_id=None, variant_id=None)
+        units.set_backordered(order, line, 0, product_id=None, variant_id=None)
         pending_lines.tie(order, number, item, "operator")
         served = order.line(number)
         if served is None or served.backordered:
@@ -79,10 +79,11 @@ def restock_line(
         if line is None or line.product_id is None or not line.backordered:
             raise CannotChangeLine(f"Line {number} waits for no stock any more")
         item = units.item_of(line)
-        lock_rows(connection, {order_row, *pending_lines.orders_backordered(connection, [item])})
+        waiting = pending_lines.orders_backordered(connection, [item])
+        held = lock_rows(connection, {order_row, *waiting}, context)
         _move_once(connection, item, count, "restock", once, "This stock is booked already")
         if first:
-            pending_lines.allocate_backorder(connection, [order_row], context)
+            pending_lines.allocate_backorder([order for order in held if order.id == order_row])
     pending_lines.allocate_backorders(database, context.run_id)
     with database.reading() as connection:
         return connection.scalar(sa.select(_LINES.backordered).where(mine)) or 0
@@ -107,7 +108,7 @@ def unmap_line(order: StoredOrder, number: int, *, forget: bool) -> None:
     connection, line = order.connection, _live_line(order, number)
     item, gone = units.item_of(line), {"product_id": None, "variant_id": None}
     units.give_back(order, {number: units.on_shelf(line)}, "undo", "operator")
-    units.set_backordered(connection, line, 0, unmapped=True, **gone)
+    units.set_backordered(order, line, 0, unmapped=True, **gone)
     order.set_exceptions(add=(OrderException.UNMAPPED,))
     if order.local_order_id is not None:
         update_order_items(connection, order.local_order_id, [{"id": line.order_item_id, **gone}])
@@ -134,7 +135,7 @@ def undo_restock(order: StoredOrder, number: int, *, once: str) -> None:
     moved = _move_once(connection, item, -booked.delta, "undo", once, "This stock was taken out again before")
     if moved != -booked.delta:
         raise CannotChangeLine("Other orders have this stock by now")
-    units.set_backordered(connection, line, line.backordered + got)
+    units.set_backordered(order, line, line.backordered + got)
     units.raise_oversold_alert(connection, order.marketplace_order_id, line.sku, item, line.backordered + got)
     order.log("undone", f"Line {number}, {line.sku}: an operator took {booked.delta} out of stock again.")
 

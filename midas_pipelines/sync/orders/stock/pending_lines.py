@@ -75,20 +75,18 @@ def allocate_backorders(database: Database, run_id: str | None = None) -> int:
     """
     given, at_once, busy = 0, MOST_LINES, set[int]()
     while True:
-        found: list[int] = []
+        found = set[int]()
         try:
             with database.writing() as connection:
                 connection.execution_options(**{NO_WAIT: True})
-                waiting = _to_be_served(_LINES.id.not_in(busy)).limit(at_once)
-                lines = connection.execute(waiting).all()
-                found = [line.id for line in lines]
-                lock_rows(connection, {line.order_id for line in lines})
-                served = _serve(connection, _LINES.id.in_(found), OrderContext(run_id))
+                waiting = _to_be_served(_LINES.order_id.not_in(busy)).limit(at_once)
+                found = {line.order_id for line in connection.execute(waiting)}
+                served = allocate_backorder(lock_rows(connection, found, OrderContext(run_id)))
                 units.clear_oversold_alert(connection)
-        except sa.exc.DBAPIError as error:  # leave lines that cannot be served now, continue with the others
+        except sa.exc.DBAPIError as error:  # leave orders that cannot be served now, continue with the others
             if blame(error).of_all:
                 raise
-            busy |= set(found) if at_once == 1 else set()
+            busy |= found if at_once == 1 else set()
             at_once = 1
             continue
         given += served
@@ -103,10 +101,24 @@ def orders_backordered(connection: sa.Connection, items: Collection[ItemKey]) ->
     return set(connection.scalars(query)) if items else set()
 
 
-def allocate_backorder(connection: sa.Connection, order_rows: Collection[int], context: OrderContext) -> None:
-    """Allocates available stock to these locked orders."""
-    if order_rows:
-        _serve(connection, _LINES.order_id.in_(order_rows), context)
+def allocate_backorder(held: Sequence[StoredOrder]) -> int:
+    """Allocates available stock to these locked orders, the oldest first; returns how many units."""
+    if not held:
+        return 0
+    by_id, connection, moves, given = {order.id: order for order in held}, held[0].connection, [], 0
+    lines = connection.execute(_to_be_served(_LINES.order_id.in_(by_id))).all()
+    for line in lines:
+        name = reference(line.marketplace_order_id, line.line, line.allocated)
+        moves.append(StockMove(units.item_of(line), -line.backordered, CHANNEL, "backorder", name))
+    for line, moved in zip(lines, move_stock(connection, moves), strict=True):
+        if moved:
+            given -= moved
+            order, left = by_id[line.order_id], line.backordered + moved
+            units.set_backordered(order, line, left, allocated=line.allocated - moved)
+            still = f"; {left} still backordered" if left else ""
+            order.log("allocated", f"Line {line.line}, {line.sku}: stock came back, took {-moved}{still}.")
+    units.clear_oversold_alert(connection, {units.item_of(line) for line in lines})
+    return given
 
 
 def _to_be_served(which: sa.ColumnElement[bool]) -> sa.Select[Any]:
@@ -123,33 +135,14 @@ def _to_be_served(which: sa.ColumnElement[bool]) -> sa.Select[Any]:
     return waiting.order_by(*ORDER_OF_SERVICE)
 
 
-def _serve(connection: sa.Connection, which: sa.ColumnElement[bool], context: OrderContext) -> int:
-    """Allocates stock to these lines of locked orders; returns how many units."""
-    lines, moves, given = connection.execute(_to_be_served(which)).all(), [], 0
-    for line in lines:
-        name = reference(line.marketplace_order_id, line.line, line.allocated)
-        moves.append(StockMove(units.item_of(line), -line.backordered, CHANNEL, "backorder", name))
-    for line, moved in zip(lines, move_stock(connection, moves), strict=True):
-        if moved:
-            given -= moved
-            left = line.backordered + moved
-            units.set_backordered(connection, line, left, allocated=line.allocated - moved)
-            still = f"; {left} still backordered" if left else ""
-            detail = f"Line {line.line}, {line.sku}: stock came back, took {-moved}{still}."
-            context.log(connection, line.marketplace_order_id, "allocated", detail)
-    units.clear_oversold_alert(connection, {units.item_of(line) for line in lines})
-    return given
-
-
 @contextmanager
 def served_first(
     database: Database, order_row: int, item: ItemKey, context: OrderContext
 ) -> Iterator[StoredOrder]:
     """The order, locked together with those that wait for the item; these are served first."""
     with database.writing() as connection:
-        waiting = orders_backordered(connection, [item])
-        held = lock_rows(connection, {order_row, *waiting}, context)
-        allocate_backorder(connection, waiting, context)
+        held = lock_rows(connection, {order_row, *orders_backordered(connection, [item])}, context)
+        allocate_backorder(held)
         yield next(order for order in held if order.id == order_row)
 
 

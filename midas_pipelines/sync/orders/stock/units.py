@@ -29,7 +29,7 @@ from midas_pipelines.sync.orders.model.lines import (
     read_exceptions,
     reference,
 )
-from midas_pipelines.sync.orders.model.order_log import StoredOrder, set_exceptions, set_line
+from midas_pipelines.sync.orders.model.order_log import StoredOrder, set_line
 
 ALERT = "oversold"
 _LINES = marketplace_order_lines.c
@@ -102,7 +102,7 @@ def item_of(line: Any) -> ItemKey:
 
 
 def set_backordered(
-    connection: sa.Connection, line: Any, backordered: int, unmapped: bool | None = None, **columns: Any
+    order: StoredOrder, line: Any, backordered: int, unmapped: bool | None = None, **columns: Any
 ) -> None:
     """Writes how many units a line is backordered now, with other columns; `oversold` of line and order follows, and `unmapped`
     of the line where it is given."""
@@ -111,10 +111,9 @@ def set_backordered(
         if there is not None:
             (found.add if there else found.discard)(word)
     columns |= {"backordered": backordered, "exception": exception_text(found)}
-    set_line(connection, line.id, **columns)
-    waits = sa.exists().where(_LINES.order_id == line.order_id, _LINES.backordered > 0)
-    change = "add" if connection.scalar(sa.select(waits)) else "drop"
-    set_exceptions(connection, line.order_id, **{change: (OrderException.OVERSOLD,)})
+    set_line(order.connection, line.id, **columns)
+    oversold = any(one.backordered for one in order.lines())
+    order.set_exceptions(**{"add" if oversold else "drop": (OrderException.OVERSOLD,)})
 
 
 def allocate_units(
@@ -144,7 +143,7 @@ def allocate_units(
         words += f" {uncounted} more have shipped than the counted stock had: count the item."
     got += uncounted
     backordered = line.backordered + missing - got
-    set_backordered(connection, line, backordered, allocated=line.allocated + got, **columns)
+    set_backordered(order, line, backordered, allocated=line.allocated + got, **columns)
     if backordered > line.backordered:
         raise_oversold_alert(connection, order_id, line.sku, item, backordered)
     return got, words
@@ -172,7 +171,7 @@ def release_units(order: StoredOrder, cause: str, *, all_shipped: bool = False) 
     give_back(order, {line.line: on_shelf(line, all_shipped=all_shipped) for line in lines}, cause, CHANNEL)
     waiting = [line for line in lines if line.backordered]
     for line in waiting:
-        set_backordered(order.connection, line, 0)
+        set_backordered(order, line, 0)
     clear_oversold_alert(order.connection, {item_of(line) for line in waiting})
 
 
