@@ -91,13 +91,10 @@ def count_looked_at(database: Database, days: int, *, lines: bool = False) -> in
 
 
 def unbalanced_orders(database: Database, days: int | None = None) -> list[dict[str, Any]]:
-    """Orders whose total is not the sum of their items + shipping + tax - discount, or not the marketplace's total.
-
-    Both to the cent, the sum to the smallest unit of the currency where that is larger, as the import compares them;
-    each item whose price has finer parts than cents may be half a cent away. What the marketplace itself added up
-    otherwise is none once a person has dismissed it. An item that a person added to the shop's order counts too, also
-    one added within these days to an older order.
-    """
+    """Orders whose total is not the sum of their items + shipping + tax - discount to the smallest unit of the currency, or
+    not the marketplace's to the cent; an item priced in finer parts than cents may be half a cent away. Not what the
+    marketplace added up otherwise and a person dismissed. Items that a person added count, within these days to older
+    orders too."""
     looked = _looked_at(database, days)
     since, changed = _added_items(database, looked)
     looked = replace(looked, older=(*looked.older, *changed))
@@ -132,10 +129,8 @@ def unbalanced_orders(database: Database, days: int | None = None) -> list[dict[
 
 
 def _added_items(database: Database, looked: _Looked) -> tuple[int, Sequence[int]]:
-    """The first item of the orders looked at, and our rows of older orders with later items that no line of ours explains.
-
-    Ids of items rise: the first is that of the first order looked at, or of the one before it.
-    """
+    """The first item of the orders looked at (ids rise: that of the first of them, or of the one before it), and our rows
+    of older orders with later items that no line of ours explains."""
     if looked.first is None:
         return 0, ()
     items, before = order_items.c, sa.select(sa.func.max(_ORDERS.id)).where(_ORDERS.id < looked.first)
@@ -159,11 +154,8 @@ def _dismissed(word: str) -> sa.ColumnElement[bool]:
 
 
 def unpaired_orders(database: Database, days: int | None = None) -> list[dict[str, Any]]:
-    """Orders that break the pairing of one shop order with one marketplace order.
-
-    A shop order of ours that no marketplace order explains, or an imported one whose shop order is gone, unless a person
-    has dismissed that.
-    """
+    """Shop orders of ours that no marketplace order explains, and imported orders whose shop order is gone, unless a person
+    has dismissed that."""
     looked = _looked_at(database, days)
     nothing, why = sa.null(), "a shop order that no marketplace order explains"
     stray = sa.select(nothing.label("order"), orders.c.order_number, sa.literal(why).label("problem"))

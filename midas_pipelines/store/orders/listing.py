@@ -60,11 +60,8 @@ OVERSOLD = _LINE.backordered > sa.literal_column("0")
 
 @dataclass(frozen=True)
 class Filters:
-    """A filter on orders; None for any.
-
-    `exception` is True for all that need a person, False for the others, or the names of exceptions, of which
-    `quarantined` is one.
-    """
+    """A filter on orders; None for any. `exception` is True for all that need a person, False for the others, or the names
+    of exceptions, of which `quarantined` is one."""
 
     status: str | None = None
     sales_channel: str | None = None
@@ -81,10 +78,8 @@ def list_orders(
     before: int | None = None,
     skip: int | None = None,
 ) -> list[dict[str, Any]]:
-    """Orders that fit, with the shop's number and status, the newest first; `before` leaves out that row and all newer ones.
-
-    With `skip`, those with the most money at stake first, but for so many.
-    """
+    """Orders that fit, with the shop's number and status, the newest first, `before` a row of ours; with `skip`, the most
+    money at stake first, but for so many."""
     shop = (orders.c.order_number, orders.c.status.label("shop_status"))
     query = sa.select(*(_ORDER[name] for name in SHOWN), *shop)
     query = query.outerjoin_from(marketplace_orders, orders, orders.c.id == _ORDER.local_order_id)
@@ -114,10 +109,7 @@ def list_orders(
 def waiting_lines(
     connection: sa.Connection, which: sa.ColumnElement[bool], *, skip: int = 0, limit: int = 50
 ) -> list[dict[str, Any]]:
-    """Lines that are `UNMAPPED` or `OVERSOLD`, the most money at stake first, each with its order and its item's stock.
-
-    `skip` leaves out so many of the first.
-    """
+    """Lines that are `UNMAPPED` or `OVERSOLD`, the most money at stake first, each with its order and its item's stock."""
     units = sa.case((_LINE.backordered > 0, _LINE.backordered), else_=_LINE.quantity)
     stake = sa.func.coalesce(sa.cast(_LINE.price, sa.Float) * units, 0.0)
     item = sa.and_(
@@ -175,10 +167,7 @@ def orders_by_day(
     placed_from: datetime | None = None,
     placed_to: datetime | None = None,
 ) -> dict[date, DayOfOrders]:
-    """The imported orders placed from one moment until before another, by day; only days with orders.
-
-    An order without a date counts on the day it was imported.
-    """
+    """The imported orders placed, or without a date imported, from one moment until before another, by day."""
     cancelled = _ORDER.status == "cancelled"
     units = sa.select(sa.func.sum(_LINE.quantity)).where(_LINE.order_id == _ORDER.id).scalar_subquery()
     query = sa.select(

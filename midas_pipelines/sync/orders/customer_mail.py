@@ -55,10 +55,8 @@ _ORDER = _ORDERS.marketplace_order_id.label("order")
 def wants_mail(
     settings: Settings | None, kind: str, channel: str | None, email: str | None, placed_at: datetime | None
 ) -> bool:
-    """Whether this customer gets a message of that kind; no where an unknown channel or date could rule it out.
-
-    Settings of None send nothing. An old order, as on the first import, is not confirmed as received.
-    """
+    """Whether this customer gets a message of that kind; no where an unknown channel or date could rule it out, nor for an
+    old order, as on the first import, that it was received."""
     if settings is None or settings.smtp_url is None or not email or "@" not in email:
         return False
     named = (channel or "").lower()
@@ -105,11 +103,8 @@ def queue_mail(order: StoredOrder, kind: str, *, shipment_id: int | None = None)
 
 
 def send_mails(database: Database, settings: Settings, run_id: str | None = None) -> Counter[str]:
-    """Sends every message that is due; returns how many have which state now. A server that is down ends the round.
-
-    Each message is claimed before it is sent. If the process dies meanwhile, the message may have gone out: it is
-    reported to a person rather than sent twice. Raises SettingsError: MIDAS_MAIL_FROM is missing.
-    """
+    """Sends every message that is due, until the server is down; returns how many have which state now. Where the process
+    dies meanwhile, a message may have gone out: it is reported to a person rather than sent twice. Raises SettingsError."""
     states: Counter[str] = Counter()
     if settings.smtp_url is None:
         return states
@@ -205,10 +200,8 @@ def unsent_messages(database: Database) -> list[dict[str, Any]]:
 
 
 def put_back(connection: sa.Connection, *, given_up: bool, order_row: int | None = None) -> int:
-    """Makes waiting messages of an order, or of all, due now, with three more days; returns how many.
-
-    `given_up` also those that were given up, some of which may have been sent.
-    """
+    """Makes waiting messages of an order, or of all, due now, with three more days; `given_up` also those that were given
+    up, some of which may have been sent. Returns how many."""
     states = ["waiting", "failed"] if given_up else ["waiting"]
     mine = sa.true() if order_row is None else _MAILS.order_id == order_row
     values = {"state": "waiting", "next_attempt_at": None, "attempts": 0, "created_at": utc_now()}

@@ -50,11 +50,9 @@ def read_order(connection: sa.Connection, order_row: int) -> sa.Row[Any]:
 
 
 def find_order(connection: sa.Connection, text: str) -> sa.Row[Any]:
-    """Our row of the order with this id: the marketplace's, the shop's order number, or the shop's own id.
-
-    Where the id is the marketplace's of one order and the shop's of another, it means the one without an order number. Raises
-    NoSuchOrder: no order has it, or several that each have an order number too.
-    """
+    """Our row of the order with this id: the marketplace's, the shop's order number, or the shop's own id; raises
+    NoSuchOrder. Where it is the marketplace's of one order and the shop's of another, it means the one without an order
+    number."""
     name = text.strip()
     row = sa.select(_ORDERS.id)
     which = [  # one after the other, so that each finds its index
@@ -174,10 +172,7 @@ class Retried:
 
 async def retry_order(context: SyncContext, text: str, *, mail: bool = False) -> Retried:
     """Reads the order with this id from 4Seller again and processes everything that is open on it; with `mail` also queues
-    messages again that may have gone out, or were given up.
-
-    Raises NoSuchOrder, WrongInput where 4Seller does not have it, FourSellerError.
-    """
+    messages again that may have gone out, or were given up. Raises WrongInput, FourSellerError."""
     database = context.database
     with database.reading() as connection:
         row = find_order(connection, text)

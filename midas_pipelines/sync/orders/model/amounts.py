@@ -20,10 +20,7 @@ PLAIN_FIELDS = frozenset((*TAX_FIELDS, *DISCOUNT_FIELDS))
 
 
 def extra(raw: dict[str, Any], names: Iterable[str]) -> Decimal:
-    """The first of these fields that holds an amount other than 0, or a list of amounts; 0 without one.
-
-    A discount may be written with a minus or without: its size counts.
-    """
+    """The first of these fields that holds an amount other than 0, or a list of amounts, whatever its sign; 0 without one."""
     for name in names:
         value = raw.get(name)
         amounts = [read_amount(part) for part in (value if isinstance(value, list) else [value])]

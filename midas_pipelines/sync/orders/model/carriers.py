@@ -63,11 +63,8 @@ class BadTracking(WrongInput):
 
 
 def tracking(carrier: str, number: str, *, url: str | None = None, force: bool = False) -> Tracking:
-    """The tracking data to push to 4Seller: the carrier's proper name, the bare number, and `url` or the carrier's own page.
-
-    `force` accepts a number that does not match the carrier's pattern. Raises BadTracking: the carrier, the number or the page
-    is missing or invalid.
-    """
+    """The carrier's proper name, the bare number, and `url` or the carrier's own page, to push to 4Seller; raises
+    BadTracking. `force` accepts a number that does not match the carrier's pattern."""
     bare, known = bare_number(number), find_carrier(carrier)
     if not carrier.strip() or not bare:
         raise BadTracking("A shipment needs a carrier and a tracking number.")

@@ -245,10 +245,8 @@ def lock_order(connection: sa.Connection, order_row: int, context: OrderContext 
 def lock_rows(
     connection: sa.Connection, order_rows: Collection[int], context: OrderContext | None = None
 ) -> list[StoredOrder]:
-    """Locks the rows of these orders, ours and the shop's, until the transaction ends; returns the orders by id. Raises RowsBusy.
-
-    Lock the stock of their items afterwards, with `storefront.writing.lock_stock`.
-    """
+    """Locks the rows of these orders, ours and the shop's, until the transaction ends; returns the orders by id. Lock stock
+    only afterwards, with `storefront.catalog.lock_stock`. Raises RowsBusy."""
     if not order_rows:
         return []
     wanted = sorted(order_rows)

@@ -39,10 +39,8 @@ def map_line(
     context: OrderContext,
     remember: bool = True,
 ) -> bool:
-    """Maps one unmapped line to the item that was sold and allocates its stock; False when it is mapped to it already.
-
-    With `remember` the next order with the line's SKU is mapped to it too.
-    """
+    """Maps one unmapped line to the item that was sold and allocates its stock, and with `remember` the next order with its
+    SKU too; False when it is mapped to it already."""
     with pending_lines.served_first(database, order_row, item, context) as order:
         line = order.line(number)
         if line is None:

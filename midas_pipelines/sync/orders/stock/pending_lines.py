@@ -37,11 +37,8 @@ ORDER_OF_SERVICE = (sa.func.coalesce(_ORDERS.placed_at, _ORDERS.imported_at), _O
 
 
 def allocate_pending_lines(database: Database, run_id: str | None = None) -> tuple[int, int]:
-    """Maps lines to items that the shop has now, then allocates stock to backorders; safe at any time.
-
-    Done before any quantity is published, since backordered units are not for sale. Returns the numbers of lines mapped and
-    of units allocated.
-    """
+    """Maps lines to items that the shop has now, then allocates stock to backorders, whose units are not for sale, before
+    quantities are published; returns the numbers of lines mapped and units allocated. Safe at any time."""
     return map_known_lines(database, run_id), allocate_backorders(database, run_id)
 
 
@@ -69,10 +66,8 @@ def _with_items(connection: sa.Connection, lines: Sequence[Any]) -> list[tuple[s
 
 
 def allocate_backorders(database: Database, run_id: str | None = None) -> int:
-    """Allocates available stock to backordered lines, the oldest order first; returns the units allocated.
-
-    Safe to call at any time, from any process: each unit is taken under the item's lock and has its ledger row.
-    """
+    """Allocates available stock to backordered lines, the oldest order first; returns the units allocated. Safe at any
+    time."""
     given, at_once, busy = 0, MOST_LINES, set[int]()
     while True:
         found = set[int]()

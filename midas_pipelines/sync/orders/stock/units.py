@@ -125,11 +125,8 @@ def allocate_units(
     source: str = CHANNEL,
     **columns: Any,
 ) -> tuple[int, str]:
-    """Allocates `missing` units to a line, `gone` of which have shipped, and alerts staff to a shortage; writes other columns of
-    it too. Returns how many units it has got, and the outcome in words for the order log.
-
-    Where more have shipped than the stock has, its count was wrong and is corrected first, so that the ledger explains both.
-    """
+    """Allocates `missing` units to a line, `gone` of which have shipped; returns how many it has got, and that in words for
+    the order log. Where more have shipped than the stock has, its count was wrong and is corrected first."""
     connection, order_id = order.connection, order.marketplace_order_id
     name = reference(order_id, line.line, line.allocated)
     got = -move_stock(connection, [StockMove(item, -missing, source, "sale", name)])[0]
@@ -163,10 +160,8 @@ def allocate_again(order: StoredOrder, shop: str | None, *, whole: bool) -> int:
 
 
 def release_units(order: StoredOrder, cause: str, *, all_shipped: bool = False) -> None:
-    """Releases the units of an order that have not shipped, and drops its backorders. Idempotent.
-
-    `cause` is the ledger's word, cancelled or refunded; `all_shipped` says that everything has shipped, on record or not.
-    """
+    """Releases the units of an order that have not shipped, and drops its backorders; `cause` is the ledger's word,
+    cancelled or refunded, `all_shipped` that everything has shipped, on record or not. Idempotent."""
     lines = order.lines()
     give_back(order, {line.line: on_shelf(line, all_shipped=all_shipped) for line in lines}, cause, CHANNEL)
     waiting = [line for line in lines if line.backordered]
@@ -176,10 +171,8 @@ def release_units(order: StoredOrder, cause: str, *, all_shipped: bool = False) 
 
 
 def returnable(order: StoredOrder, *, all_shipped: bool | None = None) -> dict[int, int]:
-    """The units of each line that have shipped and not been returned yet.
-
-    `all_shipped` says that everything has shipped, on record or not; None where the order's statuses say whether.
-    """
+    """The units of each line that have shipped and not been returned yet; `all_shipped` as in `on_shelf`, None where the
+    order's statuses say whether."""
     whole = is_fully_shipped(order, order.shop_status()) if all_shipped is None else all_shipped
     return {line.line: away(line, all_shipped=whole) for line in order.lines()}
 
