@@ -57,8 +57,7 @@ def upgrade_command(as_json: bool) -> None:
     """Create or renew our tables and triggers. Run twice, it changes nothing."""
     with shop_database(upgraded=False) as (settings, database):
         at = migrate.upgrade(database)
-        with database.writing() as connection:
-            note_audit(connection, command_entry(settings, "db upgrade", target=at.current), "answered")
+        database.write(note_audit, command_entry(settings, "db upgrade", target=at.current), "answered")
         _print_version(at, as_json)
 
 

@@ -92,8 +92,7 @@ class Changing(click.Command):
             return super().invoke(ctx)
         with shop_database() as (settings, database):
             entry = command_entry(settings, ctx.command_path.partition(" ")[2], detail=self.detail(ctx))
-            with database.writing() as connection:
-                note_audit(connection, entry, "asked")
+            database.write(note_audit, entry, "asked")
             try:
                 return super().invoke(ctx)
             except BaseException as error:

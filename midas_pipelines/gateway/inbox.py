@@ -231,8 +231,7 @@ class Inbox:
         read = [self._read(one) for one in batch]
         new: set[str] = set()
         if readable := [one for one in read if isinstance(one, NewWebhook)]:
-            with self._database.writing() as connection:
-                new = webhooks.store_webhooks(connection, readable)
+            new = self._database.write(webhooks.store_webhooks, readable)
         results: list[bool | Exception] = []
         for one in read:
             results.append(one if isinstance(one, BadEvent) else one.webhook_id in new)

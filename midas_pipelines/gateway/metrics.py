@@ -51,8 +51,7 @@ class _Backlogs(Collector):
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """The backlogs as they are now; none when the database does not answer."""
         try:
-            with self._database.reading() as connection:
-                backlog = read_backlog(connection)
+            backlog = self._database.read(read_backlog)
         except sa.exc.SQLAlchemyError:
             return
         for name, what, value in (

@@ -8,9 +8,8 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any
 
-import sqlalchemy as sa
 from fastapi import Request
 
 from midas_pipelines.gateway.dagster_launcher import DagsterLauncher
@@ -19,16 +18,12 @@ from midas_pipelines.gateway.metrics import Metrics
 from midas_pipelines.gateway.worker.reports import DagsterEvents
 from midas_pipelines.gateway.worker.run import Supervisor, Worker
 from midas_pipelines.settings import Settings
-from midas_pipelines.store.database import Database
+from midas_pipelines.store.database import Database, Found, Given, Work
 from midas_pipelines.store.orders.payload_vault import vault_of
 from midas_pipelines.sync.context import SyncContext, worker_name
 from midas_pipelines.sync.orders.intake.pages import OrderReport
 from midas_pipelines.sync.orders.intake.poll import import_orders
 from midas_pipelines.sync.threads import OneAtATime, in_own_loop, own_threads
-
-Given = ParamSpec("Given")
-Found = TypeVar("Found")
-Work = Callable[Concatenate[sa.Connection, Given], Found]
 
 CALL_THREADS = 16
 """Threads for the database work of calls; fewer than their connections."""
@@ -93,13 +88,11 @@ class Service:
 
     def read(self, work: Work[Given, Found], *args: Given.args, **named: Given.kwargs) -> Found:
         """What `work` finds in one transaction that reads."""
-        with self.database.reading() as connection:
-            return work(connection, *args, **named)
+        return self.database.read(work, *args, **named)
 
     def write(self, work: Work[Given, Found], *args: Given.args, **named: Given.kwargs) -> Found:
         """What `work` returns, done in one transaction that writes."""
-        with self.database.writing() as connection:
-            return work(connection, *args, **named)
+        return self.database.write(work, *args, **named)
 
     def sync_context(self, run_id: str) -> SyncContext:
         """An engine of its own for one call, named in every log row by `run_id`."""

@@ -45,8 +45,7 @@ def shard_counts(
     The counts of a run over several shards are an observation of the asset: shown with each shard, they would be its own.
     """
     asset, known = context.asset_key, SHARDS.get_partition_keys()
-    with sync.database.reading() as connection:
-        totals = engine.shard_totals(connection, len(known))
+    totals = sync.database.read(engine.shard_totals, len(known))
     for name in chosen_shards(context):
         found = totals.get(int(name), {})
         own = {"dagster/partition_row_count": found.get("items", 0), "still_waiting": found.get("waiting", 0)}

@@ -262,7 +262,6 @@ def _sentence(whose: str, ahead: float) -> str:
 
 def hub_ahead(database: Database) -> timedelta:
     """How far 4Seller's clock is ahead of the database's, as last measured; nothing where they differ by seconds."""
-    with database.reading() as connection:
-        clocks = read_clocks(connection)
+    clocks = database.read(read_clocks)
     ahead = clocks.get("4Seller", 0.0) - clocks.get("database", 0.0)
     return timedelta(seconds=ahead + MOVED_SECONDS) if abs(ahead) > MOVED_SECONDS else timedelta()

@@ -88,8 +88,7 @@ def create_backup(settings: Settings, database: Database, by: str) -> Made:
     places.write_manifest(folder, manifest, signer)
     removed = places.thin_out(place, settings.longest_backup_days())
     made = Made(folder.name, manifest.facts["rows"], size, len(manifest.parts), seconds, removed)
-    with database.writing() as connection:
-        record_proof(connection, "backup", passed=True, by=by, detail=asdict(made))
+    database.write(record_proof, "backup", passed=True, by=by, detail=asdict(made))
     return made
 
 

@@ -174,16 +174,14 @@ def run_drill(settings: Settings, database: Database, by: str) -> Drill:
     rpo = (datetime.now(UTC) - backup.manifest.moment).total_seconds() - took
     broken = {name: count for name, count in found.items() if count}
     drill = Drill(backup.folder.name, round(rpo, 1), round(took, 2), len(found), broken)
-    with database.writing() as connection:
-        record_proof(connection, "backup_drill", passed=drill.passed, by=by, detail=asdict(drill))
+    database.write(record_proof, "backup_drill", passed=drill.passed, by=by, detail=asdict(drill))
     return drill
 
 
 def broken_invariants(database: Database) -> dict[str, int]:
     """How many rows break each invariant that the database alone can show."""
     require_upgraded(database)
-    with database.reading() as connection:
-        audit = verify_audit(connection).problems
+    audit = database.read(verify_audit).problems
     offenders: dict[str, Sequence[Any]] = {
         "audit_log_is_whole": audit,
         "ledger_explains_stock": list(stock.unexplained_stock(database)),

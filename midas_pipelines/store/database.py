@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from datetime import datetime
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import sqlalchemy as sa
 
@@ -19,6 +19,11 @@ from midas_pipelines.errors import ExpectedError
 from midas_pipelines.settings import BULK, DatabaseLimits
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.text import to_json
+
+Given = ParamSpec("Given")
+Found = TypeVar("Found")
+Work = Callable[Concatenate[sa.Connection, Given], Found]
+"""What is done with a connection."""
 
 _VALUES = re.compile(r"\n(?:DETAIL|CONTEXT):")  # where PostgreSQL's messages begin to quote rows
 _QUOTED = re.compile(r'".*"', re.DOTALL)
@@ -81,10 +86,29 @@ class Database:
             yield connection
             connection.rollback()
 
+    def read(self, work: Work[Given, Found], *args: Given.args, **named: Given.kwargs) -> Found:
+        """What `work` finds in one transaction that reads."""
+        with self.reading() as connection:
+            return work(connection, *args, **named)
+
+    def write(self, work: Work[Given, Found], *args: Given.args, **named: Given.kwargs) -> Found:
+        """What `work` returns, done in one transaction that writes."""
+        with self.writing() as connection:
+            return work(connection, *args, **named)
+
+    def scalar(self, query: sa.Select[tuple[Found]]) -> Found | None:
+        """The first column of the query's first row; None without a row."""
+        with self.reading() as connection:
+            return connection.scalar(query)
+
+    def rows(self, query: sa.Select[Any] | sa.CompoundSelect[Any]) -> list[dict[str, Any]]:
+        """The rows of the query, each by column."""
+        with self.reading() as connection:
+            return [dict(row) for row in connection.execute(query).mappings()]
+
     def now(self) -> datetime:
         """The database's own clock, which dates its rows; ours may differ."""
-        with self.reading() as connection:
-            return connection.execute(sa.select(utc_now())).scalar_one()
+        return self.read(lambda connection: connection.execute(sa.select(utc_now())).scalar_one())
 
     def overwrite_erased(self) -> None:
         """Takes what was erased out of SQLite's log too; PostgreSQL does that by its own vacuum."""
@@ -106,8 +130,7 @@ class Database:
 
 def count_rows(database: Database, table: str) -> int:
     """The number of rows of a table."""
-    with database.reading() as connection:
-        return int(connection.scalar(sa.select(sa.func.count()).select_from(sa.table(table))) or 0)
+    return database.scalar(sa.select(sa.func.count()).select_from(sa.table(table))) or 0
 
 
 def _note_shop_write(connection: sa.Connection, _cursor: Any, statement: str, *_: Any) -> None:

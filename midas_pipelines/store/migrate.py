@@ -33,8 +33,7 @@ def upgrade(database: Database) -> Version:
 
     The shop's tables may be missing still: then the triggers are put on them by the next upgrade.
     """
-    with database.writing() as connection:
-        return upgrade_within(connection)
+    return database.write(upgrade_within)
 
 
 def upgrade_within(connection: sa.Connection) -> Version:

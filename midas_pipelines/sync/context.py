@@ -104,8 +104,7 @@ class Gate:
         self.connected = True
 
     def _note_connected(self) -> None:
-        with self._database.writing() as connection:
-            cursors.note_connected(connection)
+        self._database.write(cursors.note_connected)
 
     def flush(self) -> None:
         """Writes down what was kept."""
@@ -191,8 +190,7 @@ class SyncContext:
             cursors.follow_shadow_mode(self.database, on=bool(self.settings.shadow))
             rate, kind = self.settings.rate_limit, RealTimePace if real_time else SharedPace
             pace = kind(self.database, rate) if self.gate and rate is not None else None
-            with self.database.reading() as connection:
-                return pace, why_stopped(connection) is not None
+            return pace, self.database.read(why_stopped) is not None
 
         pace, stopped = await in_thread(prepare)
         raising: set[asyncio.Future[None]] = set()
@@ -248,22 +246,19 @@ def _alert_pause(database: Database, seconds: float) -> None:
         "one call tries every two minutes. If it lasts, lower MIDAS_RATE_LIMIT or ask 4Seller."
     )
     try:
-        with database.writing() as connection:
-            raise_alert(connection, kind=CHANNEL_DOWN, subject=SUBJECT, text=text)
+        database.write(raise_alert, kind=CHANNEL_DOWN, subject=SUBJECT, text=text)
     except sa.exc.SQLAlchemyError as failed:
         log.warning("An alert could not be written: %s. %s", type(failed).__name__, text)
 
 
 def key_is_refused(database: Database, access: ChannelAccess) -> bool:
     """Whether 4Seller refused this key, and has not taken it since."""
-    with database.reading() as connection:
-        return cursors.key_refused_at(connection, access) is not None
+    return database.read(cursors.key_refused_at, access) is not None
 
 
 def _require_key(database: Database, access: ChannelAccess, *, tries: bool) -> None:
     """Raises NeedsNewKey where 4Seller refused the key, unless a caller that `tries` it now and then may again."""
-    with database.reading() as connection:
-        refused = cursors.key_refused_at(connection, access)
+    refused = database.read(cursors.key_refused_at, access)
     if refused is not None and not (tries and cursors.take_trial(database, access)):
         raise NeedsNewKey(
             f"4Seller refused the key at {refused:%Y-%m-%d %H:%M} UTC. Nothing is pushed, and imports try it every 15 "

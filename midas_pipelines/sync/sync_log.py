@@ -71,8 +71,7 @@ class SyncClock:
     ) -> Callable[[PushCounts], None]:
         """A callback for a push of `total` items, or of all dirty ones, that also keeps its progress in the log, once a second."""
         if total is None:
-            with self.context.database.reading() as connection:
-                total = count_dirty(connection)
+            total = self.context.database.read(count_dirty)
 
         def progress(tally: PushCounts) -> None:
             if on_progress is not None:
@@ -126,15 +125,13 @@ def logged_sync(context: SyncContext, kind: str, scope: str, report: Report) -> 
 
 def channel_is_down(database: Database) -> bool:
     """Whether the last run found 4Seller down, and none has reached it since."""
-    with database.reading() as connection:
-        return bool(open_subjects(connection, CHANNEL_DOWN))
+    return bool(database.read(open_subjects, CHANNEL_DOWN))
 
 
 def end_outage(context: SyncContext) -> None:
     """Clears the alert of an outage, if there is one; looks before it writes, for mostly there is none."""
     if channel_is_down(context.database):
-        with context.database.writing() as connection:
-            clear_alert(connection, kind=CHANNEL_DOWN, subject="fourseller")
+        context.database.write(clear_alert, kind=CHANNEL_DOWN, subject="fourseller")
 
 
 def calls_of(client: FourSeller | None, earlier: CallSums | None = None) -> dict[str, Any]:

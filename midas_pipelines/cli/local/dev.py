@@ -118,8 +118,7 @@ def _run(place: Workplace, port: int, sandbox_port: int, gateway_port: int, shop
         with Database(settings.database(), settings.limits("bulk")) as database:
             seed(database)
             caller, key = _new_key(database)
-            with database.writing() as connection:
-                link = make_link(connection, caller, minutes=LINK_MINUTES)
+            link = database.write(make_link, caller, minutes=LINK_MINUTES)
         limit_pools(settings)
         for line in doctor_report():
             if line.state == "wrong":

@@ -93,8 +93,7 @@ def ship(order_id: str, replaces: str | None, lines: Sequence[str], as_json: boo
 def map_(order_id: str, number: int, sku: str, as_json: bool) -> None:
     """Map an unmapped line to an item; its stock is allocated now, once."""
     with opened(order_id) as (settings, database, row):
-        with database.reading() as connection:
-            item = items_by_sku(connection, [sku]).get(sku)
+        item = database.read(items_by_sku, [sku]).get(sku)
         if item is None:
             raise WrongInput(f"The shop has no item with the SKU {sku}.")
         done = map_line(database, row.id, number, item, OrderContext(by_hand(settings, "map")))

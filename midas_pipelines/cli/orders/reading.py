@@ -55,8 +55,7 @@ def by_hand(settings: Settings, command: str) -> str:
 def opened(order_id: str) -> Iterator[tuple[Settings, Database, sa.Row[Any]]]:
     """Settings, database and our row of the order with this id. Raises NoSuchOrder."""
     with shop_database() as (settings, database):
-        with database.reading() as connection:
-            row = find_order(connection, order_id)
+        row = database.read(find_order, order_id)
         yield settings, database, row
 
 
@@ -162,8 +161,7 @@ def messages(send_again: bool, as_json: bool) -> None:
     with shop_database() as (_, database):
         count = 0
         if send_again:
-            with database.writing() as connection:
-                count = put_back(connection, given_up=True)
+            count = database.write(put_back, given_up=True)
         found = unsent_messages(database)
     if as_json or send_again:
         record = {"messages": found, "put_back": count}

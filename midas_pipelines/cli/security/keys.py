@@ -82,8 +82,7 @@ def review(yes: bool, as_json: bool) -> None:
         if not yes and not as_json:
             click.confirm(f"Are all {len(rows)} needed, with these roles?", abort=True)
         reviewed = {"keys": [row["key_id"] for row in rows]}
-        with database.writing() as connection:
-            record_proof(connection, "key_review", passed=True, by=actor(settings), detail=reviewed)
+        database.write(record_proof, "key_review", passed=True, by=actor(settings), detail=reviewed)
     said = f"Recorded: {len(rows)} keys were reviewed. The next review is due in 90 days."
     print_result(as_json, {"reviewed": rows}, said)
 
@@ -91,8 +90,7 @@ def review(yes: bool, as_json: bool) -> None:
 def _aged(database: Database) -> list[dict[str, Any]]:
     """The keys with their ages in days."""
     now = database.now()
-    with database.reading() as connection:
-        return [row | {"age_days": (now - row["created_at"]).days} for row in list_keys(connection)]
+    return [row | {"age_days": (now - row["created_at"]).days} for row in database.read(list_keys)]
 
 
 @keys.command()

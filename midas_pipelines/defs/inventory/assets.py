@@ -153,8 +153,7 @@ def _sold_out(sync: "engine.SyncContext") -> list[dict[str, Any]]:
 
 
 def _active_items(sync: "engine.SyncContext") -> int:
-    with sync.database.reading() as connection:
-        return engine.active_totals(connection).items
+    return sync.database.read(engine.active_totals).items
 
 
 CHECKS = [

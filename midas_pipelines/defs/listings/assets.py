@@ -96,8 +96,7 @@ def _note_approval(tags: Mapping[str, str], sync: "engine.SyncContext", plan: "e
     entry = engine.audit.AuditEntry(
         actor, "Dagster apply_plan", target=sync.run_id, detail={"plan": plan.hash}
     )
-    with sync.database.writing() as connection:
-        engine.audit.note_audit(connection, entry, "asked")
+    sync.database.write(engine.audit.note_audit, entry, "asked")
 
 
 def _synced(
@@ -124,8 +123,7 @@ def _synced(
 
 def waiting(sync: "engine.SyncContext", shards: Shards | None) -> int:
     """The number of dirty items in those shards."""
-    with sync.database.reading() as connection:
-        return engine.count_dirty(connection, shards)
+    return sync.database.read(engine.count_dirty, shards)
 
 
 class PlanConfig(dg.Config):

@@ -141,8 +141,7 @@ def newest_backup_restores(
     """
     with midas.sync_context(context) as sync:
         now = sync.database.now()
-        with sync.database.reading() as connection:
-            proof = engine.last_proofs(connection).get("backup_drill")
+        proof = sync.database.read(engine.last_proofs).get("backup_drill")
     hint = "`midas backup verify` reads the files; `midas backup drill` restores the newest again."
     if proof is None:
         return check_result([], hint=hint, severity=WARN, passed=False, description="No drill was made yet.")

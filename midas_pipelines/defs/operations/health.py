@@ -85,14 +85,12 @@ def failure_alerts(context: dg.RunFailureSensorContext) -> None:
             return
         no_key = key_is_refused(database)
         texts = failure_texts(context.instance, context.repository_def, context.dagster_run, no_key)
-        with database.writing() as connection:
-            engine.report_failure(connection, texts)
+        database.write(engine.report_failure, texts)
 
 
 def key_is_refused(database: "engine.Database") -> bool:
     """Whether staff knows that 4Seller refuses the key: what fails for that reason raises no alert of its own."""
-    with database.reading() as connection:
-        return bool(engine.open_subjects(connection, engine.NEEDS_KEY))
+    return bool(database.read(engine.open_subjects, engine.NEEDS_KEY))
 
 
 def failed_for_key(instance: dg.DagsterInstance, asset: str) -> bool:

@@ -165,8 +165,7 @@ def order_statuses(context: dg.AssetExecutionContext, midas: MidasResource) -> d
     with midas.sync_context(context) as sync:
         report = asyncio.run(engine.sync_statuses(sync))
         open_orders, orders = engine.open_orders(sync.database), engine.count_rows(sync.database, "orders")
-        with sync.database.reading() as connection:
-            waiting = engine.needs_a_person(connection)
+        waiting = sync.database.read(engine.needs_a_person)
     context.log.info(f"Statuses: {ui.counts_in_words(report, *STATUS_COUNTS, 'parcels', 'moved_on')}")
     return ui.made(
         sync,

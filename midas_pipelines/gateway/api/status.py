@@ -119,8 +119,7 @@ def get_status(request: Request) -> dict[str, Any]:
     """Channels, workflows, backlogs and their age, consistency, 4Seller's health, versions."""
     service, now = service_of(request), datetime.now(UTC)
     seen = overview(service.database)
-    with service.database.reading() as connection:
-        waiting = {one.cause: one.count for one in needs_a_person(connection)}
+    waiting = {one.cause: one.count for one in service.database.read(needs_a_person)}
     trouble = service.worker.trouble if service.worker is not None else None
     sold = sum(count for state, count in seen.items.items() if state != "removed")
     works = "running" if service.supervisor.problem() is None else "stopped"

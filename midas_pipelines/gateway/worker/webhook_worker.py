@@ -123,8 +123,7 @@ class WebhookWorker:
         """Releases the remaining claims, after `run` has ended."""
 
         def write() -> None:
-            with self.context.database.writing() as connection:
-                webhooks.release_webhooks(connection, self.context.worker)
+            self.context.database.write(webhooks.release_webhooks, self.context.worker)
 
         await in_thread(write)
 
@@ -169,8 +168,7 @@ class WebhookWorker:
 
     async def _finish(self, finished: Sequence[FinishedWebhook]) -> bool:
         def write() -> None:
-            with self.context.database.writing() as connection:
-                webhooks.finish_webhooks(connection, finished, worker=self.context.worker)
+            self.context.database.write(webhooks.finish_webhooks, finished, worker=self.context.worker)
 
         try:
             await in_thread(write)

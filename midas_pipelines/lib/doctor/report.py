@@ -91,8 +91,7 @@ def shop_lines(database: Database) -> Iterator[Finding]:
         missing = f"There is no table {', '.join(at.shop_tables_missing)}."
         yield wrong("shop's tables", missing, f"Name the shop's database in MIDAS_DATABASE_URL, {sample}")
         return
-    with database.reading() as connection:
-        differing = differing_columns(connection)
+    differing = database.read(differing_columns)
     if differing:
         step = "Put them back in the shop's tables; docs/architecture.md says what the integration reads."
         worst = ", ".join(f"{row['column']} ({row['found']})" for row in differing[:10])
@@ -173,8 +172,7 @@ def channel_lines(
     if database is None:
         return
     day = (api_errors.c.status == 429, api_errors.c.created_at > utc_now(-24 * 3600))
-    with database.reading() as connection:
-        met = connection.scalar(sa.select(sa.func.count()).where(*day)) or 0
+    met = database.scalar(sa.select(sa.func.count()).where(*day)) or 0
     set_to = f"MIDAS_RATE_LIMIT is {settings.rate_limit:g} a second" if settings.rate_limit else "it adapts"
     words = f"{met} calls met it in 24 hours; {set_to}."
     step = "Set MIDAS_RATE_LIMIT to what your account allows."

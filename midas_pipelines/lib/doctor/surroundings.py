@@ -97,8 +97,7 @@ def _received(api_url: str, database: Database | None) -> Finding:
             return warning("webhooks received", f"4Seller was asked for one: {came}.", step)
     last = None
     if database is not None:
-        with database.reading() as connection:
-            last = connection.scalar(sa.select(sa.func.max(marketplace_webhooks.c.received_at)))
+        last = database.scalar(sa.select(sa.func.max(marketplace_webhooks.c.received_at)))
     if last is not None:
         return ok("webhooks received", f"The last one came at {last:%Y-%m-%d %H:%M} UTC.")
     step = "Change a product or place an order at 4Seller, and see that an event comes."

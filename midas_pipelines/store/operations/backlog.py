@@ -131,8 +131,7 @@ def stale_items(database: Database, older_than_seconds: int) -> datetime | None:
         sa.or_(_ITEM.claimed_until.is_(None), _ITEM.claimed_until < utc_now()),
         RETRY.is_due(_ITEM.next_attempt_at, _ITEM.attempts),
     )
-    with database.reading() as connection:
-        return connection.scalar(query)
+    return database.scalar(query)
 
 
 def stale_webhooks(database: Database, older_than_seconds: int) -> dict[str, datetime]:

@@ -49,8 +49,7 @@ FOUND = ("kind", "call", "place", "what", "times", "first_at", "last_at", "examp
 
 def read_cursor(database: Database, name: str) -> datetime | None:
     """The time up to which everything is resolved; None before the first read."""
-    with database.reading() as connection:
-        return connection.scalar(sa.select(cursors.c.moment).where(cursors.c.name == name))
+    return database.scalar(sa.select(cursors.c.moment).where(cursors.c.name == name))
 
 
 def advance_cursor(database: Database, name: str, moment: datetime) -> None:
@@ -83,8 +82,7 @@ def is_connected(database: Database) -> bool:
     """Whether listings may be written: the first connection is accepted, or an item was synced before."""
     noted = sa.exists().where(cursors.c.name == CONNECTED)
     synced = sa.exists().where(mappings.c.acked_at.is_not(None))
-    with database.reading() as connection:
-        return bool(connection.scalar(sa.select(sa.or_(noted, synced))))
+    return bool(database.scalar(sa.select(sa.or_(noted, synced))))
 
 
 def note_connected(connection: sa.Connection) -> None:
@@ -200,8 +198,7 @@ def follow_shadow_mode(database: Database, *, on: bool) -> None:
     Nothing of what it kept was acknowledged, so all of it is still to be sent, as it should be by then.
     """
     query = sa.select(cursors.c.moment).where(cursors.c.name == SINCE)
-    with database.reading() as connection:
-        begun = connection.scalar(query) is not None
+    begun = database.scalar(query) is not None
     if begun == on:
         return
     with database.writing() as connection:
@@ -225,8 +222,7 @@ def read_findings(connection: sa.Connection, *, days: int | None = None) -> list
 
 def recent_findings(database: Database, days: int) -> list[dict[str, str]]:
     """The findings of that many days, without examples."""
-    with database.reading() as connection:
-        found = read_findings(connection, days=days)
+    found = database.read(read_findings, days=days)
     return [{name: str(row[name]) for name in FOUND[:-1]} for row in found]
 
 

@@ -21,8 +21,7 @@ def note_work(database: Database, row: dict[str, Any]) -> None:
 
 def sync_of_run(database: Database, kind: str, run_id: str) -> dict[str, Any] | None:
     """The newest row of that kind written by a run, as a dictionary."""
-    with database.reading() as connection:
-        return _newest(connection, kind, sync_logs.c.run_id == run_id)
+    return database.read(_newest, kind, sync_logs.c.run_id == run_id)
 
 
 def last_ended(connection: sa.Connection, kind: str) -> dict[str, Any] | None:

@@ -123,8 +123,7 @@ def finished_syncs(database: Database, seconds: int = DAY) -> list[SyncRow]:
 def count_answers(database: Database, days: int) -> int:
     """How many calls of the last days are in the log; each answer's status is compared with the contract, and a sample whole."""
     query = sa.select(sa.func.coalesce(sa.func.sum(_LOG.requests), 0))
-    with database.reading() as connection:
-        return int(connection.scalar(query.where(_LOG.started_at > utc_now(-days * DAY))) or 0)
+    return int(database.scalar(query.where(_LOG.started_at > utc_now(-days * DAY))) or 0)
 
 
 def large_pushes(database: Database, requests: int, *, days: int = 30, most: int = 20) -> list[SyncRow]:

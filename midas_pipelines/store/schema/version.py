@@ -48,8 +48,7 @@ class Version:
 
 def version(database: Database) -> Version:
     """The version of the database, without changing it."""
-    with database.reading() as connection:
-        return read_version(connection)
+    return database.read(read_version)
 
 
 def require_tables(database: Database) -> Version:
@@ -80,8 +79,7 @@ def require_upgraded(database: Database) -> None:
 
 def require_columns(database: Database) -> None:
     """Raises `NotUpgraded` with the first column of the shop's tables that is missing or of another kind."""
-    with database.reading() as connection:
-        require_columns_within(connection)
+    database.read(require_columns_within)
 
 
 def require_columns_within(connection: sa.Connection) -> None:

@@ -103,14 +103,12 @@ class StockTotals:
 
 def stock_totals(database: Database) -> StockTotals:
     """Counts over every sellable item, archived ones included."""
-    with database.reading() as connection:
-        return _totals(connection, sa.select(_STOCK).where(~_STOCK.c.by_variant).subquery())
+    return database.read(_totals, sa.select(_STOCK).where(~_STOCK.c.by_variant).subquery())
 
 
 def count_quantities(database: Database) -> int:
     """The number of quantities that the shop keeps, those of products sold by variant too."""
-    with database.reading() as connection:
-        return connection.scalar(sa.select(sa.func.count()).select_from(_STOCK)) or 0
+    return database.scalar(sa.select(sa.func.count()).select_from(_STOCK)) or 0
 
 
 def active_totals(connection: sa.Connection) -> StockTotals:

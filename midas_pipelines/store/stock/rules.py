@@ -199,8 +199,7 @@ def _blocks(database: Database, scope: Scope) -> Iterator[list[int]]:
         variant = mappings.c.variant_id.is_not_distinct_from(scope.variant_id)
         which = sa.and_(mappings.c.product_id == scope.product_id, variant)
     elif scope.category_id is not None:
-        with database.reading() as connection:
-            below = categories_below(connection, scope.category_id)
+        below = database.read(categories_below, scope.category_id)
         which = mappings.c.product_id.in_(sa.select(products.c.id).where(products.c.category_id.in_(below)))
     after = 0
     while True:

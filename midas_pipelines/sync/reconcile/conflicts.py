@@ -111,8 +111,7 @@ async def resolve(context: SyncContext, conflict_id: int, take: str, by: str) ->
         NoSuchConflict: none is open under that id.
         FourSellerError: a product of nobody's could not be deleted.
     """
-    with context.database.reading() as connection:
-        conflict = read_conflict(connection, conflict_id)
+    conflict = context.database.read(read_conflict, conflict_id)
     if conflict is None or conflict["resolved_at"] is not None:
         raise _no_longer_open(conflict_id)
     if conflict["field"] == "unknown":
@@ -152,8 +151,7 @@ async def pin_field(context: SyncContext, mapping_id: int, name: str) -> Any:
     """
     if name not in FIELDS:
         raise NoSuchConflict(f"“{name}” cannot be pinned: give one of {', '.join(FIELDS)}.")
-    with context.database.reading() as connection:
-        row = mapping_of(connection, mapping_id)
+    row = context.database.read(mapping_of, mapping_id)
     if row is None or row.fourseller_product_id is None:
         raise NoSuchConflict("The item is not on 4Seller yet, so there is nothing to pin: sync it first.")
     async with context.channel() as client:

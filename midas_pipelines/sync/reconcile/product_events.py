@@ -98,8 +98,7 @@ def _orders_wait(context: SyncContext, waited_seconds: float) -> bool:
     """Whether the event of an order may be on its way, or be waiting behind others that came as early."""
     if waited_seconds < ORDER_SECONDS:
         return True
-    with context.database.reading() as connection:
-        return orders_wait(connection, int(waited_seconds - ORDER_SECONDS))
+    return context.database.read(orders_wait, int(waited_seconds - ORDER_SECONDS))
 
 
 def _find(context: SyncContext, product_id: str) -> tuple[Mapping | None, bool, datetime]:

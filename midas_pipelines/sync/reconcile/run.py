@@ -223,8 +223,7 @@ def _report(context: SyncContext, reason: str | None) -> None:
         f"{reason}. The list was not believed: nothing counts as missing and nothing was listed again. "
         "Check on 4Seller's own pages whether they are there."
     )
-    with context.database.writing() as connection:
-        match_alerts(connection, kind="listing", texts={} if reason is None else {"short list": text})
+    context.database.write(match_alerts, kind="listing", texts={} if reason is None else {"short list": text})
 
 
 async def settle_sold(client: FourSeller, settling: ReadBack) -> None:

@@ -132,8 +132,7 @@ def item_and_rule(connection: sa.Connection, sku: str, channel: str = FOURSELLER
 
 def explain_rule(database: Database, sku: str, channel: str = FOURSELLER) -> dict[str, Any]:
     """The arithmetic from stock on hand to what the channel may show, with the rule behind each step."""
-    with database.reading() as connection:
-        item, rule = item_and_rule(connection, sku, channel)
+    item, rule = database.read(item_and_rule, sku, channel)
     return {
         "sku": sku,
         "channel": channel,

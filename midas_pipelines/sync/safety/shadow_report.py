@@ -48,8 +48,7 @@ async def compare_shadow(context: SyncContext, *, tell: bool = False) -> ShadowR
 
     Raises FourSellerError where 4Seller cannot be read.
     """
-    with context.database.reading() as connection:
-        rows = newest_shadow_writes(connection)
+    rows = context.database.read(newest_shadow_writes)
     report = ShadowReport(kept=len(rows))
     if not rows:
         return report
@@ -107,6 +106,5 @@ async def _status(client: FourSeller, order_id: str) -> str:
 def _shop_order(context: SyncContext, order_id: str) -> str:
     """Whether another connector, or a person, made an order of the shop that names the marketplace's."""
     named = sa.or_(orders.c.order_number.contains(order_id), orders.c.notes.contains(order_id))
-    with context.database.reading() as connection:
-        found = connection.scalar(sa.select(orders.c.id).where(named).limit(1))
+    found = context.database.scalar(sa.select(orders.c.id).where(named).limit(1))
     return NOT_IMPORTED if found is None else f"order {found} of the shop"

@@ -71,8 +71,7 @@ async def undo_span(context: SyncContext, since: datetime, until: datetime) -> U
 
 
 async def _undo(context: SyncContext, which: sa.ColumnElement[bool], what: str) -> UndoReport:
-    with context.database.reading() as connection:
-        found = written_by(connection, which)
+    found = context.database.read(written_by, which)
     if not found:
         raise WrongInput(f"Nothing {what} is kept, or all of it is undone: see MIDAS_KEEP_WRITES_DAYS.")
     async with context.channel() as client:

@@ -152,8 +152,9 @@ async def _why(client: FourSeller, change: Change, acked_before: int) -> str | N
 
 async def _roll_back(context: SyncContext, client: FourSeller, plan: frozenset[int], failed: str) -> str:
     """Puts back what this run sent of the plan; returns what is reported to staff, who hear also where it ends early."""
-    with context.database.reading() as connection:
-        ours = [one for one in written_by(connection, of_run(context.written_as)) if one.mapping_id in plan]
+    ours = [
+        one for one in context.database.read(written_by, of_run(context.written_as)) if one.mapping_id in plan
+    ]
     done = "It could not be put back: `midas undo` does that, by the run's id."
     try:
         undone = await undo_writes(context, client, ours, pins=False)
@@ -180,5 +181,4 @@ def _clear(context: SyncContext, new: str | None = None) -> None:
 
 
 def _has_failed(context: SyncContext) -> bool:
-    with context.database.reading() as connection:
-        return bool(open_subjects(connection, WAVE_ALERT))
+    return bool(context.database.read(open_subjects, WAVE_ALERT))

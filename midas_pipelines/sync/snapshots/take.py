@@ -107,8 +107,7 @@ def _catalog_rows(database: Database, title_limit: int, totals: CatalogTotals) -
     after = 0
     while rows := read_chunk(database, after):
         after = rows[-1].id
-        with database.reading() as connection:
-            planner = Planner(connection, [row.key for row in rows], title_limit)
+        planner = database.read(Planner, [row.key for row in rows], title_limit)
         for mapping in rows:
             item = planner.item(mapping)
             if item is not None and item.active:
