@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -39,16 +39,16 @@ class SyncRow:
     outcome: str
     requests: int  # calls to 4Seller that it sent, each attempt counted
     seconds: float  # of a gateway's minute the part in which a call was under way
-    counts: Mapping[str, Any] = field(default_factory=dict)  # its report, with the sums of its `calls`
+    counts: Mapping[str, Any] | None = None  # its report, with the sums of its `calls`
     started_at: datetime | None = None
 
     def count(self, *names: str) -> float:
         """The sum of the named counts; 0 for missing ones."""
-        return sum(self.counts.get(name) or 0 for name in names)
+        return sum((self.counts or {}).get(name) or 0 for name in names)
 
     def calls(self, name: str) -> float:
         """One sum over the row's calls; 0 where none was kept."""
-        return float((self.counts.get("calls") or {}).get(name) or 0)
+        return float(((self.counts or {}).get("calls") or {}).get(name) or 0)
 
     @property
     def pushes(self) -> bool:
@@ -133,15 +133,11 @@ def large_pushes(database: Database, requests: int, *, days: int = 30, most: int
 
 
 def _ended(database: Database, *which: sa.ColumnElement[bool], most: int | None = None) -> list[SyncRow]:
-    query = sa.select(sync_logs).where(_LOG.outcome != "running", *which).order_by(_LOG.id.desc()).limit(most)
+    measured = sa.func.coalesce(_LOG.requests, 0), sa.func.coalesce(_LOG.seconds, 0.0)
+    query = sa.select(_LOG.kind, _LOG.outcome, *measured, _LOG.counts, _LOG.started_at)
+    query = query.where(_LOG.outcome != "running", *which).order_by(_LOG.id.desc()).limit(most)
     with database.reading() as connection:
-        rows = connection.execute(query).all()
-    return [
-        SyncRow(
-            row.kind, row.outcome, row.requests or 0, row.seconds or 0.0, row.counts or {}, row.started_at
-        )
-        for row in reversed(rows)
-    ]
+        return [SyncRow(*row) for row in reversed(connection.execute(query).all())]
 
 
 @dataclass(frozen=True)
@@ -168,12 +164,10 @@ def stock_measured(database: Database) -> StockMeasured:
     present = item.state != "removed"
     with database.reading() as connection:
         backlog = read_backlog(connection)
-        items, begun, now = connection.execute(
-            sa.select(sa.func.count().filter(present), first, utc_now())
-        ).one()
-        changes, changed_items = connection.execute(
-            sa.select(total, sa.func.count()).select_from(changed)
-        ).one()
+        catalog = sa.select(sa.func.count().filter(present), first, utc_now())
+        items, begun, now = connection.execute(catalog).one()
+        day = sa.select(total, sa.func.count()).select_from(changed)
+        changes, changed_items = connection.execute(day).one()
         grown = 0
         if begun is not None and now - begun >= timedelta(days=2):
             since = max(begun + timedelta(days=1), now - timedelta(days=30))
@@ -202,10 +196,10 @@ def read_trends(database: Database, now: datetime) -> Trends:
     since, rows = now - timedelta(hours=HOURS), finished_syncs(database)
     took: Counter[float] = Counter()
     for row in rows:
-        took.update({float(bound): n for bound, n in (row.counts.get("delivered_within") or {}).items()})
-    reconciled = sa.select(_LOG.counts).where(
-        _LOG.kind == "reconcile", _LOG.started_at > utc_now(-CONSISTENCY_DAYS * DAY)
-    )
+        within = (row.counts or {}).get("delivered_within") or {}
+        took.update({float(bound): number for bound, number in within.items()})
+    month = _LOG.started_at > utc_now(-CONSISTENCY_DAYS * DAY)
+    reconciled = sa.select(_LOG.counts).where(_LOG.kind == "reconcile", month)
     order, line, count = marketplace_orders.c, marketplace_order_lines.c, sa.func.count().label("orders")
     units = sa.select(sa.func.sum(line.quantity)).where(line.order_id == order.id).scalar_subquery()
     channels = sa.select(

@@ -37,10 +37,8 @@ class StockMove:
 def move_stock(connection: sa.Connection, moves: Sequence[StockMove]) -> list[int]:
     """Applies the changes in order, in the caller's transaction; returns what each really moved.
 
-    A move that found nothing to take, or whose item is gone, moved 0 and has no ledger row.
-
-    Raises:
-        sqlalchemy.exc.IntegrityError: a (cause, reference) has moved stock before.
+    A move that found nothing to take, or whose item is gone, moved 0 and has no ledger row. Raises
+    sqlalchemy.exc.IntegrityError where a (cause, reference) has moved stock before.
     """
     return book_moves(connection, moves, lock_stock(connection, {move.item for move in moves}))
 
@@ -119,10 +117,8 @@ def active_totals(connection: sa.Connection) -> StockTotals:
 def _totals(connection: sa.Connection, items: sa.Subquery) -> StockTotals:
     units = sa.func.coalesce(sa.func.sum(items.c.on_hand), 0)
     empty = sa.func.count().filter(items.c.on_hand <= 0)
-    count, on_hand, out = connection.execute(
-        sa.select(sa.func.count(), units, empty).select_from(items)
-    ).one()
-    return StockTotals(int(count), int(on_hand), int(out))
+    counts = connection.execute(sa.select(sa.func.count(), units, empty).select_from(items)).one()
+    return StockTotals(*map(int, counts))
 
 
 def active_items(connection: sa.Connection) -> sa.Subquery:
@@ -131,9 +127,8 @@ def active_items(connection: sa.Connection) -> sa.Subquery:
     whole = sa.func.coalesce(sa.cast(_STOCK.c.on_hand, sa.Integer), 0).label("on_hand")
     names = (_STOCK.c.product_id, _STOCK.c.variant_id, _STOCK.c.key, _STOCK.c.sku)
     query = sa.select(*names, whole, products.c.name, products.c.category_id)
-    query = query.join_from(_STOCK, products, products.c.id == _STOCK.c.product_id).where(
-        ~_STOCK.c.by_variant
-    )
+    query = query.join_from(_STOCK, products, products.c.id == _STOCK.c.product_id)
+    query = query.where(~_STOCK.c.by_variant)
     if has_product_status(connection):
         query = query.where(products.c.status == "active")
     return query.subquery("active")
@@ -141,10 +136,8 @@ def active_items(connection: sa.Connection) -> sa.Subquery:
 
 def negative_stock(database: Database) -> list[dict[str, Any]]:
     """Items with less than nothing on hand, the worst first."""
-    return _rows(
-        database,
-        sa.select(_STOCK.c.sku, _STOCK.c.on_hand).where(_STOCK.c.on_hand < 0).order_by(_STOCK.c.on_hand),
-    )
+    query = sa.select(_STOCK.c.sku, _STOCK.c.on_hand).where(_STOCK.c.on_hand < 0)
+    return database.rows(query.order_by(_STOCK.c.on_hand))
 
 
 def unexplained_stock(database: Database) -> list[dict[str, Any]]:
@@ -156,27 +149,18 @@ def unexplained_stock(database: Database) -> list[dict[str, Any]]:
     )
     total = sa.func.coalesce(explained.c.total, 0)
     same = sa.and_(explained.c.product_id == _STOCK.c.product_id, explained.c.key == _STOCK.c.key)
-    query = (
-        sa.select(_STOCK.c.sku, _STOCK.c.on_hand, total.label("ledger"))
-        .select_from(_STOCK.outerjoin(explained, same))
-        .where(total != _STOCK.c.on_hand)
-        .order_by(sa.func.abs(total - _STOCK.c.on_hand).desc(), _STOCK.c.sku)
-    )
-    return _rows(database, query)
+    query = sa.select(_STOCK.c.sku, _STOCK.c.on_hand, total.label("ledger"))
+    query = query.outerjoin_from(_STOCK, explained, same).where(total != _STOCK.c.on_hand)
+    return database.rows(query.order_by(sa.func.abs(total - _STOCK.c.on_hand).desc(), _STOCK.c.sku))
 
 
 def duplicate_skus(database: Database) -> list[dict[str, Any]]:
     """SKUs that more than one sellable item has, with how many have it and two of their products' ids."""
     count = sa.func.count().label("items")
     first, last = sa.func.min(_STOCK.c.product_id), sa.func.max(_STOCK.c.product_id)
-    query = (
-        sa.select(_STOCK.c.sku, count, first.label("first_product"), last.label("last_product"))
-        .where(_STOCK.c.sku.is_not(None), ~_STOCK.c.by_variant)
-        .group_by(_STOCK.c.sku)
-        .having(count > 1)
-        .order_by(count.desc(), _STOCK.c.sku)
-    )
-    return _rows(database, query)
+    query = sa.select(_STOCK.c.sku, count, first.label("first_product"), last.label("last_product"))
+    query = query.where(_STOCK.c.sku.is_not(None), ~_STOCK.c.by_variant).group_by(_STOCK.c.sku)
+    return database.rows(query.having(count > 1).order_by(count.desc(), _STOCK.c.sku))
 
 
 def _sales(days: int) -> sa.Select[Any]:
@@ -213,12 +197,6 @@ def soonest_out(connection: sa.Connection, limit: int) -> list[sa.Row[Any]]:
 def top_movers(database: Database, days: int = 7, limit: int = 10) -> list[dict[str, Any]]:
     """The items that sold most in the last `days`, with what is left of each."""
     sales, same = sales_of(_STOCK, days)
-    query = sa.select(_STOCK.c.sku, _STOCK.c.on_hand, sales.c.units.label("sold")).join_from(
-        _STOCK, sales, same
-    )
-    return _rows(database, query.order_by(sales.c.units.desc(), _STOCK.c.sku).limit(limit))
-
-
-def _rows(database: Database, query: sa.Select[Any]) -> list[dict[str, Any]]:
-    with database.reading() as connection:
-        return [dict(row) for row in connection.execute(query).mappings()]
+    query = sa.select(_STOCK.c.sku, _STOCK.c.on_hand, sales.c.units.label("sold"))
+    query = query.join_from(_STOCK, sales, same)
+    return database.rows(query.order_by(sales.c.units.desc(), _STOCK.c.sku).limit(limit))

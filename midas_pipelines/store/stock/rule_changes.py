@@ -31,29 +31,19 @@ def put_rule(
 
     Nothing of an ended rule is kept. `by` is who set it, for the history.
     """
-    same = sa.and_(
-        channel_rules.c.channel == channel,
-        scope.matches(channel_rules),
-        channel_rules.c.valid_from == valid_from,
-    )
-    ended = channel_rules.c.valid_until <= utc_now()
-    row = connection.execute(
-        sa.select(channel_rules.c.id, ended.label("ended")).where(same).with_for_update()
-    ).first()
-    given = values | {"updated_at": utc_now()}
-    if valid_until is not None:
-        given["valid_until"] = valid_until
+    rule = channel_rules.c
+    same = (rule.channel == channel, scope.matches(channel_rules), rule.valid_from == valid_from)
+    ended = (rule.valid_until <= utc_now()).label("ended")
+    row = connection.execute(sa.select(rule.id, ended).where(*same).with_for_update()).first()
+    given = values | {"updated_at": utc_now()} | ({"valid_until": valid_until} if valid_until else {})
     if row is None:
         whole = given | scope.columns | {"channel": channel, "valid_from": valid_from}
-        row_id = connection.execute(
-            sa.insert(channel_rules).values(whole).returning(channel_rules.c.id)
-        ).scalar_one()
+        row_id = connection.scalars(sa.insert(channel_rules).values(whole).returning(rule.id)).one()
     else:
-        row_id = row.id
-        whole = (EMPTY if row.ended else {}) | given
-        connection.execute(sa.update(channel_rules).where(channel_rules.c.id == row_id).values(whole))
+        row_id, whole = row.id, (EMPTY if row.ended else {}) | given
+        connection.execute(sa.update(channel_rules).where(rule.id == row_id).values(whole))
     _put_on_agenda(connection, scope, valid_from, valid_until)
-    _remember(connection, channel_rules.c.id == row_id, by)
+    _remember(connection, rule.id == row_id, by)
     return int(row_id)
 
 

@@ -4,7 +4,7 @@ ceases to affect."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -88,20 +88,12 @@ class Scope:
     @property
     def columns(self) -> dict[str, int | None]:
         """Its three columns."""
-        return {
-            "category_id": self.category_id,
-            "product_id": self.product_id,
-            "variant_id": self.variant_id,
-        }
+        return asdict(self)
 
     def matches(self, table: sa.Table) -> sa.ColumnElement[bool]:
         """The rows of exactly this scope."""
-        return sa.and_(
-            *(
-                table.c[name].is_(None) if value is None else table.c[name] == value
-                for name, value in self.columns.items()
-            )
-        )
+        columns = self.columns.items()
+        return sa.and_(*(table.c[name] == value for name, value in columns))  # None: IS NULL
 
 
 def read_rules(
@@ -177,19 +169,17 @@ def mark_rules_due(database: Database) -> int:
     Runs after the rule is committed: an item that this marks is read with the rule. A scope with an item that is being
     changed right now stays on the agenda for the next call.
     """
-    with database.reading() as connection:
-        due = connection.execute(sa.select(rule_agenda).where(rule_agenda.c.due_at <= utc_now())).all()
     marked = 0
-    for row in due:
+    for row in database.rows(sa.select(rule_agenda).where(rule_agenda.c.due_at <= utc_now())):
         whole = True
-        for ids in _blocks(database, Scope(row.category_id, row.product_id, row.variant_id)):
+        for ids in _blocks(database, Scope(row["category_id"], row["product_id"], row["variant_id"])):
             with database.writing() as connection:
                 free = mark_dirty(connection, ids, next_attempt_at=None)
             marked += len(free)
             whole = whole and len(free) == len(ids)
         if whole:
             with database.writing() as connection:
-                connection.execute(sa.delete(rule_agenda).where(rule_agenda.c.id == row.id))
+                connection.execute(sa.delete(rule_agenda).where(rule_agenda.c.id == row["id"]))
     return marked
 
 
@@ -201,13 +191,9 @@ def _blocks(database: Database, scope: Scope) -> Iterator[list[int]]:
     elif scope.category_id is not None:
         below = database.read(categories_below, scope.category_id)
         which = mappings.c.product_id.in_(sa.select(products.c.id).where(products.c.category_id.in_(below)))
-    after = 0
-    while True:
-        query = sa.select(mappings.c.id).where(mappings.c.id > after, which)
-        with database.reading() as connection:
-            ids = list(connection.scalars(query.order_by(mappings.c.id).limit(BLOCK)))
-        if not ids:
-            return
+    query, after = sa.select(mappings.c.id).where(which).order_by(mappings.c.id).limit(BLOCK), 0
+    while rows := database.rows(query.where(mappings.c.id > after)):
+        ids = [row["id"] for row in rows]
         yield ids
         after = ids[-1]
 
