@@ -166,8 +166,8 @@ async def _try(watch: ContractWatch) -> list[Tried]:
 
 
 def _findings() -> list[dict[str, Any]]:
-    with shop_database() as (_, database), database.reading() as connection:
-        return [{name: row[name] for name in FOUND} for row in read_findings(connection)]
+    with shop_database() as (_, database):
+        return [{name: row[name] for name in FOUND} for row in read_findings(database)]
 
 
 def _without(rows: list[dict[str, Any]], column: str) -> list[dict[str, Any]]:

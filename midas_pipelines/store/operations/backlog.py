@@ -136,17 +136,13 @@ def stale_items(database: Database, older_than_seconds: int) -> datetime | None:
 
 def stale_webhooks(database: Database, older_than_seconds: int) -> dict[str, datetime]:
     """When the newest webhook came that is still unprocessed after that time, by subject: `order`, `product`, ..."""
-    newest = sa.func.max(_WEBHOOK.received_at, type_=_WEBHOOK.received_at.type)
-    query = (
-        sa.select(_WEBHOOK.type, newest)
-        .where(_WEBHOOK.processed_at.is_(None), _WEBHOOK.received_at < utc_now(-older_than_seconds))
-        .group_by(_WEBHOOK.type)
-    )
+    newest = sa.func.max(_WEBHOOK.received_at, type_=_WEBHOOK.received_at.type).label("newest")
+    query = sa.select(_WEBHOOK.type, newest).group_by(_WEBHOOK.type)
+    query = query.where(_WEBHOOK.processed_at.is_(None), _WEBHOOK.received_at < utc_now(-older_than_seconds))
     waiting: dict[str, datetime] = {}
-    with database.reading() as connection:
-        for kind, moment in connection.execute(query):
-            subject = kind.partition(".")[0]
-            waiting[subject] = max(moment, waiting.get(subject, moment))
+    for row in database.rows(query):
+        subject = row["type"].partition(".")[0]
+        waiting[subject] = max(row["newest"], waiting.get(subject, row["newest"]))
     return waiting
 
 
@@ -157,13 +153,9 @@ def dropped_webhooks(database: Database, older_than_seconds: int) -> list[dict[s
     """
     overdue = sa.and_(_WEBHOOK.processed_at.is_(None), _WEBHOOK.received_at < utc_now(-older_than_seconds))
     unreasoned = sa.and_(QUARANTINED_WEBHOOK, sa.func.coalesce(_WEBHOOK.reason, "") == "")
-    problem = sa.case((overdue, "it waits still"), else_="it was set aside without a reason")
-    query = sa.select(
-        _WEBHOOK.webhook_id.label("webhook"), _WEBHOOK.type, _WEBHOOK.received_at, problem.label("problem")
-    )
-    with database.reading() as connection:
-        found = connection.execute(query.where(sa.or_(overdue, unreasoned)).order_by(_WEBHOOK.received_at))
-        return [dict(row) for row in found.mappings()]
+    problem = sa.case((overdue, "it waits still"), else_="it was set aside without a reason").label("problem")
+    query = sa.select(_WEBHOOK.webhook_id.label("webhook"), _WEBHOOK.type, _WEBHOOK.received_at, problem)
+    return database.rows(query.where(sa.or_(overdue, unreasoned)).order_by(_WEBHOOK.received_at))
 
 
 CAUSES = {

@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -181,14 +181,14 @@ def _add(database: Database, table: sa.Table, rows: Iterable[dict[str, Any]], *,
         write_each(connection, ordered, lambda part: connection.execute(adding, list(part)))
 
 
-def newest_shadow_writes(connection: sa.Connection) -> list[dict[str, Any]]:
+def newest_shadow_writes(database: Database) -> list[dict[str, Any]]:
     """The last write of each kind and subject that was kept since shadow mode began, the newest first."""
     table = shadow_writes.c
     since = sa.select(cursors.c.moment).where(cursors.c.name == SINCE).scalar_subquery()
     query = sa.select(shadow_writes).where(sa.or_(since.is_(None), table.last_at >= since))
     found: dict[tuple[str, str], dict[str, Any]] = {}
-    for row in connection.execute(query.order_by(table.last_at.desc())).mappings():
-        found.setdefault((row["kind"], row["subject"]), dict(row))
+    for row in database.rows(query.order_by(table.last_at.desc())):
+        found.setdefault((row["kind"], row["subject"]), row)
     return list(found.values())
 
 
@@ -212,17 +212,15 @@ def follow_shadow_mode(database: Database, *, on: bool) -> None:
         connection.execute(sa.update(marketplace_orders).where(pushing).values(push_after=None))
 
 
-def read_findings(connection: sa.Connection, *, days: int | None = None) -> list[dict[str, Any]]:
-    """The differences from the contract, the last seen first; with `days` those seen since."""
-    query = sa.select(contract_findings).order_by(contract_findings.c.last_at.desc())
-    if days is not None:
-        query = query.where(contract_findings.c.last_at > utc_now(-days * 86_400))
-    return [dict(row) for row in connection.execute(query).mappings()]
+def read_findings(database: Database) -> list[dict[str, Any]]:
+    """The differences from the contract, the last seen first."""
+    return database.rows(sa.select(contract_findings).order_by(contract_findings.c.last_at.desc()))
 
 
 def recent_findings(database: Database, days: int) -> list[dict[str, str]]:
     """The findings of that many days, without examples."""
-    found = database.read(read_findings, days=days)
+    since = database.now() - timedelta(days=days)
+    found = [row for row in read_findings(database) if row["last_at"] > since]
     return [{name: str(row[name]) for name in FOUND[:-1]} for row in found]
 
 
@@ -237,9 +235,8 @@ def compare_speed(database: Database, seconds: Mapping[str, Sequence[float]]) ->
             first = float(connection.scalars(sa.select(cursors.c.value).where(cursors.c.name == name)).one())
         if mean > max(first * SLOWER, first + LEAST_SECONDS):
             what = f"It takes {mean:.2f} s on average; at first it took {first:.2f} s."
-            found.append(
-                {"kind": "slower", "call": call, "place": "time", "what": what, "example": "", "times": 1}
-            )
+            slower = {"kind": "slower", "call": call, "place": "time", "what": what}
+            found.append(slower | {"example": "", "times": 1})
     return found
 
 

@@ -34,7 +34,6 @@ _QUERIES: dict[str, sa.Select[Any]] = {
 def page_names(database: Database, column: str, values: Collection[str]) -> dict[str, Names]:
     """The names of each item (`sku`) or imported order (`order`) that is known by one of these values, by its value."""
     query = _QUERIES[column]
-    with database.reading() as connection:
-        rows = connection.execute(query.where(query.selected_columns[0].in_(values))).mappings().all()
+    rows = database.rows(query.where(query.selected_columns[0].in_(values)))
     named = [{name: "" if value is None else str(value) for name, value in row.items()} for row in rows]
     return {names[column]: names for names in named}

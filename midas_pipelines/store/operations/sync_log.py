@@ -81,6 +81,5 @@ def last_syncs(database: Database) -> list[dict[str, Any]]:
     newest = newest.order_by(sync_logs.c.kind.desc(), sync_logs.c.id.desc()).limit(1)
     ids = sa.select(newest.scalar_subquery()).select_from(kinds).where(kinds.c.kind.is_not(None))
     with database.reading() as connection:
-        found = connection.scalars(ids).all()
-        query = sa.select(sync_logs).where(sync_logs.c.id.in_(found)).order_by(sync_logs.c.kind)
-        return [dict(row) for row in connection.execute(query).mappings()]
+        these = sync_logs.c.id.in_(connection.scalars(ids).all())
+    return database.rows(sa.select(sync_logs).where(these).order_by(sync_logs.c.kind))

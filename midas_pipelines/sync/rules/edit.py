@@ -64,26 +64,15 @@ def set_rule(
     valid_until: datetime | None = None,
     by: str = "unknown",
 ) -> int:
-    """Sets fields of a rule and marks dirty the items it touches; returns how many those are now.
+    """Sets fields of a scope's rule and marks dirty the items it touches; returns how many those are now. Raises BadRule.
 
-    Args:
-        database: the shop's.
-        values: the fields to set, as in `channel_rules`; None leaves a field as it is.
-        channel, sku, category: the scope.
-        valid_from, valid_until: when it holds, in UTC; outside of that the rule is as if it were not there.
-        by: who sets it, for the history.
-
-    Raises:
-        BadRule: with a sentence.
+    None in `values` leaves a field as it is. Outside of its validity (UTC) a rule is as if it were not there.
     """
-    trouble = wrong_with(values)
+    given = sound(values)
     if channel not in CHANNELS:
-        trouble = f"There is no channel {channel}: give {' or '.join(CHANNELS)}."
-    elif valid_from is not None and valid_until is not None and valid_until <= valid_from:
-        trouble = "The rule would end before it begins: give --until a later moment than --from."
-    if trouble is not None:
-        raise BadRule(trouble)
-    given = {name: value for name, value in values.items() if value is not None}
+        raise BadRule(f"There is no channel {channel}: give {' or '.join(CHANNELS)}.")
+    if valid_from is not None and valid_until is not None and valid_until <= valid_from:
+        raise BadRule("The rule would end before it begins: give --until a later moment than --from.")
     with database.writing() as connection:
         scope = find_scope(connection, sku=sku, category=category)
         start = valid_from or BEGINNING
@@ -111,8 +100,7 @@ def clear_rule(
 def undo_rule(
     database: Database, *, after: int, last: int, sku: str | None, category: str | None, by: str
 ) -> None:
-    """Takes back a change of the rules of exactly that scope, as `restore_rules`. Raises BadRule where they have changed
-    since."""
+    """Takes back a change of a scope's rules, as `restore_rules`. Raises BadRule where they have changed since."""
     with database.writing() as connection:
         scope = find_scope(connection, sku=sku, category=category)
         if not restore_rules(connection, scope, after=after, last=last, by=by):
@@ -163,8 +151,7 @@ def arithmetic(on_hand: int, rule: Rule) -> list[str]:
             f"fixed quantity {rule.fixed}: {origin['fixed']}; stock on hand ({on_hand}) does not count",
             f"available = {rule.fixed}",
         ]
-    lines = [f"on hand = {on_hand}"]
-    left = max(0, on_hand)
+    lines, left = [f"on hand = {on_hand}"], max(0, on_hand)
     if rule.buffer is not None:
         left = max(0, on_hand - rule.buffer)
         lines.append(f"- buffer {rule.buffer} = {left}: {origin['buffer']}")
@@ -177,27 +164,28 @@ def arithmetic(on_hand: int, rule: Rule) -> list[str]:
     return [*lines, f"available = {left}"]
 
 
-def wrong_with(values: dict[str, Any]) -> str | None:
-    """Why these fields make no rule, as a sentence for the operator; None where they do."""
-    if not any(value is not None for value in values.values()):
-        return "The rule says nothing: give at least one of its options, such as --buffer 2."
+def sound(values: dict[str, Any]) -> dict[str, Any]:
+    """The fields that are set. Raises BadRule where they make no rule."""
+    given = {name: value for name, value in values.items() if value is not None}
+    if not given:
+        raise BadRule("The rule says nothing: give at least one of its options, such as --buffer 2.")
     for name in ("buffer", "cap", "fixed", "low_stock", "cover_days"):
-        value = values.get(name)
-        if value is not None and not 0 <= value <= MOST_UNITS:
-            return f"The {name.replace('_', ' ')} is {value}: give a whole number from 0 to {MOST_UNITS}."
-    allocation = values.get("allocation")
-    if allocation is not None and not 0 <= allocation <= 100:
-        return f"The allocation is {allocation} %: give a whole percentage from 0 to 100."
-    if values.get("fixed") is not None:
-        also = [name for name in ("buffer", "cap", "allocation") if values.get(name) is not None]
-        if also:
-            return f"A fixed quantity takes the place of {' and '.join(also)}: give one or the other."
-    price = values.get("minimum_price")
-    if price is not None and not (price.is_finite() and 0 < price < LARGEST_PRICE):
-        return f"The minimum price is {price}: give an amount in USD above 0 and below {LARGEST_PRICE:,}."
-    if price is not None and price != round(price, 2):
-        return f"The minimum price is {price}: give whole cents, such as 9.90."
+        if not 0 <= (value := given.get(name, 0)) <= MOST_UNITS:
+            words = name.replace("_", " ")
+            raise BadRule(f"The {words} is {value}: give a whole number from 0 to {MOST_UNITS}.")
+    if not 0 <= given.get("allocation", 0) <= 100:
+        raise BadRule(f"The allocation is {given['allocation']} %: give a whole percentage from 0 to 100.")
+    also = [name for name in ("buffer", "cap", "allocation") if name in given]
+    if "fixed" in given and also:
+        raise BadRule(f"A fixed quantity takes the place of {' and '.join(also)}: give one or the other.")
+    price = given.get("minimum_price", Decimal(1))
+    if not (price.is_finite() and 0 < price < LARGEST_PRICE):
+        raise BadRule(
+            f"The minimum price is {price}: give an amount in USD above 0 and below {LARGEST_PRICE:,}."
+        )
+    if price != round(price, 2):
+        raise BadRule(f"The minimum price is {price}: give whole cents, such as 9.90.")
     for name in ("policy", "price_policy", "quantity_policy", "content_policy"):
-        if values.get(name) not in (None, *POLICIES):
-            return f"The policy {values[name]} is none: give {', '.join(POLICIES)}."
-    return None
+        if given.get(name, POLICIES[0]) not in POLICIES:
+            raise BadRule(f"The policy {given[name]} is none: give {', '.join(POLICIES)}.")
+    return given

@@ -33,7 +33,7 @@ from midas_pipelines.storefront.catalog import ItemKey, read_items
 from midas_pipelines.storefront.schema import products
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.orders.model.lines import reference as line_reference
-from midas_pipelines.sync.rules.edit import BadRule, find_scope, wrong_with
+from midas_pipelines.sync.rules.edit import find_scope, sound
 
 SHOWN = 10
 CHUNK = 1000
@@ -104,15 +104,8 @@ def simulate(
     category: str | None = None,
     days: int = 30,
 ) -> Simulated:
-    """Runs a changed rule over the ledger of the last `days`; nothing is written.
-
-    Raises:
-        BadRule: the rule makes no sense, or its scope is not in the shop.
-    """
-    trouble = wrong_with(values)
-    if trouble is not None:
-        raise BadRule(trouble)
-    given = {name: value for name, value in values.items() if value is not None}
+    """Runs a changed rule over the ledger of the last `days`; nothing is written. Raises BadRule."""
+    given = sound(values)
     if "fixed" not in given and {"buffer", "cap", "allocation"} & given.keys():
         given["fixed"] = None  # these take its place
     result = Simulated(days)
@@ -151,9 +144,8 @@ def _items(
 def _keys(connection: sa.Connection, scope: Scope, after: int) -> dict[int, ItemKey]:
     """The next items of the scope behind a mapping's id, by that id."""
     table = mappings.c
-    query = sa.select(table.id, table.product_id, table.variant_id).where(
-        table.id > after, *_within(connection, scope, table.product_id, table.variant_id)
-    )
+    within = _within(connection, scope, table.product_id, table.variant_id)
+    query = sa.select(table.id, table.product_id, table.variant_id).where(table.id > after, *within)
     rows = connection.execute(query.order_by(table.id).limit(CHUNK))
     return {row.id: (row.product_id, row.variant_id) for row in rows}
 
@@ -180,10 +172,9 @@ def _sales(connection: sa.Connection, scope: Scope, days: int) -> dict[ItemKey, 
 
 def _ledger(connection: sa.Connection, product_ids: list[int]) -> dict[ItemKey, list[sa.Row[Any]]]:
     found: dict[ItemKey, list[sa.Row[Any]]] = {}
-    for start in range(0, len(product_ids), 1000):
-        query = sa.select(inventory_changes).where(
-            inventory_changes.c.product_id.in_(product_ids[start : start + 1000])
-        )
+    for start in range(0, len(product_ids), CHUNK):
+        these = inventory_changes.c.product_id.in_(product_ids[start : start + CHUNK])
+        query = sa.select(inventory_changes).where(these)
         for row in connection.execute(query.order_by(inventory_changes.c.id)):
             found.setdefault((row.product_id, row.variant_id), []).append(row)
     return found

@@ -48,7 +48,7 @@ async def compare_shadow(context: SyncContext, *, tell: bool = False) -> ShadowR
 
     Raises FourSellerError where 4Seller cannot be read.
     """
-    rows = context.database.read(newest_shadow_writes)
+    rows = newest_shadow_writes(context.database)
     report = ShadowReport(kept=len(rows))
     if not rows:
         return report
