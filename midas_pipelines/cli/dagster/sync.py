@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -15,6 +16,9 @@ from midas_pipelines.store.operations.sync_log import sync_of_run
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.listings.scan import make_plan, read_plan
 from midas_pipelines.sync.product_sync import mapping_ids
+
+if TYPE_CHECKING:
+    from midas_pipelines.cli.dagster.running import Run
 
 NEW_FILE = click.Path(dir_okay=False, path_type=Path)
 OLD_FILE = click.Path(dir_okay=False, exists=True, path_type=Path)
@@ -106,41 +110,45 @@ ORDER_COUNTS = ("fetched", "imported", "duplicates", "exceptions", "failed", "po
 STATUS_COUNTS = ("scanned", "pushed", "refused", "moved_on", "failed")
 
 
-def _run(job: str, ops: dict[str, Any] | None, kind: str, counts: tuple[str, ...], as_json: bool) -> None:
+def execute(
+    job: str, ops: dict[str, Any] | None, kind: str, counts: tuple[str, ...]
+) -> tuple[Run, dict[str, Any], dict[str, Any]]:
+    """Runs the job here; returns the run, all counts of its sync, and those to be shown with its outcome."""
     with shop_database() as (settings, database):
-        settings.channel()
+        if job != "plan_sync":  # which sends nothing
+            settings.channel()
         from midas_pipelines.cli.dagster.running import run_job  # dagster takes two seconds to import
 
         run = run_job(job, ops)
-        record = sync_of_run(database, kind, run.run_id)
-    shown = _shown(record, counts) | {"run_id": run.run_id, "failed_checks": run.broken}
-    if run.failure is not None:
-        shown |= {"outcome": "failed", "error": run.failure}
+        record = sync_of_run(database, kind, run.run_id) or {}
+    found = record.get("counts") or {}
+    shown: dict[str, Any] = {name: found.get(name, 0) for name in counts}
+    shown |= {name: record.get(name) or 0 for name in ("requests", "seconds")}
+    shown |= {"outcome": record.get("outcome") or "failed", "run_id": run.run_id}
+    if found.get("problems"):
+        shown["problems"] = found["problems"]
+    return run, found, shown if run.failure is None else shown | {"outcome": "failed", "error": run.failure}
+
+
+def end(run: Run, wrong: Iterable[str | None], *, failed: object) -> NoReturn:
+    """Prints why the run failed, or else what was wrong, and ends the command: with 1 where it `failed`."""
+    for words in wrong if run.failure is None else [run.failure]:
+        if words:
+            say(f"Error: {words}", err=True)
+    sys.exit(int(bool(failed)) if run.failure is None else run.exit_code)
+
+
+def _run(job: str, ops: dict[str, Any] | None, kind: str, counts: tuple[str, ...], as_json: bool) -> NoReturn:
+    run, found, shown = execute(job, ops, kind, counts)
+    shown["failed_checks"] = run.broken
     if as_json:
         print_json(shown)
     else:
         print_counts(kind.capitalize(), shown)
         if shown.get("problems"):
             print_table("Needs a look", shown["problems"])
-    if run.failure is not None:
-        say(f"Error: {run.failure}", err=True)
-        sys.exit(run.exit_code)
-    stopped = ((record or {}).get("counts") or {}).get("stopped")
-    wrong = [stopped, *run.broken] if stopped else run.broken
-    for words in wrong:
-        say(f"Error: {words}", err=True)
-    sys.exit(1 if shown.get("failed") or wrong else 0)
-
-
-def _shown(record: dict[str, Any] | None, counts: tuple[str, ...]) -> dict[str, Any]:
-    found = (record or {}).get("counts") or {}
-    shown: dict[str, Any] = {name: found.get(name, 0) for name in counts}
-    shown["requests"] = (record or {}).get("requests") or 0
-    shown["seconds"] = (record or {}).get("seconds") or 0.0
-    shown["outcome"] = (record or {}).get("outcome") or "failed"
-    if found.get("problems"):
-        shown["problems"] = found["problems"]
-    return shown
+    wrong = [*filter(None, [found.get("stopped")]), *run.broken]
+    end(run, wrong, failed=shown.get("failed") or wrong)
 
 
 def _write_plan(path: Path, full: bool, skus: list[str], as_json: bool) -> None:
@@ -164,16 +172,12 @@ def _write_plan(path: Path, full: bool, skus: list[str], as_json: bool) -> None:
 
 
 def _plan(full: bool, skus: list[str], as_json: bool) -> None:
-    with shop_database() as (_, database):
-        from midas_pipelines.cli.dagster.running import run_job  # dagster takes two seconds to import
-
-        run = run_job("plan_sync", {"sync_plan": {"full": full, "skus": skus}})
-        record = sync_of_run(database, "products", run.run_id)
+    ops = {"sync_plan": {"full": full, "skus": skus}}
+    run, _, shown = execute("plan_sync", ops, "products", PRODUCT_COUNTS)
     if run.failure is not None or run.result is None:
-        say(f"Error: {run.failure}", err=True)
-        sys.exit(1)
+        end(run, (), failed=True)
     steps: list[dict[str, Any]] = run.result.output_for_node("sync_plan")
-    shown = _shown(record, PRODUCT_COUNTS) | {"dry_run": True, "run_id": run.run_id}
+    shown["dry_run"] = True
     if as_json:
         print_json(shown | {"plan": steps})
         return

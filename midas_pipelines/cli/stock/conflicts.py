@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 
 import click
 
+from midas_pipelines.cli.dagster.sync import end, execute
 from midas_pipelines.cli.opening import Changing, actor, shop_database
 from midas_pipelines.cli.printing import (
     json_option,
@@ -18,7 +18,6 @@ from midas_pipelines.cli.printing import (
     say,
 )
 from midas_pipelines.store.items.conflicts import open_conflicts, read_conflict, recent_conflicts
-from midas_pipelines.store.operations.sync_log import sync_of_run
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.listings.pins import FIELDS
 from midas_pipelines.sync.product_sync import mapping_ids
@@ -119,18 +118,8 @@ def reconcile(as_json: bool) -> None:
     they should be, before anything was resolved; null when none could be judged. Items that are being pushed count as
     changing, those that no readable row shows as not seen. Exits 1 when it failed, 2 for wrong settings.
     """
-    with shop_database() as (settings, database):
-        settings.channel()
-        from midas_pipelines.cli.dagster.running import run_job  # dagster takes two seconds to import
-
-        run = run_job("consistency_check")
-        record = sync_of_run(database, "reconcile", run.run_id) or {}
-    counts = record.get("counts") or {}
-    shown = {name: counts.get(name, 0) for name in COUNTS} | {"consistency": counts.get("consistency")}
-    shown |= {name: record.get(name) or 0 for name in ("requests", "seconds")}
-    shown |= {"outcome": record.get("outcome") or "failed", "run_id": run.run_id}
-    if run.failure is not None:
-        shown["error"] = run.failure
+    run, counts, shown = execute("consistency_check", None, "reconcile", COUNTS)
+    shown["consistency"] = counts.get("consistency")
     if as_json:
         print_json(shown | {"note": counts.get("note"), "worst": counts.get("worst", [])})
     else:
@@ -140,13 +129,7 @@ def reconcile(as_json: bool) -> None:
         say(consistency_sentence(consistency, unread=unread))
         if counts.get("worst"):
             print_table("What differed", counts["worst"])
-    if run.failure is not None:
-        say(f"Error: {run.failure}", err=True)
-        sys.exit(1)
-    for name in ("stopped", "note"):
-        if counts.get(name):
-            say(f"Error: {counts[name]}", err=True)
-    sys.exit(1 if counts.get("failed") else 0)
+    end(run, (counts.get("stopped"), counts.get("note")), failed=counts.get("failed"))
 
 
 def consistency_sentence(consistency: float | None, *, unread: bool) -> str:
