@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.errors import BadCredentials, FourSellerError
 from midas_pipelines.store.items.acknowledge import BRAKED, PushOutcome, PushResult
-from midas_pipelines.store.items.claims import read_claimable, why_stopped
+from midas_pipelines.store.items.claims import read_claimable, release_claims, why_stopped
 from midas_pipelines.store.operations.cursors import refusal_row
 from midas_pipelines.store.operations.rate_limit import send_as_bulk
 from midas_pipelines.store.operations.sync_log import running_syncs
@@ -28,7 +28,7 @@ from midas_pipelines.sync.hold_back import CircuitBreaker, Debounce
 from midas_pipelines.sync.listings.before_sending import LINES_WAIT, serve_before_push, without_sending
 from midas_pipelines.sync.listings.brake import HELD_SECONDS, RollingBrake
 from midas_pipelines.sync.listings.plan import Change
-from midas_pipelines.sync.listings.push import Push, release_claims
+from midas_pipelines.sync.listings.push import Push
 from midas_pipelines.sync.sync_log import end_outage
 from midas_pipelines.sync.threads import in_thread
 
@@ -124,7 +124,7 @@ class PushLoop:
                 await asyncio.gather(*unfinished, return_exceptions=True)
             self._to_write.put_nowait(None)
             await writer
-            await in_thread(release_claims, self._context)
+            await in_thread(self._context.database.write, release_claims, self._context.worker)
 
     async def _look(self) -> float:
         """Starts what may be pushed now; returns the seconds until it should look again, unless woken before."""

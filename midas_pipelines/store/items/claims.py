@@ -11,7 +11,6 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -226,16 +225,18 @@ class Heartbeat:
             self._users += 1
 
     def end(self) -> None:
-        """Stops it; what the worker still has claimed is free for others."""
+        """Releases the worker's claims, and stops where no other user is left. Raises sqlalchemy.exc.SQLAlchemyError."""
         with self._guard:
             self._users = max(0, self._users - 1)
-            if self._users or self._thread is None:
-                return
-            self._stop.set()
-            self._thread.join(LEASE_SECONDS)
-            self._thread = None
-            with suppress(SQLAlchemyError), self._database.writing() as connection:
-                connection.execute(sa.delete(workers).where(workers.c.name == self._worker))
+            ending = None if self._users else self._thread
+            if ending is not None:
+                self._stop.set()
+                ending.join(LEASE_SECONDS)
+                self._thread = None
+            with self._database.writing() as connection:
+                release_claims(connection, self._worker)
+                if ending is not None:
+                    connection.execute(sa.delete(workers).where(workers.c.name == self._worker))
 
     @property
     def held(self) -> bool:

@@ -129,7 +129,7 @@ class Push:
         except ExceptionGroup as trouble:
             raise _first(trouble) from None
         finally:
-            await in_thread(end_claims, self.context)
+            await in_thread(self.context.heartbeat.end)
         if stopped is not None:
             raise stopped
         return self.tally
@@ -303,20 +303,6 @@ class Push:
         """Writes the outcomes; returns them as written, and those to be written later."""
         with self.context.database.writing() as connection:
             return acknowledge(connection, outcomes, most_attempts=self.context.settings.most_attempts)
-
-
-def release_claims(context: SyncContext) -> None:
-    """Releases every claim that this worker still holds."""
-    with context.database.writing() as connection:
-        claims.release_claims(connection, context.worker)
-
-
-def end_claims(context: SyncContext) -> None:
-    """Releases them, and ends the worker's heartbeat."""
-    try:
-        release_claims(context)
-    finally:
-        context.heartbeat.end()
 
 
 def _first(group: ExceptionGroup[Exception]) -> Exception:

@@ -32,7 +32,6 @@ from midas_pipelines.sync.listings.adopt import remove
 from midas_pipelines.sync.listings.diff import alike, filled, shown_quantity
 from midas_pipelines.sync.listings.pins import CONTENT, LISTED_PIN, pin, with_pins
 from midas_pipelines.sync.listings.plan import Planner, content, content_hash, draft_quantity, identity
-from midas_pipelines.sync.listings.push import end_claims
 from midas_pipelines.sync.threads import in_thread
 
 PARTS = {"price": ("price",), "content": CONTENT, "quantity": ("inventory",)}
@@ -98,7 +97,7 @@ async def undo_writes(
                 undo.report.leave(work[mapping_id], "all", why)
             await asyncio.gather(*map(one, held.values()))
     finally:
-        await in_thread(end_claims, context)
+        await in_thread(context.heartbeat.end)
     return undo.report
 
 
