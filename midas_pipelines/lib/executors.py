@@ -9,14 +9,11 @@ from midas_pipelines.settings import Settings, SettingsError
 
 
 def executor(settings: Settings) -> dg.ExecutorDefinition:
-    """The executor of every job.
+    """The executor of every job. Raises SettingsError where Celery is chosen and its addresses are missing.
 
     In the run's process is best for small shops, and on a Celery worker, which takes whole runs: starting a process for
     each step takes longer than most steps. The processes of the multiprocess executor are forked from one that has
     loaded everything.
-
-    Raises:
-        SettingsError: Celery is chosen and its addresses are missing.
     """
     if settings.executor == "celery":
         settings.queue()
@@ -30,10 +27,7 @@ def make_celery(settings: Settings) -> Any:
     """The Celery application of our workers, with Dagster's tasks: to execute a run, and to resume one.
 
     A run is confirmed when it has ended, so that no worker holds a second one back. One whose process died fails, and
-    Dagster tries it again.
-
-    Raises:
-        SettingsError: an address or the package is missing.
+    Dagster tries it again. Raises SettingsError where an address or the package is missing.
     """
     broker, backend = settings.queue()
     try:

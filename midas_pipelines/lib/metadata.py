@@ -3,10 +3,8 @@
 Where those pages are the settings say (MIDAS_SHOP_PAGE and the like); without them no link is shown.
 """
 
-import base64
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from html import escape
 from typing import Any, TypedDict
 from urllib.parse import quote
 
@@ -119,44 +117,6 @@ def _cell(value: object) -> str:
     return "" if value is None else str(value)
 
 
-ROW, LABEL, WIDTH = 18, 160, 300
-"""Pixels: height of a bar's row, room for its name, length of the longest bar."""
-
-
-def bars(values: Sequence[tuple[str, float, float]], unit: str) -> dg.MarkdownMetadataValue:
-    """Bars by name, each with its value and a mark at its limit; an empty chart says so.
-
-    Args:
-        values: name, value and limit, all in `unit`.
-        unit: what is counted, for the legend.
-    """
-    if not values:
-        return dg.MetadataValue.md("Nothing to show.")
-    longest = max(1.0, *(max(value, limit) for _, value, limit in values))
-    rows = [_bar(place, row, WIDTH / longest) for place, row in enumerate(values)]
-    height = ROW * len(values) + 8
-    svg = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{LABEL + WIDTH + 60}" height="{height}" '
-        f'font-family="sans-serif" font-size="11">{"".join(rows)}</svg>'
-    )
-    encoded = base64.b64encode(svg.encode()).decode()
-    return dg.MetadataValue.md(
-        f"![{unit}](data:image/svg+xml;base64,{encoded})\n\n{unit}; the line marks the limit."
-    )
-
-
-def _bar(place: int, row: tuple[str, float, float], scale: float) -> str:
-    name, value, limit = row
-    top, length, mark = place * ROW + 4, max(1.0, value * scale), LABEL + limit * scale
-    colour = "#d9534f" if value <= limit else "#5b9bd5"
-    return (
-        f'<text x="{LABEL - 6}" y="{top + 11}" text-anchor="end">{escape(name[:24])}</text>'
-        f'<rect x="{LABEL}" y="{top}" width="{length:.1f}" height="{ROW - 5}" fill="{colour}"/>'
-        f'<text x="{LABEL + length + 4:.1f}" y="{top + 11}">{value:g}</text>'
-        f'<line x1="{mark:.1f}" x2="{mark:.1f}" y1="{top - 2}" y2="{top + ROW - 3}" stroke="#333"/>'
-    )
-
-
 MOST_LINKED = 20
 Shown = dict[str, dg.MarkdownMetadataValue]
 
@@ -168,37 +128,32 @@ def links(context: "engine.SyncContext", rows: Iterable[Mapping[str, Any]]) -> S
     """
     settings = context.settings
     console = settings.console_url and settings.console_url.rstrip("/")
-    of_items = {
-        "console": console and console + "/items/{sku}",
-        "shop": settings.shop_page,
-        "4Seller": settings.fourseller_page,
-    }
-    of_orders = {
-        "console": console and console + "/orders/{order}",
-        "shop": settings.shop_order_page,
-        "4Seller": settings.fourseller_order_page,
+    pages = {
+        "sku": (console and console + "/items/{sku}", settings.shop_page, settings.fourseller_page),
+        "order": (
+            console and console + "/orders/{order}",
+            settings.shop_order_page,
+            settings.fourseller_order_page,
+        ),
     }
     shown = list(rows)
     lines: list[str] = []
-    for column, pages in (("sku", of_items), ("order", of_orders)):
+    for column, templates in pages.items():
         wanted = list(dict.fromkeys(str(row[column]) for row in shown if row.get(column)))[:MOST_LINKED]
-        if wanted and any(pages.values()):
+        if wanted and any(templates):
             known = engine.page_names(context.database, column, wanted)
-            lines += [_line(name, known[name], pages) for name in wanted if name in known]
+            lines += [_line(name, known[name], templates) for name in wanted if name in known]
     return {"links": dg.MetadataValue.md("\n".join(lines))} if any(lines) else {}
 
 
-def _line(name: str, names: "engine.Names", pages: Mapping[str, str | None]) -> str:
-    found = {where: _address(template, names) for where, template in pages.items() if template}
+def _line(name: str, names: "engine.Names", templates: Iterable[str | None]) -> str:
+    """The pages that can be named: not those of something that is not there, such as a product never listed."""
+    quoted = {name: quote(value, safe="") for name, value in names.items()}
+    missing = ["{" + name + "}" for name, value in names.items() if not value]
+    found = [
+        f"[{where}]({template.format(**quoted)})"
+        for where, template in zip(("console", "shop", "4Seller"), templates, strict=True)
+        if template and not any(one in template for one in missing)
+    ]
     title = f" {escaped(names['title'])}" if names.get("title") else ""
-    return f"- {escaped(name)}{title}: " + ", ".join(
-        f"[{where}]({url})" for where, url in found.items() if url
-    )
-
-
-def _address(template: str, names: "engine.Names") -> str | None:
-    """The template filled in; None where something that it names is not there, such as a product never listed."""
-    missing = [name for name, value in names.items() if not value and "{" + name + "}" in template]
-    return (
-        None if missing else template.format(**{name: quote(value, safe="") for name, value in names.items()})
-    )
+    return f"- {escaped(name)}{title}: {', '.join(found)}"

@@ -111,15 +111,13 @@ def one_run_a_shard(at: datetime) -> list[dg.RunRequest]:
     """A run for the snapshots, and one for each shard, which waits for no pool but its own; asked for once for that moment."""
     tick = f"{at.astimezone(UTC):%Y%m%dT%H%M}"
     *snapshots, listings = map(dg.AssetKey, named("full_sync").makes)
-    shards = [(name, [listings]) for name in SHARDS.get_partition_keys()]
+    first = dg.RunRequest(f"{tick}:snapshots", asset_selection=snapshots, tags={TICK: tick})
     return [
-        dg.RunRequest(
-            run_key=f"{tick}:{name or 'snapshots'}",
-            partition_key=name,
-            asset_selection=assets,
-            tags={TICK: tick},
-        )
-        for name, assets in [(None, snapshots), *shards]
+        first,
+        *(
+            dg.RunRequest(f"{tick}:{name}", partition_key=name, asset_selection=[listings], tags={TICK: tick})
+            for name in SHARDS.get_partition_keys()
+        ),
     ]
 
 
@@ -140,13 +138,8 @@ def _status(settings: Settings, workflow: Workflow) -> str:
 START_UP = timedelta(minutes=2)
 """What a run may take to be launched and to end."""
 
-WITHOUT_POLICY = {
-    "sync_plan": "It is made when a person asks for it.",
-    "storefront/products": "The shop writes it; it is observed.",
-    "inventory_ledger": "Triggers write it; it is observed.",
-    "fourseller/orders": "4Seller has them; they are observed.",
-}
-"""Assets whose age says nothing, and why."""
+WITHOUT_POLICY = {"sync_plan", "storefront/products", "inventory_ledger", "fourseller/orders"}
+"""Assets whose age says nothing: one is made when a person asks for it, the others are only observed."""
 
 
 def renewals(settings: Settings) -> dict[str, int]:
@@ -155,7 +148,7 @@ def renewals(settings: Settings) -> dict[str, int]:
     for workflow in WORKFLOWS:
         minutes = minutes_apart(settings, workflow)
         if minutes is not None and not settings.is_paused(workflow.name):
-            for asset in set(workflow.makes) - WITHOUT_POLICY.keys():
+            for asset in set(workflow.makes) - WITHOUT_POLICY:
                 found[asset] = min(minutes, found.get(asset, minutes))
     return found
 
@@ -174,10 +167,8 @@ def windows(minutes: int) -> tuple[timedelta, timedelta]:
 def policies(settings: Settings) -> dict[str, dg.FreshnessPolicy]:
     """The policy of each asset by name; none where all workflows that renew it are paused."""
     made = {asset: windows(minutes) for asset, minutes in renewals(settings).items()}
-    return {
-        asset: dg.FreshnessPolicy.time_window(warn_window=warn, fail_window=fail)
-        for asset, (warn, fail) in made.items()
-    }
+    time_window = dg.FreshnessPolicy.time_window
+    return {asset: time_window(warn_window=warn, fail_window=fail) for asset, (warn, fail) in made.items()}
 
 
 def with_freshness(assets: Iterable[Any], settings: Settings) -> list[Any]:

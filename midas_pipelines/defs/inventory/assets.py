@@ -131,7 +131,6 @@ def low_stock(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.Mat
         levels = engine.availability_summary(sync.database)
         where = ui.links(sync, [*report.low, *levels.withheld_most])
         low, withheld = ui.table(ui.titled(sync, report.low)), ui.table(ui.titled(sync, levels.withheld_most))
-    plotted = [(row["sku"], float(row["on_hand"]), float(row["threshold"])) for row in report.low]
     return ui.made(
         sync,
         {
@@ -139,7 +138,6 @@ def low_stock(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.Mat
             "checked": report.scanned,
             **ui.numbers(report, "low_items", "out_of_stock"),
             "low": low,
-            "plot": ui.bars(plotted, "units on hand"),
             **ui.numbers(levels, "units_on_hand", "units_available", "excluded", with_rules="ruled"),
             "most_withheld": withheld,
             **where,

@@ -59,7 +59,8 @@ def health_watch(context: dg.SensorEvaluationContext) -> dg.SkipReason:
             )
             engine.report_failure(connection, missed)
             open_ones = engine.open_subjects(connection, engine.RUN_FAILED)
-            removed = {name for name in open_ones if not _is_known(repository, name)}
+            assets = {key.to_user_string() for key in repository.asset_graph.get_all_asset_keys()}
+            removed = open_ones - assets - {*repository.job_names}
             engine.clear_alerts(connection, kind=engine.RUN_FAILED, subjects=removed)
             over = {name for name in open_ones - removed if works_again(context.instance, repository, name)}
             engine.report_recovery(connection, over)
@@ -139,11 +140,6 @@ def works_again(instance: dg.DagsterInstance, repository: dg.RepositoryDefinitio
 def _is_ours(repository: dg.RepositoryDefinition, run: dg.DagsterRun) -> bool:
     """Whether the run is of this code location and of a job that there is still."""
     return is_of_our_location(run) and run.job_name in repository.job_names
-
-
-def _is_known(repository: dg.RepositoryDefinition, name: str) -> bool:
-    """Whether this is a workflow or an asset that there is still."""
-    return name in repository.job_names or repository.asset_graph.has(dg.AssetKey.from_user_string(name))
 
 
 def _partitions(
@@ -237,20 +233,16 @@ def failed_checks(
 
 def in_words(evaluation: dg.AssetCheckEvaluation) -> str:
     """A failed check for people: how many, the worst by name, and what to do."""
-    checked, count = (evaluation.metadata.get(name) for name in ("checked", "failed"))
-    offenders, hint = evaluation.metadata.get("offenders"), evaluation.metadata.get("hint")
-    named = (
-        [_name(row) for row in offenders.records[:MOST_NAMED]]
-        if isinstance(offenders, dg.TableMetadataValue)
-        else []
-    )
+    known = {name: value.value for name, value in evaluation.metadata.items()}
+    offenders = evaluation.metadata.get("offenders")
+    rows = offenders.records[:MOST_NAMED] if isinstance(offenders, dg.TableMetadataValue) else []
+    count = f": {known['failed']}" if known.get("failed") else ""
+    of = f" of {known['checked']}" if count and "checked" in known else ""
     parts = [
-        f"Check {evaluation.check_name} of {evaluation.asset_key.to_user_string()} failed"
-        + (f": {count.value}" if count and count.value else "")
-        + (f" of {checked.value}." if count and count.value and checked else "."),
-        f"The worst: {', '.join(named)}." if named else "",
+        f"Check {evaluation.check_name} of {evaluation.asset_key.to_user_string()} failed{count}{of}.",
+        f"The worst: {', '.join(map(_name, rows))}." if rows else "",
         re.sub(r"\\(\W)", r"\1", evaluation.description or ""),  # escaped for the UI alone
-        str(hint.value) if hint is not None else "",
+        str(known.get("hint", "")),
     ]
     return " ".join(part for part in parts if part)
 

@@ -6,7 +6,6 @@ import dagster as dg
 import pytest
 
 from midas_pipelines.lib.check_results import brake_spec
-from midas_pipelines.lib.metadata import bars
 from midas_pipelines.sync.rules.edit import set_rule
 from midas_pipelines_tests.defs.conftest import Execute, checks, evaluation, metadata
 from midas_pipelines_tests.notify.conftest import WebhookReceiver, webhook  # noqa: F401 - fixture
@@ -70,8 +69,3 @@ def test_the_brake_is_a_check_that_counts_all_it_holds_while_the_run_goes_on(
     assert (found.passed, found.metadata["checked"].value, found.metadata["failed"].value) == (False, 1, 30)
     assert sorted(one[2] for one in environment.shown.values()) == [3, *[5] * 31]
     assert value(environment.database, "SELECT count(*) FROM alerts WHERE kind = 'brake'") == 1
-
-
-def test_a_plot_survives_names_that_are_no_words() -> None:
-    assert "svg" in str(bars([("<b>&\u0000", 0.0, 5.0), ("", 1e9, 0.0)], "units").value)
-    assert bars([], "units").value == "Nothing to show."
