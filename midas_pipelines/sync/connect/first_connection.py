@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import csv
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import astuple, dataclass, fields
 from decimal import Decimal
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -58,13 +59,10 @@ def write_csv(rows: Sequence[PreviewRow], path: Path) -> None:
     """
     try:
         with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, [one.name for one in fields(PreviewRow)])
-            writer.writeheader()
+            writer = csv.writer(file)
+            writer.writerow(one.name for one in fields(PreviewRow))
             for row in rows:
-                cells = asdict(row).items()
-                writer.writerow(
-                    {name: f"'{one}" if str(one).startswith(FORMULA) else one for name, one in cells}
-                )
+                writer.writerow(f"'{one}" if str(one).startswith(FORMULA) else one for one in astuple(row))
     except OSError as failed:
         raise WrongInput(f"The report cannot be written to {path}: {failed.strerror}.") from None
 
@@ -83,13 +81,12 @@ def build_preview(database: Database, products: list[Product], title_limit: int)
     """The preview of these listings, the worst change first; reads the database and nothing else."""
     wanted: dict[int, Change] = {}
     unlistable: list[PreviewRow] = []
-    for part in chunks(database, title_limit=title_limit):
-        for change in part:
-            if change.action is Action.QUARANTINED:
-                row = PreviewRow("unlistable", change.shop_sku or change.sku or "", note=change.reason or "")
-                unlistable.append(row)
-            elif change.draft is not None:
-                wanted[change.mapping.id] = change
+    for change in chain.from_iterable(chunks(database, title_limit=title_limit)):
+        if change.action is Action.QUARANTINED:
+            sku = change.shop_sku or change.sku or ""
+            unlistable.append(PreviewRow("unlistable", sku, note=change.reason or ""))
+        elif change.draft is not None:
+            wanted[change.mapping.id] = change
     tied = {change.mapping.fourseller_product_id: change for change in wanted.values()}
     free = [product for product in products if product.id not in tied]
     items = [_sought(change) for change in wanted.values() if change.mapping.fourseller_product_id is None]
@@ -100,10 +97,13 @@ def build_preview(database: Database, products: list[Product], title_limit: int)
     only_here = "It would be listed."
     rows += [PreviewRow("only here", one.sku, title=one.title, note=only_here) for one in matched.only_here]
     twice = "Another listing has its SKU: delete one at 4Seller, or match one of them."
-    there = [("only there", one, "It stays as it is.") for one in matched.only_there]
-    for result, one, note in (*there, *(("doubled", one, twice) for one in matched.doubled)):
-        shown = (one.title or "")[:200]
-        rows.append(PreviewRow(result, "", one.id, one.sku or "", listing_title=shown, note=note))
+    for result, found, note in (
+        ("only there", matched.only_there, "It stays as it is."),
+        ("doubled", matched.doubled, twice),
+    ):
+        for one in found:
+            shown = (one.title or "")[:200]
+            rows.append(PreviewRow(result, "", one.id, one.sku or "", listing_title=shown, note=note))
     return rows + unlistable
 
 
@@ -156,19 +156,14 @@ Pair = tuple[str, str]
 async def confirm_matches(context: SyncContext, pairs: Sequence[Pair], *, accept: bool) -> int:
     """Ties each item to its listing; returns how many were tied. Writes nothing to 4Seller.
 
-    With `accept` the first sync may run from now on.
-
-    Raises:
-        WrongInput: a SKU or a listing does not exist, or one of them is tied already or named twice; nothing was changed.
-        FourSellerError: the listings could not be read.
+    With `accept` the first sync may run from now on. Nothing is changed where it raises: WrongInput where a SKU or a
+    listing does not exist, or one of them is tied already or named twice; FourSellerError where the listings cannot be read.
     """
     products: dict[str, Product] = {}
     if pairs:
         async with context.channel() as client:
-            if len(pairs) == 1:
-                products = {pairs[0][1]: await client.product(pairs[0][1])}
-            else:
-                products = {one.id: one for one in (await client.listing()).products}
+            one = [await client.product(pairs[0][1])] if len(pairs) == 1 else None
+            products = {product.id: product for product in one or (await client.listing()).products}
     return await in_thread(_tie_all, context, pairs, products, accept)
 
 
@@ -198,10 +193,9 @@ def _tie(
 ) -> int:
     rows = [Mapping(*row) for row in connection.execute(sa.select(*COLUMNS).where(mappings.c.id.in_(ids)))]
     planner = Planner(connection, [row.key for row in rows], title_limit)
-    by_sku: dict[str | None, list[Mapping]] = {}
+    by_sku: dict[str | None, list[Mapping]] = defaultdict(list)
     for row in rows:
-        item = planner.item(row)
-        by_sku.setdefault(item.sku if item is not None else row.sku, []).append(row)
+        by_sku[item.sku if (item := planner.item(row)) is not None else row.sku].append(row)
     product_id = mappings.c.fourseller_product_id
     named = sa.select(product_id, mappings.c.sku).where(product_id.in_([listing for _, listing in pairs]))
     taken = dict(connection.execute(named).tuples().all())
@@ -209,7 +203,7 @@ def _tie(
     for sku, listing in pairs:
         if listing not in products:
             raise WrongInput(f"4Seller has no listing {listing}: see the ids in `midas connect`.")
-        if len(found := by_sku.get(sku, [])) != 1:
+        if len(found := by_sku[sku]) != 1:
             raise WrongInput(f"{len(found)} items of the shop have the SKU {sku}: give each one of its own.")
         (row,) = found
         if row.fourseller_product_id == listing:
@@ -220,11 +214,15 @@ def _tie(
         pins = kept_by_policy(planner.plan(row), products[listing])
         new.append({"row": row.id, "new_listing": listing, "new_sku": sku, "new_pins": pins})
     if new:
-        columns = {"fourseller_product_id": "new_listing", "sku": "new_sku", "pinned_fields": "new_pins"}
-        given: dict[str, Any] = {name: sa.bindparam(bound) for name, bound in columns.items()}
-        free = sa.update(mappings).where(mappings.c.id == sa.bindparam("row"))
+        given: dict[str, Any] = {
+            "fourseller_product_id": sa.bindparam("new_listing"),
+            "sku": sa.bindparam("new_sku"),
+            "pinned_fields": sa.bindparam("new_pins"),
+        }
         values = given | {"creating_since": None, "next_attempt_at": None} | CHANGED
-        connection.execute(free.values(values), new)
+        connection.execute(
+            sa.update(mappings).where(mappings.c.id == sa.bindparam("row")).values(values), new
+        )
     return len(new)
 
 

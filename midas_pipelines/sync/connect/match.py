@@ -124,9 +124,8 @@ def _by_title(items: Sequence[Sought], products: Sequence[Product]) -> list[Matc
     for index, item in enumerate(items):
         title = _words(item.title)
         near = _near(title, having)
-        best = process.extractOne(
-            title, [titles[place] for place in near], scorer=fuzz.ratio, score_cutoff=LEAST_SCORE
-        )
+        alike = [titles[place] for place in near]
+        best = process.extractOne(title, alike, scorer=fuzz.ratio, score_cutoff=LEAST_SCORE)
         if best is not None:
             found.append((best[1], index, near[best[2]]))
     pairs: list[Match] = []

@@ -98,18 +98,10 @@ def close_alerts(connection: sa.Connection, closed: Sequence[sa.Row[Any]]) -> in
 
 
 async def resolve(context: SyncContext, conflict_id: int, take: str, by: str) -> dict[str, Any]:
-    """Settles a conflict by a person's word and returns it as it stands then.
+    """Settles a conflict by a person's word and returns it as it is then.
 
-    Args:
-        context: settings, database and run.
-        conflict_id: as `midas conflicts list` shows it.
-        take: `shop` pushes the shop's value again; `marketplace` keeps 4Seller's: a quantity becomes a ledger row,
-            any other field is pinned.
-        by: who says so.
-
-    Raises:
-        NoSuchConflict: none is open under that id.
-        FourSellerError: a product of nobody's could not be deleted.
+    To `take` the `shop`'s value pushes it again; the `marketplace`'s is kept: a quantity becomes a ledger row, any other
+    field is pinned. Raises NoSuchConflict, or FourSellerError where a product that is no item's could not be deleted.
     """
     conflict = context.database.read(read_conflict, conflict_id)
     if conflict is None or conflict["resolved_at"] is not None:
@@ -128,26 +120,19 @@ async def resolve(context: SyncContext, conflict_id: int, take: str, by: str) ->
             row = mapping_of(connection, conflict["mapping_id"])
             before = row.pinned_fields if row is not None else None
             if row is not None:
-                kept = dict((before or {}).get(name) or {"value": None}) | {"held": False}
-                leave = take == "marketplace"
-                repin(
-                    connection,
-                    row,
-                    with_pins(before, {name: kept}) if leave else without_pins(before, [name]),
-                )
+                kept = {name: dict((before or {}).get(name) or {"value": None}) | {"held": False}}
+                pins = with_pins(before, kept) if take == "marketplace" else without_pins(before, [name])
+                repin(connection, row, pins)
             _close(connection, conflict, resolution=take, by=by, before=before)
     with context.database.writing() as connection:
-        subject = f"{conflict['subject']}:{conflict['field']}"
-        clear_alerts(connection, kind=ALERT, subjects=[subject])
+        clear_alerts(connection, kind=ALERT, subjects=[f"{conflict['subject']}:{conflict['field']}"])
         return read_conflict(connection, conflict_id) or {}
 
 
 async def pin_field(context: SyncContext, mapping_id: int, name: str) -> Any:
     """Leaves a field of an item on 4Seller as it is, whatever the shop says, until it is released; returns its value.
 
-    Raises:
-        NoSuchConflict: it is no field, or the item is not on 4Seller.
-        FourSellerError: the product could not be read.
+    Raises NoSuchConflict for what is no field, or not on 4Seller, FourSellerError where the product could not be read.
     """
     if name not in FIELDS:
         raise NoSuchConflict(f"“{name}” cannot be pinned: give one of {', '.join(FIELDS)}.")
@@ -195,15 +180,9 @@ def mapping_of(connection: sa.Connection, mapping_id: int | None) -> Mapping | N
 
 
 def undo_resolution(context: SyncContext, conflict_id: int, by: str) -> dict[str, Any]:
-    """Opens the conflict again, as a new one with the same values, with the item's pins and stock as they were.
+    """Opens a decided conflict again, as a new one with the same values, with the item's pins and stock as they were.
 
-    Args:
-        context: settings, database and run.
-        conflict_id: of the one that was decided.
-        by: who takes it back.
-
-    Raises:
-        NoSuchConflict: it was not decided by a person in the last ten minutes, or the shop's value has gone out.
+    Raises NoSuchConflict where no person decided it in the last ten minutes, or the shop's value has gone out.
     """
     with context.database.writing() as connection:
         conflict = read_conflict(connection, conflict_id)

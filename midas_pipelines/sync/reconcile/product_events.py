@@ -63,8 +63,7 @@ async def handle_product_event(
         import_sales: imports what was sold, before a quantity counts as an edit.
         waited_seconds: how long ago the first of the events came.
 
-    Raises:
-        FourSellerError: it could not be asked.
+    Raises FourSellerError where it could not be asked.
     """
     mapping, held, read_at = await in_thread(_find, context, product_id)
     if mapping is None:
