@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any, get_type_hints
 
@@ -99,8 +100,7 @@ class GuardedRoute(APIRoute):
 async def admit_key(request: Request, key: str, path: str) -> Caller:
     """The key's owner; counts valid and refused keys, locks out those who guess, and notes them in the audit log.
 
-    Raises:
-        CallRefused: 401 without a valid key, 429 while its id or the address is locked out.
+    Raises CallRefused: 401 without a valid key, 429 while its id or the address is locked out.
     """
     service, callers = service_of(request), request.app.state.callers
     address = address_of_caller(request.scope)
@@ -198,10 +198,8 @@ async def audited(service: Service, entry: AuditEntry, handler: Handler, request
 async def once(request: Request, service: Service, caller: str, handler: Handler) -> Response:
     """The answer of `handler`, or that of an earlier call with the same Idempotency-Key; without one it is executed.
 
-    `caller` is the id of the key that the call came with: each caller has idempotency keys of its own.
-
-    Raises:
-        CallRefused: 400 for a key that is none, 422 for another body, 409 while the first call takes long.
+    Each `caller`, by the id of its key, has idempotency keys of its own. Raises CallRefused: 400 for a key that is none,
+    422 for another body, 409 while the first call takes long.
     """
     if (key := request.headers.get("idempotency-key")) is None:
         return await handler(request)
@@ -212,8 +210,7 @@ async def once(request: Request, service: Service, caller: str, handler: Handler
     body_digest = hashlib.sha256(await request.body()).hexdigest()
     if await asyncio.to_thread(service.write, _begin_call, digest, body_digest):
         return await _executed(request, service, digest, handler)
-    loop = asyncio.get_running_loop()
-    until = loop.time() + TWIN_SECONDS
+    until = time.monotonic() + TWIN_SECONDS
     while True:
         first = await asyncio.to_thread(service.read, _first_call, digest)
         if first is not None and first.body_digest != body_digest:
@@ -221,7 +218,7 @@ async def once(request: Request, service: Service, caller: str, handler: Handler
         if first is not None and first.status is not None:
             headers = {"Idempotent-Replayed": "true"}
             return Response(first.body, first.status, headers=headers, media_type=first.media_type)
-        if first is None or loop.time() >= until:
+        if first is None or time.monotonic() >= until:
             text = "The first call with this Idempotency-Key has no answer yet, or failed: try again."
             raise CallRefused(409, text, {"Retry-After": "5"})
         await asyncio.sleep(0.05)
@@ -242,23 +239,19 @@ async def _executed(request: Request, service: Service, digest: str, handler: Ha
             answer = {"status": response.status_code, "media_type": kind, "body": body}
         return response
     finally:
-        await asyncio.to_thread(service.write, _end_call, digest, answer)
+        ended = sa.update(repeated_calls).values(answer) if answer else sa.delete(repeated_calls)
+        mine = ended.where(_CALLS.digest == digest)
+        await asyncio.to_thread(service.write, lambda connection: connection.execute(mine))
 
 
 def _begin_call(connection: sa.Connection, digest: str, body_digest: str) -> bool:
     """Whether this call is the first with its key, and is to be executed."""
     died = sa.and_(_CALLS.status.is_(None), _CALLS.begun_at < utc_now(-DEAD_SECONDS))
-    connection.execute(
-        sa.delete(repeated_calls).where(sa.or_(_CALLS.begun_at < utc_now(-KEPT_SECONDS), died))
-    )
+    old = _CALLS.begun_at < utc_now(-KEPT_SECONDS)
+    connection.execute(sa.delete(repeated_calls).where(sa.or_(old, died)))
     adding = insert(connection, repeated_calls).values(digest=digest, body_digest=body_digest)
     return connection.execute(adding.on_conflict_do_nothing().returning(_CALLS.digest)).first() is not None
 
 
 def _first_call(connection: sa.Connection, digest: str) -> sa.Row[Any] | None:
     return connection.execute(sa.select(repeated_calls).where(_CALLS.digest == digest)).first()
-
-
-def _end_call(connection: sa.Connection, digest: str, answer: dict[str, Any] | None) -> None:
-    ended = sa.update(repeated_calls).values(answer) if answer else sa.delete(repeated_calls)
-    connection.execute(ended.where(_CALLS.digest == digest))

@@ -163,8 +163,8 @@ class Limits:
                 self._shed()
         except CallRefused as why:
             if is_webhook and why.http_status == 401:
-                actor, remote = "a webhook that is not signed", address_of_caller(scope)[:64]
-                entry = AuditEntry(actor, f"POST {WEBHOOKS}", remote=remote, request_id=request_id)
+                actor, address = "a webhook that is not signed", address_of_caller(scope)[:64]
+                entry = AuditEntry(actor, f"POST {WEBHOOKS}", remote=address, request_id=request_id)
                 await self._refusals.note(entry, 401)
             await problem(why.http_status, str(why), request_id, why.headers)(scope, receive, send)
             return

@@ -151,22 +151,23 @@ class Shipment(BaseModel):
     force: bool = Field(False, description="Accept a number that does not match the carrier's formats.")
 
 
-STATUS_ALONE: dict[str, JsonValue] = {
-    "required": ["status"],
-    "properties": {"status": {"type": "string"}, "shipment": {"type": "null"}},
+STATUS_ALONE: JsonValue = {"status": {"type": "string"}, "shipment": {"type": "null"}}
+WITH_SHIPMENT: JsonValue = {
+    "shipment": {"type": "object"},
+    "status": {"enum": [None, "shipped", "delivered"]},
 }
-WITH_SHIPMENT: dict[str, JsonValue] = {
-    "required": ["shipment"],
-    "properties": {"shipment": {"type": "object"}, "status": {"enum": [None, "shipped", "delivered"]}},
+ONE_OF: dict[str, JsonValue] = {
+    "oneOf": [
+        {"required": ["status"], "properties": STATUS_ALONE},
+        {"required": ["shipment"], "properties": WITH_SHIPMENT},
+    ]
 }
 
 
 class OrderPatch(BaseModel):
     """An update of an order: a status, a shipment, or both. A shipment alone means shipped when it leaves nothing to ship."""
 
-    model_config = ConfigDict(
-        extra="forbid", strict=True, json_schema_extra={"oneOf": [STATUS_ALONE, WITH_SHIPMENT]}
-    )
+    model_config = ConfigDict(extra="forbid", strict=True, json_schema_extra=ONE_OF)
 
     status: Literal["processing", "shipped", "delivered", "cancelled", "refunded"] | None = None
     shipment: Shipment | None = None

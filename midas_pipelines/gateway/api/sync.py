@@ -37,23 +37,19 @@ Kind = Literal["products", "inventory"]
 Outcome = Literal["done", "partial", "planned"]
 _ITEM = mappings.c
 
-NONE: dict[str, JsonValue] = {"type": "null"}
-MODE_ALONE: dict[str, JsonValue] = {
-    "required": ["mode"],
-    "properties": {"mode": {"type": "string"}, "skus": NONE},
-}
-SKUS_ALONE: dict[str, JsonValue] = {
-    "required": ["skus"],
-    "properties": {"skus": {"type": "array"}, "mode": NONE},
+NONE: JsonValue = {"type": "null"}
+ONE_OF: dict[str, JsonValue] = {
+    "oneOf": [
+        {"required": ["mode"], "properties": {"mode": {"type": "string"}, "skus": NONE}},
+        {"required": ["skus"], "properties": {"skus": {"type": "array"}, "mode": NONE}},
+    ]
 }
 
 
 class SyncRequest(BaseModel):
     """What to sync: `mode`, or `skus`."""
 
-    model_config = ConfigDict(
-        extra="forbid", strict=True, json_schema_extra={"oneOf": [MODE_ALONE, SKUS_ALONE]}
-    )
+    model_config = ConfigDict(extra="forbid", strict=True, json_schema_extra=ONE_OF)
 
     mode: Annotated[
         Literal["full", "incremental"] | None,
@@ -213,8 +209,7 @@ async def _launch(service: Service, kind: Kind, wanted: SyncRequest) -> Response
         job, ops, tags = "full_sync", {}, range_tags(service.settings.shards)
     run_id, url = await service.orchestrator.launch(job, ops, tags)
     progress = f"{PREFIX}/sync/{kind}"
-    launch = {"run_id": run_id, "url": url, "progress": progress}
-    return JSONResponse(launch, 202, {"Location": progress})
+    return JSONResponse({"run_id": run_id, "url": url, "progress": progress}, 202, {"Location": progress})
 
 
 async def _items(service: Service, ids: list[int], *, wait: bool) -> list[Item]:

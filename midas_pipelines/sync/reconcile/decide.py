@@ -85,11 +85,11 @@ def decide(
         mapping: its row; `pinned_fields` as they were before this read.
         planner: has its item as the shop has it now, and the rules.
         product: as 4Seller showed it; None when it was not in the listing.
-        gone: whether 4Seller surely has no product of it; not to be in a list proves nothing.
-        free: whether the row is ours to settle: not claimed, not confirmed since the read began.
-        recent: whether it was confirmed so shortly before the read that the quantity read may be the old one.
-        overdue: whether its change should have been pushed by now.
-        sales_in: whether every sale from before the read is imported; otherwise no quantity counts as an edit.
+        gone: 4Seller surely has no product of it; not to be in a list proves nothing.
+        free: the row is ours to settle: not claimed, not confirmed since the read began.
+        recent: it was confirmed so shortly before the read that the quantity read may be the old one.
+        overdue: its change should have been pushed by now.
+        sales_in: every sale from before the read is imported; otherwise no quantity counts as an edit.
         hub_ahead: how far 4Seller's clock is ahead of the one that dates our confirmations.
     """
     if is_kept_off(mapping.pinned_fields) and product is None:
@@ -114,12 +114,12 @@ def decide(
         return Decision(change, CHANGING if found else EQUAL, differences=tuple(found))
     if mapping.acked_at is not None and product.updated_at is not None:
         recent = recent and product.updated_at - hub_ahead <= mapping.acked_at  # else it is no old copy
-    excused = [
-        one
-        for one in found
-        if one.field == "quantity" and one.seen and (recent or (one.edited and not sales_in))
-    ]
-    found = [one for one in found if one not in excused]
+
+    def may_be_excused(one: Difference) -> bool:
+        return one.field == "quantity" and one.seen and (recent or (one.edited and not sales_in))
+
+    excused = any(map(may_be_excused, found))
+    found = [one for one in found if not may_be_excused(one)]
     conflicts, pins, push = _by_policy(decided, product, found, planner.rule(mapping), held)
     outcome = EQUAL if not found else DIFFERING if any(one.seen for one in found) else NOT_SEEN
     if push and not conflicts and on_its_way and outcome == DIFFERING:
@@ -134,8 +134,9 @@ def decide(
     if excused:  # that quantity is not believed: the next read will show it again
         values.pop("acked_quantity", None)
         outcome = CHANGING if outcome == EQUAL else outcome
-    needs_sales = bool(excused) and not recent
-    return Decision(change, outcome, tuple(conflicts), tuple(found), push, values, needs_sales)
+    return Decision(
+        change, outcome, tuple(conflicts), tuple(found), push, values, needs_sales=excused and not recent
+    )
 
 
 def _by_policy(

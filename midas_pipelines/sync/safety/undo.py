@@ -206,11 +206,8 @@ class _Undo:
             raise _Stays("all", "How it was before cannot be sent as a whole product.")
         if fields == ["quantity"]:
             level = await self.client.set_quantity(shown.id, draft_quantity(draft), datetime.now(UTC))
-            done: dict[str, Any] = {
-                "acked_quantity": level.quantity,
-                "acked_hash": mapping.acked_hash,
-                "pins": {},
-            }
+            done: dict[str, Any] = {"acked_quantity": level.quantity, "acked_hash": mapping.acked_hash}
+            done["pins"] = {}
         else:
             answer = await self.client.update_product(shown.id, draft)
             pins = {name: pin(answer, name) for name in fields if name != "quantity"}

@@ -145,16 +145,14 @@ async def _why(client: FourSeller, change: Change, acked_before: int) -> str | N
         return "4Seller no longer has it" if isinstance(failed, NotFound) else str(failed)
     # A quantity may have been sold since.
     wrong = [one for one in differences(change, shown) if one.seen and one.field in ("price", "content")]
-    return (
-        "; ".join(f"4Seller shows the {one.field} {one.fourseller} for {one.shop}" for one in wrong) or None
-    )
+    texts = [f"4Seller shows the {one.field} {one.fourseller} for {one.shop}" for one in wrong]
+    return "; ".join(texts) or None
 
 
 async def _roll_back(context: SyncContext, client: FourSeller, plan: frozenset[int], failed: str) -> str:
     """Puts back what this run sent of the plan; returns what is reported to staff, who hear also where it ends early."""
-    ours = [
-        one for one in context.database.read(written_by, of_run(context.written_as)) if one.mapping_id in plan
-    ]
+    written = context.database.read(written_by, of_run(context.written_as))
+    ours = [one for one in written if one.mapping_id in plan]
     done = "It could not be put back: `midas undo` does that, by the run's id."
     try:
         undone = await undo_writes(context, client, ours, pins=False)

@@ -64,9 +64,8 @@ def spool(schema: pa.Schema, rows: Iterable[Mapping[str, Any]], facts: Mapping[s
 
 
 def _scratch() -> Path:
-    handle, name = tempfile.mkstemp(prefix="midas-", suffix=SUFFIX)
-    os.close(handle)
-    return Path(name)
+    with tempfile.NamedTemporaryFile(prefix="midas-", suffix=SUFFIX, delete=False) as file:
+        return Path(file.name)
 
 
 def place(spooled: Path, target: UPath) -> None:
@@ -160,14 +159,10 @@ class Snapshots:
 
     def remove_before(self, day: date, today: date) -> int:
         """Deletes the snapshots of earlier days, and what runs shared before today; returns how many."""
-        old = [
-            self.path(kind, name)
-            for kind in (CATALOG, LISTING)
-            for one, name in self._dated(kind)
-            if one < (day if name == str(one) else today)
-        ]
+        dated = ((kind, *one) for kind in (CATALOG, LISTING) for one in self._dated(kind))
+        old = [(kind, name) for kind, on, name in dated if on < (day if name == str(on) else today)]
         for file in old:
-            file.unlink()
+            self.path(*file).unlink()
         return len(old)
 
     @contextmanager
@@ -175,10 +170,8 @@ class Snapshots:
         try:
             file = self.path(kind, day).open("rb")
         except FileNotFoundError:
-            kept = [str(one) for one in self.days(kind)]
-            nearest = [one for one in kept if one < str(day)][-1:] + [one for one in kept if one > str(day)][
-                :1
-            ]
+            kept, name = [str(one) for one in self.days(kind)], str(day)
+            nearest = [one for one in kept if one < name][-1:] + [one for one in kept if one > name][:1]
             advice = "none is kept yet. `midas sync products --full` makes the first."
             if nearest:
                 advice = f"the nearest days that have one: {' and '.join(nearest)}."

@@ -189,18 +189,9 @@ def listing_of(context: SyncContext, run_set: str) -> ReadListing | None:
         return None
     day, facts = found
     products = ListedProducts()
-    for chunk in kept.chunks(LISTING, day, ["fourseller_product_id", "sku", "answer", "dated"]):
-        products.add(
-            ListedRow(key, sku, stamp_of(answer), answer, dated) for key, sku, answer, dated in chunk
-        )
-    listing = Listing(
-        products,
-        facts["total"],
-        facts["counts"]["is_complete"],
-        reason=facts["reason"],
-        gone=frozenset(facts["gone"]),
-    )
-    requests = (
-        facts["counts"]["requests"] if facts["run_id"] == context.run_id else 0
-    )  # counted by one run alone
+    for rows in kept.chunks(LISTING, day, ["fourseller_product_id", "sku", "answer", "dated"]):
+        products.add(ListedRow(key, sku, stamp_of(answer), answer, dated) for key, sku, answer, dated in rows)
+    counts, gone = facts["counts"], frozenset(facts["gone"])
+    listing = Listing(products, facts["total"], counts["is_complete"], reason=facts["reason"], gone=gone)
+    requests = counts["requests"] if facts["run_id"] == context.run_id else 0  # counted by one run alone
     return ReadListing(datetime.fromisoformat(facts["read_at"]), listing, requests)

@@ -62,9 +62,8 @@ def explain_at(database: Database, settings: Settings, sku: str, day: date) -> d
     key = (int(shop["product_id"]), _plain(shop["variant_id"]))
     with database.reading() as connection:
         ledger = ledger_rows(connection, key, None, span.end, most=LEDGER_ROWS)
-        lines = [_ledger_line(row) for row in ledger] + _causes(
-            connection, key, int(shop["mapping_id"]), span
-        )
+        causes = _causes(connection, key, int(shop["mapping_id"]), span)
+    lines = [*map(_ledger_line, ledger), *causes]
     return facts | {"because": list(dict.fromkeys(lines))}
 
 
