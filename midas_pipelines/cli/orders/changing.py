@@ -11,16 +11,8 @@ from typing import Any
 import click
 
 from midas_pipelines.cli.opening import Changing, shop_database
-from midas_pipelines.cli.orders.reading import (
-    MOST_UNITS,
-    by_hand,
-    line_option,
-    locked,
-    opened,
-    order_argument,
-    orders,
-    parse_lines,
-)
+from midas_pipelines.cli.orders import reading
+from midas_pipelines.cli.orders.reading import by_hand, line_option, locked, opened, orders, parse_lines
 from midas_pipelines.cli.printing import clean, json_option, print_result
 from midas_pipelines.errors import WrongInput
 from midas_pipelines.storefront.catalog import items_by_sku
@@ -37,7 +29,7 @@ from midas_pipelines.sync.privacy.due import erase_order, hold_buyer, release_ho
 
 def changing(name: str) -> Callable[[Any], Any]:
     """A command of the group that changes the order ID, with --json; audited."""
-    return lambda function: orders.command(name, cls=Changing)(order_argument(json_option(function)))
+    return lambda function: orders.command(name, cls=Changing)(reading.order_argument(json_option(function)))
 
 
 def _done(as_json: bool, name: str, words: str, **facts: Any) -> None:
@@ -87,7 +79,11 @@ def ship(order_id: str, replaces: str | None, lines: Sequence[str], as_json: boo
 
 @changing("map")
 @click.option(
-    "--line", "number", type=click.IntRange(1, MOST_UNITS), required=True, help="As `show` numbers it."
+    "--line",
+    "number",
+    type=click.IntRange(1, reading.MOST_UNITS),
+    required=True,
+    help="Its number in `show`.",
 )
 @click.option("--sku", required=True, help="The SKU of the shop's item that was sold.")
 def map_(order_id: str, number: int, sku: str, as_json: bool) -> None:

@@ -14,13 +14,8 @@ import sqlalchemy as sa
 
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.orders.listing import NEEDS_A_PERSON, QUARANTINED, placed
-from midas_pipelines.store.schema.tables import (
-    ORDER_OPEN,
-    inventory_changes,
-    marketplace_order_lines,
-    marketplace_orders,
-    order_processing_logs,
-)
+from midas_pipelines.store.schema import tables
+from midas_pipelines.store.schema.tables import ORDER_OPEN, marketplace_order_lines, marketplace_orders
 from midas_pipelines.storefront.schema import order_items, orders
 from midas_pipelines.storefront.types import MINOR_UNITS, utc_now
 
@@ -29,10 +24,8 @@ LARGEST_ID = 2**62
 MISMATCH, DELETED = "total_mismatch", "deleted"
 HALF_A_CENT = 0.00501
 """The finest difference that can mean anything, and what SQLite adds to it: money is floating point there."""
-_ORDERS, _LINES, _LOGS, _LEDGER = (
-    table.c
-    for table in (marketplace_orders, marketplace_order_lines, order_processing_logs, inventory_changes)
-)
+_ORDERS, _LINES = marketplace_orders.c, marketplace_order_lines.c
+_LOGS, _LEDGER = tables.order_processing_logs.c, tables.inventory_changes.c
 _ORDER = _ORDERS.marketplace_order_id.label("order")
 _ITEM_OF_LINE = sa.and_(  # SQLite gives the ids of items of a deleted order again
     order_items.c.id == _LINES.order_item_id, order_items.c.order_id == _ORDERS.local_order_id
@@ -249,7 +242,7 @@ def statuses_gone_back(
     gone_back = sa.or_(*(sa.and_(_LOGS.step == before, _ORDERS.status == now) for before, now in backward))
     settled = sa.exists().where(_ITS_LOG, _LOGS.step == "settled").correlate(marketplace_orders)
     query = sa.select(_ORDER, _ORDERS.status.label("status"), _LOGS.step.label("had_reached")).distinct()
-    query = query.join(order_processing_logs, _ITS_LOG)
+    query = query.join(tables.order_processing_logs, _ITS_LOG)
     query = query.where(_looked_at(database, days).at(_ORDERS.id), gone_back, ~settled)
     return _rows(database, query.order_by(_ORDERS.marketplace_order_id.desc()))
 

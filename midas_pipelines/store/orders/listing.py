@@ -23,34 +23,20 @@ from midas_pipelines.store.schema.tables import (
 )
 from midas_pipelines.storefront.schema import orders, product_variants, products
 
-SHOWN = [
-    "id",
-    "marketplace_order_id",
-    "local_order_id",
-    "sales_channel",
-    "status",
-    "outcome",
-    "exception",
-    "reason",
-    "currency",
-    "total",
-    "placed_at",
-    "imported_at",
-]
+SHOWN = (
+    *("id", "marketplace_order_id", "local_order_id", "sales_channel", "status", "outcome"),
+    *("exception", "reason", "currency", "total", "placed_at", "imported_at"),
+)
 PLOTTED_CHANNELS = {"amazon", "ebay", "etsy", "shopify", "shein", "temu", "tiktok", "tiktok_shop", "walmart"}
 _LINE, _ORDER = marketplace_order_lines.c, marketplace_orders.c
 QUARANTINED = "quarantined"
 NEEDS_A_PERSON = sa.or_(_ORDER.exception.is_not(None), ORDER_QUARANTINED)
 """The order has an exception or is quarantined; two small indexes serve it."""
 
+_BACK = sa.and_(_LINE.allocated == _LINE.released, _LINE.exception.contains("unmapped"))
 UNMAPPED = sa.and_(
-    _LINE.exception.is_not(None),
-    _LINE.product_id.is_(None),
-    sa.or_(
-        _LINE.allocated == 0,
-        sa.and_(_LINE.allocated == _LINE.released, _LINE.exception.contains("unmapped")),
-    ),
-    _LINE.quantity > 0,
+    *(_LINE.exception.is_not(None), _LINE.product_id.is_(None), _LINE.quantity > 0),
+    sa.or_(_LINE.allocated == 0, _BACK),
 )
 """A line without an item; the condition on `exception` uses its small index."""
 

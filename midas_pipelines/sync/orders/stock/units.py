@@ -117,13 +117,7 @@ def set_backordered(
 
 
 def allocate_units(
-    order: StoredOrder,
-    line: Any,
-    item: ItemKey,
-    missing: int,
-    gone: int,
-    source: str = CHANNEL,
-    **columns: Any,
+    order: StoredOrder, line: Any, item: ItemKey, missing: int, gone: int, source: str, **columns: Any
 ) -> tuple[int, str]:
     """Allocates `missing` units to a line, `gone` of which have shipped; returns how many it has got, and that in words for
     the order log. Where more have shipped than the stock has, its count was wrong and is corrected first."""
@@ -134,9 +128,8 @@ def allocate_units(
     if uncounted:
         correction = StockMove(item, uncounted, "operator", "uncounted", f"settled:{name}")
         later = reference(order_id, line.line, line.allocated + got)
-        uncounted = -move_stock(connection, [correction, StockMove(item, -uncounted, source, "sale", later)])[
-            1
-        ]
+        sale = StockMove(item, -uncounted, source, "sale", later)
+        uncounted = -move_stock(connection, [correction, sale])[1]
         words += f" {uncounted} more have shipped than the counted stock had: count the item."
     got += uncounted
     backordered = line.backordered + missing - got
@@ -153,7 +146,7 @@ def allocate_again(order: StoredOrder, shop: str | None, *, whole: bool) -> int:
         gone = shipped[line.line] - accounted(line)
         missing = (line.quantity - accounted(line) if whole else gone) - line.backordered
         if line.product_id is not None and missing > 0:
-            got, words = allocate_units(order, line, item_of(line), missing, max(0, gone))
+            got, words = allocate_units(order, line, item_of(line), missing, max(0, gone), CHANNEL)
             again += got
             order.log("deducted", f"Line {line.line}, {line.sku}, again: {words}")
     return again
@@ -238,7 +231,7 @@ def raise_oversold_alert(
 def clear_oversold_alert(connection: sa.Connection, items: Collection[ItemKey] | None = None) -> None:
     """Closes the alerts of those of these items that no order waits for; without `items` of all, since the shop may have
     deleted one and reused its id."""
-    found = open_subjects(connection, ALERT) if items is None or items else set()
+    found = set() if items == set() else open_subjects(connection, ALERT)
     if items is not None:
         found &= {_subject(*item) for item in items}
     if found:
