@@ -79,8 +79,7 @@ def count_looked_at(database: Database, days: int, *, lines: bool = False) -> in
     """How many orders the checks of the last days look at; with `lines` how many lines `unexplained_deductions` does."""
     looked = _looked_at(database, days, margin=HOUR if lines else 0)
     those = looked.at(_LINES.order_id if lines else _ORDERS.id)
-    with database.reading() as connection:
-        return connection.scalar(sa.select(sa.func.count()).where(those)) or 0
+    return database.scalar(sa.select(sa.func.count()).where(those)) or 0
 
 
 def unbalanced_orders(database: Database, days: int | None = None) -> list[dict[str, Any]]:
@@ -118,7 +117,7 @@ def unbalanced_orders(database: Database, days: int | None = None) -> list[dict[
     query = sa.select(_ORDER, orders.c.order_number, total, added_up, theirs)
     query = query.join(orders, orders.c.id == _ORDERS.local_order_id)
     query = query.outerjoin(sums, sums.c.order_id == _ORDERS.local_order_id)
-    return _rows(database, query.where(looked.at(_ORDERS.id), wrong).order_by(_ORDERS.id.desc()))
+    return database.rows(query.where(looked.at(_ORDERS.id), wrong).order_by(_ORDERS.id.desc()))
 
 
 def _added_items(database: Database, looked: _Looked) -> tuple[int, Sequence[int]]:
@@ -158,7 +157,7 @@ def unpaired_orders(database: Database, days: int | None = None) -> list[dict[st
     gone = sa.and_(_ORDERS.outcome == "imported", orders.c.id.is_(None), sa.not_(_dismissed(DELETED)))
     lost = sa.select(_ORDER, nothing, sa.literal("imported, and the shop's order is gone"))
     lost = lost.outerjoin(orders, orders.c.id == _ORDERS.local_order_id).where(looked.at(_ORDERS.id), gone)
-    return _rows(database, stray.union_all(lost))
+    return database.rows(stray.union_all(lost))
 
 
 _HELD = _LINES.allocated - _LINES.released
@@ -197,7 +196,7 @@ def unexplained_deductions(database: Database, days: int | None = None) -> list[
     strays = strays.where(sa.func.substr(reference, 1, 11) == "fourseller:")  # the index has all days
     if days is not None:
         strays = strays.where(_LEDGER.created_at >= utc_now(-days * DAY))
-    found = _rows(database, sa.select(held, booked.label("ledger_says")).where(uneven).union_all(strays))
+    found = database.rows(sa.select(held, booked.label("ledger_says")).where(uneven).union_all(strays))
     found.sort(key=lambda row: (-(row["id"] or 0), row["line"]))
     for row in found:
         order_id, _, number = row.pop("name").removeprefix("fourseller:").rpartition(":")
@@ -231,7 +230,7 @@ def needing_a_person(database: Database) -> list[dict[str, Any]]:
     why = (exception.label("exception"), _ORDERS.reason, _ORDERS.imported_at.label("since"))
     query = sa.select(_ORDER, number, _ORDERS.status, *why)
     query = query.outerjoin(orders, orders.c.id == _ORDERS.local_order_id).where(NEEDS_A_PERSON)
-    return _rows(database, query.order_by(_ORDERS.id))
+    return database.rows(query.order_by(_ORDERS.id))
 
 
 def statuses_gone_back(
@@ -244,7 +243,7 @@ def statuses_gone_back(
     query = sa.select(_ORDER, _ORDERS.status.label("status"), _LOGS.step.label("had_reached")).distinct()
     query = query.join(tables.order_processing_logs, _ITS_LOG)
     query = query.where(_looked_at(database, days).at(_ORDERS.id), gone_back, ~settled)
-    return _rows(database, query.order_by(_ORDERS.marketplace_order_id.desc()))
+    return database.rows(query.order_by(_ORDERS.marketplace_order_id.desc()))
 
 
 def stale_orders(database: Database, days: int) -> list[dict[str, Any]]:
@@ -252,9 +251,4 @@ def stale_orders(database: Database, days: int) -> list[dict[str, Any]]:
     late = placed(lambda moment: moment < utc_now(-days * DAY))
     query = sa.select(_ORDER, _ORDERS.status, _ORDERS.placed_at)
     query = query.where(ORDER_OPEN, _ORDERS.local_order_id.is_not(None), late)
-    return _rows(database, query.order_by(sa.func.coalesce(_ORDERS.placed_at, _ORDERS.imported_at)))
-
-
-def _rows(database: Database, query: sa.Select[Any] | sa.CompoundSelect[Any]) -> list[dict[str, Any]]:
-    with database.reading() as connection:
-        return [dict(row) for row in connection.execute(query).mappings()]
+    return database.rows(query.order_by(sa.func.coalesce(_ORDERS.placed_at, _ORDERS.imported_at)))

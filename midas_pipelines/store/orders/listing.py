@@ -196,8 +196,7 @@ def days_with_changed_orders(
         changed = steps.subquery()
         its_step = _ORDER.marketplace_order_id == changed.c.marketplace_order_id
         query = query.join(changed, sa.and_(_ORDER.channel == changed.c.channel, its_step))
-    with database.reading() as connection:
-        return {day_of(_moment(*row)) for row in connection.execute(query)}
+    return {day_of(_moment(**row)) for row in database.rows(query)}
 
 
 _TEXT = sa.cast(sa.func.coalesce(_ORDER.placed_at, _ORDER.imported_at), sa.String)
@@ -224,12 +223,10 @@ def last_import(database: Database) -> datetime | None:
     log = sync_logs.c
     imported = sa.and_(log.kind == "orders", log.scope == "changed")  # not a backfill of some days
     query = sa.select(log.started_at).where(imported, log.outcome.in_(["done", "partial"]))
-    with database.reading() as connection:
-        return connection.scalar(query.order_by(log.id.desc()).limit(1))
+    return database.scalar(query.order_by(log.id.desc()).limit(1))
 
 
 def open_orders(database: Database) -> int:
     """How many orders the shop still has to handle."""
     query = sa.select(sa.func.count()).where(ORDER_OPEN, _ORDER.local_order_id.is_not(None))
-    with database.reading() as connection:
-        return connection.scalar(query) or 0
+    return database.scalar(query) or 0

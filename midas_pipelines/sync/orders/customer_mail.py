@@ -122,8 +122,7 @@ def send_mails(database: Database, settings: Settings, run_id: str | None = None
 
 def mail_due(database: Database) -> bool:
     """Whether a message is due."""
-    with database.reading() as connection:
-        return connection.execute(_due()).first() is not None
+    return bool(database.rows(_due()))
 
 
 def _due() -> sa.Select[Any]:
@@ -194,9 +193,7 @@ def _record(
 def unsent_messages(database: Database) -> list[dict[str, Any]]:
     """Messages that have not gone out, or may not have, the oldest first."""
     shown = (_ORDER, _MAILS.kind, _MAILS.state, _MAILS.attempts, _MAILS.created_at, _MAILS.reason)
-    with database.reading() as connection:
-        found = connection.execute(_messages(*UNSENT).with_only_columns(*shown)).mappings()
-        return [dict(row) for row in found]
+    return database.rows(_messages(*UNSENT).with_only_columns(*shown))
 
 
 def put_back(connection: sa.Connection, *, given_up: bool, order_row: int | None = None) -> int:

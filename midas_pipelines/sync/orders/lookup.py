@@ -174,8 +174,7 @@ async def retry_order(context: SyncContext, text: str, *, mail: bool = False) ->
     """Reads the order with this id from 4Seller again and processes everything that is open on it; with `mail` also queues
     messages again that may have gone out, or were given up. Raises WrongInput, FourSellerError."""
     database = context.database
-    with database.reading() as connection:
-        row = find_order(connection, text)
+    row = database.read(find_order, text)
     order_id, read_at = row.marketplace_order_id, database.now()
     async with context.channel() as client:
         try:

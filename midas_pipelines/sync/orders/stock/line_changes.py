@@ -83,8 +83,7 @@ def restock_line(
         if first:
             pending_lines.allocate_backorder([order for order in held if order.id == order_row])
     pending_lines.allocate_backorders(database, context.run_id)
-    with database.reading() as connection:
-        return connection.scalar(sa.select(_LINES.backordered).where(mine)) or 0
+    return database.scalar(sa.select(_LINES.backordered).where(mine)) or 0
 
 
 def _move_once(
