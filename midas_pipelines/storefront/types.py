@@ -273,12 +273,31 @@ class Backoff:
         It is also over where its end is further ahead than a wait after so many attempts can be: the clock has been set
         back since.
         """
-        last = self.free + 1
-        while self.seconds(last) < self.longest:
+        return sa.or_(is_due(moment, 0), moment > longest_end(self, attempts))
+
+
+class longest_end(FunctionElement[datetime]):  # noqa: N801 - reads as the SQL function it is
+    """The latest moment at which a wait may end after so many attempts, seen from now."""
+
+    type = UtcDateTime()
+    inherit_cache = True
+
+    def __init__(self, backoff: Backoff, attempts: sa.ColumnElement[int]) -> None:
+        last = backoff.free + 1
+        while backoff.seconds(last) < backoff.longest:
             last += 1
-        ends = [utc_now(round(self.bounded(math.inf, n)) + SLACK_SECONDS) for n in range(last + 1)]
-        steps = [(attempts <= n, ends[n]) for n in range(last)]
-        return sa.or_(is_due(moment, 0), moment > sa.case(*steps, else_=ends[last]))
+        self.waits = [round(backoff.bounded(math.inf, n)) + SLACK_SECONDS for n in range(last + 1)]
+        super().__init__(
+            attempts, sa.literal_column(f"'{self.waits}'")
+        )  # so that a compiled statement is kept by them
+
+
+@compiles(longest_end)
+def _longest_end(element: longest_end, compiler: SQLCompiler, **how: Any) -> str:
+    attempts = compiler.process(element.clauses.clauses[0], **how)
+    ends = [compiler.process(utc_now(seconds)) for seconds in element.waits]
+    steps = "".join(f" WHEN {attempts} <= {n} THEN {end}" for n, end in enumerate(ends[:-1]))
+    return f"(CASE{steps} ELSE {ends[-1]} END)"
 
 
 def is_due(moment: sa.ColumnElement[datetime | None], longest_seconds: int) -> sa.ColumnElement[bool]:
