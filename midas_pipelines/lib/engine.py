@@ -55,7 +55,6 @@ if TYPE_CHECKING:
     )
     from midas_pipelines.store.orders.listing import (
         OVERSOLD,
-        DayOfOrders,
         days_with_changed_orders,
         last_import,
         open_orders,

@@ -112,7 +112,7 @@ def _new_orders(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.M
             shop, since, now
         )
         days = sorted(day for day in touched if order_days.has_partition_key(day.isoformat()))
-        known: dict[date, engine.DayOfOrders] = {}
+        known: dict[date, dict[str, int | float]] = {}
         for day in days:  # which may be years apart
             span = shop.midnight(day), shop.midnight(day + timedelta(days=1))
             known |= engine.orders_by_day(sync.database, shop.day_of, *span)
@@ -131,12 +131,10 @@ def _new_orders(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.M
     return ui.made(sync, {**_counted(report), "preview": ui.table(report.preview), **where})
 
 
-def sales_of(known: "Mapping[date, engine.DayOfOrders]", day: date) -> dict[str, int | float]:
+def sales_of(known: Mapping[date, dict[str, int | float]], day: date) -> dict[str, int | float]:
     """The sales of one day, as the UI plots them: orders, units, revenue by currency and channel."""
-    found = known.get(day)
-    if found is None:
-        return {"dagster/partition_row_count": 0}
-    return {"dagster/partition_row_count": found.orders, **found.sales}
+    found = dict(known.get(day, {"orders": 0}))
+    return {"dagster/partition_row_count": found.pop("orders"), **found}
 
 
 def _counted(report: "engine.OrderReport") -> dict[str, int | float]:

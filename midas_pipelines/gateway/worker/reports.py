@@ -22,7 +22,7 @@ from midas_pipelines.store.database import Database
 from midas_pipelines.store.items.acknowledge import PushCounts, PushOutcome
 from midas_pipelines.store.operations.sync_log import note_work
 from midas_pipelines.store.operations.sync_metrics import GATEWAY
-from midas_pipelines.store.orders.listing import DayOfOrders, orders_by_day
+from midas_pipelines.store.orders.listing import orders_by_day
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.sync_log import calls_of
 
@@ -160,8 +160,8 @@ class DagsterEvents:
         day, metadata = self._settings.today() if asset in BY_DAY else None, found.metadata()
         if day is not None and self._database is not None:
             ends = (self._settings.midnight(one) for one in (day, day + timedelta(days=1)))
-            sold = orders_by_day(self._database, self._settings.day_of, *ends).get(day, DayOfOrders())
-            metadata |= {"dagster/partition_row_count": sold.orders, **sold.sales}
+            sold = orders_by_day(self._database, self._settings.day_of, *ends).get(day, {"orders": 0})
+            metadata |= {"dagster/partition_row_count": sold.pop("orders"), **sold}
         tags = {"midas/driver": "gateway", "dagster/data_version": "live"}  # as `lib.metadata.LIVE_TAG`
         event = dg.AssetMaterialization(
             asset, metadata=metadata, partition=None if day is None else f"{day}", tags=tags

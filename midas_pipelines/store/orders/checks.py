@@ -65,11 +65,9 @@ def _looked_at(database: Database, days: int | None, margin: int = 0) -> _Looked
         known = sa.exists().where(_ITS_LOG, _ORDERS.id >= sa.literal(first, literal_execute=True))
         later = sa.and_(_LOGS.created_at >= since, _LOGS.step != "imported", ~known)
         logged = sa.select(_LOGS.channel, _LOGS.marketplace_order_id).where(later).distinct().subquery().c
-        same = (
-            _ORDERS.channel == logged.channel,
-            _ORDERS.marketplace_order_id == logged.marketplace_order_id,
-        )
-        its_id = sa.select(_ORDERS.id).where(*same).scalar_subquery()  # looked up by the index, one by one
+        mine = _ORDERS.marketplace_order_id == logged.marketplace_order_id
+        # looked up by the index, one by one
+        its_id = sa.select(_ORDERS.id).where(_ORDERS.channel == logged.channel, mine).scalar_subquery()
         older = set(connection.scalars(sa.select(_ORDERS.id).where(NEEDS_A_PERSON, _ORDERS.id < first)))
         older |= set(connection.scalars(sa.select(its_id).select_from(logged.channel.table)).all()) - {None}
     return _Looked(first, local, tuple(sorted(older)))
@@ -110,10 +108,8 @@ def unbalanced_orders(database: Database, days: int | None = None) -> list[dict[
         sa.and_(away > HALF_A_CENT, away > tolerance, sa.not_(same), sa.not_(seen)),
         sa.func.abs(total - _ORDERS.total) > HALF_A_CENT,
     )
-    added_up, theirs = (
-        sa.func.round(expected, 2).label("items_and_extras"),
-        _ORDERS.total.label("marketplace_total"),
-    )
+    added_up = sa.func.round(expected, 2).label("items_and_extras")
+    theirs = _ORDERS.total.label("marketplace_total")
     query = sa.select(_ORDER, orders.c.order_number, total, added_up, theirs)
     query = query.join(orders, orders.c.id == _ORDERS.local_order_id)
     query = query.outerjoin(sums, sums.c.order_id == _ORDERS.local_order_id)
@@ -126,9 +122,8 @@ def _added_items(database: Database, looked: _Looked) -> tuple[int, Sequence[int
     if looked.first is None:
         return 0, ()
     items, before = order_items.c, sa.select(sa.func.max(_ORDERS.id)).where(_ORDERS.id < looked.first)
-    oldest = sa.select(sa.func.min(_LINES.order_item_id)).where(
-        _LINES.order_id.in_([looked.first, before.scalar_subquery()])
-    )
+    near = _LINES.order_id.in_([looked.first, before.scalar_subquery()])
+    oldest = sa.select(sa.func.min(_LINES.order_item_id)).where(near)
     explained = sa.exists().where(_LINES.order_id == _ORDERS.id, _LINES.order_item_id == items.id)
     changed = sa.select(_ORDERS.id).join(order_items, items.order_id == _ORDERS.local_order_id).distinct()
     if looked.first_local is not None:
@@ -223,11 +218,9 @@ def _exception() -> sa.Label[str | None]:
 
 def needing_a_person(database: Database) -> list[dict[str, Any]]:
     """Orders that are quarantined or have an exception, the oldest first."""
-    number, exception = (
-        orders.c.order_number.label("number"),
-        sa.func.coalesce(_ORDERS.exception, QUARANTINED),
-    )
-    why = (exception.label("exception"), _ORDERS.reason, _ORDERS.imported_at.label("since"))
+    number = orders.c.order_number.label("number")
+    exception = sa.func.coalesce(_ORDERS.exception, QUARANTINED).label("exception")
+    why = (exception, _ORDERS.reason, _ORDERS.imported_at.label("since"))
     query = sa.select(_ORDER, number, _ORDERS.status, *why)
     query = query.outerjoin(orders, orders.c.id == _ORDERS.local_order_id).where(NEEDS_A_PERSON)
     return database.rows(query.order_by(_ORDERS.id))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
@@ -122,29 +122,9 @@ def waiting_lines(
     return [dict(row) for row in found.mappings()]
 
 
-@dataclass(slots=True)
-class DayOfOrders:
-    """The marketplace orders that were placed on one day."""
-
-    orders: int = 0
-    sales: dict[str, int | float] = field(default_factory=dict)
-    """Units, orders and revenue by channel; cancelled orders, whose units and revenue do not count; those with an exception."""
-
-    def add(self, row: sa.Row[Any]) -> None:
-        """Adds the orders of one channel in one currency."""
-        self.orders += row.orders
-        named = (row.sales_channel or "").lower().replace(" ", "_")
-        channel = named if named in PLOTTED_CHANNELS else "other"  # what a hub calls one may name a person
-        currency = row.currency.lower() if len(row.currency or "") == 3 else "other"
-        for name, value in (
-            ("units", int(row.units)),
-            (f"orders_{channel}", row.orders),
-            (f"revenue_{currency}", float(row.revenue)),
-            (f"revenue_{currency}_{channel}", float(row.revenue)),
-            ("cancelled", row.cancelled),
-            ("exceptions", row.exceptions),
-        ):
-            self.sales[name] = round(self.sales.get(name, 0) + value, 2)
+Sales = dict[str, int | float]
+"""Of one day: orders, units and revenue, also by channel; cancelled orders, whose units and revenue do not count; those with
+an exception."""
 
 
 def orders_by_day(
@@ -152,8 +132,8 @@ def orders_by_day(
     day_of: Callable[[datetime], date],
     placed_from: datetime | None = None,
     placed_to: datetime | None = None,
-) -> dict[date, DayOfOrders]:
-    """The imported orders placed, or without a date imported, from one moment until before another, by day."""
+) -> dict[date, Sales]:
+    """The sales of imported orders placed, or without a date imported, from one moment until before another, by day."""
     cancelled = _ORDER.status == "cancelled"
     units = sa.select(sa.func.sum(_LINE.quantity)).where(_LINE.order_id == _ORDER.id).scalar_subquery()
     query = sa.select(
@@ -161,7 +141,7 @@ def orders_by_day(
         _ORDER.sales_channel,
         _ORDER.currency,
         sa.func.count().label("orders"),
-        sa.func.coalesce(sa.func.sum(units).filter(~cancelled), 0).label("units"),
+        sa.cast(sa.func.coalesce(sa.func.sum(units).filter(~cancelled), 0), sa.Integer).label("units"),
         sa.func.coalesce(sa.func.sum(_ORDER.total).filter(~cancelled), 0).label("revenue"),
         sa.func.count().filter(cancelled).label("cancelled"),
         sa.func.count().filter(_ORDER.exception.is_not(None)).label("exceptions"),
@@ -172,10 +152,19 @@ def orders_by_day(
     if placed_to is not None:
         query = query.where(placed(lambda moment: moment < placed_to))
     query = query.group_by(*QUARTER, _ORDER.sales_channel, _ORDER.currency)
-    days: dict[date, DayOfOrders] = {}
-    with database.reading() as connection:
-        for row in connection.execute(query):
-            days.setdefault(day_of(_moment(row.hour, row.quarter)), DayOfOrders()).add(row)
+    days: dict[date, Sales] = {}
+    for row in database.rows(query):
+        named, currency = (
+            (row["sales_channel"] or "").lower().replace(" ", "_"),
+            (row["currency"] or "").lower(),
+        )
+        channel = named if named in PLOTTED_CHANNELS else "other"  # what a hub calls one may name a person
+        currency, revenue = currency if len(currency) == 3 else "other", float(row["revenue"])
+        figures: Sales = {name: row[name] for name in ("orders", "units", "cancelled", "exceptions")}
+        figures |= {f"orders_{channel}": row["orders"], f"revenue_{currency}": revenue}
+        day = days.setdefault(day_of(_moment(row["hour"], row["quarter"])), {})
+        for name, value in (figures | {f"revenue_{currency}_{channel}": revenue}).items():
+            day[name] = round(day.get(name, 0) + value, 2)
     return days
 
 

@@ -60,9 +60,8 @@ def wants_mail(
     if settings is None or settings.smtp_url is None or not email or "@" not in email:
         return False
     named = (channel or "").lower()
-    on, off = (
-        {one.lower() for one in names} for names in (settings.mail_channels_on, settings.mail_channels_off)
-    )
+    channels = (settings.mail_channels_on, settings.mail_channels_off)
+    on, off = ({one.lower() for one in names} for names in channels)
     if named in off or (off and not named):
         return False
     oldest = datetime.now(UTC) - timedelta(hours=settings.mail_newest_hours)
@@ -86,12 +85,9 @@ def queue_received(
 
 def queue_mail(order: StoredOrder, kind: str, *, shipment_id: int | None = None) -> None:
     """Queues one message, unless it was queued before; one that waits without its shipment is about this one from now on."""
-    if not order.context.sends_mail:
-        return
-    address = order_address(order.connection, order.local_order_id) or {}
-    if not wants_mail(
-        order.context.settings, kind, order.sales_channel, address.get("email"), order.placed_at
-    ):
+    settings = order.context.settings
+    address = order_address(order.connection, order.local_order_id) if order.context.sends_mail else None
+    if not wants_mail(settings, kind, order.sales_channel, (address or {}).get("email"), order.placed_at):
         return
     if shipment_id is not None:
         general = (_MAILS.order_id == order.id, _MAILS.kind == kind, _MAILS.shipment_id.is_(None))

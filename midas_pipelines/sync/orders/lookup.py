@@ -181,9 +181,8 @@ async def retry_order(context: SyncContext, text: str, *, mail: bool = False) ->
             order = await client.order(order_id)
         except NotFound:
             why = f"4Seller has no order {order_id}: it cannot be read again."
-            raise WrongInput(
-                f"{why} Enter it in the shop by hand, and `midas orders dismiss` it here."
-            ) from None
+            what = "Enter it in the shop by hand, and `midas orders dismiss` it here."
+            raise WrongInput(f"{why} {what}") from None
     with database.writing() as connection:
         stored = lock_order(connection, row.id, OrderContext(context.run_id))
         if stored.outcome == "dismissed":

@@ -40,7 +40,9 @@ def sold(world: World) -> list[str]:
 
 def count(world: World) -> int:
     """The orders on record, of whatever day."""
-    return sum(found.orders for found in orders_by_day(world.database, load_settings().day_of).values())
+    return sum(
+        int(found["orders"]) for found in orders_by_day(world.database, load_settings().day_of).values()
+    )
 
 
 def failed(world: World) -> dict[str, set[str]]:

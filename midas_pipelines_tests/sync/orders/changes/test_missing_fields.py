@@ -122,7 +122,9 @@ def test_a_buyer_who_is_told_after_the_goods_have_left_is_filled_in(world: World
 def test_an_order_that_nobody_has_dated_is_as_old_as_its_import(world: World) -> None:
     paper.told(world, without(whole(), "created_at"))
     today = datetime.now(UTC)
-    assert [found.orders for found in orders_by_day(world.database, load_settings().day_of).values()] == [1]
+    assert [found["orders"] for found in orders_by_day(world.database, load_settings().day_of).values()] == [
+        1
+    ]
     assert orders_by_day(world.database, load_settings().day_of, placed_to=today - timedelta(days=1)) == {}
     assert (
         len(orders_by_day(world.database, load_settings().day_of, placed_from=today - timedelta(days=1))) == 1
