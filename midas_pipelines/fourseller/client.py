@@ -11,16 +11,8 @@ from typing import Any, Self, TypeVar, cast
 import httpx
 from pydantic import SecretStr
 
+from midas_pipelines.fourseller import errors
 from midas_pipelines.fourseller.contract import PAGE_LIMIT
-from midas_pipelines.fourseller.errors import (
-    BadItem,
-    ContractBroken,
-    FourSellerError,
-    NotFound,
-    NotSent,
-    RateLimited,
-    Unavailable,
-)
 from midas_pipelines.fourseller.http import answers
 from midas_pipelines.fourseller.http.answers import Call, as_json, as_time
 from midas_pipelines.fourseller.http.rate_limit import (
@@ -130,7 +122,7 @@ class FourSeller:
         async for page in self._pages("/products", read_product, (("sku", sku),), item=sku):
             if page.rejected:
                 why = f"4Seller listed a product for {sku} that cannot be read: {page.rejected[0]}"
-                raise ContractBroken(why, field=f"data.{page.rejected[0].field}", item=sku)
+                raise errors.ContractBroken(why, field=f"data.{page.rejected[0].field}", item=sku)
             found |= {one.id: one for one in page.data if one.sku and folded(one.sku) == folded(sku)}
         return list(found.values())
 
@@ -149,7 +141,7 @@ class FourSeller:
 
     async def delete_product(self, product_id: str) -> None:
         """Deletes a product; a missing one counts as deleted."""
-        with suppress(NotFound):
+        with suppress(errors.NotFound):
             await self._answer(_of_product("DELETE", product_id), lambda _: None)
 
     # stock
@@ -165,10 +157,9 @@ class FourSeller:
 
     # pages
 
-    async def product_pages(self) -> AsyncIterator[Page[Product]]:
+    def product_pages(self) -> AsyncIterator[Page[Product]]:
         """Every page of products in the channel's order, prefetched."""
-        async for page in self._pages("/products", read_product):
-            yield page
+        return self._pages("/products", read_product)
 
     async def listing(self) -> Listing:
         """Every product, and whether the list is certainly complete. A page that fails after the first leaves what was
@@ -177,13 +168,13 @@ class FourSeller:
         try:
             async for page in self._pages("/products", read_listed_row):
                 read.add(page)
-        except (Unavailable, RateLimited, ContractBroken, BadItem) as failed:  # BadItem: a refused offset
+        except (*errors.NOT_READ, errors.BadItem) as failed:  # BadItem: a refused offset
             if not read.pages:
                 raise
             return read.end(str(failed))
         return read.end()
 
-    async def order_pages(
+    def order_pages(
         self,
         *,
         updated_from: datetime | None = None,
@@ -196,8 +187,7 @@ class FourSeller:
         times = {"updated_from": updated_from, "date_from": date_from, "date_to": date_to}
         query = {name: as_time(moment) for name, moment in times.items() if moment}
         query |= {"status": status} if status else {}
-        async for page in self._pages("/orders", read_order, tuple(query.items())):
-            yield page
+        return self._pages("/orders", read_order, tuple(query.items()))
 
     # orders
 
@@ -243,14 +233,14 @@ class FourSeller:
             self._guard(budget.call)
         await self._turn(budget)
         if budget.call.writes and not self._may_write():
-            raise NotSent(
+            raise errors.NotSent(
                 f"{budget.call.subject} was not sent: this worker's lease may be over, or pushes are stopped."
             )
         seconds = budget.start_attempt()
         try:
             sent = await self._send(budget.call, seconds)
             answer = answers.read(budget.call, read, answers.sort(budget.call, sent))
-        except FourSellerError as error:
+        except errors.FourSellerError as error:
             await self._note(budget, error)
             raise
         await self._pace.succeeded()
@@ -282,29 +272,20 @@ class FourSeller:
             why = (
                 f"{budget.call.subject} got no turn under the rate limit in time; try again in {wait:.0f} s."
             )
-            raise RateLimited(why, retry_after_seconds=wait, item=budget.call.item, status=429)
+            raise errors.RateLimited(why, retry_after_seconds=wait, item=budget.call.item, status=429)
 
-    async def _note(self, budget: Budget, error: FourSellerError) -> None:
+    async def _note(self, budget: Budget, error: errors.FourSellerError) -> None:
+        call, now = budget.call, datetime.now(UTC)
         budget.note(error)
-        if isinstance(error, RateLimited):
+        if isinstance(error, errors.RateLimited):
             await self._pace.blocked(error.asked_seconds)
         elif error.status is not None:
             await self._pace.succeeded()
-        if isinstance(error, NotFound) and budget.call.asks_for_one:
+        if isinstance(error, errors.NotFound) and call.asks_for_one:
             return  # that it is not there is what was asked
         self._meter.failed(error.status)
-        self._on_failed_call(
-            FailedCall(
-                budget.call.endpoint,
-                error.status,
-                error.code,
-                budget.sent,
-                str(error),
-                budget.call.item,
-                datetime.now(UTC),
-                error.asked_seconds,
-            )
-        )
+        answered = (error.status, error.code, budget.sent, str(error))
+        self._on_failed_call(FailedCall(call.endpoint, *answered, call.item, now, error.asked_seconds))
 
 
 def _of_product(method: str, product_id: str, below: str = "", *, body: bytes | None = None) -> Call:

@@ -107,3 +107,7 @@ class ContractBroken(FourSellerError):
 
 class BrokenListing(ContractBroken):
     """A list ended before its declared total, or its pages repeat; everything that it had was read."""
+
+
+NOT_READ = (Unavailable, RateLimited, ContractBroken)
+"""How a read fails that may succeed later, with the same key."""

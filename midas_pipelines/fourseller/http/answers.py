@@ -15,17 +15,7 @@ from typing import Any, TypeVar
 
 import pydantic_core
 
-from midas_pipelines.fourseller.errors import (
-    Ambiguous,
-    BadCredentials,
-    BadItem,
-    Conflict,
-    ContractBroken,
-    FourSellerError,
-    NotFound,
-    RateLimited,
-    Unavailable,
-)
+from midas_pipelines.fourseller import errors
 from midas_pipelines.text import writable_in
 
 LONGEST_NUMBER = 400  # digits; Python refuses integers of thousands
@@ -129,24 +119,24 @@ OLDEST_DATE = 1e9  # a number from here on is a Unix time, in September 2001 or 
 UNITS = (1.0, 1e3, 1e6, 1e9)  # of a Unix time: seconds, milliseconds, microseconds, nanoseconds
 LONGEST_WORDS = 300  # characters of the server's own words that an error quotes
 
-ITEM = (BadItem, "4Seller refused {subject}: {words}. Correct the item, then retry it.")
+ITEM = (errors.BadItem, "4Seller refused {subject}: {words}. Correct the item, then retry it.")
 KEY = (
-    BadCredentials,
+    errors.BadCredentials,
     "4Seller refused the credentials ({status}): check FOURSELLER_API_KEY and FOURSELLER_SELLER_ID.",
 )
 REDIRECT = (  # following it would hand the key and the body to another address
-    BadCredentials,
+    errors.BadCredentials,
     "{subject} was answered with a redirect ({status}), which is never followed: set FOURSELLER_API_URL to the address "
     "of the API itself.",
 )
-REFUSALS: dict[int, tuple[type[FourSellerError], str]] = {
+REFUSALS: dict[int, tuple[type[errors.FourSellerError], str]] = {
     **dict.fromkeys(range(300, 400), REDIRECT),
     400: ITEM,
     422: ITEM,
     401: KEY,
     403: KEY,
-    404: (NotFound, "4Seller does not have what {subject} is about."),
-    409: (Conflict, "4Seller refused {subject} as a conflict: {words}. Read it back first."),
+    404: (errors.NotFound, "4Seller does not have what {subject} is about."),
+    409: (errors.Conflict, "4Seller refused {subject} as a conflict: {words}. Read it back first."),
 }
 """What a status means, beside those of `sort`."""
 
@@ -239,7 +229,7 @@ def sort(call: Call, answer: Answer) -> Any:
         asked = seconds_asked(answer.retry_after, answer.date or datetime.now(UTC))
         asked = PAUSE_UNASKED if asked is None else asked
         pause = min(asked, LONGEST_PAUSE)
-        raise RateLimited(
+        raise errors.RateLimited(
             f"4Seller limits the rate and asks for a pause of {asked:g} s: {call.subject} may be sent again in "
             f"{pause:g} s.",
             retry_after_seconds=pause,
@@ -250,7 +240,7 @@ def sort(call: Call, answer: Answer) -> Any:
         )
     if status not in REFUSALS:
         what = f"4Seller answered {call.subject} with status {status}, which the contract does not know."
-        raise ContractBroken(what, field="status", item=call.item, status=status)
+        raise errors.ContractBroken(what, field="status", item=call.item, status=status)
     kind, sentence = REFUSALS[status]
     if not words or not call.template.startswith("/products"):  # about an order they may name the buyer
         words = "it gave no reason"
@@ -263,23 +253,23 @@ def read(call: Call, reader: Callable[[Any], Read], answer: Any) -> Read:
     where the call must not be sent twice, because something was created and only a look-up shows what."""
     try:
         return reader(answer)
-    except ContractBroken as broken:
+    except errors.ContractBroken as broken:
         if not call.resend:
-            raise Ambiguous(
+            raise errors.Ambiguous(
                 f"{call.subject} was answered, but {broken} Look before sending it again.", item=call.item
             ) from None
-        raise ContractBroken(f"{call.subject}: {broken}", field=broken.field, item=call.item) from None
+        raise errors.ContractBroken(f"{call.subject}: {broken}", field=broken.field, item=call.item) from None
 
 
-def lost(call: Call, what: str, *, status: int | None = None) -> FourSellerError:
+def lost(call: Call, what: str, *, status: int | None = None) -> errors.FourSellerError:
     """The error of a call that got no usable answer: ambiguous for a write, which may have been applied."""
     if call.writes:
-        return Ambiguous(
+        return errors.Ambiguous(
             f"{what} to {call.subject}: it may have been applied; look before sending it again.",
             item=call.item,
             status=status,
         )
-    return Unavailable(f"{what} to {call.subject}; try again later.", item=call.item, status=status)
+    return errors.Unavailable(f"{what} to {call.subject}; try again later.", item=call.item, status=status)
 
 
 def _error_in(body: bytes) -> tuple[str | None, str]:

@@ -131,7 +131,7 @@ async def read_listing(context: SyncContext, client: FourSeller, shards: Shards 
     read_at = await in_thread(context.database.now)
     try:
         listing = await client.listing()
-    except (errors.Unavailable, errors.RateLimited, errors.ContractBroken) as failed:
+    except errors.NOT_READ as failed:
         raise ChannelDown(f"4Seller's products could not be read: {failed} Nothing was changed.") from failed
     return ReadListing(read_at, await _ask_for_missing(context, client, listing, shards))
 
