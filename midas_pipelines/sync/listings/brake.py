@@ -89,7 +89,9 @@ class RollingBrake:
 
     def weigh_all(self, now: float) -> None:
         """Counts everything that waits, for a push that runs once; keeps the alert."""
-        if enough_dirty(self._database, self._settings.brake_items):
+        with self._database.reading() as connection:
+            enough = _enough_dirty(connection, self._settings.brake_items)
+        if enough:
             self._weigh(None, now)
         self._excess = self._too_much()
         if self.engaged or not self._harm:  # else another worker may hold the changes of the alert
@@ -257,17 +259,16 @@ def leaps(change: Change, percent: int) -> bool:
 
 def is_calm(database: Database, settings: Settings) -> bool:
     """Whether too few listed items wait for the brake or waves to matter, and no alert of either is open."""
-    if enough_dirty(database, min(settings.canary_items, settings.brake_items)):
-        return False
     with database.reading() as connection:
+        if _enough_dirty(connection, min(settings.canary_items, settings.brake_items)):
+            return False
         return not open_subjects(connection, ALERT) and not open_subjects(connection, WAVE_ALERT)
 
 
-def enough_dirty(database: Database, items: int) -> bool:
+def _enough_dirty(connection: sa.Connection, items: int) -> bool:
     """Whether enough listed items wait for the brake to matter."""
     dirty = sa.select(mappings.c.id).where(mappings.c.dirty_since.is_not(None), WAS_LISTED)
-    with database.reading() as connection:
-        return connection.execute(dirty.offset(items - 1).limit(1)).first() is not None
+    return connection.execute(dirty.offset(items - 1).limit(1)).first() is not None
 
 
 def exceeds(database: Database, worst: int, percent: int) -> bool:

@@ -20,7 +20,6 @@ from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.store.items import claims
 from midas_pipelines.store.items.acknowledge import (
     BRAKED,
-    CANARY,
     PushCounts,
     PushOutcome,
     PushResult,
@@ -37,6 +36,7 @@ from midas_pipelines.sync.listings.before_sending import (
     claim_skus,
     in_shadow,
     keep_planned,
+    wait_for_wave,
     without_sending,
 )
 from midas_pipelines.sync.listings.brake import RollingBrake
@@ -138,7 +138,7 @@ class Push:
         """Why a plain read fails; None where it does not."""
         try:
             await anext(self.client.product_pages())
-        except (errors.Unavailable, errors.RateLimited, errors.ContractBroken) as failed:
+        except errors.NOT_READ as failed:
             return str(failed)
         return None
 
@@ -223,7 +223,7 @@ class Push:
         if self.quantities_only:
             changes = [only_quantity(change) for change in changes]
         if self.held:
-            changes = [self._held(change) for change in changes]
+            changes = [wait_for_wave(one) if one.mapping.id in self.held else one for one in changes]
         if self.brake is not None:
             changes = self.brake.hold(changes, time.monotonic())
         if self.context.settings.shadow:
@@ -239,13 +239,6 @@ class Push:
         set_rows(connection, quantities, {"acked_quantity": None})
         set_rows(connection, whole, {"acked_quantity": None, "acked_hash": None})
         return changes
-
-    def _held(self, change: Change) -> Change:
-        if change.mapping.id not in self.held or change.action not in REPLACES:
-            return change
-        if change.action is Action.UPDATE and change.quantity != change.mapping.acked_quantity:
-            return only_quantity(change)
-        return Change(change.mapping, Action.WAIT, reason=CANARY)
 
     async def _send_changes(self) -> None:
         while (work := await self._to_send.get()) is not None:
@@ -272,10 +265,9 @@ class Push:
         Items that fail for their own reasons, even many in a row, do not stop it.
         """
         self._misses = self._misses + 1 if outcome.result is PushResult.FAILED else 0
-        misses = self._misses
-        if misses < self.context.settings.failures_in_a_row:
+        if self._misses < self.context.settings.failures_in_a_row:
             return
-        self._misses = 0
+        misses, self._misses = self._misses, 0
         if await self._cannot_be_read() is not None:
             raise ChannelDown(
                 f"4Seller failed {misses} times in a row, the last time: {outcome.reason} "
@@ -290,10 +282,8 @@ class Push:
                 async with asyncio.timeout(GATHER_SECONDS):
                     await (asyncio.Event() if waiting else self._all_sent).wait()
             outcomes, self._done = waiting + self._done, []
-            if not outcomes:
-                continue
             # The shop's own transactions may hold some of the rows right now: those are written later.
-            written, waiting = await in_thread(self.acknowledge, outcomes)
+            written, waiting = await in_thread(self.acknowledge, outcomes) if outcomes else ([], [])
             for outcome in written:
                 self.tally.count(outcome, self._skus.pop(outcome.mapping.id, None))
             if self.on_progress is not None and written:
