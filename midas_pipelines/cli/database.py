@@ -66,7 +66,7 @@ def upgrade_command(as_json: bool) -> None:
 def current(as_json: bool) -> None:
     """Show which version the database is at, and what is missing. Exits 1 when a sync could not run."""
     with shop_database(upgraded=False) as (_, database):
-        at = version.version(database)
+        at = database.read(version.read_version)
         _print_version(at, as_json)
     if not at.ready:
         raise SystemExit(1)

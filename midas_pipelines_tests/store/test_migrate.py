@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.migrate import upgrade
 from midas_pipelines.store.schema.tables import store
-from midas_pipelines.store.schema.version import NotUpgraded, require_upgraded, version
+from midas_pipelines.store.schema.version import NotUpgraded, read_version, require_upgraded
 from midas_pipelines.store.stock.ledger import unexplained_stock
 from midas_pipelines.storefront.schema import NEEDED, missing_tables
 from midas_pipelines_tests.conftest import create_shop
@@ -96,7 +96,7 @@ def test_a_dropped_column_that_a_trigger_watches_is_named(shop: Database) -> Non
 
 def test_an_upgraded_shop_is_ready(shop: Database) -> None:
     require_upgraded(shop)
-    assert version(shop).ready
+    assert shop.read(read_version).ready
 
 
 def test_an_upgrade_restores_a_trigger_and_the_ledger_of_what_happened_without_it(shop: Database) -> None:

@@ -17,8 +17,7 @@ from midas_pipelines.gateway.service import Service, service_of
 from midas_pipelines.lib.timetable import entry, is_on, next_run
 from midas_pipelines.store.operations.backlog import needs_a_person, overview
 from midas_pipelines.store.operations.sync_log import last_syncs
-from midas_pipelines.store.schema.version import require_columns, require_upgraded
-from midas_pipelines.store.schema.version import version as database_version
+from midas_pipelines.store.schema.version import read_version, require_columns, require_upgraded
 from midas_pipelines.workflows import WORKFLOWS
 
 PACKAGES = ("midas-pipelines", "dagster", "fastapi")
@@ -146,7 +145,7 @@ def get_status(request: Request) -> dict[str, Any]:
         "webhooks": backlog(seen.webhooks, seen.oldest_webhook, seen.quarantined_webhooks),
         "needs_a_person": waiting,
         "workflows": [workflow(row) for row in workflow_rows(service) if row["kind"]],
-        "versions": versions | {"database": database_version(service.database).current or "none"},
+        "versions": versions | {"database": service.database.read(read_version).current or "none"},
         "worker": "elsewhere" if service.worker is None else works,
         "up_since": service.started_at,
     }

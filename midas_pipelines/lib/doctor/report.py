@@ -18,7 +18,7 @@ from midas_pipelines.settings import Settings, SettingsError, load_settings
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.operations.cursors import database_ahead, is_connected
 from midas_pipelines.store.schema.tables import api_errors
-from midas_pipelines.store.schema.version import differing_columns, version
+from midas_pipelines.store.schema.version import differing_columns, read_version
 from midas_pipelines.storefront.schema import NEEDED
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.context import accept_key, key_is_refused
@@ -85,7 +85,7 @@ def shop_lines(database: Database) -> Iterator[Finding]:
         step = f"Name the shop's file in MIDAS_DATABASE_URL, {sample}"
         yield wrong("database", f"There is no file {file}.", step)
         return
-    at = version(database)
+    at = database.read(read_version)
     yield ok("database", f"{'PostgreSQL' if database.is_postgresql else 'SQLite'} answers.")
     if at.shop_tables_missing:
         missing = f"There is no table {', '.join(at.shop_tables_missing)}."

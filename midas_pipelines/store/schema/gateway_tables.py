@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from midas_pipelines.store.schema.tables import BigId, partial_index, store
+from midas_pipelines.store.schema.tables import BigId, numbered, partial_index, store
 from midas_pipelines.storefront.types import Json, UtcDateTime, Words, utc_now
 
-marketplace_webhooks = sa.Table(
+marketplace_webhooks = numbered(
     "marketplace_webhooks",
-    store,
-    sa.Column("id", BigId, primary_key=True),
     sa.Column("webhook_id", sa.String(200), nullable=False, unique=True),  # the sender's; one id, one effect
     sa.Column("type", sa.String(100), nullable=False),
     sa.Column("subject", sa.String(220)),  # order:ID or product:ID; one event of it after the other
@@ -29,10 +27,8 @@ partial_index("marketplace_webhooks_pending", "processed_at IS NULL", marketplac
 sa.Index("marketplace_webhooks_subject", marketplace_webhooks.c.subject)
 partial_index("marketplace_webhooks_set_aside", "outcome = 'quarantined'", marketplace_webhooks.c.id)
 
-gateway_keys = sa.Table(
+gateway_keys = numbered(
     "gateway_keys",
-    store,
-    sa.Column("id", BigId, primary_key=True),
     sa.Column("key_id", sa.String(20), nullable=False, unique=True),  # the readable part of the key
     sa.Column("name", sa.String(100), nullable=False),
     sa.Column("role", sa.String(20), nullable=False),  # viewer|operator|admin
@@ -44,10 +40,8 @@ gateway_keys = sa.Table(
 )
 
 # Append-only: a trigger refuses to change or delete a row, and each row carries the hash of the one before.
-gateway_audit = sa.Table(
+gateway_audit = numbered(
     "gateway_audit",
-    store,
-    sa.Column("id", BigId, primary_key=True),
     sa.Column("at", UtcDateTime, nullable=False, server_default=utc_now()),
     sa.Column("event", sa.String(10), nullable=False),  # asked: before anything is done; answered; refused
     sa.Column("actor", sa.String(120), nullable=False),  # key id and name, or the person at the command line
@@ -85,10 +79,8 @@ gateway_lockouts = sa.Table(
 
 # Who is signed in to the console, one-time links into it, and sign-ins by OpenID Connect that are under way. Holds the
 # name under which a person signed in; nothing else about a person.
-console_sessions = sa.Table(
+console_sessions = numbered(
     "midas_console_sessions",
-    store,
-    sa.Column("id", BigId, primary_key=True),
     sa.Column("token_hash", sa.String(64), nullable=False, unique=True),  # SHA-256; the cookie has the token
     sa.Column("kind", sa.String(10), nullable=False),  # signed_in|link|request
     sa.Column("name", Words(100)),

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from midas_pipelines.store.schema.tables import BigId, partial_index, store
+from midas_pipelines.store.schema.tables import BigId, numbered, partial_index, store
 from midas_pipelines.storefront.types import Json, UtcDateTime, Words, utc_now
 
 # One open row per (kind, subject): a lasting fault is reported once, until it is cleared.
-alerts = sa.Table(
+alerts = numbered(
     "alerts",
-    store,
-    sa.Column("id", BigId, primary_key=True),
     sa.Column("kind", sa.String(30), nullable=False),  # low_stock|conflict|daily_report|oversold|...
     sa.Column("subject", sa.String(200), nullable=False),  # what it is about, such as item:12:0
     sa.Column("text", Words(), nullable=False),
@@ -34,10 +32,8 @@ partial_index("alerts_open_once", "cleared_at IS NULL", alerts.c.kind, alerts.c.
 partial_index("alerts_unsent", "sent_at IS NULL AND cleared_at IS NULL", alerts.c.next_attempt_at)
 
 # What a person or a job checked, when, and whether it held. `midas compliance` reads the newest of each name.
-proofs = sa.Table(
+proofs = numbered(
     "midas_proofs",
-    store,
-    sa.Column("id", BigId, primary_key=True),
     sa.Column("name", sa.String(40), nullable=False),  # key_review|backup|backup_drill|scan|incident_plan|...
     sa.Column("at", UtcDateTime, nullable=False, server_default=utc_now()),
     sa.Column("passed", sa.Boolean, nullable=False),
@@ -64,10 +60,8 @@ shadow_writes = sa.Table(
 sa.Index("midas_shadow_writes_last", shadow_writes.c.last_at)
 
 # The listing before and after each write that was about to be sent: what `midas undo` puts back.
-listing_writes = sa.Table(
+listing_writes = numbered(
     "midas_listing_writes",
-    store,
-    sa.Column("id", BigId, primary_key=True),
     sa.Column("at", UtcDateTime, nullable=False, server_default=utc_now()),
     sa.Column("run_id", sa.String(64)),
     sa.Column("mapping_id", BigId, nullable=False),

@@ -7,14 +7,12 @@ from typing import Any
 import sqlalchemy as sa
 
 from midas_pipelines.store.schema.gateway_tables import marketplace_webhooks
-from midas_pipelines.store.schema.tables import BigId, marketplace_orders, partial_index, store
+from midas_pipelines.store.schema.tables import BigId, marketplace_orders, numbered, partial_index
 from midas_pipelines.storefront.types import Json, ReadableMoment, UtcDateTime, Words, utc_now
 
 # One row per shipment. The shop's own code may insert here: the order, the carrier and the number are enough.
-order_shipments = sa.Table(
+order_shipments = numbered(
     "order_shipments",
-    store,
-    sa.Column("id", BigId, primary_key=True),
     sa.Column("order_id", sa.Integer, nullable=False),  # the shop's order
     sa.Column("carrier", sa.String(50)),
     sa.Column("tracking_number", sa.String(100)),
@@ -39,10 +37,8 @@ sa.Index("order_shipments_order", order_shipments.c.order_id)
 partial_index("order_shipments_untold", "pushed_at IS NULL", order_shipments.c.id)
 
 # The contents of a shipment by the shop's own code; one without lines holds everything that was left to ship.
-order_shipment_lines = sa.Table(
+order_shipment_lines = numbered(
     "order_shipment_lines",
-    store,
-    sa.Column("id", BigId, primary_key=True),
     sa.Column("shipment_id", BigId, sa.ForeignKey("order_shipments.id", ondelete="CASCADE"), nullable=False),
     sa.Column("order_item_id", sa.Integer, nullable=False),  # the shop's order line
     sa.Column("quantity", sa.Integer, sa.CheckConstraint("quantity > 0"), nullable=False),
@@ -50,10 +46,8 @@ order_shipment_lines = sa.Table(
 )
 
 # Mail to customers: written in the transaction that made it due, sent after it. No address is kept here.
-customer_mails = sa.Table(
+customer_mails = numbered(
     "customer_mails",
-    store,
-    sa.Column("id", BigId, primary_key=True),
     sa.Column("order_id", BigId, sa.ForeignKey("marketplace_orders.id", ondelete="CASCADE"), nullable=False),
     sa.Column("kind", sa.String(20), nullable=False),  # received|shipped|cancelled
     sa.Column("shipment_id", BigId, sa.ForeignKey("order_shipments.id", ondelete="CASCADE"), unique=True),
@@ -77,10 +71,8 @@ partial_index("customer_mails_unsent", "state IN ('waiting', 'sending', 'failed'
 
 
 # At most one hold of an order is in force: the one that is not released and has not ended.
-buyer_holds = sa.Table(
+buyer_holds = numbered(
     "buyer_holds",
-    store,
-    sa.Column("id", BigId, primary_key=True),
     sa.Column("order_id", BigId, sa.ForeignKey("marketplace_orders.id", ondelete="CASCADE"), nullable=False),
     sa.Column("held_until", UtcDateTime, nullable=False),
     sa.Column("because", Words(500)),  # which law
@@ -91,10 +83,8 @@ buyer_holds = sa.Table(
 sa.Index("buyer_holds_order", buyer_holds.c.order_id)
 
 # What a person asked for, and the proof of the answer. Who asked is kept as a keyed digest, never in clear.
-privacy_requests = sa.Table(
+privacy_requests = numbered(
     "privacy_requests",
-    store,
-    sa.Column("id", BigId, primary_key=True),
     sa.Column("kind", sa.String(10), nullable=False),  # find|export|erase
     sa.Column("subject", sa.String(100), nullable=False),  # such as email:DIGEST; order:ID names an order
     sa.Column("asked_by", Words(120), nullable=False),  # who passed it on

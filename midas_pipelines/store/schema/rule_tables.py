@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from midas_pipelines.store.schema.tables import BigId, partial_index, store
+from midas_pipelines.store.schema.tables import BigId, numbered, partial_index
 from midas_pipelines.storefront.types import Json, Money, UtcDateTime, Words, utc_now
 
 # One row per scope and start: a whole channel, a category (with those below it) or an item. An empty field says nothing.
-channel_rules = sa.Table(
+channel_rules = numbered(
     "channel_rules",
-    store,
-    sa.Column("id", BigId, primary_key=True),
     sa.Column("channel", sa.String(20), nullable=False),
     sa.Column("category_id", sa.Integer),
     sa.Column("product_id", sa.Integer),
@@ -44,10 +42,8 @@ sa.Index(
 sa.Index("channel_rules_item", channel_rules.c.product_id)
 
 # What each rule said, from `changed_at` to the next row of the same scope and start; added by put_rule and drop_rules.
-rule_history = sa.Table(
+rule_history = numbered(
     "channel_rule_history",
-    store,
-    sa.Column("id", BigId, primary_key=True),
     sa.Column("changed_at", UtcDateTime, nullable=False, server_default=utc_now()),
     sa.Column("changed_by", Words(120), nullable=False),
     sa.Column("channel", sa.String(20), nullable=False),
@@ -60,10 +56,8 @@ rule_history = sa.Table(
 )
 
 # From `due_at` on, the items of the scope have to be looked at again; the row goes when they are marked dirty.
-rule_agenda = sa.Table(
+rule_agenda = numbered(
     "channel_rule_agenda",
-    store,
-    sa.Column("id", BigId, primary_key=True),
     sa.Column("category_id", sa.Integer),
     sa.Column("product_id", sa.Integer),
     sa.Column("variant_id", sa.Integer),
@@ -71,10 +65,8 @@ rule_agenda = sa.Table(
 )
 
 # What shop and channel disagree on: one open row per subject and field.
-sync_conflicts = sa.Table(
+sync_conflicts = numbered(
     "sync_conflicts",
-    store,
-    sa.Column("id", BigId, primary_key=True),
     sa.Column("subject", sa.String(150), nullable=False),  # mapping:ID; product:4SELLER-ID without an item
     sa.Column("mapping_id", BigId),
     sa.Column("sku", Words(255)),
@@ -93,10 +85,5 @@ sync_conflicts = sa.Table(
     sa.Column("run_id", sa.String(64)),
 )
 sa.Index("sync_conflicts_item", sync_conflicts.c.mapping_id)
-partial_index(
-    "sync_conflicts_open_once",
-    "resolved_at IS NULL",
-    sync_conflicts.c.subject,
-    sync_conflicts.c.field,
-    unique=True,
-)
+_OPEN_ONCE = (sync_conflicts.c.subject, sync_conflicts.c.field)
+partial_index("sync_conflicts_open_once", "resolved_at IS NULL", *_OPEN_ONCE, unique=True)

@@ -13,6 +13,11 @@ BigId = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 """A 64-bit key; SQLite assigns ids automatically only in a column declared INTEGER."""
 
 
+def numbered(name: str, *columns: sa.schema.SchemaItem) -> sa.Table:
+    """A table of ours with these columns and constraints behind an `id`."""
+    return sa.Table(name, store, sa.Column("id", BigId, primary_key=True), *columns)
+
+
 def partial_index(name: str, where: str, *columns: sa.Column[Any], unique: bool = False) -> None:
     """An index of the columns over the rows for which `where` holds, in SQL that both databases read.
 
@@ -25,10 +30,8 @@ def partial_index(name: str, where: str, *columns: sa.Column[Any], unique: bool 
 
 
 # One row per sellable item. The shop's triggers add rows and raise `version`; only the engine writes the rest.
-mappings = sa.Table(
+mappings = numbered(
     "fourseller_product_mappings",
-    store,
-    sa.Column("id", BigId, primary_key=True),
     sa.Column("product_id", sa.Integer, nullable=False),
     sa.Column("variant_id", sa.Integer),
     sa.Column("sku", sa.String(50), unique=True),  # held on 4Seller for this item; empty before a push
@@ -105,10 +108,8 @@ workers = sa.Table(
 )
 
 # The stock ledger, append-only. Written by triggers for the shop's own changes, by the engine for all others.
-inventory_changes = sa.Table(
+inventory_changes = numbered(
     "inventory_changes",
-    store,
-    sa.Column("id", BigId, primary_key=True),
     sa.Column("product_id", sa.Integer, nullable=False),
     sa.Column("variant_id", sa.Integer),
     sa.Column("delta", sa.Integer, nullable=False),
@@ -123,10 +124,8 @@ LEDGER_KEY = sa.func.coalesce(inventory_changes.c.variant_id, 0)
 sa.Index("inventory_changes_item", inventory_changes.c.product_id, LEDGER_KEY, inventory_changes.c.id)
 sa.Index("inventory_changes_when", inventory_changes.c.created_at)
 
-marketplace_orders = sa.Table(
+marketplace_orders = numbered(
     "marketplace_orders",
-    store,
-    sa.Column("id", BigId, primary_key=True),
     sa.Column("channel", sa.String(20), nullable=False, server_default="fourseller"),
     sa.Column("marketplace_order_id", sa.String(200), nullable=False),
     sa.Column("local_order_id", sa.Integer, unique=True),  # empty while the order is quarantined
@@ -172,10 +171,8 @@ partial_index("marketplace_orders_exceptions", "exception IS NOT NULL", marketpl
 partial_index("marketplace_orders_told", "shop_status_since IS NOT NULL", marketplace_orders.c.id)
 
 # What each line of a marketplace order ordered and allocated; released <= allocated by constraint.
-marketplace_order_lines = sa.Table(
+marketplace_order_lines = numbered(
     "marketplace_order_lines",
-    store,
-    sa.Column("id", BigId, primary_key=True),
     sa.Column("order_id", BigId, sa.ForeignKey("marketplace_orders.id", ondelete="CASCADE"), nullable=False),
     sa.Column("line", sa.Integer, nullable=False),
     sa.Column("sku", sa.String(255)),
@@ -202,10 +199,8 @@ partial_index("marketplace_order_lines_open", "exception IS NOT NULL", marketpla
 
 partial_index("marketplace_order_lines_owed", "backordered > 0", marketplace_order_lines.c.id)
 
-order_processing_logs = sa.Table(
+order_processing_logs = numbered(
     "order_processing_logs",
-    store,
-    sa.Column("id", BigId, primary_key=True),
     sa.Column("channel", sa.String(20), nullable=False, server_default="fourseller"),
     sa.Column("marketplace_order_id", sa.String(200), nullable=False),
     sa.Column("step", sa.String(30), nullable=False),
@@ -224,10 +219,8 @@ partial_index(
     order_processing_logs.c.marketplace_order_id,
 )
 
-sync_logs = sa.Table(
+sync_logs = numbered(
     "fourseller_sync_logs",
-    store,
-    sa.Column("id", BigId, primary_key=True),
     sa.Column("kind", sa.String(30), nullable=False),  # products|inventory|orders|status|reconcile|gateway
     sa.Column("run_id", sa.String(64)),
     sa.Column("scope", Words(200), nullable=False),
@@ -242,10 +235,8 @@ sync_logs = sa.Table(
 sa.Index("fourseller_sync_logs_kind", sync_logs.c.kind, sync_logs.c.id)
 sa.Index("fourseller_sync_logs_when", sync_logs.c.started_at)
 
-api_errors = sa.Table(
+api_errors = numbered(
     "fourseller_api_errors",
-    store,
-    sa.Column("id", BigId, primary_key=True),
     sa.Column("endpoint", Words(200), nullable=False),
     sa.Column("status", sa.Integer),
     sa.Column("code", Words(100)),

@@ -46,14 +46,9 @@ class Version:
         return self.current == self.newest and not lacking
 
 
-def version(database: Database) -> Version:
-    """The version of the database, without changing it."""
-    return database.read(read_version)
-
-
 def require_tables(database: Database) -> Version:
     """Raises `NotUpgraded` with what to do, unless the shop's tables are there, and ours as this version has them."""
-    at = version(database)
+    at = database.read(read_version)
     if at.shop_tables_missing:
         raise NotUpgraded(
             f"The database has no table {', '.join(at.shop_tables_missing)}: point MIDAS_DATABASE_URL at the shop's "
