@@ -23,9 +23,9 @@ marketplace_webhooks = numbered(
     sa.Column("reason", Words()),
     sa.CheckConstraint("processed_at IS NULL OR outcome IS NOT NULL", name="marketplace_webhooks_ends"),
 )
-partial_index("marketplace_webhooks_pending", "processed_at IS NULL", marketplace_webhooks.c.id)
+partial_index(marketplace_webhooks, "marketplace_webhooks_pending", "id", "processed_at IS NULL")
 sa.Index("marketplace_webhooks_subject", marketplace_webhooks.c.subject)
-partial_index("marketplace_webhooks_set_aside", "outcome = 'quarantined'", marketplace_webhooks.c.id)
+partial_index(marketplace_webhooks, "marketplace_webhooks_set_aside", "id", "outcome = 'quarantined'")
 
 gateway_keys = numbered(
     "gateway_keys",

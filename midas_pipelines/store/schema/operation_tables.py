@@ -28,8 +28,8 @@ alerts = numbered(
     sa.Column("taken_by", Words(100)),  # the person who sees to it
     sa.Column("snoozed_until", UtcDateTime),  # until then it is not shown as open
 )
-partial_index("alerts_open_once", "cleared_at IS NULL", alerts.c.kind, alerts.c.subject, unique=True)
-partial_index("alerts_unsent", "sent_at IS NULL AND cleared_at IS NULL", alerts.c.next_attempt_at)
+partial_index(alerts, "alerts_open_once", "kind, subject", "cleared_at IS NULL", unique=True)
+partial_index(alerts, "alerts_unsent", "next_attempt_at", "sent_at IS NULL AND cleared_at IS NULL")
 
 # What a person or a job checked, when, and whether it held. `midas compliance` reads the newest of each name.
 proofs = numbered(

@@ -27,14 +27,14 @@ order_shipments = numbered(
     sa.Column("contents", Json),  # the units that were booked for it, by the shop's order line
 )
 partial_index(
+    order_shipments,
     "order_shipments_once",
+    "order_id, tracking_number",
     "tracking_number IS NOT NULL",
-    order_shipments.c.order_id,
-    order_shipments.c.tracking_number,
     unique=True,
 )
 sa.Index("order_shipments_order", order_shipments.c.order_id)
-partial_index("order_shipments_untold", "pushed_at IS NULL", order_shipments.c.id)
+partial_index(order_shipments, "order_shipments_untold", "id", "pushed_at IS NULL")
 
 # The contents of a shipment by the shop's own code; one without lines holds everything that was left to ship.
 order_shipment_lines = numbered(
@@ -59,15 +59,9 @@ customer_mails = numbered(
     sa.Column("created_at", UtcDateTime, nullable=False, server_default=utc_now()),
     sa.Column("sent_at", UtcDateTime),
 )
-partial_index(
-    "customer_mails_once",
-    "shipment_id IS NULL",
-    customer_mails.c.order_id,
-    customer_mails.c.kind,
-    unique=True,
-)
+partial_index(customer_mails, "customer_mails_once", "order_id, kind", "shipment_id IS NULL", unique=True)
 sa.Index("customer_mails_order", customer_mails.c.order_id)
-partial_index("customer_mails_unsent", "state IN ('waiting', 'sending', 'failed')", customer_mails.c.id)
+partial_index(customer_mails, "customer_mails_unsent", "id", "state IN ('waiting', 'sending', 'failed')")
 
 
 # At most one hold of an order is in force: the one that is not released and has not ended.
@@ -95,7 +89,7 @@ privacy_requests = numbered(
     sa.Column("proof", Json),  # what was erased or held, and that nothing is left
     sa.Column("sent", Json),  # to whom what was sent, and when
 )
-partial_index("privacy_requests_open", "done_at IS NULL", privacy_requests.c.due_at)
+partial_index(privacy_requests, "privacy_requests_open", "due_at", "done_at IS NULL")
 
 
 def person_digests(payload: sa.Column[Any]) -> sa.ColumnElement[Any]:

@@ -30,15 +30,9 @@ channel_rules = numbered(
     sa.Column("cover_days", sa.Integer),  # alert when stock lasts fewer days than this
     sa.Column("updated_at", UtcDateTime, nullable=False, server_default=utc_now()),
 )
-sa.Index(
-    "channel_rules_once",
-    channel_rules.c.channel,
-    sa.func.coalesce(channel_rules.c.category_id, 0),
-    sa.func.coalesce(channel_rules.c.product_id, 0),
-    sa.func.coalesce(channel_rules.c.variant_id, 0),
-    channel_rules.c.valid_from,
-    unique=True,
-)
+_RULE = channel_rules.c
+_SCOPE = (sa.func.coalesce(one, 0) for one in (_RULE.category_id, _RULE.product_id, _RULE.variant_id))
+sa.Index("channel_rules_once", _RULE.channel, *_SCOPE, _RULE.valid_from, unique=True)
 sa.Index("channel_rules_item", channel_rules.c.product_id)
 
 # What each rule said, from `changed_at` to the next row of the same scope and start; added by put_rule and drop_rules.
@@ -85,5 +79,6 @@ sync_conflicts = numbered(
     sa.Column("run_id", sa.String(64)),
 )
 sa.Index("sync_conflicts_item", sync_conflicts.c.mapping_id)
-_OPEN_ONCE = (sync_conflicts.c.subject, sync_conflicts.c.field)
-partial_index("sync_conflicts_open_once", "resolved_at IS NULL", *_OPEN_ONCE, unique=True)
+partial_index(
+    sync_conflicts, "sync_conflicts_open_once", "subject, field", "resolved_at IS NULL", unique=True
+)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import sqlalchemy as sa
 
 from midas_pipelines.storefront.types import Amount, Json, Money, UtcDateTime, Words, utc_now
@@ -18,14 +16,12 @@ def numbered(name: str, *columns: sa.schema.SchemaItem) -> sa.Table:
     return sa.Table(name, store, sa.Column("id", BigId, primary_key=True), *columns)
 
 
-def partial_index(name: str, where: str, *columns: sa.Column[Any], unique: bool = False) -> None:
+def partial_index(table: sa.Table, name: str, columns: str, where: str, *, unique: bool = False) -> None:
     """An index of the columns over the rows for which `where` holds, in SQL that both databases read.
 
     SQLAlchemy's own would load the dialects of both, which takes longer than to declare all tables.
     """
-    table = columns[0].table
-    listed = ", ".join(column.name for column in columns)
-    made = f"CREATE {'UNIQUE ' * unique}INDEX {name} ON {table} ({listed}) WHERE {where}"
+    made = f"CREATE {'UNIQUE ' * unique}INDEX {name} ON {table} ({columns}) WHERE {where}"
     sa.event.listen(table, "after_create", sa.DDL(made))  # type: ignore[no-untyped-call]
 
 
@@ -63,25 +59,26 @@ mappings = numbered(
 )
 ITEM_KEY = sa.func.coalesce(mappings.c.variant_id, 0)
 sa.Index("fourseller_product_mappings_item", mappings.c.product_id, ITEM_KEY, unique=True)
-partial_index("fourseller_product_mappings_dirty", "dirty_since IS NOT NULL", mappings.c.id)
+partial_index(mappings, "fourseller_product_mappings_dirty", "id", "dirty_since IS NOT NULL")
 WAS_LISTED = sa.or_(
     mappings.c.fourseller_product_id.is_not(None), mappings.c.state == sa.literal_column("'listed'")
 )
 """The item is on 4Seller, or was until its product went missing there; constants, so that the small index serves it."""
 
 partial_index(
+    mappings,
     "fourseller_product_mappings_changed",
+    "dirty_since",
     "dirty_since IS NOT NULL AND (fourseller_product_id IS NOT NULL OR state = 'listed')",
-    mappings.c.dirty_since,
 )
-partial_index("fourseller_product_mappings_recheck", "recheck_at IS NOT NULL", mappings.c.recheck_at)
+partial_index(mappings, "fourseller_product_mappings_recheck", "recheck_at", "recheck_at IS NOT NULL")
 
 ITEM_WAITS = sa.or_(
     mappings.c.state == sa.literal_column("'quarantined'"), mappings.c.attempts > sa.literal_column("0")
 )
 """The item is quarantined or backing off; constants, so that the small index serves it."""
 
-partial_index("fourseller_product_mappings_waits", "state = 'quarantined' OR attempts > 0", mappings.c.id)
+partial_index(mappings, "fourseller_product_mappings_waits", "id", "state = 'quarantined' OR attempts > 0")
 
 SPELLING = sa.func.replace(
     sa.func.lower(mappings.c.sku), sa.literal_column("' '"), sa.literal_column("''"), type_=sa.String
@@ -162,13 +159,13 @@ ORDER_OPEN = marketplace_orders.c.status.in_(
 )
 """The shop still has to handle the order; constants, so that the small index serves it."""
 
-partial_index("marketplace_orders_open", "status IN ('pending', 'processing')", marketplace_orders.c.id)
+partial_index(marketplace_orders, "marketplace_orders_open", "id", "status IN ('pending', 'processing')")
 ORDER_QUARANTINED = marketplace_orders.c.outcome == sa.literal_column("'quarantined'")
 """The order is stored, not imported; a constant, so that the small index serves it."""
 
-partial_index("marketplace_orders_quarantined", "outcome = 'quarantined'", marketplace_orders.c.id)
-partial_index("marketplace_orders_exceptions", "exception IS NOT NULL", marketplace_orders.c.id)
-partial_index("marketplace_orders_told", "shop_status_since IS NOT NULL", marketplace_orders.c.id)
+partial_index(marketplace_orders, "marketplace_orders_quarantined", "id", "outcome = 'quarantined'")
+partial_index(marketplace_orders, "marketplace_orders_exceptions", "id", "exception IS NOT NULL")
+partial_index(marketplace_orders, "marketplace_orders_told", "id", "shop_status_since IS NOT NULL")
 
 # What each line of a marketplace order ordered and allocated; released <= allocated by constraint.
 marketplace_order_lines = numbered(
@@ -195,9 +192,9 @@ marketplace_order_lines = numbered(
     sa.CheckConstraint("shipped >= 0", name="marketplace_order_lines_shipped"),
     sa.CheckConstraint("returned >= 0", name="marketplace_order_lines_returned"),
 )
-partial_index("marketplace_order_lines_open", "exception IS NOT NULL", marketplace_order_lines.c.id)
+partial_index(marketplace_order_lines, "marketplace_order_lines_open", "id", "exception IS NOT NULL")
 
-partial_index("marketplace_order_lines_owed", "backordered > 0", marketplace_order_lines.c.id)
+partial_index(marketplace_order_lines, "marketplace_order_lines_owed", "id", "backordered > 0")
 
 order_processing_logs = numbered(
     "order_processing_logs",
@@ -213,10 +210,10 @@ sa.Index(
 )
 sa.Index("order_processing_logs_when", order_processing_logs.c.created_at)
 partial_index(
+    order_processing_logs,
     "order_processing_logs_by_a_person",
+    "channel, marketplace_order_id",
     "step IN ('dismissed', 'settled')",
-    order_processing_logs.c.channel,
-    order_processing_logs.c.marketplace_order_id,
 )
 
 sync_logs = numbered(
