@@ -117,9 +117,7 @@ def _api_url(value: str) -> str:
     if parts.scheme == "http" and not is_this_machine(parts.hostname or ""):
         raise ValueError("must begin with https:// (plain http is accepted for this machine alone)")
     if parts.query or parts.fragment:
-        raise ValueError(
-            "must hold no query or fragment; the key and the seller id have settings of their own"
-        )
+        raise ValueError("must hold no query or fragment; key and seller id have settings of their own")
     return value.rstrip("/")
 
 
@@ -145,8 +143,7 @@ def _names(value: object) -> object:
         found = json.loads(text) if text.startswith("[") else text.split(",")
     except ValueError:
         found = text.strip("[]").split(",")
-    names = (str(name).strip(" \t\r\n\"'") for name in found)
-    return [name for name in names if name]
+    return [name for one in found if (name := str(one).strip(" \t\r\n\"'"))]
 
 
 def _page(*known: str) -> AfterValidator:
@@ -229,9 +226,7 @@ _WITHOUT_SLASH = AfterValidator(lambda text: text.rstrip("/"))
 Minutes = Annotated[int, Field(ge=1, le=60)]
 Batch = Annotated[int, Field(ge=1, le=10_000)]
 Moment = Annotated[datetime, AfterValidator(_aware)]
-TimeZone = Annotated[
-    str, _must(ZoneInfo, "must name a time zone, such as UTC, Europe/Berlin or America/New_York")
-]
+TimeZone = Annotated[str, _must(ZoneInfo, "must name a time zone, such as UTC or Europe/Berlin")]
 Networks = Annotated[
     str,
     _must(

@@ -54,9 +54,7 @@ class DatabaseLimits(BaseModel):
     """How long we wait for a row that the shop holds; under PostgreSQL's deadlock_timeout (1 s), so that of two that
     wait for each other we are the one that tries again."""
     statement_seconds: float = 600.0
-    idle_seconds: float = (
-        1.5  # how long a frozen process of ours may hold rows before PostgreSQL ends its transaction
-    )
+    idle_seconds: float = 1.5  # how long a frozen process of ours may hold rows before PostgreSQL ends it
     connect_seconds: int = 5
     pool_seconds: float = 30.0  # how long a thread waits for a connection of the pool
     connections: int = 10  # kept open; as many more when they are needed
@@ -139,9 +137,8 @@ class Settings(
         """The address of Dagster's history on PostgreSQL; None where it is files in DAGSTER_HOME."""
         if self.dagster_postgres_url is None:
             return None
-        return _parse_database_url(
-            self.dagster_postgres_url.get_secret_value().replace("+psycopg2://", "://", 1)
-        )
+        address = self.dagster_postgres_url.get_secret_value()
+        return _parse_database_url(address.replace("+psycopg2://", "://", 1))
 
     def queue(self) -> tuple[str, str]:
         """Celery's broker and result store; raises `SettingsError` when one is not set."""
@@ -207,9 +204,8 @@ def load_settings(**given: Any) -> Settings:
     try:
         return Settings.model_validate(named | given)
     except ValidationError as error:
-        raise SettingsError(
-            " ".join(_sentence(item["loc"], item["msg"]) for item in error.errors())
-        ) from None
+        wrong = [_sentence(item["loc"], item["msg"]) for item in error.errors()]
+        raise SettingsError(" ".join(wrong)) from None
 
 
 OWN_NAMES = (

@@ -67,9 +67,8 @@ SECRETS = ("database_url", "fourseller_api_key")
 @dg.definitions
 def resources() -> dg.Definitions:
     """The resources of every run, and where its steps are executed; secrets that are set are read where a run begins."""
-    secrets: dict[str, Any] = {
-        name: dg.EnvVar(VARIABLES[name]) for name in SECRETS if getattr(SETTINGS, name) is not None
-    }
+    is_set = [name for name in SECRETS if getattr(SETTINGS, name) is not None]
+    secrets: dict[str, Any] = {name: dg.EnvVar(VARIABLES[name]) for name in is_set}
     return dg.Definitions(
         resources={"midas": MidasResource(**secrets), "snapshots": SnapshotIO()}, executor=executor(SETTINGS)
     )

@@ -82,8 +82,8 @@ LOCATION_TAG, LOCATION = "dagster/code_location", "midas_pipelines"
 
 def is_of_our_location(run: dg.DagsterRun) -> bool:
     """Whether the run is of this code location; one that a person began in a process of theirs may name none."""
-    location = run.tags.get(LOCATION_TAG, LOCATION).replace("-", "_")  # Kubernetes allows no underscore
-    return location.startswith(LOCATION)
+    location = run.tags.get(LOCATION_TAG, LOCATION)
+    return location.replace("-", "_").startswith(LOCATION)  # Kubernetes allows no underscore
 
 
 DRIVER_TAG, COMMAND_LINE = "midas/driver", "command line"

@@ -88,9 +88,8 @@ def next_run(settings: Settings, workflow: Workflow, now: datetime) -> datetime 
     if apart is None or not is_on(settings, workflow):
         return None
     if at:
-        today = now.astimezone(ZoneInfo(settings.timezone)).replace(
-            hour=at[0], minute=at[1], second=0, microsecond=0
-        )
+        here = now.astimezone(ZoneInfo(settings.timezone))
+        today = here.replace(hour=at[0], minute=at[1], second=0, microsecond=0)
         ticks = [_moment(today + timedelta(days=days)) for days in range(2)]
         return next(tick for tick in ticks if tick > now).astimezone(now.tzinfo)
     step = apart * 60

@@ -16,6 +16,7 @@ from midas_pipelines.lib import metadata as ui
 from midas_pipelines.lib.check_results import WARN, brake_result, brake_spec, shop_check
 
 GROUP = "inventory"
+COUNTS = ("scanned", "pushed", "unchanged", "failed", "held")
 
 
 class InventoryConfig(dg.Config):
@@ -52,9 +53,7 @@ def inventory_levels(
         progress = engine.report_progress(context.log.info, "quantities", lambda: waiting(sync, None))
         work = engine.push_inventory(sync, ignore_delays=config.ignore_delays, on_progress=progress)
         report = asyncio.run(work)
-        context.log.info(
-            f"Quantities: {ui.counts_in_words(report, 'scanned', 'pushed', 'unchanged', 'failed', 'held')}"
-        )
+        context.log.info(f"Quantities: {ui.counts_in_words(report, *COUNTS)}")
         totals = engine.stock_totals(sync.database)
         movers = engine.top_movers(sync.database)
         with sync.database.reading() as connection:
@@ -73,7 +72,7 @@ def inventory_levels(
             "dagster/row_count": shown.get("listed", 0),
             "units_listed": int(shown.get("units", 0)),
             "still_waiting": shown.get("waiting", 0),
-            **ui.numbers(report, "scanned", "pushed", "unchanged", "failed", "held", "requests", "seconds"),
+            **ui.numbers(report, *COUNTS, "requests", "seconds"),
             **ui.numbers(totals, "out_of_stock", units_on_hand="units"),
             **tables,
             **where,

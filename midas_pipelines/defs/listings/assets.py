@@ -43,11 +43,9 @@ class ListingsConfig(dg.Config):
     """Which items to push; without any of it every item of the run's shards, or by `incremental_sync` what changed."""
 
     skus: list[str] = Field(default=[], description='Only these items, changed or not: ["MD1-00019"].')
-    ignore_delays: bool = Field(
-        default=False, description="Of those that changed: also items that wait after a failure."
-    )
+    ignore_delays: bool = Field(default=False, description="Of those that changed: also items in backoff.")
     apply_plan: str = Field(
-        default="", description="Path of an approved plan's file: only its changes are sent."
+        default="", description="The file of an approved plan: only its changes are sent."
     )
 
 
@@ -93,9 +91,8 @@ def _note_approval(tags: Mapping[str, str], sync: "engine.SyncContext", plan: "e
     if tags.get(DRIVER_TAG) == COMMAND_LINE:
         return
     actor = tags.get("user") or tags.get(DRIVER_TAG) or "Dagster, no sign-in"
-    entry = engine.audit.AuditEntry(
-        actor, "Dagster apply_plan", target=sync.run_id, detail={"plan": plan.hash}
-    )
+    detail = {"plan": plan.hash}
+    entry = engine.audit.AuditEntry(actor, "Dagster apply_plan", target=sync.run_id, detail=detail)
     sync.database.write(engine.audit.note_audit, entry, "asked")
 
 
@@ -154,8 +151,6 @@ def sync_plan(
         mode = engine.Mode.FULL if config.full else engine.Mode.INCREMENTAL
         report = asyncio.run(engine.sync_products(sync, mode, skus=config.skus, dry_run=True))
         preview, where = ui.table(ui.titled(sync, report.plan[:20])), ui.links(sync, report.plan[:20])
-    counts = ui.numbers(
-        report, "scanned", "created", "updated", "deleted", "unchanged", "quarantined", "seconds"
-    )
-    counts["dagster/row_count"] = len(report.plan)
+    names = ("scanned", "created", "updated", "deleted", "unchanged", "quarantined", "seconds")
+    counts = ui.numbers(report, *names) | {"dagster/row_count": len(report.plan)}
     return ui.made(sync, {**counts, "preview": preview, **where}, value=report.plan)

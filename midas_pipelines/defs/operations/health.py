@@ -54,9 +54,8 @@ def health_watch(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         }
         with database.writing() as connection:
             engine.match_alerts(connection, kind=CHECK_FAILED, texts=failed, unknown=unknown)
-            engine.match_alerts(
-                connection, kind=KEY_EXPIRES, texts=engine.expiring_keys(connection, KEY_DAYS)
-            )
+            expiring = engine.expiring_keys(connection, KEY_DAYS)
+            engine.match_alerts(connection, kind=KEY_EXPIRES, texts=expiring)
             engine.report_failure(connection, missed)
             open_ones = engine.open_subjects(connection, engine.RUN_FAILED)
             assets = {key.to_user_string() for key in repository.asset_graph.get_all_asset_keys()}

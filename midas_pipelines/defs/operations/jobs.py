@@ -9,7 +9,7 @@ import dagster as dg
 from midas_pipelines.defs.inventory.assets import CHECKS
 from midas_pipelines.defs.listings.reconciliation import CHECKS as CONTRACT
 from midas_pipelines.defs.operations.op_jobs import buyer_erasure, restore_drill, retention
-from midas_pipelines.defs.orders import assets as order_checks
+from midas_pipelines.defs.orders import assets as orders
 from midas_pipelines.defs.resources import shop
 from midas_pipelines.installation import SETTINGS
 from midas_pipelines.lib import engine
@@ -19,9 +19,7 @@ from midas_pipelines.lib.schedules import described, schedule_of, sensor_options
 from midas_pipelines.settings import Settings, load_settings
 from midas_pipelines.workflows import WORKFLOWS, Workflow
 
-SHOP_CHECKS = dg.AssetSelection.checks(
-    *CHECKS, *CONTRACT, *order_checks.CHECKS, order_checks.orders_are_fresh
-)
+SHOP_CHECKS = dg.AssetSelection.checks(*CHECKS, *CONTRACT, *orders.CHECKS, orders.orders_are_fresh)
 """Checks that read the shop's database alone: they run by themselves, also while 4Seller is away and their assets fail."""
 
 ALSO = {
@@ -96,9 +94,7 @@ def stale_work(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.Skip
         if settings.is_paused(workflow):
             reasons.append(f"Work is waiting for {workflow}, which MIDAS_PAUSED turns off.")
         elif at <= started.get(workflow, ""):
-            reasons.append(
-                f"A run of {workflow} has already tried what is waiting; its schedule tries again."
-            )
+            reasons.append(f"A run of {workflow} has already tried what is waiting; the schedule goes on.")
         elif isinstance(allowed := unless_running(context, workflow), dg.SkipReason):
             reasons.append(str(allowed.skip_message))
         else:

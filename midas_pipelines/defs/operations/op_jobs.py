@@ -33,9 +33,7 @@ BLOCK = 1000
 class AlertConfig(dg.Config):
     """What alerts are raised about before all that are due are sent."""
 
-    made: list[str] = Field(
-        default=["low_stock"], description="The assets that were made: low_stock, staff_report."
-    )
+    made: list[str] = Field(default=["low_stock"], description="Assets made: low_stock, staff_report.")
 
 
 @dg.op(pool=pool_of(ALERTS))
@@ -52,10 +50,9 @@ def deliver_alerts(context: dg.OpExecutionContext, config: AlertConfig, midas: M
                 asyncio.run(engine.compare_shadow(sync, tell=True))
         targets = engine.read_targets(sync.settings.notify_urls)
         delivered = engine.deliver(sync.database, targets, sync.settings.console_url)
+    counts |= ui.numbers(delivered, "sent", "waiting")
     problems = ui.table([{"problem": text} for text in delivered.problems])
-    context.add_output_metadata(
-        ui.known({**counts, **ui.numbers(delivered, "sent", "waiting"), "problems": problems})
-    )
+    context.add_output_metadata(ui.known({**counts, "problems": problems}))
 
 
 alert_delivery = op_job(SETTINGS, ALERTS, deliver_alerts)
@@ -93,9 +90,8 @@ def send_customer_mail(context: dg.OpExecutionContext, midas: MidasResource) -> 
         unsent = engine.unsent_messages(sync.database)[:20]
     counts = {state: states[state] for state in ("sent", "waiting", "failed")}
     context.log.info(f"Messages: {', '.join(f'{count} {state}' for state, count in counts.items())}.")
-    problems = [
-        {name: str(row[name]) for name in ("order", "kind", "reason")} for row in unsent if row["reason"]
-    ]
+    names = ("order", "kind", "reason")
+    problems = [{name: str(row[name]) for name in names} for row in unsent if row["reason"]]
     context.add_output_metadata(ui.known({**counts, "problems": ui.table(problems)}))
 
 
@@ -188,9 +184,8 @@ def restore_newest_backup(context: dg.OpExecutionContext, midas: MidasResource) 
                 f"Rows of the restored backup {drill.name} break these invariants: {broken}. The checks of the same names "
                 "show whether the shop's rows do; once they pass, make a backup and run `midas backup drill`."
             )
-    context.add_output_metadata(
-        {"name": drill.name, **ui.numbers(drill, "rpo_seconds", "rto_seconds", "checked")}
-    )
+    figures = ui.numbers(drill, "rpo_seconds", "rto_seconds", "checked")
+    context.add_output_metadata({"name": drill.name, **figures})
 
 
 restore_drill = op_job(SETTINGS, DRILL, restore_newest_backup)

@@ -82,10 +82,8 @@ def imported_orders(context: dg.AssetExecutionContext, midas: MidasResource) -> 
     span = context.partition_time_window
     with midas.sync_context(context) as sync:
         progress = engine.order_progress(context.log.info)
-        # 4Seller's own filter includes both ends
-        window = engine.Window(
-            span.start.astimezone(UTC), span.end.astimezone(UTC) - timedelta(microseconds=1)
-        )
+        start, end = span.start.astimezone(UTC), span.end.astimezone(UTC)
+        window = engine.Window(start, end - timedelta(microseconds=1))  # 4Seller's filter includes both ends
         report = asyncio.run(engine.import_orders(sync, window, on_progress=progress))
         known = engine.orders_by_day(sync.database, sync.settings.day_of, span.start, span.end)
         where = ui.links(sync, report.preview)
@@ -108,9 +106,8 @@ def _new_orders(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.M
         last = None if before is None else before - RECORDED_WITHIN
         report = asyncio.run(engine.import_orders(sync, on_progress=engine.order_progress(context.log.info)))
         shop, since = sync.settings, last or now - FIRST_DAYS
-        touched = engine.days_with_changed_orders(sync.database, shop.day_of, last) | days_begun(
-            shop, since, now
-        )
+        touched = engine.days_with_changed_orders(sync.database, shop.day_of, last)
+        touched |= days_begun(shop, since, now)
         days = sorted(day for day in touched if order_days.has_partition_key(day.isoformat()))
         known: dict[date, dict[str, int | float]] = {}
         for day in days:  # which may be years apart
@@ -119,15 +116,11 @@ def _new_orders(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.M
         where = ui.links(sync, report.preview)
     context.log.info(f"Orders: {ui.counts_in_words(report, *COUNTS, 'duplicates', 'moved_on')}")
     for day in days:
-        context.log_event(
-            dg.AssetMaterialization(
-                DAYS, partition=day.isoformat(), metadata=sales_of(known, day), tags=ui.LIVE_TAG
-            )
-        )
-    read = dg.AssetObservation(
-        fourseller_orders.key, metadata=ui.numbers(report, "fetched", "requests", "seconds")
-    )
-    context.log_event(read)
+        sales, name = sales_of(known, day), day.isoformat()
+        made = dg.AssetMaterialization(DAYS, partition=name, metadata=sales, tags=ui.LIVE_TAG)
+        context.log_event(made)
+    read = ui.numbers(report, "fetched", "requests", "seconds")
+    context.log_event(dg.AssetObservation(fourseller_orders.key, metadata=read))
     return ui.made(sync, {**_counted(report), "preview": ui.table(report.preview), **where})
 
 
@@ -279,11 +272,9 @@ def orders_are_fresh(context: dg.AssetCheckExecutionContext, midas: MidasResourc
         limit = timedelta(minutes=MISSED_POLLS * sync.settings.orders_interval)
     age = datetime.now(UTC) - last if last is not None else None
     last_read = "never" if last is None else f"{last:%Y-%m-%d %H:%M:%S} UTC"
-    late = age is None or age > limit
+    late = {"last read": last_read, "at the latest": f"{limit.total_seconds() / 60:g} minutes ago"}
     return check_result(
-        [{"last read": last_read, "at the latest": f"{limit.total_seconds() / 60:g} minutes ago"}]
-        if late
-        else [],
+        [late] if age is None or age > limit else [],
         severity=WARN,
         hint="See why `order_import` does not run: `midas status`, or its schedule and last run in this UI; "
         "`midas sync orders` reads them now.",

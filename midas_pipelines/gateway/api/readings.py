@@ -102,8 +102,7 @@ def get_audit(request: Request, limit: Limit = 50, cursor: Cursor = None) -> dic
 @router.get("/exceptions", summary="What needs a person", response_model=Rows)
 def get_exceptions(request: Request) -> dict[str, Any]:
     """Each cause with its count and the age of the oldest, the worst first."""
-    found = service_of(request).read(needs_a_person)
-    return _rows([asdict(one) | {"title": one.title} for one in found])
+    return _rows([asdict(one) | {"title": one.title} for one in service_of(request).read(needs_a_person)])
 
 
 @router.get("/items", summary="List items", response_model=Rows)

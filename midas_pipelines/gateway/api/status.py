@@ -67,9 +67,7 @@ class StatusReport(BaseModel):
     needs_a_person: dict[str, int] = Field(
         description="How many of each cause: conflicts, oversold and unmapped lines, low stock, alerts and more."
     )
-    consistency: float | None = Field(
-        description="The share of items shown as the shop has them, last read back."
-    )
+    consistency: float | None = Field(description="The share of items last shown as the shop has them.")
     consistency_at: datetime | None
     workflows: list[WorkflowStatus]
     versions: dict[str, str]

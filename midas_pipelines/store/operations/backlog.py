@@ -226,9 +226,8 @@ def needs_a_person(connection: sa.Connection) -> list[Attention]:
     for words, count, since in connection.execute(flawed):
         found += [(_BY_EXCEPTION.get(word, "order_to_look_at"), count, since) for word in words.split(",")]
     awake = sa.or_(_ALERT.snoozed_until.is_(None), _ALERT.snoozed_until < utc_now())
-    shown = sa.select(_ALERT.kind, _ALERT.members, _ALERT.created_at).where(
-        _ALERT.cleared_at.is_(None), awake
-    )
+    shown = sa.select(_ALERT.kind, _ALERT.members, _ALERT.created_at)
+    shown = shown.where(_ALERT.cleared_at.is_(None), awake)
     for kind, members, since in connection.execute(shown):
         if kind not in _COUNTED_ELSEWHERE:
             found.append((kind if kind in CAUSES else "alert", len(members or [0]), since))

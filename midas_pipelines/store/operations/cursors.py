@@ -63,8 +63,7 @@ def advance_cursor(database: Database, name: str, moment: datetime) -> None:
 def database_ahead(database: Database) -> float:
     """Seconds that the database's clock is ahead of this machine's."""
     before = time.time()
-    now = database.now().timestamp()
-    return now - (before + time.time()) / 2
+    return database.now().timestamp() - (before + time.time()) / 2
 
 
 def keep_clock(connection: sa.Connection, whose: str, ahead: float) -> None:
@@ -129,8 +128,7 @@ def record_proof(
 def last_proofs(connection: sa.Connection) -> dict[str, sa.Row[Any]]:
     """The newest proof of each name."""
     newest = sa.select(sa.func.max(proofs.c.id)).group_by(proofs.c.name)
-    found = connection.execute(sa.select(proofs).where(proofs.c.id.in_(newest)))
-    return {row.name: row for row in found}
+    return {row.name: row for row in connection.execute(sa.select(proofs).where(proofs.c.id.in_(newest)))}
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,9 +195,7 @@ def follow_shadow_mode(database: Database, *, on: bool) -> None:
 
     Nothing of what it kept was acknowledged, so all of it is still to be sent, as it should be by then.
     """
-    query = sa.select(cursors.c.moment).where(cursors.c.name == SINCE)
-    begun = database.scalar(query) is not None
-    if begun == on:
+    if (read_cursor(database, SINCE) is not None) == on:
         return
     with database.writing() as connection:
         if on:

@@ -77,9 +77,8 @@ def sum_up(rows: Iterable[SyncRow]) -> dict[str, int | float]:
     rows = list(rows)
     syncs = [row for row in rows if row.kind != GATEWAY]
     items, seconds = sum(row.count("scanned", "fetched") for row in rows), sum(row.seconds for row in rows)
-    timed, failed, waited = (
-        sum(row.calls(name) for row in rows) for name in ("requests", "failed", "seconds")
-    )
+    sums = (sum(row.calls(name) for row in rows) for name in ("requests", "failed", "seconds"))
+    timed, failed, waited = sums
     requests = sum(row.requests for row in rows)
     delivered, took = (sum(row.count(name) for row in rows) for name in ("delivered", "delivered_seconds"))
     return {
@@ -173,8 +172,7 @@ def stock_measured(database: Database) -> StockMeasured:
             since = max(begun + timedelta(days=1), now - timedelta(days=30))
             new = connection.scalar(sa.select(sa.func.count()).where(present, item.created_at > since)) or 0
             grown = round(new * 30 * DAY / (now - since).total_seconds())
-    waits = now - (backlog.oldest_dirty or now)
-    oldest = round(max(0.0, waits.total_seconds()), 1)
+    oldest = round(max(0.0, (now - (backlog.oldest_dirty or now)).total_seconds()), 1)
     return StockMeasured(items, grown, backlog.dirty, oldest, int(changes), changed_items)
 
 
@@ -213,15 +211,13 @@ def read_trends(database: Database, now: datetime) -> Trends:
     channels = channels.where(order.placed_at > since).group_by(order.sales_channel, order.currency)
     with database.reading() as connection:
         placed = connection.scalars(sa.select(order.placed_at).where(order.placed_at > since)).all()
-        shares = [
-            (counts or {}).get("consistency") for counts in connection.scalars(reconciled.order_by(_LOG.id))
-        ]
+        reports = connection.scalars(reconciled.order_by(_LOG.id)).all()
         by_channel = [dict(row) for row in connection.execute(channels.order_by(count.desc())).mappings()]
     return Trends(
         by_channel,
         by_hour([(moment, 1) for moment in placed if moment], now),
         by_hour([(row.started_at, row.written) for row in rows if row.started_at], now),
-        [share for share in shares if share is not None],
+        [share for one in reports if (share := (one or {}).get("consistency")) is not None],
         sum_up(rows),
         percentile(took, 0.5),
         percentile(took, 0.99),

@@ -123,10 +123,9 @@ def functions(schema: str) -> list[str]:
     """
     secure = f" SECURITY DEFINER SET search_path = {schema}, pg_temp"
     bodies = {f"{signature} RETURNS void": (body, secure) for signature, body in _HELPERS.items()}
-    bodies |= {
-        f"{name}() RETURNS trigger": (f"{body}\n  RETURN NULL;", secure) for name, body in _ON_SHOP.items()
-    }
-    bodies |= {f"{name}() RETURNS trigger": (body, "") for name, body in _ON_OURS.items()}
+    returns = "() RETURNS trigger"
+    bodies |= {name + returns: (f"{body}\n  RETURN NULL;", secure) for name, body in _ON_SHOP.items()}
+    bodies |= {name + returns: (body, "") for name, body in _ON_OURS.items()}
     made = [
         f"CREATE OR REPLACE FUNCTION {head} LANGUAGE plpgsql{rights} AS $$\nBEGIN{body}\nEND $$"
         for head, (body, rights) in bodies.items()
@@ -159,7 +158,7 @@ def _guards(table: str) -> dict[str, str]:
 _SHIPMENT = f"BEFORE UPDATE OF {', '.join(PUSHED)} ON {order_shipments.name}"
 _SHIPMENT_DIFFERS = " OR ".join(f"OLD.{one} IS DISTINCT FROM NEW.{one}" for one in PUSHED)
 _ORDER = "AFTER UPDATE OF status, payment_status ON orders"
-_DIFFERS, _NAME_DIFFERS = "OLD.* IS DISTINCT FROM NEW.*", "OLD.name IS DISTINCT FROM NEW.name"
+_DIFFERS, _RENAMED = "OLD.* IS DISTINCT FROM NEW.*", "OLD.name IS DISTINCT FROM NEW.name"
 _BECAME_READY = f"{_ready('NEW')} AND NOT {_ready('OLD')}"
 _WEBHOOK = f"AFTER INSERT ON {marketplace_webhooks.name}"
 TRIGGERS = {
@@ -170,9 +169,7 @@ TRIGGERS = {
     "midas_variants_update": _call("AFTER UPDATE ON product_variants", "variant_changed()", _DIFFERS),
     "midas_variants_delete": _call("AFTER DELETE ON product_variants", "variant_changed()"),
     "midas_images_change": _call("AFTER INSERT OR UPDATE OR DELETE ON product_images", "image_changed()"),
-    "midas_categories_update": _call(
-        "AFTER UPDATE OF name ON categories", "category_changed()", _NAME_DIFFERS
-    ),
+    "midas_categories_update": _call("AFTER UPDATE OF name ON categories", "category_changed()", _RENAMED),
     **{
         f"midas_{name}_truncate": _call(f"AFTER TRUNCATE ON {table}", "table_emptied()", each="STATEMENT")
         for name, table in (

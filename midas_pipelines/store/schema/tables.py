@@ -60,9 +60,8 @@ mappings = numbered(
 ITEM_KEY = sa.func.coalesce(mappings.c.variant_id, 0)
 sa.Index("fourseller_product_mappings_item", mappings.c.product_id, ITEM_KEY, unique=True)
 partial_index(mappings, "fourseller_product_mappings_dirty", "id", "dirty_since IS NOT NULL")
-WAS_LISTED = sa.or_(
-    mappings.c.fourseller_product_id.is_not(None), mappings.c.state == sa.literal_column("'listed'")
-)
+_ITEM, _LITERAL = mappings.c, sa.literal_column
+WAS_LISTED = sa.or_(_ITEM.fourseller_product_id.is_not(None), _ITEM.state == _LITERAL("'listed'"))
 """The item is on 4Seller, or was until its product went missing there; constants, so that the small index serves it."""
 
 partial_index(
@@ -73,16 +72,12 @@ partial_index(
 )
 partial_index(mappings, "fourseller_product_mappings_recheck", "recheck_at", "recheck_at IS NOT NULL")
 
-ITEM_WAITS = sa.or_(
-    mappings.c.state == sa.literal_column("'quarantined'"), mappings.c.attempts > sa.literal_column("0")
-)
+ITEM_WAITS = sa.or_(_ITEM.state == _LITERAL("'quarantined'"), _ITEM.attempts > _LITERAL("0"))
 """The item is quarantined or backing off; constants, so that the small index serves it."""
 
 partial_index(mappings, "fourseller_product_mappings_waits", "id", "state = 'quarantined' OR attempts > 0")
 
-SPELLING = sa.func.replace(
-    sa.func.lower(mappings.c.sku), sa.literal_column("' '"), sa.literal_column("''"), type_=sa.String
-)
+SPELLING = sa.func.replace(sa.func.lower(_ITEM.sku), _LITERAL("' '"), _LITERAL("''"), type_=sa.String)
 """A SKU as it is compared with the spellings of a hub; constants, so that the index serves the comparison."""
 
 sa.Index("fourseller_product_mappings_spelling", SPELLING)
@@ -154,13 +149,11 @@ marketplace_orders = numbered(
 )
 sa.Index("marketplace_orders_placed", marketplace_orders.c.placed_at)
 sa.Index("marketplace_orders_imported", marketplace_orders.c.imported_at)
-ORDER_OPEN = marketplace_orders.c.status.in_(
-    [sa.literal_column("'pending'"), sa.literal_column("'processing'")]
-)
+ORDER_OPEN = marketplace_orders.c.status.in_([_LITERAL("'pending'"), _LITERAL("'processing'")])
 """The shop still has to handle the order; constants, so that the small index serves it."""
 
 partial_index(marketplace_orders, "marketplace_orders_open", "id", "status IN ('pending', 'processing')")
-ORDER_QUARANTINED = marketplace_orders.c.outcome == sa.literal_column("'quarantined'")
+ORDER_QUARANTINED = marketplace_orders.c.outcome == _LITERAL("'quarantined'")
 """The order is stored, not imported; a constant, so that the small index serves it."""
 
 partial_index(marketplace_orders, "marketplace_orders_quarantined", "id", "outcome = 'quarantined'")
@@ -205,10 +198,9 @@ order_processing_logs = numbered(
     sa.Column("run_id", sa.String(64)),
     sa.Column("created_at", UtcDateTime, nullable=False, server_default=utc_now()),
 )
-sa.Index(
-    "order_processing_logs_order", order_processing_logs.c.marketplace_order_id, order_processing_logs.c.id
-)
-sa.Index("order_processing_logs_when", order_processing_logs.c.created_at)
+_STEP = order_processing_logs.c
+sa.Index("order_processing_logs_order", _STEP.marketplace_order_id, _STEP.id)
+sa.Index("order_processing_logs_when", _STEP.created_at)
 partial_index(
     order_processing_logs,
     "order_processing_logs_by_a_person",

@@ -92,8 +92,7 @@ class Scope:
 
     def matches(self, table: sa.Table) -> sa.ColumnElement[bool]:
         """The rows of exactly this scope."""
-        columns = self.columns.items()
-        return sa.and_(*(table.c[name] == value for name, value in columns))  # None: IS NULL
+        return sa.and_(*(table.c[name] == value for name, value in self.columns.items()))  # None: IS NULL
 
 
 def read_rules(

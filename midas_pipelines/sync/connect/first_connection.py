@@ -171,9 +171,7 @@ def _tie_all(context: SyncContext, pairs: Sequence[Pair], products: dict[str, Pr
     for place, what in enumerate(("SKU", "listing")):
         for name, times in Counter(pair[place] for pair in pairs).most_common(1):
             if times > 1:
-                raise WrongInput(
-                    f"The {what} {name} is matched twice: keep one of them. Nothing was changed."
-                )
+                raise WrongInput(f"The {what} {name} is matched twice: keep one. Nothing was changed.")
     parts = [pairs[start : start + CHUNK] for start in range(0, len(pairs), CHUNK)]
     ids = [mapping_ids(context, [sku for sku, _ in part]) for part in parts]
     with context.database.writing() as connection:
@@ -220,9 +218,8 @@ def _tie(
             "pinned_fields": sa.bindparam("new_pins"),
         }
         values = given | {"creating_since": None, "next_attempt_at": None} | CHANGED
-        connection.execute(
-            sa.update(mappings).where(mappings.c.id == sa.bindparam("row")).values(values), new
-        )
+        tying = sa.update(mappings).where(mappings.c.id == sa.bindparam("row")).values(values)
+        connection.execute(tying, new)
     return len(new)
 
 

@@ -64,9 +64,7 @@ class ReadBack:
     context: SyncContext
     listing: Listing
     read_at: datetime  # when the read began; what was confirmed later is left alone
-    sales_in: bool = (
-        False  # every sale from before the read is imported; otherwise no quantity counts as an edit
-    )
+    sales_in: bool = False  # every sale from before the read is imported; else no quantity counts as an edit
     ids: Sequence[int] | None = None  # only these mappings, in order; None for all
     shards: Shards | None = None  # only the items of these; None for all
     report: ReconcileReport = field(default_factory=ReconcileReport)
@@ -146,9 +144,8 @@ class ReadBack:
     def _next_ids(self, connection: sa.Connection) -> list[int]:
         query = sa.select(mappings.c.id).where(mappings.c.id > self._after)
         if self.ids is not None:  # a statement takes only so many parameters
-            query = query.where(
-                mappings.c.id.in_([one for one in self.ids if one > self._after][: self._most])
-            )
+            ids = [one for one in self.ids if one > self._after]
+            query = query.where(mappings.c.id.in_(ids[: self._most]))
         if self.shards is not None:
             query = query.where(self.shards.holds(mappings.c.id))
         return list(connection.scalars(query.order_by(mappings.c.id).limit(self._most)))

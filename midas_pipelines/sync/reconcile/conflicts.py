@@ -146,8 +146,7 @@ async def pin_field(context: SyncContext, mapping_id: int, name: str) -> Any:
         fresh = mapping_of(connection, mapping_id)
         assert fresh is not None
         parts = CONTENT if name == "content" else ()
-        pins = with_pins(without_pins(fresh.pinned_fields, parts), {name: made})
-        repin(connection, fresh, pins)
+        repin(connection, fresh, with_pins(without_pins(fresh.pinned_fields, parts), {name: made}))
         which = sa.and_(sync_conflicts.c.mapping_id == mapping_id, sync_conflicts.c.field == name)
         close_alerts(connection, resolve_conflicts(connection, which, resolution="marketplace", by="pin"))
     return made["value"]
@@ -168,8 +167,7 @@ def release_pin(context: SyncContext, mapping_id: int, name: str | None) -> list
 
 def repin(connection: sa.Connection, row: Mapping, pins: dict[str, Any] | None) -> None:
     """Writes an item's pins and marks it dirty."""
-    pinned = sa.null() if pins is None else pins
-    values = CHANGED | {"pinned_fields": pinned, "next_attempt_at": None}
+    values = CHANGED | {"pinned_fields": sa.null() if pins is None else pins, "next_attempt_at": None}
     connection.execute(sa.update(mappings).where(mappings.c.id == row.id).values(values))
 
 
@@ -202,9 +200,7 @@ def undo_resolution(context: SyncContext, conflict_id: int, by: str) -> dict[str
             with connection.begin_nested():
                 connection.execute(sa.insert(sync_conflicts).values(again))
         except sa.exc.IntegrityError:
-            raise NoSuchConflict(
-                "The next read-back has found this conflict again: decide that one."
-            ) from None
+            raise NoSuchConflict("The next read-back has found it again: decide that conflict.") from None
     return conflict
 
 

@@ -134,9 +134,8 @@ def decide(
     if excused:  # that quantity is not believed: the next read will show it again
         values.pop("acked_quantity", None)
         outcome = CHANGING if outcome == EQUAL else outcome
-    return Decision(
-        change, outcome, tuple(conflicts), tuple(found), push, values, needs_sales=excused and not recent
-    )
+    needs_sales = excused and not recent
+    return Decision(change, outcome, tuple(conflicts), tuple(found), push, values, needs_sales)
 
 
 def _by_policy(

@@ -160,8 +160,7 @@ async def _ask_for_missing(
         reason = f"4Seller's list lacks {len(lacking)} of {known} products that it was known to have"
     alarming = settled > few or 2 * len(lacking) > known  # no mere lag
     await in_thread(_report, context, reason if refuted and alarming else None)
-    complete = listing.complete and not refuted
-    return replace(listing, complete=complete, reason=reason, gone=frozenset(gone))
+    return replace(listing, complete=listing.complete and not refuted, reason=reason, gone=frozenset(gone))
 
 
 async def _ask(client: FourSeller, product_id: str) -> ListedRow | errors.FourSellerError | None:
@@ -255,4 +254,4 @@ def _close(context: SyncContext, settling: ReadBack, report: ReconcileReport) ->
         if settling.listing.complete:
             closed += resolve_unseen(connection, settling.read_at, settling.busy, settling.shards)
         report.waiting = close_alerts(connection, closed)
-    report.settled = len(closed) + moved + report.settled
+    report.settled += len(closed) + moved

@@ -173,9 +173,8 @@ def _settle_orphans(settling: ReadBack) -> None:
     if not settling.listing.complete:
         return
     conflict, products = sync_conflicts.c, settling.listing.products
-    query = sa.select(conflict.subject, conflict.fourseller_product_id).where(
-        OPEN, conflict.field == "unknown"
-    )
+    query = sa.select(conflict.subject, conflict.fourseller_product_id)
+    query = query.where(OPEN, conflict.field == "unknown")
     with settling.context.database.writing() as connection:
         rows = connection.execute(query).all()
         adopted = [row.subject for row in rows if products.is_tied(row.fourseller_product_id)]

@@ -114,8 +114,7 @@ def item_and_rule(connection: sa.Connection, sku: str, channel: str = FOURSELLER
     assert scope.product_id is not None
     key = (scope.product_id, scope.variant_id)
     item = read_items(connection, [key])[key]
-    rule = read_rules(connection, {key: item.category_id}, channel=channel).get(key, NO_RULE)
-    return item, rule
+    return item, read_rules(connection, {key: item.category_id}, channel=channel).get(key, NO_RULE)
 
 
 def explain_rule(database: Database, sku: str, channel: str = FOURSELLER) -> dict[str, Any]:
@@ -180,9 +179,7 @@ def sound(values: dict[str, Any]) -> dict[str, Any]:
         raise BadRule(f"A fixed quantity takes the place of {' and '.join(also)}: give one or the other.")
     price = given.get("minimum_price", Decimal(1))
     if not (price.is_finite() and 0 < price < LARGEST_PRICE):
-        raise BadRule(
-            f"The minimum price is {price}: give an amount in USD above 0 and below {LARGEST_PRICE:,}."
-        )
+        raise BadRule(f"The minimum price is {price}: give USD above 0 and below {LARGEST_PRICE:,}.")
     if price != round(price, 2):
         raise BadRule(f"The minimum price is {price}: give whole cents, such as 9.90.")
     for name in ("policy", "price_policy", "quantity_policy", "content_policy"):

@@ -120,8 +120,7 @@ def simulate(
 
 def outcome(sold: Sold, rule: Rule) -> tuple[int, int]:
     """Units oversold that the rule would have avoided, and covered units it would have turned away. Pure."""
-    shown = available(sold.shown_of, rule)
-    refused = max(0, sold.wanted - shown)
+    refused = max(0, sold.wanted - available(sold.shown_of, rule))
     short = sold.wanted - sold.allocated
     return min(short, refused), max(0, min(refused - short, sold.allocated))
 
@@ -185,11 +184,10 @@ def _shown_of(line: sa.Row[Any], ledger: list[sa.Row[Any]]) -> int:
     reference = line_reference(line.marketplace_order_id, line.line)
     own = [place for place, row in enumerate(ledger) if row.cause == "sale" and row.reference == reference]
     end = own[0] if own else sum(1 for row in ledger if row.created_at <= line.imported_at)
-    past = ledger[:end]
-    if not past:
+    if not end:
         return int(line.allocated)
-    before = past[-1].quantity_after
-    return int(before if line.allocated == line.quantity else max(before, before - past[-1].delta))
+    before, delta = ledger[end - 1].quantity_after, ledger[end - 1].delta
+    return int(before if line.allocated == line.quantity else max(before, before - delta))
 
 
 def _within(

@@ -52,9 +52,7 @@ def explain_at(database: Database, settings: Settings, sku: str, day: date) -> d
     except NoSnapshot as missing:
         facts["note"] = str(missing)
     if shop is None and listed is None:
-        raise NotThatDay(
-            f"Neither the shop nor 4Seller had the SKU {sku} on {day:%Y-%m-%d}: check the spelling."
-        )
+        raise NotThatDay(f"Neither shop nor 4Seller had the SKU {sku} on {day:%Y-%m-%d}: check the spelling.")
     facts |= {"shop": shop, "listed": listed, "taken_at": _moment(kept.facts(CATALOG, day)["taken_at"])}
     if shop is None:
         return facts | {"because": []}
