@@ -129,6 +129,19 @@ def decide(
     return TABLE[OrderStatus(shop), channel]
 
 
+def why_not_pushed(decision: StatusDecision, shop: str | None, channel: OrderStatus) -> str | None:
+    """Why the shop's status is not pushed to 4Seller, which has another, in words; None when it may be."""
+    if decision in (StatusDecision.AGREE, StatusDecision.PUSH):
+        return None
+    if shop not in list(OrderStatus):
+        return f"the shop calls it {shop}, which is not a status of the marketplace"
+    if decision is StatusDecision.FOLLOW:
+        return f"no step leads from {channel.value} to {shop}"
+    if shop == "cancelled":
+        return "the shop cancelled an order of which goods have left"
+    return f"the shop has sent what is {channel.value} on the marketplace"
+
+
 def local_status(status: OrderStatus) -> str:
     """The shop's word for a marketplace status; a refunded order counts as cancelled there."""
     return "cancelled" if status is OrderStatus.REFUNDED else status.value

@@ -21,6 +21,8 @@ OF_PRODUCT = ("name", "description", "price", "discount_percentage", "image_url"
 ItemKey = tuple[int, int | None]
 """(product_id, variant_id); variant_id is None for a product sold without variants."""
 
+_BY_VARIANT = sa.exists().where(product_variants.c.product_id == products.c.id)
+
 
 @dataclass(frozen=True, slots=True)
 class ShopItem:
@@ -49,10 +51,7 @@ class ShopItem:
 
 
 def selling_price(price: Decimal, adjustment: Decimal | None, discount_percentage: Decimal | None) -> Decimal:
-    """(price + adjustment) less the discount, half-up to cents: the rule in the shop's own schema.
-
-    A price that is no number, which both databases can hold, counts as 0.
-    """
+    """(price + adjustment) less the discount, half-up to cents, as the shop has it. A price that is no number counts as 0."""
     full = price + (adjustment or Decimal(0))
     amount = full * (1 - (discount_percentage or Decimal(0)) / 100)
     return to_cents(amount) if amount.is_finite() else Decimal("0.00")
@@ -101,18 +100,13 @@ def _own(of_product: sa.Column[Any], of_variant: sa.Column[Any]) -> sa.ColumnEle
 def _images(connection: sa.Connection, product_ids: set[int]) -> dict[int, tuple[str, ...]]:
     if not product_ids:
         return {}
-    query = (
-        sa.select(product_images.c.product_id, product_images.c.image_url)
-        .where(product_images.c.product_id.in_(product_ids))
-        .order_by(
-            product_images.c.product_id,
-            sa.func.coalesce(product_images.c.is_primary, sa.false()).desc(),
-            sa.func.coalesce(product_images.c.display_order, 0),
-            product_images.c.id,
-        )
-    )
+    image = product_images.c
+    first = sa.func.coalesce(image.is_primary, sa.false()).desc()
+    query = sa.select(image.product_id, image.image_url).where(image.product_id.in_(product_ids))
     images: dict[int, tuple[str, ...]] = {}
-    for product_id, url in connection.execute(query):
+    for product_id, url in connection.execute(
+        query.order_by(first, sa.func.coalesce(image.display_order, 0), image.id)
+    ):
         if url:
             images[product_id] = (*images.get(product_id, ()), url)
     return images
@@ -152,56 +146,44 @@ def items_by_sku(connection: sa.Connection, skus: Collection[str]) -> dict[str, 
     """The items with these SKUs; a product with variants is not an item, so its own SKU finds nothing."""
     if not skus:
         return {}
-    has_variants = sa.exists().where(product_variants.c.product_id == products.c.id)
-    plain = sa.select(products.c.sku, products.c.id).where(
-        any_of(connection, products.c.sku, skus), ~has_variants
-    )
-    found: dict[str, ItemKey] = {row.sku: (row.id, None) for row in connection.execute(plain)}
     columns = product_variants.c
-    by_variant = sa.select(columns.sku, columns.product_id, columns.id).where(
-        any_of(connection, columns.sku, skus), columns.product_id.is_not(None)
-    )
-    for row in connection.execute(by_variant):
-        found.setdefault(row.sku, (row.product_id, row.id))
-    return found
+    plain = sa.select(products.c.sku, products.c.id).where(~_BY_VARIANT)
+    by_variant = sa.select(columns.sku, columns.product_id, columns.id).where(columns.product_id.is_not(None))
+    of_products = connection.execute(plain.where(any_of(connection, products.c.sku, skus)))
+    of_variants = connection.execute(by_variant.where(any_of(connection, columns.sku, skus)))
+    found: dict[str, ItemKey] = {row.sku: (row.product_id, row.id) for row in of_variants}
+    return found | {row.sku: (row.id, None) for row in of_products}
 
 
 def present_items(connection: sa.Connection, keys: Collection[ItemKey]) -> set[ItemKey]:
     """The keys of items that still exist in the shop, archived or not."""
-    product_ids = {product for product, variant in keys if variant is None}
-    variant_ids = {variant for _, variant in keys if variant is not None}
-    columns = product_variants.c
-    found: set[ItemKey] = set()
-    if product_ids:
-        has_variants = sa.exists().where(columns.product_id == products.c.id)
-        plain = sa.select(products.c.id).where(any_of(connection, products.c.id, product_ids), ~has_variants)
+    columns, found = product_variants.c, set[ItemKey]()
+    if product_ids := {product for product, variant in keys if variant is None}:
+        plain = sa.select(products.c.id).where(any_of(connection, products.c.id, product_ids), ~_BY_VARIANT)
         found |= {(product, None) for product in connection.scalars(plain)}
-    if variant_ids:
-        by_variant = sa.select(columns.product_id, columns.id).where(
-            any_of(connection, columns.id, variant_ids)
-        )
-        found |= {(row.product_id, row.id) for row in connection.execute(by_variant)}
+    if variant_ids := {variant for _, variant in keys if variant is not None}:
+        by_variant = sa.select(columns.product_id, columns.id)
+        present = connection.execute(by_variant.where(any_of(connection, columns.id, variant_ids)))
+        found |= {(row.product_id, row.id) for row in present}
     return found & set(keys)
 
 
 def lock_stock(connection: sa.Connection, keys: Collection[ItemKey]) -> dict[ItemKey, int]:
-    """The stock on hand of these items, locked until the transaction ends; items that are gone are left out.
+    """The stock on hand of these items, locked until the transaction ends; items that are gone are left out. Raises RowsBusy.
 
     Locked as an UPDATE would (FOR NO KEY UPDATE): two sales of one item may both have written their order lines,
     which hold the item's key, and must not wait for one another.
-
-    Raises:
-        RowsBusy: others hold some of them.
     """
-    found: dict[ItemKey, int] = {}
-    product_ids = sorted(product for product, variant in keys if variant is None)
-    variant_ids = sorted(variant for _, variant in keys if variant is not None)
-    query = sa.select(products.c.id, products.c.stock_quantity)
-    for row in lock(connection, query, products.c.id, product_ids):
-        found[(row.id, None)] = row.stock_quantity
     columns = product_variants.c
+    plain = sa.select(products.c.id, products.c.stock_quantity)
     of_variants = sa.select(columns.id, columns.product_id, columns.stock_quantity)
-    for row in lock(connection, of_variants, columns.id, variant_ids):
+    product_ids = {product for product, variant in keys if variant is None}
+    found: dict[ItemKey, int] = {}
+    for row in lock(connection, plain, products.c.id, product_ids):
+        found[(row.id, None)] = row.stock_quantity
+    for row in lock(
+        connection, of_variants, columns.id, {variant for _, variant in keys if variant is not None}
+    ):
         found[(row.product_id, row.id)] = row.stock_quantity
     return found
 

@@ -22,19 +22,9 @@ def update_order(connection: sa.Connection, order_id: int, **columns: Any) -> No
 def describe_order(
     connection: sa.Connection, order_id: int, *, before: dict[str, Any], now: dict[str, Any]
 ) -> None:
-    """Changes the columns of a shop order that still hold what we wrote; the shop may have edited the others.
-
-    Args:
-        connection: a writing transaction.
-        order_id: the shop's.
-        before: the values we wrote, by column.
-        now: the new values.
-    """
-    found = connection.execute(sa.select(*(orders.c[name] for name in before)).where(orders.c.id == order_id))
-    row = found.mappings().first()
-    changes = {
-        name: now[name] for name in before if row is not None and row[name] == before[name] != now[name]
-    }
+    """Changes the columns of a shop order that still hold what we wrote, `before`; the shop may have edited the others."""
+    row = connection.execute(sa.select(orders).where(orders.c.id == order_id)).first()
+    changes = {name: now[name] for name in before if getattr(row, name, None) == before[name] != now[name]}
     if changes:
         update_order(connection, order_id, **changes)
 
@@ -83,11 +73,6 @@ def order_status(connection: sa.Connection, order_id: int | None) -> str | None:
 def order_payment(connection: sa.Connection, order_id: int | None) -> str | None:
     """The payment status of a shop order; None when the shop has deleted it."""
     return connection.scalar(sa.select(orders.c.payment_status).where(orders.c.id == order_id))
-
-
-def is_refunded(connection: sa.Connection, order_id: int | None) -> bool:
-    """Whether the shop's order is refunded."""
-    return order_payment(connection, order_id) == "refunded"
 
 
 def order_address(connection: sa.Connection, order_id: int | None) -> dict[str, Any] | None:

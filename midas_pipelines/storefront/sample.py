@@ -10,6 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from midas_pipelines.storefront.bulk import by_column
 from midas_pipelines.storefront.catalog import has_product_status
 from midas_pipelines.storefront.schema import (
     categories,
@@ -19,7 +20,7 @@ from midas_pipelines.storefront.schema import (
     products,
     shop,
 )
-from midas_pipelines.storefront.writing import insert_rows
+from midas_pipelines.storefront.writing import insert_columns
 
 CATALOGUE_SIZE = 556
 """Items midastechnical.com sells, and so the size of the sample shop."""
@@ -50,10 +51,8 @@ def create_shop_tables(connection: sa.Connection) -> bool:
 
 
 def seed_shop(connection: sa.Connection, *, items: int = CATALOGUE_SIZE, seed: int = 1) -> int:
-    """Fills the shop with `items` sellable items, variants counted one by one; returns how many it added.
-
-    Existing rows stay; running it again with the same seed adds nothing.
-    """
+    """Fills the shop with `items` sellable items, variants counted one by one; returns how many it added. Existing rows stay;
+    running it again with the same seed adds nothing."""
     chance, prefix = random.Random(seed), f"MD{seed}"
     if connection.scalar(sa.select(sa.func.count()).where(products.c.sku.startswith(f"{prefix}-"))):
         return 0
@@ -75,8 +74,8 @@ def seed_shop(connection: sa.Connection, *, items: int = CATALOGUE_SIZE, seed: i
         if with_variants:
             variants += [{"product_id": product} | one for one in _variants(chance, values["sku"])]
         added += len(COLOURS) if with_variants else 1
-    insert_rows(connection, product_images, images)
-    insert_rows(connection, product_variants, variants)
+    insert_columns(connection, product_images, by_column(images))
+    insert_columns(connection, product_variants, by_column(variants))
     return added
 
 

@@ -1,7 +1,4 @@
-"""The shop's tables, as midastechnical.com runs them, for both databases.
-
-Only `sample.py` creates them, for a sample shop; a real shop has them already.
-"""
+"""The shop's tables, as midastechnical.com runs them, for both databases. Only `sample.py` creates them: a shop has them."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Decimal
@@ -34,10 +35,8 @@ def to_cents(amount: Decimal) -> Decimal:
 
 
 class Money(sa.types.TypeDecorator[Decimal]):
-    """DECIMAL(10,2) that is a Decimal in Python on both databases; SQLite keeps it as a number.
-
-    A value that is not a number is read as NaN: one such row must not stop the reading of the others.
-    """
+    """DECIMAL(10,2) that is a Decimal in Python on both databases; SQLite keeps it as a number. A value that is not one is
+    read as NaN: one such row must not stop the reading of the others."""
 
     impl = sa.Numeric(10, 2)
     cache_ok = True
@@ -54,32 +53,25 @@ class Money(sa.types.TypeDecorator[Decimal]):
         return str(value)
 
     def process_result_value(self, value: Any, dialect: sa.Dialect) -> Decimal | None:
-        if value is None:
-            return None
-        if isinstance(value, Decimal):
-            return value
-        try:
-            return to_cents(Decimal(str(value)))
-        except ArithmeticError:  # SQLite lets any text into a number column
-            return Decimal("NaN")
+        return value if value is None or isinstance(value, Decimal) else _number(value, to_cents)
 
 
 class Amount(Money):
-    """DECIMAL(18,4): money as a marketplace gives it, in a currency of its own, which may have a thousandth.
-
-    Read with two digits after the point, and more only where they are not zero.
-    """
+    """DECIMAL(18,4): money in a marketplace's currency, which may have a thousandth; read with two digits after the point,
+    and more only where they are not zero."""
 
     cache_ok = True
     digits = (18, 4)
 
     def process_result_value(self, value: Any, dialect: sa.Dialect) -> Decimal | None:
-        if value is None:
-            return None
-        try:
-            return shortest(Decimal(str(value)))
-        except ArithmeticError:
-            return Decimal("NaN")
+        return None if value is None else _number(value, shortest)
+
+
+def _number(value: Any, rounded: Callable[[Decimal], Decimal]) -> Decimal:
+    try:
+        return rounded(Decimal(str(value)))
+    except ArithmeticError:  # SQLite lets any text into a number column
+        return Decimal("NaN")
 
 
 def shortest(amount: Decimal) -> Decimal:
@@ -214,9 +206,7 @@ class utc_now(FunctionElement[datetime]):  # noqa: N801 - reads as the SQL funct
     name = "utc_now"
 
     def __init__(self, offset_seconds: int = 0) -> None:
-        super().__init__(
-            sa.literal_column(str(int(offset_seconds)))
-        )  # so that a compiled statement is kept by it
+        super().__init__(sa.literal_column(str(int(offset_seconds))))  # a compiled statement is kept by it
         self.offset_seconds = int(offset_seconds)
 
 
@@ -242,19 +232,12 @@ SLACK_SECONDS = 5
 
 @dataclass(frozen=True)
 class Backoff:
-    """How long something waits after it failed.
+    """How many seconds something waits after it failed."""
 
-    Args:
-        first: seconds after the first failure that costs a wait; twice as many after each more.
-        longest: seconds.
-        free: failures in a row that cost no wait.
-        other: the longest wait for another reason, in seconds, such as one that 4Seller asks for.
-    """
-
-    first: float
+    first: float  # after the first failure that costs a wait; twice as many after each more
     longest: float
-    free: int = 0
-    other: float = 120.0
+    free: int = 0  # failures in a row that cost no wait
+    other: float = 120.0  # the longest wait for another reason, such as one that 4Seller asks for
 
     def seconds(self, attempts: int) -> float:
         """The wait after the `attempts`-th failure in a row."""
@@ -268,11 +251,8 @@ class Backoff:
     def is_due(
         self, moment: sa.ColumnElement[datetime | None], attempts: sa.ColumnElement[int]
     ) -> sa.ColumnElement[bool]:
-        """Whether a wait is over by the database's clock.
-
-        It is also over where its end is further ahead than a wait after so many attempts can be: the clock has been set
-        back since.
-        """
+        """Whether a wait is over by the database's clock: also where its end is further ahead than a wait after so many
+        attempts can be, for the clock has been set back since."""
         return sa.or_(is_due(moment, 0), moment > longest_end(self, attempts))
 
 

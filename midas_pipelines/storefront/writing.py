@@ -1,9 +1,5 @@
 """Writing to the shop's database: bulk statements, locks, and what the database refuses of a batch.
 
-PostgreSQL takes each column as one text, which it splits (`string_to_array`, `unnest`): a parameter for a column
-whatever the number of rows, and an ordinary INSERT or UPDATE, so that the shop's triggers, defaults and row security hold
-as ever. SQLite prepares the statement once and runs it for each row, which costs it no round trip.
-
 Locks are taken in one order always, by id, products first; many rows are locked without waiting, so that no deadlock
 arises. A trigger of the shop's may raise any SQLSTATE for one row, also that of a full disk: so an error counts as that
 of a row as soon as another row can be written.
@@ -13,57 +9,28 @@ from __future__ import annotations
 
 import json
 import logging
-import secrets
 import sqlite3
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import Enum, auto
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from midas_pipelines.storefront.types import Json
-from midas_pipelines.text import to_json, writable
+from midas_pipelines.storefront.bulk import Columns, Row, by_column, by_row, insert_sql, texts, update_sql
 
 if TYPE_CHECKING:  # each takes long to load, and one of the two is used
     from sqlalchemy.dialects import postgresql, sqlite
 
-Row = Mapping[str, Any]
-Columns = Mapping[str, Sequence[Any]]
-"""The values of rows by column, which is how the most rows are made and sent: as many values in each."""
-
-BETWEEN, NOTHING = f"\x1e{secrets.token_hex(4)}", f"\x1d{secrets.token_hex(4)}"
-"""What separates the values of a column, and stands for NULL: no text from outside can know them."""
-
-
-def insert_rows(connection: sa.Connection, table: sa.Table, rows: Sequence[Row]) -> None:
-    """Inserts the rows, which all have the same columns; raises what `insert_columns` does."""
-    insert_columns(connection, table, by_column(rows))
-
 
 def insert_columns(connection: sa.Connection, table: sa.Table, columns: Columns) -> None:
-    """Inserts rows.
-
-    Raises:
-        sqlalchemy.exc.IntegrityError, sqlalchemy.exc.DataError: one of them breaks a rule of the table.
-    """
+    """Inserts rows. Raises IntegrityError or DataError of SQLAlchemy where one of them breaks a rule of the table."""
     if not any(columns.values()):
         return
     if connection.dialect.name == "postgresql":
-        connection.exec_driver_sql(_insert_sql(table, tuple(columns)), _texts(table, columns))
+        connection.exec_driver_sql(insert_sql(table, tuple(columns)), texts(table, columns))
     else:
         connection.execute(sa.insert(table), by_row(columns))
-
-
-def by_column(rows: Sequence[Row]) -> Columns:
-    """The rows, which all have the same columns, by column."""
-    return {name: [row[name] for row in rows] for name in rows[0]} if rows else {}
-
-
-def by_row(columns: Columns) -> list[dict[str, Any]]:
-    """The rows of these columns."""
-    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def insert(connection: sa.Connection, table: sa.Table) -> postgresql.Insert | sqlite.Insert:
@@ -84,16 +51,13 @@ def upsert(connection: sa.Connection, table: sa.Table, key: Row, values: Row) ->
 
 
 def insert_new(connection: sa.Connection, table: sa.Table, rows: Sequence[Row], key: str) -> set[Any]:
-    """Inserts the rows that violate no unique key; returns the `key` of each inserted row.
-
-    Of two transactions that insert the same row one waits for the other's end, and then finds it there. They wait in
-    the order of `rows`, which must therefore be sorted alike everywhere.
-    """
+    """Inserts the rows that violate no unique key; returns the `key` of each inserted row. Of two transactions that insert the
+    same row one waits for the other's end: in the order of `rows`, which must therefore be sorted alike everywhere."""
     if not rows:
         return set()
     if connection.dialect.name == "postgresql":
-        statement = f"{_insert_sql(table, tuple(rows[0]))} ON CONFLICT DO NOTHING RETURNING {key}"
-        return set(connection.exec_driver_sql(statement, _texts(table, by_column(rows))).scalars().all())
+        statement = f"{insert_sql(table, tuple(rows[0]))} ON CONFLICT DO NOTHING RETURNING {key}"
+        return set(connection.exec_driver_sql(statement, texts(table, by_column(rows))).scalars().all())
     statement_ = insert(connection, table).on_conflict_do_nothing().returning(table.c[key])
     return set(connection.execute(statement_, [dict(row) for row in rows]).scalars())
 
@@ -104,7 +68,7 @@ def update_rows(connection: sa.Connection, table: sa.Table, rows: Sequence[Row],
         return
     names = tuple(rows[0])
     if connection.dialect.name == "postgresql":
-        connection.exec_driver_sql(_update_sql(table, names, key), _texts(table, by_column(rows)))
+        connection.exec_driver_sql(update_sql(table, names, key), texts(table, by_column(rows)))
         return
     values: dict[str, Any] = {name: sa.bindparam(f"new_{name}") for name in names if name != key}
     statement = sa.update(table).where(table.c[key] == sa.bindparam("row_key")).values(values)
@@ -114,21 +78,11 @@ def update_rows(connection: sa.Connection, table: sa.Table, rows: Sequence[Row],
     connection.execute(statement, parameters)
 
 
-def reserve_ids(connection: sa.Connection, table: sa.Table, number: int, *, above: int = 0) -> list[int]:
-    """Ids that rows of this table may be given, so that rows that refer to them can be written at the same time.
-
-    Args:
-        connection: in a writing transaction.
-        number: how many.
-        above: ids up to this one are taken too (SQLite gives the id of a deleted last row again).
-    """
-    return reserve_ids_of(connection, {table: number}, above=above)[table]
-
-
-def reserve_ids_of(
+def reserve_ids(
     connection: sa.Connection, numbers: Mapping[sa.Table, int], *, above: int = 0
 ) -> dict[sa.Table, list[int]]:
-    """As `reserve_ids`, for several tables in one query, with a number for each."""
+    """As many ids as each table is to get rows, so that rows that refer to them can be written at the same time, in a writing
+    transaction. Ids up to `above` are taken too: SQLite gives the id of a deleted last row again."""
     if connection.dialect.name != "postgresql":
         last = {table: connection.scalar(sa.select(sa.func.max(table.c.id))) or 0 for table in numbers}
         starts = {table: max(last[table], above) + 1 for table in numbers}
@@ -154,47 +108,6 @@ def any_of(
     return column.in_(sa.select(listed_json.c.value))
 
 
-def _texts(table: sa.Table, columns: Columns) -> tuple[str, ...]:
-    """Each column as one text, in characters that every database holds; a separator precedes each value."""
-    texts: dict[int, str] = {}  # the same list may be two columns
-    for name, values in columns.items():
-        if id(values) not in texts:
-            spelled = values
-            if isinstance(table.c[name].type, Json):
-                spelled = [None if value is None else to_json(value) for value in values]
-            try:
-                text = BETWEEN.join(["", *spelled])  # texts already
-            except TypeError:
-                text = BETWEEN.join(["", *[NOTHING if one is None else str(one) for one in spelled]])
-            texts[id(values)] = writable(text)
-    return tuple(texts[id(values)] for values in columns.values())
-
-
-@lru_cache(maxsize=200)
-def _insert_sql(table: sa.Table, names: tuple[str, ...]) -> str:
-    listed = ", ".join(names)
-    return f"INSERT INTO {table.name} ({listed}) SELECT {listed} FROM {_given(table, names)}"
-
-
-@lru_cache(maxsize=200)
-def _update_sql(table: sa.Table, names: tuple[str, ...], key: str) -> str:
-    changes = ", ".join(f"{name} = given.{name}" for name in names if name != key)
-    return f"UPDATE {table.name} SET {changes} FROM {_given(table, names)} WHERE {table.name}.{key} = given.{key}"
-
-
-def _given(table: sa.Table, names: tuple[str, ...]) -> str:
-    from sqlalchemy.dialects import postgresql
-
-    dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
-    kinds = {name: str(table.c[name].type.compile(dialect=dialect)) for name in names}
-    typed = ", ".join(  # a text stays one: a cast would cut what is too long for its column
-        name if kind.startswith(("VARCHAR", "TEXT")) else f"CAST({name} AS {kind}) AS {name}"
-        for name, kind in kinds.items()
-    )
-    parts = ", ".join(f"(string_to_array(%s, '{BETWEEN}', '{NOTHING}'))[2:]" for _ in names)
-    return f"(SELECT {typed} FROM unnest({parts}) AS texts({', '.join(names)})) AS given"
-
-
 NO_WAIT = "midas_no_wait"
 """The option of a connection that does not wait for locked rows; others wait as long as their session's `lock_timeout`."""
 
@@ -212,13 +125,8 @@ class RowsBusy(sa.exc.OperationalError):
 def lock(
     connection: sa.Connection, query: sa.Select[Any], key: sa.Column[int], ids: Collection[int]
 ) -> list[sa.Row[Any]]:
-    """The rows of the query with these ids, by id, each locked as an UPDATE would until the transaction ends.
-
-    Args:
-        connection: in a writing transaction.
-        query: selects `key` among others.
-        key: the id of the table to lock.
-        ids: those wanted; of rows that do not exist nothing is returned.
+    """The rows of the query, which selects the id `key` of the table to lock, with those of these ids that exist, by id, each
+    locked as an UPDATE would until the writing transaction ends.
 
     Raises:
         RowsBusy: others hold some of them, and the connection does not wait.
@@ -290,9 +198,7 @@ def _blame_database(error: sa.exc.DBAPIError) -> Cause:
         return Cause.BUSY
     if error.connection_invalidated:
         return Cause.SESSION
-    if (
-        state is None
-    ):  # SQLite; SQLITE_ERROR is what a function in a trigger raises, such as for malformed JSON
+    if state is None:  # SQLite; SQLITE_ERROR is what a function in a trigger raises, as for malformed JSON
         broad = getattr(error.orig, "sqlite_errorcode", None) != sqlite3.SQLITE_ERROR
         return Cause.DATABASE if isinstance(error, sa.exc.OperationalError) and broad else Cause.UNKNOWN
     if state in OF_LOCKS:
@@ -310,20 +216,13 @@ def write_each(
 ) -> None:
     """Writes the rows together; what the database refuses is halved until only the bad rows are left out.
 
-    Args:
-        connection: a writing transaction.
-        rows: in any form that `write` knows.
-        write: writes some of them; may raise anything that the database or its driver says of a row.
-        on_bad: is given each row that cannot be written and the reason, and may write something in its place.
-
-    Raises:
-        sqlalchemy.exc.StatementError: no row can be written, or the session has ended.
+    `write` writes some of them, and may raise anything that the database or its driver says of a row; `on_bad` is given each
+    row that cannot be written and the reason, and may write something in its place. Raises StatementError of SQLAlchemy where
+    no row can be written, or the session has ended.
     """
-    refused: list[tuple[Any, Exception]] = []
-    written = False
-
-    def halve(part: Sequence[Any]) -> None:
-        nonlocal written
+    refused, written, parts = list[tuple[Any, Exception]](), False, [rows] if rows else []
+    while parts:
+        part = parts.pop()
         try:
             with connection.begin_nested():
                 write(part)
@@ -333,31 +232,23 @@ def write_each(
                 raise
             if len(part) > 1:
                 middle = len(part) // 2
-                halve(part[:middle])
-                halve(part[middle:])
-                return
+                parts += [part[middle:], part[:middle]]
+                continue
             refused.append((part[0], error))
             if not written and len(refused) >= MANY_DOUBTFUL and blame(error) is not Cause.ROW:
                 raise
-
-    if rows:
-        halve(rows)
     if refused and not written and blame(refused[0][1]) is not Cause.ROW:
         raise refused[0][1]
-    for row, error in refused:
-        log.warning("A row cannot be written: %s", in_short(error))
+    for row, why in refused:
+        log.warning("A row cannot be written: %s", in_short(why))
         if on_bad is not None:
             with set_aside("What is written in its place"), connection.begin_nested():
-                on_bad(row, error)
+                on_bad(row, why)
 
 
 @contextmanager
 def set_aside(what: str) -> Iterator[None]:
-    """Lets the block fail alone, with a log line, so that others of its kind go on.
-
-    Raises:
-        sqlalchemy.exc.SQLAlchemyError: the session has ended, or nothing can be written.
-    """
+    """Lets the block fail alone, with a log line, so that others of its kind go on; raises where nothing can be written."""
     try:
         yield
     except REFUSED as error:

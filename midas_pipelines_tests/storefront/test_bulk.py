@@ -8,8 +8,9 @@ import pytest
 import sqlalchemy as sa
 
 from midas_pipelines.store.database import Database
+from midas_pipelines.storefront.bulk import BETWEEN, NOTHING, by_column
 from midas_pipelines.storefront.schema import orders
-from midas_pipelines.storefront.writing import BETWEEN, NOTHING, insert_new, insert_rows, update_rows
+from midas_pipelines.storefront.writing import insert_columns, insert_new, update_rows
 
 TEXTS = ["", " ", "a,b", "{NULL}", 'x"\\', "\x1e", "\x1d", "line\nline", "Ærø 部品", None]
 
@@ -33,7 +34,7 @@ def read(shop: Database) -> list[Any]:
 def test_texts_of_all_kinds_are_kept(shop: Database, count: int) -> None:
     rows = [order(number, notes) for number, notes in enumerate(TEXTS[:count], start=1)]
     with shop.writing() as connection:
-        insert_rows(connection, orders, rows)
+        insert_columns(connection, orders, by_column(rows))
     assert read(shop) == [(row["id"], row["notes"], row["shipping_address"], "12.30") for row in rows]
     changed = [
         {"id": row["id"], "notes": f"{row['notes']}!" if row["notes"] else row["notes"]} for row in rows
@@ -53,7 +54,9 @@ def test_a_text_that_is_too_long_is_refused_and_never_cut(shop: Database) -> Non
     if not shop.is_postgresql:
         pytest.skip("SQLite holds texts of any length")
     with pytest.raises(sa.exc.DataError), shop.writing() as connection:
-        insert_rows(connection, orders, [order(1, None) | {"order_number": "N" * 51}, order(2, None)])
+        insert_columns(
+            connection, orders, by_column([order(1, None) | {"order_number": "N" * 51}, order(2, None)])
+        )
 
 
 def test_no_text_from_outside_can_hold_what_separates_the_values() -> None:

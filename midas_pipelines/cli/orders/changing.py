@@ -18,13 +18,13 @@ from midas_pipelines.errors import WrongInput
 from midas_pipelines.storefront.catalog import items_by_sku
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.orders.changes import shipments
-from midas_pipelines.sync.orders.changes.conflicts import resolve_conflict
+from midas_pipelines.sync.orders.changes.close import resolve_conflict
 from midas_pipelines.sync.orders.lookup import dismiss, retry_order
 from midas_pipelines.sync.orders.model import carriers
 from midas_pipelines.sync.orders.model.order_log import OrderContext
 from midas_pipelines.sync.orders.stock.line_changes import map_line
 from midas_pipelines.sync.orders.stock.units import left_to_ship, restock_units, returnable
-from midas_pipelines.sync.privacy.due import erase_order, hold_buyer, release_hold
+from midas_pipelines.sync.privacy.erase import erase_order, hold_buyer, release_hold
 
 
 def changing(name: str) -> Callable[[Any], Any]:

@@ -19,13 +19,13 @@ from midas_pipelines.store.orders.listing import Filters, list_orders
 from midas_pipelines.storefront.catalog import items_by_sku
 from midas_pipelines.storefront.schema import orders
 from midas_pipelines.sync.orders import lookup
-from midas_pipelines.sync.orders.changes.conflicts import resolve_conflict
+from midas_pipelines.sync.orders.changes.close import resolve_conflict
 from midas_pipelines.sync.orders.model.carriers import BadTracking, tracking
 from midas_pipelines.sync.orders.model.order_log import OrderContext, StoredOrder, lock_order
 from midas_pipelines.sync.orders.status.status_sync import change_status
 from midas_pipelines.sync.orders.stock import line_changes
 from midas_pipelines.sync.orders.stock.units import left_to_ship, restock_units, returnable
-from midas_pipelines.sync.privacy.due import erase_order
+from midas_pipelines.sync.privacy.erase import erase_order
 from midas_pipelines.sync.threads import in_own_loop
 
 router = APIRouter(include_in_schema=False, route_class=web.ConsoleRoute)

@@ -1,6 +1,6 @@
 """The register of personal data: each column of our tables and the shop's, each log and file, with purpose and period.
 
-`sync/orders/changes/erase.py` erases by it, `docs/personal-data.md` with the record of Art. 30 GDPR is printed from it,
+`sync/privacy/erase.py` erases by it, `docs/personal-data.md` with the record of Art. 30 GDPR is printed from it,
 and a test fails when a table has a column that it does not name.
 """
 

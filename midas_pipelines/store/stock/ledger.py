@@ -15,9 +15,6 @@ from midas_pipelines.storefront.schema import product_variants, products
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.storefront.writing import insert_columns
 
-Stock = dict[ItemKey, int]
-"""Units on hand of locked items."""
-
 
 @dataclass(frozen=True, slots=True)
 class StockMove:
@@ -40,11 +37,7 @@ def move_stock(connection: sa.Connection, moves: Sequence[StockMove]) -> list[in
     A move that found nothing to take, or whose item is gone, moved 0 and has no ledger row. Raises
     sqlalchemy.exc.IntegrityError where a (cause, reference) has moved stock before.
     """
-    return book_moves(connection, moves, lock_stock(connection, {move.item for move in moves}))
-
-
-def book_moves(connection: sa.Connection, moves: Sequence[StockMove], stock: Stock) -> list[int]:
-    """As `move_stock`, for items that are locked: it reads nothing. `stock`, of `lock_stock`, is moved along."""
+    stock = lock_stock(connection, {move.item for move in moves})
     before = dict(stock)
     variants: dict[int | None, ItemKey] = {key[1]: key for key in stock if key[1] is not None}
     moved: list[int] = []

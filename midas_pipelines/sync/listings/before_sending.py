@@ -24,8 +24,9 @@ from midas_pipelines.store.operations.cursors import ShadowRow
 from midas_pipelines.store.orders.listing import OVERSOLD, UNMAPPED
 from midas_pipelines.store.schema.operation_tables import listing_writes
 from midas_pipelines.store.schema.tables import mappings
+from midas_pipelines.storefront.bulk import by_column
 from midas_pipelines.storefront.types import utc_now
-from midas_pipelines.storefront.writing import insert_rows, set_aside, update_rows, write_each
+from midas_pipelines.storefront.writing import insert_columns, set_aside, update_rows, write_each
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.listings.plan import Action, Change, Planner, only_quantity
 from midas_pipelines.sync.orders.stock.pending_lines import allocate_pending_lines
@@ -226,7 +227,7 @@ def keep_planned(connection: sa.Connection, changes: Sequence[Change], run_id: s
         row: dict[str, Any] = {"run_id": run_id, "mapping_id": mapping.id, "sku": change.sku}
         row |= {"action": change.action.value, "before": before, "after": after}
         rows.append(row | {"content_hash": change.content_hash if change.action in SENDS_SKU else None})
-    insert_rows(connection, listing_writes, rows)
+    insert_columns(connection, listing_writes, by_column(rows))
     return [replace(one, unread=one.mapping.id in unread) for one in changes] if unread else list(changes)
 
 

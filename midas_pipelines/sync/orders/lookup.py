@@ -44,11 +44,6 @@ class NoSuchOrder(WrongInput):
     http_status = 404
 
 
-def read_order(connection: sa.Connection, order_row: int) -> sa.Row[Any]:
-    """Our row of an order, with the shop's `order_number` and `shop_status`."""
-    return connection.execute(_WITH_SHOP.where(_ORDERS.id == order_row)).one()
-
-
 def find_order(connection: sa.Connection, text: str) -> sa.Row[Any]:
     """Our row of the order with this id: the marketplace's, the shop's order number, or the shop's own id; raises
     NoSuchOrder. Where it is the marketplace's of one order and the shop's of another, it means the one without an order

@@ -1,4 +1,4 @@
-"""When the buyer of an order has to be erased, which ones the law holds, and the erasure of those whose time has come."""
+"""When the buyer of an order has to be erased, and the erasure of those whose time has come."""
 
 from __future__ import annotations
 
@@ -11,17 +11,15 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from midas_pipelines.errors import ExpectedError
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database, InShadow
 from midas_pipelines.store.gateway.webhooks import empty_orphans
 from midas_pipelines.store.schema.order_tables import buyer_holds, order_shipments
 from midas_pipelines.store.schema.tables import marketplace_orders
 from midas_pipelines.storefront.schema import order_status_history, orders
-from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.context import SyncContext
-from midas_pipelines.sync.orders.changes.erase import erase_buyer
-from midas_pipelines.sync.orders.model.order_log import OrderContext, lock_order
+from midas_pipelines.sync.orders.model.order_log import OrderContext
+from midas_pipelines.sync.privacy.erase import HELD, BuyerHeld, erase_order
 
 LONGEST_SECONDS = 1800.0
 """A run erases no longer than this; the next one goes on."""
@@ -35,28 +33,15 @@ WEEKS = 9
 _ORDERS, _HISTORY, _HOLDS = marketplace_orders.c, order_status_history.c, buyer_holds.c
 
 
-@dataclass(frozen=True, slots=True)
-class OrderTimes:
-    """What is known of an order's life: its statuses, and times in UTC, None where there is none."""
-
-    at_market: str
-    in_shop: str | None
-    delivered_at: datetime | None  # the shop's history says so first, as of the next two
-    ended_at: datetime | None  # cancelled or refunded
-    shipped_at: datetime | None  # or its first shipment was recorded
-    reported_at: (
-        datetime | None
-    )  # 4Seller's date of its newest report, which brought the marketplace's status
-    imported_at: datetime
-    content_at: datetime | None = None  # when its content was last changed
-
-
-def due_at(times: OrderTimes, days: int | None, now: datetime) -> datetime | None:
+def due_at(order: Any, days: int | None, now: datetime) -> datetime | None:
     """When the buyer has to be erased; None for never.
 
     The days count from the delivery; where none comes, from the end of the order; where neither comes, from its shipping;
     where nothing comes, from its last news and QUIET_DAYS. A status without a time counts from 4Seller's report of it, at
     the latest from the import. No time that is still to come counts.
+
+    `order` is our row with the shop's status `in_shop`, and the times `delivered`, `ended` and `shipped` of its history; `days`
+    are None where the settings say never; `now` is by the database's clock.
     """
     if days is None:
         return None
@@ -65,36 +50,15 @@ def due_at(times: OrderTimes, days: int | None, now: datetime) -> datetime | Non
         return [moment for moment in moments if moment is not None and moment <= now]
 
     for known, words in (
-        (times.delivered_at, {"delivered"}),
-        (times.ended_at, {"cancelled", "refunded"}),
-        (times.shipped_at, {"shipped"}),
+        (order.delivered, {"delivered"}),
+        (order.ended, {"cancelled", "refunded"}),
+        (order.shipped, {"shipped"}),
     ):
-        reported = times.reported_at if times.at_market in words else None
-        if known is not None or words & {times.at_market, times.in_shop}:
-            return min(past(known, reported), default=times.imported_at) + timedelta(days)
-    news = past(times.imported_at, times.reported_at, times.content_at)
+        reported = order.source_updated_at if order.status in words else None
+        if known is not None or words & {order.status, order.in_shop}:
+            return min(past(known, reported), default=order.imported_at) + timedelta(days)
+    news = past(order.imported_at, order.source_updated_at, order.content_at)
     return max(news) + timedelta(QUIET_DAYS + days)
-
-
-def hold_buyer(connection: sa.Connection, order_row: int, *, until: datetime, because: str, by: str) -> None:
-    """Holds the buyer of the order of that row, in place of an earlier hold; the transaction has locked the order."""
-    release_hold(connection, order_row)
-    row = {"order_id": order_row, "held_until": until, "because": because, "held_by": by}
-    connection.execute(sa.insert(buyer_holds).values(row))
-
-
-def release_hold(connection: sa.Connection, order_row: int) -> bool:
-    """Ends the hold of an order; False when there was none."""
-    mine = sa.update(buyer_holds).where(_HOLDS.order_id == order_row, _held())
-    return connection.execute(mine.values(released_at=utc_now())).rowcount > 0
-
-
-def _held() -> sa.ColumnElement[bool]:
-    return sa.and_(_HOLDS.released_at.is_(None), _HOLDS.held_until > utc_now())
-
-
-class BuyerHeld(ExpectedError):
-    """The law keeps the buyer of an order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,46 +87,23 @@ class ErasureReport:
 
 def erase_due_buyers(context: SyncContext, *, longest: float = LONGEST_SECONDS) -> ErasureReport:
     """Erases every buyer that is due, each in a transaction of its own; a run that dies leaves the rest to the next."""
-    report, ends = ErasureReport(), time.monotonic() + longest
-    now = context.database.now()
-    due = [one for one in unerased_buyers(context.database, context.settings) if one.is_due(now)]
-    order_context = OrderContext(context.run_id)
+    report, ends, database = ErasureReport(), time.monotonic() + longest, context.database
+    now = database.now()
+    due = [one for one in unerased_buyers(database, context.settings) if one.is_due(now)]
     for one in due:
         if time.monotonic() > ends:
             break
         try:
-            report.erased += _erase(context.database, one.row, order_context)
+            report.erased += erase_order(database, one.row, OrderContext(context.run_id), overwrite=False)
         except BuyerHeld:
             continue
         except (sa.exc.OperationalError, InShadow):  # another session holds the order, or shadow mode is on
             report.busy += 1
     if (days := context.settings.erase_after(None)) is not None:
-        report.events = empty_orphans(context.database, days=days)
-    context.database.overwrite_erased()
+        report.events = empty_orphans(database, days=days)
+    database.overwrite_erased()
     report.left = len(due) - report.erased
     return report
-
-
-def erase_order(database: Database, order_row: int, order_context: OrderContext) -> bool:
-    """Erases the buyer of the order of that row of ours; False when that was done before.
-
-    Raises BuyerHeld where the law keeps the buyer, InShadow where shadow mode does, RowsBusy where another session does.
-    """
-    new = _erase(database, order_row, order_context)
-    database.overwrite_erased()
-    return new
-
-
-def _erase(database: Database, order_row: int, order_context: OrderContext) -> bool:
-    with database.writing(asked=True) as connection:
-        order = lock_order(connection, order_row, order_context)
-        until = connection.scalar(sa.select(_HOLDS.held_until).where(_HOLDS.order_id == order_row, _held()))
-        if until is not None:
-            raise BuyerHeld(
-                f"Order {order.marketplace_order_id} is held by law until {until:%Y-%m-%d}: `midas orders release` ends that."
-            )
-        erase_buyer(order)
-    return order.erased_at is None
 
 
 def overdue_buyers(database: Database, settings: Settings) -> list[dict[str, Any]]:
@@ -175,28 +116,20 @@ def overdue_buyers(database: Database, settings: Settings) -> list[dict[str, Any
 def unerased_buyers(database: Database, settings: Settings) -> Iterator[UnerasedBuyer]:
     """Every order whose buyer is kept, with the time at which that ends."""
     moment, parcels = _HISTORY.created_at.type, order_shipments.c
-
-    def first(name: str, *words: str) -> sa.Label[datetime]:
-        when = sa.case((_HISTORY.status.in_(words), _HISTORY.created_at))
-        return sa.func.min(when, type_=moment).label(name)
-
-    times = sa.select(
-        _HISTORY.order_id,
-        first("delivered", "delivered"),
-        first("ended", "cancelled", "refunded"),
-        first("shipped", "shipped"),
-    )
-    history = times.group_by(_HISTORY.order_id).subquery()
+    firsts = [
+        sa.func.min(sa.case((_HISTORY.status.in_(words), _HISTORY.created_at)), type_=moment).label(name)
+        for name, words in (
+            ("delivered", ["delivered"]),
+            ("ended", ["cancelled", "refunded"]),
+            ("left_at", ["shipped"]),
+        )
+    ]
+    history = sa.select(_HISTORY.order_id, *firsts).group_by(_HISTORY.order_id).subquery()
     parcel = sa.func.min(parcels.shipped_at, type_=moment).label("parcel")
     sent = sa.select(parcels.order_id, parcel).group_by(parcels.order_id).subquery()
+    shipped = sa.func.coalesce(history.c.left_at, sent.c.parcel, type_=moment).label("shipped")
     query = (
-        sa.select(
-            marketplace_orders,
-            orders.c.status.label("in_shop"),
-            history.c.delivered,
-            history.c.ended,
-            sa.func.coalesce(history.c.shipped, sent.c.parcel, type_=moment).label("shipped"),
-        )
+        sa.select(marketplace_orders, orders.c.status.label("in_shop"), history, shipped)
         .outerjoin_from(marketplace_orders, orders, orders.c.id == _ORDERS.local_order_id)
         .outerjoin(history, history.c.order_id == _ORDERS.local_order_id)
         .outerjoin(sent, sent.c.order_id == _ORDERS.local_order_id)
@@ -205,15 +138,11 @@ def unerased_buyers(database: Database, settings: Settings) -> Iterator[Unerased
     )
     now = database.now()
     with database.reading() as connection:
-        holds = connection.execute(sa.select(_HOLDS.order_id, _HOLDS.held_until).where(_held()))
+        holds = connection.execute(sa.select(_HOLDS.order_id, _HOLDS.held_until).where(HELD))
         held = dict(holds.tuples().all())
         for row in connection.execution_options(yield_per=1000).execute(query):
-            known = OrderTimes(
-                *(row.status, row.in_shop, row.delivered, row.ended, row.shipped),
-                *(row.source_updated_at, row.imported_at, row.content_at),
-            )
-            days = settings.erase_after(row.sales_channel)
-            yield UnerasedBuyer(row.id, row.marketplace_order_id, due_at(known, days, now), held.get(row.id))
+            due = due_at(row, settings.erase_after(row.sales_channel), now)
+            yield UnerasedBuyer(row.id, row.marketplace_order_id, due, held.get(row.id))
 
 
 @dataclass

@@ -1,7 +1,5 @@
-"""What a person asks for: found, exported or erased, though payloads are sealed.
-
-Each request has its 30 days, its proof, and what was sent to whom.
-"""
+"""What a person asks for: found, exported or erased, though payloads are sealed. Each request has its 30 days, its proof, and
+what was sent to whom."""
 
 from __future__ import annotations
 
@@ -15,35 +13,21 @@ from midas_pipelines.errors import WrongInput
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database, InShadow
 from midas_pipelines.store.gateway.webhooks import ORDER, empty_events
-from midas_pipelines.store.orders.payload_vault import (
-    PayloadUnreadable,
-    Vault,
-    digest_of,
-    identifiers,
-    normal,
-    vault_of,
-)
+from midas_pipelines.store.orders import payload_vault as vaults
+from midas_pipelines.store.orders.payload_vault import Vault
 from midas_pipelines.store.privacy.keys import KeyRing
 from midas_pipelines.store.privacy.register import RECIPIENTS, register_rows
+from midas_pipelines.store.schema import order_tables as tables
 from midas_pipelines.store.schema.gateway_tables import marketplace_webhooks
-from midas_pipelines.store.schema.order_tables import (
-    buyer_holds,
-    customer_mails,
-    order_shipments,
-    person_digests,
-    privacy_requests,
-)
-from midas_pipelines.store.schema.tables import (
-    marketplace_order_lines,
-    marketplace_orders,
-    order_processing_logs,
-)
+from midas_pipelines.store.schema.order_tables import privacy_requests
+from midas_pipelines.store.schema.tables import marketplace_order_lines, marketplace_orders
+from midas_pipelines.store.schema.tables import order_processing_logs as order_logs
 from midas_pipelines.storefront.schema import order_items, order_status_history, orders
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.orders.lookup import NoSuchOrder, find_order
 from midas_pipelines.sync.orders.model.order_log import OrderContext
-from midas_pipelines.sync.privacy.due import BuyerHeld, erase_order
+from midas_pipelines.sync.privacy.erase import BuyerHeld, erase_order
 
 INDEX_LENGTH = 1000
 """Characters at the beginning of a sealed payload among which SQLite looks for its digests."""
@@ -66,7 +50,7 @@ class Subject:
 
     def digest(self, key: bytes) -> str:
         """The digest under that key. Raises WrongInput where there is nothing to compare."""
-        found = digest_of(self.kind, self.text, key)
+        found = vaults.digest_of(self.kind, self.text, key)
         if found is None:
             raise WrongInput(f"The {self.kind} is empty: give it as the marketplace shows it.")
         return found
@@ -94,73 +78,63 @@ class PrivacyAnswer:
 
 
 def answer_request(context: SyncContext, kind: str, subject: Subject, asked_by: str) -> PrivacyAnswer:
-    """Records the request to find, export or erase, does it, and records the proof.
-
-    One that was cut short is taken up again by the same words. Raises WrongInput where the subject is empty.
-    """
-    vault = vault_of(context.settings)
-    with context.database.writing() as connection:
-        request = _open_request(connection, kind, subject.stored(vault.ring), asked_by)
-    with context.database.reading() as connection:
+    """Records the request to find, export or erase, does it, and records the proof. One that was cut short is taken up again by
+    the same words. Raises WrongInput where the subject is empty."""
+    database, vault = context.database, vaults.vault_of(context.settings)
+    words = {"kind": kind, "subject": subject.stored(vault.ring)}
+    with database.writing() as connection:
+        mine = sa.and_(
+            *(_REQUESTS[name] == word for name, word in words.items()), _REQUESTS.done_at.is_(None)
+        )
+        known = sa.select(privacy_requests).where(mine).order_by(_REQUESTS.id).limit(1)
+        adding = sa.insert(privacy_requests).values(**words, asked_by=asked_by).returning(privacy_requests)
+        request = connection.execute(known).first() or connection.execute(adding).one()
+    with database.reading() as connection:
         found, events = _find_person(connection, vault.ring, subject)
         names = [row.marketplace_order_id for row in found]
         answer = PrivacyAnswer(request.id, kind, request.due_at, names, len(events))
         if kind == "export":
             brought = sa.select(marketplace_webhooks).where(_EVENTS.id.in_(events))
             answer.export = {
-                "orders": [_order(connection, context.settings, vault, row) for row in found],
+                "orders": [_opened_order(connection, context.settings, vault, row) for row in found],
                 "events": _opened(connection, vault, brought),
                 "fields": register_rows(),
                 "recipients": RECIPIENTS,
             }
     if kind == "erase":
-        order_context = OrderContext(context.run_id)
-        for row in found:
+        for row, name in zip(found, names, strict=True):
             try:
-                erase_order(context.database, row.id, order_context)
-                answer.erased.append(row.marketplace_order_id)
+                erase_order(database, row.id, OrderContext(context.run_id))
+                answer.erased.append(name)
             except BuyerHeld as held:
-                answer.held[row.marketplace_order_id] = str(held)
+                answer.held[name] = str(held)
             except (sa.exc.OperationalError, InShadow):  # another session holds it, or shadow mode is on
-                answer.left.append(row.marketplace_order_id)
-        with context.database.writing() as connection:
+                answer.left.append(name)
+        with database.writing() as connection:
             empty_events(connection, events)
         answer.notify = dict(RECIPIENTS) if answer.erased else {}
-        context.database.overwrite_erased()
-    _record(context.database, answer, {*(request.orders or ()), *names})
+        database.overwrite_erased()
+    _record(database, answer, {*(request.orders or ()), *names})
     return answer
-
-
-def _open_request(connection: sa.Connection, kind: str, subject: str, asked_by: str) -> sa.Row[Any]:
-    """The open request of these words, or a new one."""
-    query = sa.select(privacy_requests).where(
-        _REQUESTS.kind == kind, _REQUESTS.subject == subject, _REQUESTS.done_at.is_(None)
-    )
-    known = connection.execute(query.order_by(_REQUESTS.id).limit(1)).first()
-    if known is not None:
-        return known
-    row = {"kind": kind, "subject": subject, "asked_by": asked_by}
-    return connection.execute(sa.insert(privacy_requests).values(row).returning(privacy_requests)).one()
 
 
 def _record(database: Database, answer: PrivacyAnswer, names: set[str]) -> None:
     proof = {name: getattr(answer, name) for name in ("erased", "held", "left", "events")}
     proof["answered_at"] = datetime.now(UTC).isoformat()
+    mine = sa.update(privacy_requests).where(_REQUESTS.id == answer.request)
     done: dict[str, Any] = {"done_at": utc_now()} if answer.done else {}
     with database.writing() as connection:
-        mine = sa.update(privacy_requests).where(_REQUESTS.id == answer.request)
         connection.execute(mine.values(orders=sorted(names), proof=proof, **done))
 
 
 def note_sent(connection: sa.Connection, request: int, *, to: str, what: str, by: str) -> None:
     """Records that something about a request was sent to someone. Raises WrongInput for a request that is not known."""
-    query = sa.select(privacy_requests).where(_REQUESTS.id == request).with_for_update()
-    row = connection.execute(query).first()
+    mine = _REQUESTS.id == request
+    row = connection.execute(sa.select(privacy_requests).where(mine).with_for_update()).first()
     if row is None:
         raise WrongInput(f"There is no request {request}: `midas privacy requests` lists all.")
     sent = {"to": to, "what": what, "by": by, "at": datetime.now(UTC).isoformat()}
-    mine = sa.update(privacy_requests).where(_REQUESTS.id == request)
-    connection.execute(mine.values(sent=[*(row.sent or []), sent]))
+    connection.execute(sa.update(privacy_requests).where(mine).values(sent=[*(row.sent or []), sent]))
 
 
 def list_requests(connection: sa.Connection, *, limit: int = 100) -> list[dict[str, Any]]:
@@ -180,11 +154,8 @@ def late_requests(database: Database) -> list[dict[str, Any]]:
 def _find_person(
     connection: sa.Connection, ring: KeyRing, subject: Subject
 ) -> tuple[list[sa.Row[Any]], list[int]]:
-    """Our rows of the orders of a person, and the ids of events that belong to no order on record.
-
-    Found by the digests of sealed payloads, and by the addresses in the shop's orders. Raises WrongInput where there is
-    nothing to compare.
-    """
+    """Our rows of the orders of a person, and the ids of events that belong to no order on record: found by the digests of
+    sealed payloads, and by the addresses in the shop's orders. Raises WrongInput where there is nothing to compare."""
     if subject.kind == "order":
         try:
             return [find_order(connection, subject.text)], []
@@ -207,7 +178,7 @@ def _find_person(
 
 def _names(connection: sa.Connection, payload: sa.Column[str], digests: list[str]) -> sa.ColumnElement[bool]:
     if connection.dialect.name == "postgresql":
-        return person_digests(payload).bool_op("&&")(sa.literal(digests, sa.ARRAY(sa.Text)))
+        return tables.person_digests(payload).bool_op("&&")(sa.literal(digests, sa.ARRAY(sa.Text)))
     start = sa.func.substr(payload, 1, INDEX_LENGTH)
     return sa.or_(*(start.contains(f".{digest}.", autoescape=True) for digest in digests))
 
@@ -217,38 +188,40 @@ def _in_the_shop(connection: sa.Connection, subject: Subject) -> list[int]:
     addresses = sa.select(orders.c.id, orders.c.shipping_address, orders.c.billing_address).join(
         marketplace_orders, _ORDERS.local_order_id == orders.c.id
     )
-    wanted, found = normal(subject.kind, subject.text), []
+    wanted, found = vaults.normal(subject.kind, subject.text), []
     query = addresses.where(_ORDERS.erased_at.is_(None)).execution_options(yield_per=1000)
     for row in connection.execute(query):
-        said = identifiers([row.shipping_address, row.billing_address])
-        if any(kind == subject.kind and normal(kind, text) == wanted for kind, text in said):
+        said = vaults.identifiers([row.shipping_address, row.billing_address])
+        if any(kind == subject.kind and vaults.normal(kind, text) == wanted for kind, text in said):
             found.append(row.id)
     return found
 
 
-def _order(connection: sa.Connection, settings: Settings, vault: Vault, row: sa.Row[Any]) -> dict[str, Any]:
+def _opened_order(
+    connection: sa.Connection, settings: Settings, vault: Vault, row: sa.Row[Any]
+) -> dict[str, Any]:
     """Everything that is kept about one order, opened."""
     name, local, days = row.marketplace_order_id, row.local_order_id, settings.erase_after(row.sales_channel)
-    mine = {
-        orders.c.id: local,
-        order_items.c.order_id: local,
-        order_status_history.c.order_id: local,
-        _ORDERS.id: row.id,
-        marketplace_order_lines.c.order_id: row.id,
-        order_processing_logs.c.marketplace_order_id: name,
-        order_shipments.c.order_id: local,
-        customer_mails.c.order_id: row.id,
-        _EVENTS.subject: f"{ORDER}{name}",
-        buyer_holds.c.order_id: row.id,
-    }
-    return {
+    found: dict[str, Any] = {
         "order": name,
         "kept": "as long as the shop says" if days is None else f"{days} days after the delivery or the end",
-        **{
-            column.table.name: _opened(connection, vault, sa.select(column.table).where(column == value))
-            for column, value in mine.items()
-        },
     }
+    in_shop = (order_items.c.order_id, order_status_history.c.order_id, tables.order_shipments.c.order_id)
+    ours = (
+        marketplace_order_lines.c.order_id,
+        tables.customer_mails.c.order_id,
+        tables.buyer_holds.c.order_id,
+    )
+    for value, columns in (
+        (local, (orders.c.id, *in_shop)),
+        (row.id, (_ORDERS.id, *ours)),
+        (name, (order_logs.c.marketplace_order_id,)),
+        (f"{ORDER}{name}", (_EVENTS.subject,)),
+    ):
+        for column in columns:
+            mine = sa.select(column.table).where(column == value)
+            found[column.table.name] = _opened(connection, vault, mine)
+    return found
 
 
 def _opened(connection: sa.Connection, vault: Vault, query: sa.Select[Any]) -> list[dict[str, Any]]:
@@ -257,6 +230,6 @@ def _opened(connection: sa.Connection, vault: Vault, query: sa.Select[Any]) -> l
         if row.get("payload"):
             try:
                 row["payload"] = vault.open(row["payload"])
-            except PayloadUnreadable as why:
+            except vaults.PayloadUnreadable as why:
                 row["payload"] = str(why)
     return found

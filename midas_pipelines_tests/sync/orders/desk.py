@@ -14,7 +14,7 @@ from midas_pipelines.errors import WrongInput
 from midas_pipelines.sandbox.state import Json, Refused, State
 from midas_pipelines.store.schema.order_tables import order_shipments
 from midas_pipelines.store.schema.tables import marketplace_order_lines, marketplace_orders
-from midas_pipelines.sync.orders.changes.conflicts import resolve_conflict
+from midas_pipelines.sync.orders.changes.close import resolve_conflict
 from midas_pipelines.sync.orders.changes.shipments import Shipped, replace_shipment, ship_locked
 from midas_pipelines.sync.orders.intake.batch import import_order_webhooks
 from midas_pipelines.sync.orders.lookup import Retried, dismiss, retry_order

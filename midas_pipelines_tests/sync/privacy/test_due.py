@@ -7,15 +7,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from midas_pipelines.sync.privacy import due
-from midas_pipelines.sync.privacy.due import (
-    ErasureReport,
-    erase_due_buyers,
-    erasure_weeks,
-    hold_buyer,
-    overdue_buyers,
-    release_hold,
-)
+from midas_pipelines.sync.privacy import erase as erasing
+from midas_pipelines.sync.privacy.due import ErasureReport, erase_due_buyers, erasure_weeks, overdue_buyers
+from midas_pipelines.sync.privacy.erase import hold_buyer, release_hold
 from midas_pipelines_tests.shop import rows, run, value
 from midas_pipelines_tests.sync.orders import desk
 from midas_pipelines_tests.sync.world import World
@@ -67,8 +61,8 @@ def test_the_law_keeps_a_buyer_until_the_hold_ends(world: World, old: list[str])
     assert kept(world) == [old[0], old[3]]
     found = erasure_weeks(world.database, world.settings)
     assert (found.held, found.overdue, found.erased) == (1, 0, 2)
-    with pytest.raises(due.BuyerHeld, match="held by law until"):
-        due.erase_order(world.database, row, desk.OrderContext())
+    with pytest.raises(erasing.BuyerHeld, match="held by law until"):
+        erasing.erase_order(world.database, row, desk.OrderContext())
     with world.database.writing() as connection:
         assert release_hold(connection, row)
     assert erase(world).erased == 1
@@ -93,7 +87,7 @@ def test_each_sales_channel_has_its_days_and_never_has_to_be_said(world: World, 
 def test_a_run_that_dies_leaves_the_rest_to_the_next(
     world: World, old: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    erase_buyer, calls = due.erase_buyer, []
+    erase_buyer, calls = erasing.erase_buyer, []
 
     def dies(*given: object) -> None:
         erase_buyer(*given)  # type: ignore[arg-type]
@@ -101,7 +95,7 @@ def test_a_run_that_dies_leaves_the_rest_to_the_next(
         if len(calls) == 2:
             raise MemoryError
 
-    monkeypatch.setattr(due, "erase_buyer", dies)
+    monkeypatch.setattr(erasing, "erase_buyer", dies)
     with pytest.raises(MemoryError):
         erase(world)
     assert kept(world) == old[1:]

@@ -14,7 +14,7 @@ from midas_pipelines.store.privacy.keys import new_key
 from midas_pipelines.store.schema.gateway_tables import marketplace_webhooks
 from midas_pipelines.store.schema.tables import marketplace_orders
 from midas_pipelines.sync.privacy import requests
-from midas_pipelines.sync.privacy.due import hold_buyer
+from midas_pipelines.sync.privacy.erase import hold_buyer
 from midas_pipelines.sync.privacy.requests import PrivacyAnswer, Subject, answer_request
 from midas_pipelines_tests.shop import rows, run
 from midas_pipelines_tests.sync.orders import desk

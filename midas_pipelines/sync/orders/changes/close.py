@@ -1,4 +1,5 @@
-"""Marks what needs a person: contradictions about an end, orders that cannot be imported, unknown statuses; and refunded orders."""
+"""Ends orders, and marks what needs a person: contradictions about an end, which the person resolves; orders that cannot be
+imported; unknown status words."""
 
 from __future__ import annotations
 
@@ -6,13 +7,17 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from midas_pipelines.fourseller.status import OPEN, SHIPPED_STATES, TABLE, OrderStatus, StatusDecision
+from midas_pipelines.errors import WrongInput
+from midas_pipelines.fourseller import status as statuses
+from midas_pipelines.fourseller.status import ENDED, OPEN, SHIPPED_STATES, OrderStatus
 from midas_pipelines.notify.alerts import ENDED as ENDED_ALERT
 from midas_pipelines.notify.alerts import clear_alert, raise_alert
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.orders.payload_vault import ERASED_PAYLOAD
 from midas_pipelines.store.schema.tables import marketplace_order_lines, marketplace_orders
+from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.storefront.writing import insert_new
+from midas_pipelines.sync.orders.customer_mail import queue_mail
 from midas_pipelines.sync.orders.model.lines import CHANNEL, OrderException
 from midas_pipelines.sync.orders.model.order_log import OrderContext, StoredOrder
 from midas_pipelines.sync.orders.model.sale import Sale, short_id
@@ -20,7 +25,20 @@ from midas_pipelines.sync.orders.stock import units
 from midas_pipelines.text import writable_in
 
 ALERT, QUARANTINED, UNKNOWN_WORD = "order_conflict", "order_quarantined", "unknown_status"
-_ORDERS = marketplace_orders.c
+_ORDERS, _LINES = marketplace_orders.c, marketplace_order_lines.c
+
+
+def end_order(order: StoredOrder, status: OrderStatus, *, all_shipped: bool) -> None:
+    """Releases the units of a cancelled or refunded order that have not shipped, and drops the exceptions of lines that
+    will not ship; `all_shipped` also where no shipment is on record."""
+    if order.resolution != "cancelled":  # which has released the units already
+        units.release_units(order, status.value, all_shipped=all_shipped)
+    if not all_shipped:
+        of_order = sa.update(marketplace_order_lines).where(_LINES.order_id == order.id)
+        order.connection.execute(of_order.values(exception=None))
+        order.set_exceptions(drop=(OrderException.UNMAPPED, OrderException.QUANTITY))
+    if status is OrderStatus.CANCELLED:
+        queue_mail(order, "cancelled")
 
 
 def refund_shop_order(order: StoredOrder, shop: str, *, shipped_as: OrderStatus | None, notes: str) -> None:
@@ -33,46 +51,41 @@ def refund_shop_order(order: StoredOrder, shop: str, *, shipped_as: OrderStatus 
 
 
 def ship_refunded_order(order: StoredOrder, status: OrderStatus) -> bool:
-    """Takes the stock of a refunded order again, once, when a late report says that it had shipped; True when it did.
-
-    Messages arrive in any order: the result is that of the report coming before the refund.
-    """
+    """Takes the stock of a refunded order again, once, when a late report says that it had shipped, as if the report had come
+    before the refund; True when it did."""
     if order.resolution == "cancelled":  # a person decided that the goods are here
         return False
     shop = order.shop_status()
     current = OrderStatus(shop) if shop in SHIPPED_STATES else OrderStatus.PENDING
-    changed = shop is not None and TABLE[current, status] is StatusDecision.FOLLOW
+    changed = shop is not None and statuses.TABLE[current, status] is statuses.StatusDecision.FOLLOW
     if changed:
         order.move(status.value, f"4Seller: {status.value}, before the refund")
         order.set(shop_status_since=None)  # set by the trigger on the update above
-    unmapped = [line.id for line in order.lines() if not line.product_id and line.quantity > 0]
-    if changed and unmapped:
-        lines = sa.update(marketplace_order_lines).where(marketplace_order_lines.c.id.in_(unmapped))
-        order.connection.execute(lines.values(exception=OrderException.UNMAPPED))
-        order.set_exceptions(add=(OrderException.UNMAPPED,))
+        unmapped = (_LINES.order_id == order.id, _LINES.product_id.is_(None), _LINES.quantity > 0)
+        lines = sa.update(marketplace_order_lines).where(*unmapped)
+        if order.connection.execute(lines.values(exception=OrderException.UNMAPPED)).rowcount:
+            order.set_exceptions(add=(OrderException.UNMAPPED,))
     return units.allocate_again(order, status.value, whole=False) > 0 or changed
 
 
 def find_conflict(order: StoredOrder, sale: Sale, step: str, detail: str) -> None:
     """Raises a conflict about what the marketplace reports, once for each report."""
     given, asked = sale.updated_at, order.disputed_at
-    if given is None or (asked is not None and given <= asked):
-        new = given is None and order.log_once(step, detail)
-    else:
+    if given is not None and (asked is None or given > asked):
         order.log(step, detail)
         order.set(disputed_at=given)
-        new = True
-    if new:
-        raise_conflict(order, detail)
+    elif given is not None or not order.log_once(step, detail):
+        return
+    raise_conflict(order, detail)
 
 
 def raise_conflict(order: StoredOrder, detail: str) -> None:
     """Marks the order and alerts staff, once for each conflict."""
     order.set_exceptions(add=(OrderException.CONFLICT,))
     order.set(resolution=None)
-    order_id = order.marketplace_order_id
+    text = f"Order {order.marketplace_order_id}: {detail}"
     clear_alert(order.connection, kind=ENDED_ALERT, subject=order.subject)  # superseded by this alert
-    raise_alert(order.connection, kind=ALERT, subject=order.subject, text=f"Order {order_id}: {detail}")
+    raise_alert(order.connection, kind=ALERT, subject=order.subject, text=text)
 
 
 def end_conflict(order: StoredOrder) -> None:
@@ -81,28 +94,68 @@ def end_conflict(order: StoredOrder) -> None:
     clear_alert(order.connection, kind=ALERT, subject=order.subject)
 
 
+def resolve_conflict(order: StoredOrder, decision: str, *, restock: bool) -> None:
+    """Resolves a conflict as a person decided: `shipped` (the sale is valid) or `cancelled` (it is not), where `restock` says
+    whether the shipped goods are back. Raises WrongInput where the order is in no conflict."""
+    if not order.has(OrderException.CONFLICT):
+        raise WrongInput(
+            f"Order {order.marketplace_order_id} is in no conflict: nothing was changed. "
+            "`midas orders dismiss` ends other exceptions that a person has looked at."
+        )
+    goods = ", with the goods back in stock" if restock else ""
+    order.log("settled", f"An operator resolved the conflict: the order counts as {decision}{goods}.")
+    if decision == "cancelled":
+        _cancel(order, restock=restock)
+    else:
+        _uphold(order)
+    # The decision covers all reports so far; a later one raises a new conflict.
+    order.set(resolution=decision, disputed_at=order.source_updated_at or order.disputed_at)
+    end_conflict(order)
+
+
+def _cancel(order: StoredOrder, *, restock: bool) -> None:
+    """Cancels the sale: releases units that have not shipped, and restocks shipped ones only if they are back."""
+    shop, word = order.shop_status(), statuses.read_status(order.status_word)
+    units.allocate_again(order, shop, whole=False)
+    all_shipped = order.status in ENDED or units.is_fully_shipped(order, shop)
+    there = word.status if word.known else OrderStatus(order.status)
+    pending = shop is not None and there in OPEN and order.status in (*OPEN, OrderStatus.CANCELLED)
+    if pending or order.status in OPEN:
+        order.set(status=there.value if pending else OrderStatus.CANCELLED.value)
+    if shop not in (None, "cancelled"):
+        order.move("cancelled", "Resolved by the operator")
+    order.mark_for_push(utc_now() if pending else None)
+    end_order(order, OrderStatus.CANCELLED, all_shipped=all_shipped)
+    if restock:
+        units.restock_units(order, "cancelled", all_shipped=all_shipped)
+
+
+def _uphold(order: StoredOrder) -> None:
+    """Upholds the sale: allocates its stock again, and has the shop's status pushed to 4Seller."""
+    if order.status == OrderStatus.CANCELLED:
+        order.set(status=OrderStatus.PROCESSING.value)
+    shop, refunded = order.shop_status(), order.status == OrderStatus.REFUNDED
+    units.allocate_again(order, shop, whole=not refunded)  # a refunded order ships no more
+    open_lines = any(units.left_to_ship(line) or line.backordered for line in order.lines())
+    wanted = "processing" if open_lines and not refunded else "shipped"
+    if order.status in SHIPPED_STATES:
+        wanted = order.status
+    if shop not in (None, *SHIPPED_STATES, wanted):
+        order.move(wanted, "Resolved by the operator")
+    order.mark_for_push(None if refunded else utc_now())
+
+
 def quarantine_order(
     database: Database, order_context: OrderContext, order_id: str, raw: Any, reason: str
 ) -> str | None:
-    """Quarantines an order that cannot be imported, so that it is neither lost nor blocks others.
-
-    Returns:
-        `new` when it was not on record, `still` when it was quarantined before; None, with nothing written, when it is
-        imported or dismissed.
-    """
-    name = short_id(order_id)
-    row = {
-        "channel": CHANNEL,
-        "marketplace_order_id": name,
-        "status": "pending",
-        "outcome": "quarantined",
-        "reason": reason,
-        "payload": order_context.vault.seal(writable_in(raw)),
-    }
+    """Quarantines an order that cannot be imported, so that it is neither lost nor blocks others; returns `new` or `still`.
+    One that is imported or dismissed stays as it is: None."""
+    name, payload = short_id(order_id), order_context.vault.seal(writable_in(raw))
+    row = {"channel": CHANNEL, "marketplace_order_id": name, "status": "pending", "outcome": "quarantined"}
     with database.writing() as connection:
-        new = bool(insert_new(connection, marketplace_orders, [row], "id"))
+        new = insert_new(connection, marketplace_orders, [row | {"reason": reason, "payload": payload}], "id")
         mine = (_ORDERS.channel == CHANNEL, _ORDERS.marketplace_order_id == name)
-        kept = sa.case((_ORDERS.erased_at.is_not(None), ERASED_PAYLOAD), else_=row["payload"])
+        kept = sa.case((_ORDERS.erased_at.is_not(None), ERASED_PAYLOAD), else_=payload)
         renewed = sa.update(marketplace_orders).where(*mine, _ORDERS.outcome == "quarantined")
         if not new and connection.execute(renewed.values(reason=reason, payload=kept)).rowcount == 0:
             return None
@@ -128,10 +181,7 @@ def alert_unknown_status(connection: sa.Connection, word: str, order_id: str) ->
 
 def clear_unknown_status(connection: sa.Connection, word: str | None) -> None:
     """Closes the alert of a status word when no order with it has the exception `unknown_status`."""
-    unseen = sa.select(_ORDERS.id).where(
-        _ORDERS.exception.is_not(None),
-        _ORDERS.exception.contains(OrderException.STATUS),
-        _ORDERS.status_word == word,
-    )
-    if word is not None and connection.execute(unseen.limit(1)).first() is None:
+    marked = sa.and_(_ORDERS.exception.is_not(None), _ORDERS.exception.contains(OrderException.STATUS))
+    unseen = sa.exists().where(marked, _ORDERS.status_word == word)
+    if word is not None and not connection.scalar(sa.select(unseen)):
         clear_alert(connection, kind=UNKNOWN_WORD, subject=f"word:{word}"[:200])

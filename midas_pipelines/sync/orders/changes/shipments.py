@@ -43,19 +43,11 @@ class Shipped:
 def ship_locked(
     order: StoredOrder, parcel: Tracking, *, units: Mapping[int, int] | None = None, source: str = "operator"
 ) -> Shipped:
-    """Records a shipment of a locked order, once however often it is reported.
-
-    Args:
-        parcel: as `carriers.tracking` makes it.
-        units: by line number; None for everything left to ship.
-        source: operator or gateway.
-
-    Raises:
-        CannotShip: the order is cancelled or in a conflict, or has too little left to ship; or the shipment is on record
-            with other units.
-    """
+    """Records a shipment of a locked order, once however often it is reported: the `units` by line number, None for
+    everything left to ship. Raises CannotShip."""
     count_late_shipments(order)
     lines, name = order.lines(), f"Order {order.marketplace_order_id}"
+    left = {line.line: left_to_ship(line) for line in lines}
     known = _find_shipment(order, parcel.number)
     if known is not None:
         held = {line.line: (known.contents or {}).get(str(line.order_item_id), 0) for line in lines}
@@ -64,17 +56,19 @@ def ship_locked(
                 f"{name}: the shipment {parcel.number} is on record with other units: "
                 "record what else ships as another shipment."
             )
-        return Shipped(new=False, complete=not any(left_to_ship(line) or line.backordered for line in lines))
-    if order.outcome != "imported":
-        raise CannotShip(f"{name} is quarantined, not imported yet: `midas orders retry` it.")
-    if order.local_order_id is None:
-        raise CannotShip(f"{name}: the shop has deleted its order; it cannot be shipped.")
-    if order.has(OrderException.CONFLICT):
-        raise CannotShip(f"{name} is in a conflict: resolve it first with `midas orders resolve`.")
-    for status in (order.status, order.shop_status()):
-        if status in ENDED:
-            raise CannotShip(f"{name} is {status}: it cannot be shipped.")
-    left = {line.line: left_to_ship(line) for line in lines}
+        return Shipped(new=False, complete=not any(left[line.line] or line.backordered for line in lines))
+    ended = next((status for status in (order.status, order.shop_status()) if status in ENDED), None)
+    for wrong, why in (
+        (order.outcome != "imported", " is quarantined, not imported yet: `midas orders retry` it."),
+        (order.local_order_id is None, ": the shop has deleted its order; it cannot be shipped."),
+        (
+            order.has(OrderException.CONFLICT),
+            " is in a conflict: resolve it first with `midas orders resolve`.",
+        ),
+        (ended, f" is {ended}: it cannot be shipped."),
+    ):
+        if wrong:
+            raise CannotShip(name + why)
     wanted = {number: count for number, count in (left if units is None else units).items() if count}
     for number, count in wanted.items():
         if count > left.get(number, 0):
@@ -84,21 +78,14 @@ def ship_locked(
             f"{name} has nothing left to ship: everything has shipped, or is backordered. "
             "`--replaces NUMBER` corrects a shipment."
         )
-    shipment_id, label = _insert(order, parcel, source), f"{parcel.carrier} {parcel.number}"
-    complete = _book(order, shipment_id, label, lines, wanted)
+    shipment_id = _insert(order, parcel, source=source)
+    complete = _book(order, shipment_id, f"{parcel.carrier} {parcel.number}", lines, wanted)
     return Shipped(new=True, complete=complete, units=sum(wanted.values()))
 
 
 def replace_shipment(order: StoredOrder, number: str, parcel: Tracking) -> str | None:
     """Replaces the shipment of that number of a locked order by one with the same units, which is pushed and mailed like any
-    other.
-
-    Returns:
-        Why it is not pushed to 4Seller, in words; None when it is.
-
-    Raises:
-        CannotShip: no shipment of the order has that number, or another has the new one.
-    """
+    other; returns why it is not pushed to 4Seller, in words. Raises CannotShip."""
     count_late_shipments(order)
     old, name = _find_shipment(order, number), order.marketplace_order_id
     if old is None:
@@ -109,9 +96,10 @@ def replace_shipment(order: StoredOrder, number: str, parcel: Tracking) -> str |
     kept = {column: getattr(old, column) for column in ("shipped_at", "booked_at", "contents")}
     if old.shipped_at is None:  # a date of the shop's own code that cannot be read
         del kept["shipped_at"]
-    shipment_id = _insert(order, parcel, "operator", **kept)
-    detail = f"The shipment {number} is {parcel.carrier} {parcel.number}: an operator corrected it."
-    order.log("corrected", detail)
+    shipment_id = _insert(order, parcel, source="operator", **kept)
+    order.log(
+        "corrected", f"The shipment {number} is {parcel.carrier} {parcel.number}: an operator corrected it."
+    )
     order.set(push_after=None, push_attempts=0)
     if order.status in ENDED:
         return f"it is not pushed to 4Seller: the order is {order.status} there"
@@ -126,11 +114,9 @@ def count_shipments(database: Database, order_context: OrderContext) -> int:
         sa.select(marketplace_orders.c.id)
         .join(order_shipments, marketplace_orders.c.local_order_id == _SHIPMENTS.order_id)
         .where(_SHIPMENTS.booked_at.is_(None), _SHIPMENTS.pushed_at.is_(None))
-        .distinct()
-        .order_by(marketplace_orders.c.id)
     )
     with database.reading() as connection:
-        found = connection.scalars(waiting).all()
+        found = connection.scalars(waiting.distinct().order_by(marketplace_orders.c.id)).all()
     for order_row in found:
         with set_aside(f"A shipment of our order {order_row}"), database.writing() as connection:
             count_late_shipments(lock_order(connection, order_row, order_context))
@@ -138,30 +124,27 @@ def count_shipments(database: Database, order_context: OrderContext) -> int:
 
 
 def count_late_shipments(order: StoredOrder) -> None:
-    """Books the unbooked shipments of a locked order, in the order in which they were recorded.
-
-    One that cannot be read waits until the shop fixes its row, and the order is `refused` meanwhile.
-    """
-    columns = (_SHIPMENTS.id, _SHIPMENTS.carrier, _SHIPMENTS.tracking_number, _SHIPMENTS.tracking_url)
-    query = sa.select(*columns).where(
-        _SHIPMENTS.order_id == order.local_order_id, _SHIPMENTS.booked_at.is_(None)
-    )
-    for parcel in order.connection.execute(query.order_by(_SHIPMENTS.id)).all():
+    """Books the unbooked shipments of a locked order, the oldest first. One that cannot be read waits until the shop fixes its
+    row, and the order is `refused` meanwhile."""
+    columns = (_SHIPMENTS.id, _SHIPMENTS.carrier, _SHIPMENTS.tracking_number)
+    unbooked = (_SHIPMENTS.order_id == order.local_order_id, _SHIPMENTS.booked_at.is_(None))
+    query = sa.select(*columns).where(*unbooked).order_by(_SHIPMENTS.id)
+    for parcel in order.connection.execute(query).all():
         try:
             with order.connection.begin_nested():
                 _count_recorded(order, parcel)
         except sa.exc.SQLAlchemyError:
             raise
         except Exception as unexpected:  # must not stop other orders
-            why = (
-                f"The shop's shipment {parcel.id} cannot be read ({type(unexpected).__name__}): fix its rows."
-            )
-            _set(order, parcel.id, reason=why)
+            kind = type(unexpected).__name__
+            why = f"The shop's shipment {parcel.id} cannot be read ({kind}): fix its rows."
+            set_shipment(order, parcel.id, reason=why)
             if order.log_once("tracking_refused", why):
                 order.set_exceptions(add=(OrderException.REFUSED,))
 
 
-def _set(order: StoredOrder, shipment_id: int, **values: Any) -> None:
+def set_shipment(order: StoredOrder, shipment_id: int, **values: Any) -> None:
+    """Writes columns of a shipment of the order."""
     order.connection.execute(sa.update(order_shipments).where(_SHIPMENTS.id == shipment_id).values(values))
 
 
@@ -169,8 +152,8 @@ def _count_recorded(order: StoredOrder, parcel: sa.Row[Any]) -> None:
     """Books a shipment that the shop's own code recorded; one that is on record already only gets a reason."""
     twin = _find_shipment(order, parcel.tracking_number, but=parcel.id)
     if twin is not None:
-        reason = f"The same shipment as id {twin.id}."
-        _set(order, parcel.id, booked_at=utc_now(), pushed_at=utc_now(), reason=reason)
+        done = {"booked_at": utc_now(), "pushed_at": utc_now()}
+        set_shipment(order, parcel.id, reason=f"The same shipment as id {twin.id}.", **done)
         return
     lines = order.lines()
     wanted, problem = _recorded_units(order, parcel.id, lines)
@@ -188,25 +171,18 @@ def _count_recorded(order: StoredOrder, parcel: sa.Row[Any]) -> None:
     _book(order, parcel.id, label, lines, wanted)
 
 
-def _find_shipment(order: StoredOrder, number: str | None, *, but: int | None = None) -> sa.Row[Any] | None:
+def _find_shipment(order: StoredOrder, number: str | None, *, but: int = 0) -> sa.Row[Any] | None:
     """The booked shipment of the order with this number, however it is spelled, except `but`."""
-    if not number:
-        return None
-    booked = sa.and_(_SHIPMENTS.order_id == order.local_order_id, _SHIPMENTS.booked_at.is_not(None))
-    rows = order.connection.execute(sa.select(order_shipments).where(booked, _SHIPMENTS.id != (but or 0)))
-    bare = bare_number(number)
-    return next((row for row in rows.all() if bare_number(row.tracking_number or "") == bare), None)
+    bare = bare_number(number or "")
+    booked = (_SHIPMENTS.order_id == order.local_order_id, _SHIPMENTS.booked_at.is_not(None))
+    rows = order.connection.execute(sa.select(order_shipments).where(*booked, _SHIPMENTS.id != but)).all()
+    return next((row for row in rows if bare and bare_number(row.tracking_number or "") == bare), None)
 
 
-def _insert(order: StoredOrder, parcel: Tracking, source: str, **columns: Any) -> int:
-    row = {
-        "order_id": order.local_order_id,
-        "carrier": parcel.carrier,
-        "tracking_number": parcel.number,
-        "tracking_url": parcel.url,
-        "source": source,
-    }
-    made = order.connection.execute(sa.insert(order_shipments).values(row | columns).returning(_SHIPMENTS.id))
+def _insert(order: StoredOrder, parcel: Tracking, **columns: Any) -> int:
+    label = {"carrier": parcel.carrier, "tracking_number": parcel.number, "tracking_url": parcel.url}
+    row = {"order_id": order.local_order_id, **label, **columns}
+    made = order.connection.execute(sa.insert(order_shipments).values(row).returning(_SHIPMENTS.id))
     return int(made.scalar_one())
 
 
@@ -237,19 +213,17 @@ def _book(
     order: StoredOrder, shipment_id: int, label: str, lines: Sequence[sa.Row[Any]], wanted: Mapping[int, int]
 ) -> bool:
     """Books a shipment's units on the order's lines, and updates the shop's order; True when everything has shipped."""
-    booked = [line for line in lines if wanted.get(line.line)]
-    shipped = [{"id": line.id, "shipped": line.shipped + wanted[line.line]} for line in booked]
+    booked = [(line, wanted[line.line]) for line in lines if wanted.get(line.line)]
+    shipped = [{"id": line.id, "shipped": line.shipped + count} for line, count in booked]
     update_rows(order.connection, marketplace_order_lines, shipped)
-    contents = {str(line.order_item_id): wanted[line.line] for line in booked}
-    _set(order, shipment_id, booked_at=utc_now(), contents=contents, reason=None)
+    contents = {str(line.order_item_id): count for line, count in booked}
+    set_shipment(order, shipment_id, booked_at=utc_now(), contents=contents, reason=None)
     complete = all(left_to_ship(line) <= wanted.get(line.line, 0) and not line.backordered for line in lines)
     current, ended = order.shop_status(), order.status in ENDED
     moves = not ended and current not in (None, *SHIPPED_STATES, *ENDED)
     if moves and (complete or current == "pending"):  # the trigger on it marks the order to be pushed
         order.move("shipped" if complete else "processing", "A shipment was recorded")
-    inside = ", ".join(
-        f"{wanted[line.line]} of {line.sku or line.title} (line {line.line})" for line in booked
-    )
+    inside = ", ".join(f"{count} of {line.sku or line.title} (line {line.line})" for line, count in booked)
     # Not the status itself, which is logged when 4Seller has it: `statuses_gone_back` compares the two.
     step = "all_shipped" if complete else "partly_shipped"
     order.log(step, f"Shipment, {label}: {inside or 'no units'}.")

@@ -24,35 +24,29 @@ from midas_pipelines.store.schema.tables import (
     marketplace_orders,
     order_processing_logs,
 )
-from midas_pipelines.store.stock.ledger import book_moves
+from midas_pipelines.storefront.bulk import by_row
 from midas_pipelines.storefront.catalog import lock_stock
-from midas_pipelines.storefront.schema import order_items, order_status_history, orders
+from midas_pipelines.storefront.schema import order_status_history, orders
 from midas_pipelines.storefront.writing import (
     RowsBusy,
     any_of,
-    by_row,
     insert_columns,
     reserve_ids,
-    reserve_ids_of,
     update_rows,
 )
 from midas_pipelines.sync.orders.changes.close import alert_unknown_status, end_quarantine
-from midas_pipelines.sync.orders.changes.erase import without_personal_data
+from midas_pipelines.sync.orders.changes.edits import add_lines
 from midas_pipelines.sync.orders.changes.inbound import apply_update, has_news
 from midas_pipelines.sync.orders.customer_mail import queue_received
+from midas_pipelines.sync.orders.model.impersonal import known_channel, known_currency, without_personal_data
 from midas_pipelines.sync.orders.model.lines import (
     CHANNEL,
     SoldLine,
     exception_text,
     items_named,
-    known_channel,
-    known_currency,
     match_lines,
     origin,
-    our_lines,
     sale_exceptions,
-    sale_moves,
-    shop_lines,
 )
 from midas_pipelines.sync.orders.model.order_log import (
     OrderContext,
@@ -234,11 +228,11 @@ def _reserve_ids(connection: sa.Connection, batch: _Sorted) -> None:
     fresh = [sale.order_id for sale in batch.new if sale.order_id not in batch.quarantined]
     if not batch.new:
         return
-    ids = reserve_ids_of(connection, {marketplace_orders: len(fresh), orders: len(batch.new)})
+    ids = reserve_ids(connection, {marketplace_orders: len(fresh), orders: len(batch.new)})
     if connection.dialect.name != "postgresql":  # SQLite reuses the id of a deleted last order
         pointers = (marketplace_orders.c.local_order_id, order_shipments.c.order_id)
         known = [connection.scalar(sa.select(sa.func.max(column))) or 0 for column in pointers]
-        ids[orders] = reserve_ids(connection, orders, len(batch.new), above=max(known))
+        ids |= reserve_ids(connection, {orders: len(batch.new)}, above=max(known))
     batch.row_ids = batch.quarantined | dict(zip(fresh, ids[marketplace_orders], strict=True))
     batch.local_ids = {sale.order_id: local_id for sale, local_id in zip(batch.new, ids[orders], strict=True)}
 
@@ -266,16 +260,8 @@ def _write_lines(
 ) -> None:
     """Locks the stock and allocates it to the order placed first; writes the lines, exceptions, log, alerts and mail."""
     lines, sales = batch.lines, batch.new
-    taking = [line for line in lines if line.wanted]
-    for line, item_id in zip(lines, reserve_ids(connection, order_items, len(lines)), strict=True):
-        line.order_item_id = item_id
-    shop_items = shop_lines(lines, [batch.local_ids[line.sale.order_id] for line in lines])
-    stock = lock_stock(connection, {line.item for line in taking if line.item})  # now the shop may wait
-    for line, delta in zip(taking, book_moves(connection, sale_moves(taking), stock), strict=True):
-        line.allocated = -delta  # what is missing is backordered
-    insert_columns(connection, order_items, shop_items)
-    ours = our_lines(lines, [batch.row_ids[line.sale.order_id] for line in lines])
-    insert_columns(connection, marketplace_order_lines, ours)
+    ids = ([known[line.sale.order_id] for line in lines] for known in (batch.row_ids, batch.local_ids))
+    add_lines(connection, lines, *ids)  # from now on the shop may wait for stock
     found = {sale.order_id: set(sale_exceptions(sale)) for sale in sales}
     for line in lines:
         found[line.sale.order_id].update(line.exceptions)

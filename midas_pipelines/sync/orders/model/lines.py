@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -14,9 +13,10 @@ import sqlalchemy as sa
 from midas_pipelines.store.items.mappings import linked_items, respelled_items
 from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.store.stock.ledger import StockMove
+from midas_pipelines.storefront.bulk import Columns
 from midas_pipelines.storefront.catalog import ItemKey, items_by_sku, present_items
 from midas_pipelines.storefront.types import to_cents
-from midas_pipelines.storefront.writing import Columns, any_of
+from midas_pipelines.storefront.writing import any_of
 from midas_pipelines.sync.orders.model.sale import Named, Sale, SaleLine
 
 CHANNEL = "fourseller"
@@ -118,32 +118,6 @@ class SoldLine:
     def exception(self) -> str | None:
         """The exceptions as the column `exception` holds them."""
         return exception_text(self.exceptions)
-
-
-CURRENCY = re.compile("[A-Z]{3}")
-"""The form of ISO 4217."""
-_NAMES = (
-    "4seller 4sellers aliexpress allegro amazon bol bonanza cdiscount coupang ebay etsy faire fourseller fruugo google "
-    "instagram jumia kaufland lazada magento mercadolibre meta facebook newegg onbuy otto ozon poshmark rakuten reverb "
-    "shein shopee shopify temu tiktok walmart wayfair wish woocommerce zalando"
-)
-_BESIDE = (
-    "shop shops store seller marketplace online business global direct fba fbm ae at au be br ca ch cn co com cz de dk es "
-    "eu fi fr gb ie in it jp mx nl no nz pl pt se sg tr uk us usa canada europe"
-)
-MARKETPLACES, QUALIFIERS = set(_NAMES.split()), set(_BESIDE.split())
-"""The names of marketplaces, and what may be beside them, as in `TikTok Shop US` or `amazon.co.uk`."""
-
-
-def known_currency(text: str | None) -> str | None:
-    """The currency if it has the form of one."""
-    return text if text and CURRENCY.fullmatch(text) else None
-
-
-def known_channel(text: str | None) -> str | None:
-    """The sales channel if it is a marketplace's name, with or without its country."""
-    words = set(re.findall(r"[a-z0-9]+", (text or "").lower()))
-    return text if words & MARKETPLACES and words <= MARKETPLACES | QUALIFIERS else None
 
 
 def our_lines(lines: Sequence[SoldLine], order_rows: Sequence[int]) -> Columns:

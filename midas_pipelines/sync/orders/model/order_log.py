@@ -22,9 +22,10 @@ from midas_pipelines.store.schema.tables import (
     marketplace_orders,
     order_processing_logs,
 )
+from midas_pipelines.storefront.bulk import Columns, by_column
 from midas_pipelines.storefront.orders import lock_orders, order_status, set_order_status
 from midas_pipelines.storefront.types import to_cents, utc_now
-from midas_pipelines.storefront.writing import Columns, by_column, lock
+from midas_pipelines.storefront.writing import lock
 from midas_pipelines.sync.orders.model.lines import (
     CHANNEL,
     SoldLine,

@@ -1,38 +1,41 @@
-"""Outbound updates: the orders with something to push to 4Seller, and the calls that push it."""
+"""Outbound updates: the orders with something to push to 4Seller, the calls that push it, and what came of each: what 4Seller
+took, with its consequences, and what it did not, with its next push."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
+from midas_pipelines.fourseller import status as statuses
 from midas_pipelines.fourseller.models import Order, Tracking
-from midas_pipelines.fourseller.status import (
-    ENDED,
-    ORDER_OF_EVENTS,
-    SHIPPED_STATES,
-    TABLE,
-    OrderStatus,
-    StatusDecision,
-    decide,
-    path,
-)
+from midas_pipelines.fourseller.status import ENDED, SHIPPED_STATES, OrderStatus, StatusDecision
 from midas_pipelines.store.items.claims import why_stopped
 from midas_pipelines.store.schema.order_tables import order_shipments
 from midas_pipelines.store.schema.tables import marketplace_order_lines, marketplace_orders
+from midas_pipelines.storefront.orders import order_payment
 from midas_pipelines.storefront.schema import orders
-from midas_pipelines.storefront.types import Backoff, is_due
+from midas_pipelines.storefront.types import Backoff, is_due, utc_now
 from midas_pipelines.sync.context import SyncContext
+from midas_pipelines.sync.orders.changes.close import end_order, raise_conflict, refund_shop_order
+from midas_pipelines.sync.orders.changes.shipments import set_shipment
+from midas_pipelines.sync.orders.customer_mail import queue_mail
 from midas_pipelines.sync.orders.model.carriers import BadTracking, bare_number, recorded_tracking
-from midas_pipelines.sync.orders.model.lines import OrderException, read_exceptions
+from midas_pipelines.sync.orders.model.lines import OrderException
+from midas_pipelines.sync.orders.model.order_log import UNANSWERED, OrderContext, StoredOrder, lock_order
+from midas_pipelines.sync.orders.stock.units import has_shipped, shipments_on_record
 
 A_DAY = 86_400
 """Seconds after which a refused push is retried; it counts no attempts."""
 RETRY = Backoff(first=30, longest=3600, free=1)
 """The waits of a push that failed."""
+PATIENCE = 3
+"""Answers without an error that do not show what was pushed, before an exception is raised: 4Seller may lag."""
+STEPS = {"refused": "refused_transition", "untaken": "not_taken", "unanswered": UNANSWERED}
+"""The steps of the order log of a status that was not pushed."""
 
 _ORDERS, _LINES, _SHIPMENTS = marketplace_orders.c, marketplace_order_lines.c, order_shipments.c
 
@@ -46,6 +49,10 @@ class ShipmentToPush:
     remark: str | None = None
 
 
+BadShipment = tuple[sa.Row[Any], str]
+"""A shipment with an invalid number, and why."""
+
+
 @dataclass(frozen=True, slots=True)
 class StatusUpdate:
     """One call: the order's status, with or without a shipment."""
@@ -54,47 +61,35 @@ class StatusUpdate:
     shipment: ShipmentToPush | None = None
 
 
-def why_not_pushed(decision: StatusDecision, shop: str | None, channel: OrderStatus) -> str | None:
-    """Why the shop's status is not pushed to 4Seller, which has another, in words; None when it may be."""
-    if decision in (StatusDecision.AGREE, StatusDecision.PUSH):
-        return None
-    if shop not in list(OrderStatus):
-        return f"the shop calls it {shop}, which is not a status of the marketplace"
-    if decision is StatusDecision.FOLLOW:
-        return f"no step leads from {channel.value} to {shop}"
-    if shop == "cancelled":
-        return "the shop cancelled an order of which goods have left"
-    return f"the shop has sent what is {channel.value} on the marketplace"
+def next_call(
+    current: OrderStatus,
+    goal: OrderStatus | None,
+    shipments: Sequence[ShipmentToPush] = (),
+    *,
+    refund: bool = False,
+) -> StatusUpdate | None:
+    """The next call that brings 4Seller from one status to another and pushes each shipment; None when there is none.
 
-
-def status_updates(
-    current: OrderStatus, goal: OrderStatus | None, shipments: Sequence[ShipmentToPush] = ()
-) -> list[StatusUpdate]:
-    """The calls that bring 4Seller from one status to another and push each shipment once.
-
-    One call carries one shipment: all but the last go while the order is `processing`, the last one with `shipped`. Empty
-    when the goal is not reachable and there is no shipment.
+    One call carries one shipment: all but the last go while the order is `processing`, the last one with `shipped`. A
+    `refund` is the last call.
     """
-    moves = path(current, goal) if goal is not None else []
-    calls = [StatusUpdate(move) for move in moves]
-    reached = moves[-1] if moves else current
-    if not shipments or reached not in ORDER_OF_EVENTS:  # cancelled or refunded: takes no shipment
-        return calls
-    if OrderStatus.SHIPPED in moves:
-        *early, last = shipments
-        place = moves.index(OrderStatus.SHIPPED)
-        with_goods = [StatusUpdate(OrderStatus.PROCESSING, shipment) for shipment in early]
-        calls[place : place + 1] = [*with_goods, StatusUpdate(OrderStatus.SHIPPED, last)]
-        return calls
-    status = reached if reached in SHIPPED_STATES else OrderStatus.PROCESSING
-    return [*calls[:-1], *(StatusUpdate(status, shipment) for shipment in shipments)]
+    moves = statuses.path(current, goal) if goal is not None else []
+    last = moves[-1] if moves else current
+    if not shipments or last in ENDED or OrderStatus.SHIPPED in moves[1:]:  # an ended order takes no shipment
+        moves += [OrderStatus.REFUNDED] if refund and last is not OrderStatus.REFUNDED else []
+        return StatusUpdate(moves[0]) if moves else None
+    ships = OrderStatus.SHIPPED not in moves or len(shipments) == 1
+    if moves and ships:
+        return StatusUpdate(moves[0], shipments[0])
+    return StatusUpdate(current if current in SHIPPED_STATES else OrderStatus.PROCESSING, shipments[0])
 
 
 def shown(call: StatusUpdate, current: OrderStatus, answer: Order) -> StatusUpdate:
     """The part of a call that 4Seller's answer shows: all of it where it was accepted; the status before where the answer
     shows no new one, or an unknown word."""
     state, shipment = answer.state, call.shipment
-    ahead = state.known and TABLE[call.status, state.status] in (StatusDecision.AGREE, StatusDecision.FOLLOW)
+    step = statuses.TABLE[call.status, state.status]
+    ahead = state.known and step in (StatusDecision.AGREE, StatusDecision.FOLLOW)
     if call.status is OrderStatus.PROCESSING:  # 4Seller's UI has its own word for it
         ahead = ahead or "".join(filter(str.isalpha, state.word.lower())) == "inprocess"
     number = (answer.tracking and answer.tracking.number) or ""
@@ -109,61 +104,42 @@ class PendingUpdate:
 
     row: sa.Row[Any]
     current: OrderStatus
-    shipments: tuple[ShipmentToPush, ...] = ()
-    invalid: tuple[tuple[sa.Row[Any], str], ...] = ()  # shipments with an invalid number, and why
-
-    @property
-    def moved(self) -> bool:
-        """Whether the shop changed the status; else there are only shipments."""
-        return self.row.shop_status_since is not None
-
-    @property
-    def flagged(self) -> bool:
-        """Whether it was refused before."""
-        return OrderException.REFUSED in read_exceptions(self.row.exception)
+    shipments: Sequence[ShipmentToPush]
+    invalid: Sequence[BadShipment]
 
     @property
     def refund(self) -> bool:
         """Whether the shop has refunded what 4Seller does not show as refunded."""
-        return bool(self.moved and self.row.paid_back) and self.current is not OrderStatus.REFUNDED
+        refunded = self.wanted is not None and bool(self.row.paid_back)
+        return refunded and self.current is not OrderStatus.REFUNDED
+
+    @property
+    def wanted(self) -> str | None:
+        """The shop's status, where it changed; else there are only shipments."""
+        return None if self.row.shop_status_since is None else self.row.shop_status
 
     @property
     def decision(self) -> StatusDecision:
         """Which side has to change."""
         row = self.row
         facts = {"shipped": bool(row.shipped), "in_time": bool(row.known)}
-        return decide(row.shop_status, self.current, resolution=row.resolution, **facts)
+        return statuses.decide(row.shop_status, self.current, resolution=row.resolution, **facts)
+
+    @property
+    def objection(self) -> str | None:
+        """Why the shop's status is not pushed; None when it may be, has not changed, or a refund replaces it."""
+        if self.wanted is None or (self.refund and self.wanted not in SHIPPED_STATES):
+            return None
+        return statuses.why_not_pushed(self.decision, self.wanted, self.current)
 
     @property
     def goal(self) -> OrderStatus | None:
         """The status to bring 4Seller to, before a refund; None where it stays or must not be pushed."""
-        word = self.row.shop_status
-        if not self.moved or self.objection or word not in list(OrderStatus):
-            return None
-        return None if self.refund and word not in SHIPPED_STATES else OrderStatus(word)
-
-    @property
-    def objection(self) -> str | None:
-        """Why the shop's status is not pushed; None when it may be, or has not changed."""
-        word = self.row.shop_status
-        if not self.moved or (self.refund and word not in SHIPPED_STATES):  # the refund replaces it
-            return None
-        return why_not_pushed(self.decision, word, self.current)
-
-    def next_call(self, reached: OrderStatus, goal: OrderStatus | None) -> StatusUpdate | None:
-        """The call to make where 4Seller has been brought to `reached`; a refund is the last one. None when all is made."""
-        if calls := status_updates(reached, goal, self.shipments):
-            return calls[0]
-        return (
-            StatusUpdate(OrderStatus.REFUNDED)
-            if self.refund and reached is not OrderStatus.REFUNDED
-            else None
-        )
+        fits = self.wanted in (SHIPPED_STATES if self.refund else list(OrderStatus))
+        return OrderStatus(self.wanted) if self.wanted and fits and not self.objection else None
 
 
-def _is_due(
-    moment: sa.ColumnElement[datetime | None], attempts: sa.ColumnElement[int]
-) -> sa.ColumnElement[bool]:
+def _is_due(moment: sa.ColumnElement[Any], attempts: sa.ColumnElement[int]) -> sa.ColumnElement[bool]:
     return sa.case((attempts == 0, is_due(moment, A_DAY)), else_=RETRY.is_due(moment, attempts))
 
 
@@ -198,14 +174,120 @@ def pending_updates(context: SyncContext, after: int, only: int | None) -> list[
         ids = [row.local_order_id for row in found if row.status not in ENDED]
         shipments = sa.select(order_shipments).where(_SHIPMENTS.order_id.in_(ids), unpushed)
         rows = connection.execute(shipments.order_by(_SHIPMENTS.id)).all()
-    updates = []
-    for row in found:
-        valid, invalid = list[ShipmentToPush](), list[tuple[sa.Row[Any], str]]()
-        for one in rows:
-            if one.order_id == row.local_order_id:
-                try:
-                    valid.append(ShipmentToPush(one, *recorded_tracking(one)))
-                except BadTracking as bad:
-                    invalid.append((one, str(bad)))
-        updates.append(PendingUpdate(row, OrderStatus(row.status), tuple(valid), tuple(invalid)))
-    return updates
+    valid, invalid = defaultdict[int, list[ShipmentToPush]](list), defaultdict[int, list[BadShipment]](list)
+    for one in rows:
+        try:
+            valid[one.order_id].append(ShipmentToPush(one, *recorded_tracking(one)))
+        except BadTracking as bad:
+            invalid[one.order_id].append((one, str(bad)))
+    return [
+        PendingUpdate(row, OrderStatus(row.status), valid[row.local_order_id], invalid[row.local_order_id])
+        for row in found
+    ]
+
+
+def context_of(context: SyncContext) -> OrderContext:
+    """The order context of this context's run."""
+    return OrderContext(context.run_id, settings=context.settings)
+
+
+def _unpushed(order: StoredOrder, shipment: sa.Row[Any]) -> sa.Row[Any] | None:
+    """The shipment as it is now; None where it has been pushed, or corrected since it was read."""
+    pushed = (_SHIPMENTS.carrier, _SHIPMENTS.tracking_number, _SHIPMENTS.tracking_url)
+    same = (column.is_not_distinct_from(getattr(shipment, column.name)) for column in pushed)
+    query = sa.select(order_shipments).where(
+        _SHIPMENTS.id == shipment.id, _SHIPMENTS.pushed_at.is_(None), *same
+    )
+    return order.connection.execute(query.with_for_update()).first()
+
+
+def record_pushed(context: SyncContext, order_row: int, call: StatusUpdate) -> None:
+    """Records one call that 4Seller confirmed, with its consequences."""
+    with context.database.writing() as connection:
+        order = lock_order(connection, order_row, context_of(context))
+        if statuses.TABLE[OrderStatus(order.status), call.status] is StatusDecision.FOLLOW:
+            _record_status(order, call.status)
+        if call.shipment is not None and _unpushed(order, call.shipment.row) is not None:
+            remark, tracking = call.shipment.remark, call.shipment.tracking
+            set_shipment(order, call.shipment.row.id, pushed_at=utc_now(), reason=remark)
+            detail = f"4Seller knows the shipment {tracking.carrier} {tracking.number}. {remark or ''}"
+            order.log("tracking_pushed", detail.rstrip())
+
+
+def _record_status(order: StoredOrder, status: OrderStatus) -> None:
+    order.set(status=status.value, status_word=status.value)
+    order.log(status.value, f"The shop's {order.status} -> {status.value} was pushed to 4Seller.")
+    shop = order.shop_status()
+    if status is OrderStatus.REFUNDED and shop is not None:
+        shipped_as = OrderStatus.SHIPPED if has_shipped(order, shop) else None
+        refund_shop_order(order, shop, shipped_as=shipped_as, notes="Refunded by the shop")
+        order.set(shop_status_since=None)  # set by the trigger on the update above
+    if status in ENDED:
+        end_order(order, status, all_shipped=order.status in SHIPPED_STATES or shop in SHIPPED_STATES)
+    if status is OrderStatus.SHIPPED and not shipments_on_record(order):
+        queue_mail(order, "shipped")
+
+
+def record_done(context: SyncContext, pending: PendingUpdate) -> None:
+    """Marks the order as pushed, unless the shop has changed it again meanwhile."""
+    with context.database.writing() as connection:
+        order = lock_order(connection, pending.row.id, context_of(context))
+        agree = statuses.decide(order.shop_status(), OrderStatus(order.status), resolution=order.resolution)
+        refunded = order_payment(order.connection, order.local_order_id) == "refunded"
+        if agree is not StatusDecision.AGREE or (refunded and order.status != OrderStatus.REFUNDED):
+            return
+        order.mark_for_push(None)
+        refused = (_SHIPMENTS.order_id == order.local_order_id, _SHIPMENTS.reason.is_not(None))
+        if not order.connection.scalar(
+            sa.select(sa.exists().where(*refused, _SHIPMENTS.pushed_at.is_(None)))
+        ):
+            order.set_exceptions(drop=(OrderException.REFUSED,))
+
+
+def _record_objection(order: StoredOrder, pending: PendingUpdate, why: str) -> None:
+    """Unmarks an order whose status cannot be pushed, and raises an exception."""
+    shop = pending.row.shop_status
+    detail = f"The shop says {shop}, 4Seller has {pending.current.value}: {why}."
+    if order.shop_status() == shop:
+        order.set(shop_status_since=None)
+    conflict = pending.decision is StatusDecision.CONFLICT
+    order.log("conflict" if conflict else "refused_transition", f"{detail} A person has to decide.")
+    if conflict:
+        raise_conflict(order, f"{detail} Resolve the order.")
+    else:
+        order.set_exceptions(add=(OrderException.REFUSED,))
+
+
+def record_problem(
+    context: SyncContext, pending: PendingUpdate, kind: str, why: str, shipment: sa.Row[Any] | None
+) -> None:
+    """Records a status or a shipment that was not pushed, schedules its next push, and raises an exception for a person.
+
+    The kinds: `objection` to a status, and `invalid` shipment, both by us; `refused` by 4Seller, tried again after a day;
+    `untaken`, an answer without an error that did not show it, and `unanswered`, tried again with a backoff.
+    """
+    with context.database.writing() as connection:
+        order = lock_order(connection, pending.row.id, context_of(context))
+        known = None if shipment is None else _unpushed(order, shipment)
+        changed = kind in ("refused", "objection") and order.status != pending.current
+        if known is None and (shipment is not None or changed):  # since it was read
+            return
+        if kind == "objection":
+            _record_objection(order, pending, why)
+            return
+        attempts = ((order.push_attempts or 0) if known is None else known.attempts) + 1
+        wait = A_DAY if kind == "refused" else int(RETRY.seconds(attempts))
+        due, counted = None if kind == "invalid" else utc_now(wait), 0 if kind == "refused" else attempts
+        if known is not None:
+            set_shipment(order, known.id, reason=why, attempts=counted, next_attempt_at=due)
+            order.log_once("tracking_refused", why)
+            new = why != known.reason  # else it was raised before
+        else:
+            order.set(push_attempts=counted, push_after=due)
+            if kind == "refused":
+                why = f"4Seller did not take the shop's {pending.row.shop_status}: {why.rstrip('.')}. A person has to look."
+            elif kind == "unanswered":
+                why = "A call to 4Seller got no answer: it may have arrived, or arrive late."
+            new = order.log_once(STEPS[kind], why)
+        if attempts == PATIENCE if kind == "untaken" else new and kind != "unanswered":
+            order.set_exceptions(add=(OrderException.REFUSED,))

@@ -12,22 +12,24 @@ import sqlalchemy as sa
 
 from midas_pipelines.errors import WrongInput
 from midas_pipelines.fourseller import errors
+from midas_pipelines.fourseller import status as statuses
 from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.models import Tracking
-from midas_pipelines.fourseller.status import TABLE, OrderStatus, StatusDecision, decide, local_status
+from midas_pipelines.fourseller.status import TABLE, OrderStatus, StatusDecision
 from midas_pipelines.storefront.writing import blame, in_words, set_aside
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.orders.changes.shipments import count_shipments, ship_locked
 from midas_pipelines.sync.orders.intake.poll import import_orders
-from midas_pipelines.sync.orders.lookup import NoSuchOrder, find_order, read_order
+from midas_pipelines.sync.orders.lookup import NoSuchOrder, find_order
 from midas_pipelines.sync.orders.model.lines import OrderException, read_exceptions
 from midas_pipelines.sync.orders.model.order_log import lock_order
-from midas_pipelines.sync.orders.status import outbound, recording
+from midas_pipelines.sync.orders.status import outbound
 from midas_pipelines.sync.orders.stock.units import has_shipped
 from midas_pipelines.sync.sync_log import logged_sync
 
 PREVIEW = 50
-
+Units = Mapping[int, int] | None
+"""The contents of a shipment by line number; None for everything left to ship."""
 IN_CONFLICT = "The order is in a conflict: resolve it first with `midas orders resolve`."
 
 
@@ -62,29 +64,37 @@ async def push_statuses(
     at once. `moved_on` orders were updated just before, for the report. Raises BadCredentials."""
     report = StatusSyncReport(moved_on=moved_on)
     with logged_sync(context, "status", "to 4Seller", report) as clock:
-        await asyncio.to_thread(count_shipments, context.database, recording.context_of(context))
+        await asyncio.to_thread(count_shipments, context.database, outbound.context_of(context))
         async with context.channel() as client:
             clock.client = client
             push, after = _Push(context, client, report), 0
             while found := await asyncio.to_thread(outbound.pending_updates, context, after, only):
                 after = found[-1].row.id
                 # else only a past refusal is checked
-                report.scanned += sum(bool(one.moved or one.shipments or one.invalid) for one in found)
+                report.scanned += sum(bool(one.wanted or one.shipments or one.invalid) for one in found)
                 await asyncio.gather(*(push.alone(order) for order in found))
     return report
 
 
-@dataclass(slots=True)
+async def _send(
+    client: FourSeller, order_id: str, current: OrderStatus, call: outbound.StatusUpdate
+) -> tuple[outbound.StatusUpdate, str]:
+    """Makes one call; returns the part that 4Seller shows, and its status word. Reads the order again where the answer does
+    not show all of the call."""
+    tracking = call.shipment.tracking if call.shipment is not None else None
+    now, status = datetime.now(UTC), call.status.value
+    answer = await client.update_order(order_id, status=status, at=now, tracking=tracking)
+    if outbound.shown(call, current, answer) != call:
+        answer = await client.order(order_id)
+    return outbound.shown(call, current, answer), answer.state.word or "no status"
+
+
 class _Push:
     """Pushes single orders, each in a slot of its own, and records what came of them."""
 
-    context: SyncContext
-    client: FourSeller
-    report: StatusSyncReport
-    slots: asyncio.Semaphore = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.slots = asyncio.Semaphore(self.context.settings.in_flight)
+    def __init__(self, context: SyncContext, client: FourSeller, report: StatusSyncReport) -> None:
+        self.context, self.client, self.report = context, client, report
+        self.slots = asyncio.Semaphore(context.settings.in_flight)
 
     async def alone(self, order: outbound.PendingUpdate) -> None:
         """Pushes one order; what the shop's tables refuse of it is retried later, and stops no other order."""
@@ -106,10 +116,11 @@ class _Push:
         self, order: outbound.PendingUpdate, kind: str, why: str, shipment: sa.Row[Any] | None = None
     ) -> None:
         """Counts, shows and records what was not pushed, as `record_problem`."""
-        count = "failed" if kind in ("untaken", "unanswered") else "refused"
-        setattr(self.report, count, getattr(self.report, count) + 1)
+        failed = kind in ("untaken", "unanswered")
+        self.report.failed += failed
+        self.report.refused += not failed
         self._show(self.report.problems, order, why)
-        await asyncio.to_thread(recording.record_problem, self.context, order, kind, why, shipment)
+        await asyncio.to_thread(outbound.record_problem, self.context, order, kind, why, shipment)
 
     async def _order(self, order: outbound.PendingUpdate) -> None:
         for shipment, why in order.invalid:
@@ -120,28 +131,28 @@ class _Push:
         if against is None or order.decision is not StatusDecision.CONFLICT:  # else a person decides first
             async with self.slots:
                 through = await self._calls(order)
-        if against is None and not order.invalid and through and (order.moved or order.flagged):
-            await asyncio.to_thread(recording.record_done, self.context, order)
+        if against is None and not order.invalid and through:
+            await asyncio.to_thread(outbound.record_done, self.context, order)
 
     async def _calls(self, order: outbound.PendingUpdate) -> bool:
-        """Makes the calls, and records what 4Seller's answers show; False when one has to be retried.
-
-        A status that the answer does not show does not stop later ones: 4Seller may show only the last step.
-        """
+        """Makes the calls, and records what 4Seller's answers show; False when one has to be retried. A status that an answer
+        does not show does not stop later ones: 4Seller may show only the last step."""
         reached, goal, untaken, pushed = order.current, order.goal, "", 0
         try:
-            while (call := order.next_call(reached, goal)) is not None:
+            while call := outbound.next_call(reached, goal, order.shipments, refund=order.refund):
                 shipment = call.shipment
-                left = replace(order, shipments=tuple(one for one in order.shipments if one is not shipment))
+                left = replace(order, shipments=[one for one in order.shipments if one is not shipment])
                 try:
-                    taken, word = await self._send(order, call)
+                    taken, word = await _send(
+                        self.client, order.row.marketplace_order_id, order.current, call
+                    )
                 except errors.BadItem as bad:
                     if shipment is None:
                         raise
                     await self._problem(order, "refused", str(bad), shipment.row)
                     order = left  # the status and the other shipments are still pushed
                     continue
-                await asyncio.to_thread(recording.record_pushed, self.context, order.row.id, taken)
+                await asyncio.to_thread(outbound.record_pushed, self.context, order.row.id, taken)
                 same = taken.status is call.status
                 accepted = f"4Seller accepted {call.status.value} without an error but shows {word}."
                 untaken = "" if same else accepted
@@ -162,23 +173,10 @@ class _Push:
             return False
         if untaken:
             await self._problem(order, "untaken", untaken)
-            return False
-        if pushed:
+        elif pushed:
             self.report.pushed += 1
             self._show(self.report.preview, order, "pushed")
-        return True
-
-    async def _send(
-        self, order: outbound.PendingUpdate, call: outbound.StatusUpdate
-    ) -> tuple[outbound.StatusUpdate, str]:
-        """Makes one call; returns the part that 4Seller shows, and its status word. Reads the order again where the answer
-        does not show all of the call."""
-        tracking = call.shipment.tracking if call.shipment is not None else None
-        name, now = order.row.marketplace_order_id, datetime.now(UTC)
-        answer = await self.client.update_order(name, status=call.status.value, at=now, tracking=tracking)
-        if outbound.shown(call, order.current, answer) != call:
-            answer = await self.client.order(name)
-        return outbound.shown(call, order.current, answer), answer.state.word or "no status"
+        return not untaken
 
 
 @dataclass(frozen=True)
@@ -196,15 +194,12 @@ async def change_status(
     order_id: str,
     goal: OrderStatus | None,
     parcel: Tracking | None = None,
-    units: Mapping[int, int] | None = None,
+    units: Units = None,
 ) -> StatusChanged:
     """Records the shipment, sets the status of the shop's order, and pushes both to 4Seller.
 
-    Without a `goal` the shipment decides the status; `units` are its contents by line number, None everything left to ship.
-
-    Raises:
-        NoSuchOrder, CannotShip, WrongInput: nothing was changed.
-        BadCredentials: the shop's order is changed; the next status sync pushes it.
+    Without a `goal` the shipment decides the status.
+    Raises NoSuchOrder, CannotShip or WrongInput where nothing was changed, BadCredentials where the next sync pushes it.
     """
     row = await asyncio.to_thread(_read, context, order_id)
     if row.outcome != "imported":
@@ -215,7 +210,7 @@ async def change_status(
         await asyncio.to_thread(_move, context, row.id, goal, parcel, units)
         report = await push_statuses(context, only=row.id)
         problem = report.problems[0]["outcome"] if report.problems else None
-    now = await asyncio.to_thread(_read, context, row.id)
+    now = await asyncio.to_thread(_read, context, order_id)
     if OrderException.CONFLICT in read_exceptions(now.exception):
         problem = IN_CONFLICT
     pushed = now.shop_status_since is None and problem is None
@@ -223,22 +218,17 @@ async def change_status(
     return StatusChanged(row.marketplace_order_id, now.shop_status or row.status, pushed, reason)
 
 
-def _read(context: SyncContext, order: str | int) -> sa.Row[Any]:
-    """The order with this id, or in this row of ours."""
+def _read(context: SyncContext, order_id: str) -> sa.Row[Any]:
     with context.database.reading() as connection:
-        return find_order(connection, order) if isinstance(order, str) else read_order(connection, order)
+        return find_order(connection, order_id)
 
 
 def _move(
-    context: SyncContext,
-    order_row: int,
-    goal: OrderStatus | None,
-    parcel: Tracking | None,
-    units: Mapping[int, int] | None,
+    context: SyncContext, order_row: int, goal: OrderStatus | None, parcel: Tracking | None, units: Units
 ) -> None:
     """Updates the shop's order, shipment and status in one transaction; the trigger on it marks it to be pushed."""
     with context.database.writing(asked=True) as connection:
-        order = lock_order(connection, order_row, recording.context_of(context))
+        order = lock_order(connection, order_row, outbound.context_of(context))
         if parcel is not None:
             shipped = ship_locked(order, parcel, units=units, source="gateway")
             if units is not None and goal is not None and not shipped.complete:
@@ -249,15 +239,15 @@ def _move(
             return
         if order.has(OrderException.CONFLICT):
             raise WrongInput(IN_CONFLICT)
-        now, wanted, channel = order.shop_status(), local_status(goal), OrderStatus(order.status)
+        now, wanted, channel = order.shop_status(), statuses.local_status(goal), OrderStatus(order.status)
         if now is None:
             raise WrongInput("The shop has deleted its order: its status cannot be set.")
         current = OrderStatus(now) if now in list(OrderStatus) else OrderStatus.PENDING
         step = TABLE[current, goal]
         if step in (StatusDecision.PUSH, StatusDecision.CONFLICT):
             raise WrongInput(f"The order is {current.value}; no step leads from there to {goal.value}.")
-        decision = decide(wanted, channel, shipped=has_shipped(order, now), in_time=False)
-        if against := outbound.why_not_pushed(decision, wanted, channel):
+        decision = statuses.decide(wanted, channel, shipped=has_shipped(order, now), in_time=False)
+        if against := statuses.why_not_pushed(decision, wanted, channel):
             raise WrongInput(f"The order cannot be {goal.value}: {against}.")
         if step is StatusDecision.FOLLOW:
             order.move(wanted, "Through the gateway")
@@ -266,17 +256,16 @@ def _move(
 async def _refund(context: SyncContext, row: sa.Row[Any]) -> str | None:
     """Pushes a refund to 4Seller first; the shop's payment status is set when 4Seller shows it. Returns what went wrong."""
     current, call = OrderStatus(row.status), outbound.StatusUpdate(OrderStatus.REFUNDED)
-    name, now = row.marketplace_order_id, datetime.now(UTC)
     if TABLE[current, call.status] is not StatusDecision.FOLLOW:
         raise WrongInput(f"The order is {row.status} already.")
     try:
         async with context.channel() as client:
-            answer = await client.update_order(name, status=call.status.value, at=now)
+            taken, _ = await _send(client, row.marketplace_order_id, current, call)
     except errors.BadCredentials:
         raise
     except errors.FourSellerError as failed:
         return str(failed)
-    if outbound.shown(call, current, answer) != call:
+    if taken != call:
         return "4Seller answered without an error but has not refunded it."
-    await asyncio.to_thread(recording.record_pushed, context, row.id, call)
+    await asyncio.to_thread(outbound.record_pushed, context, row.id, call)
     return None

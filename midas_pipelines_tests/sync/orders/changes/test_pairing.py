@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from midas_pipelines.fourseller.models import read_order
-from midas_pipelines.sync.orders.changes.edits import LinePairing, pair
+from midas_pipelines.sync.orders.changes.edits import GONE, Pair, changed_lines, pair
 from midas_pipelines.sync.orders.model.lines import SoldLine
 from midas_pipelines.sync.orders.model.sale import read_sale
 from midas_pipelines_tests.sync.orders.paper import line, order_json
@@ -56,7 +56,7 @@ def ours(number: int, sku: str | None, quantity: int = 1, **fields: Any) -> Ours
     return Ours(number, sku, quantity, item=item, **{"allocated": quantity if item else 0} | fields)
 
 
-def paired(now: Sequence[dict[str, Any]], standing: Sequence[Ours]) -> LinePairing:
+def paired(now: Sequence[dict[str, Any]], standing: Sequence[Ours]) -> list[Pair]:
     """The lines as 4Seller has them now, paired with ours."""
     sale = read_sale(read_order(order_json(items=list(now))))
     sold = []
@@ -64,7 +64,7 @@ def paired(now: Sequence[dict[str, Any]], standing: Sequence[Ours]) -> LinePairi
         item = ITEMS.get(one.fourseller_product_id or "") or ITEMS.get(one.sku or "")
         sold.append(SoldLine(sale, one, item, max(0, one.quantity) if item else 0, one.line))
     rows_: Any = standing
-    return pair(sold, rows_)
+    return pair(sale, sold, rows_)
 
 
 A, B, U = ours(1, "A"), ours(2, "B"), ours(2, "U")
@@ -137,9 +137,10 @@ def test_which_line_is_which(
     dropped: list[int],
 ) -> None:
     found = paired(now, standing)
-    assert {sold.line.line: row.line for sold, row in found.kept} == kept
-    assert [sold.line.line for sold in found.added] == added
-    assert [row.line for row in found.dropped] == dropped
+    known = {sold.line.line: row.line for sold, row in found if row is not None}
+    assert {place: ours for place, ours in known.items() if place != GONE} == kept
+    assert [sold.line.line for sold, row in found if row is None] == added
+    assert [row.line for sold, row in found if row is not None and sold.line.line == GONE] == dropped
 
 
 CHANGES: dict[str, tuple[list[dict[str, Any]], list[Ours], bool]] = {
@@ -159,7 +160,7 @@ CHANGES: dict[str, tuple[list[dict[str, Any]], list[Ours], bool]] = {
 
 @pytest.mark.parametrize(("now", "standing", "changes"), CHANGES.values(), ids=CHANGES)
 def test_what_counts_as_a_change(now: list[dict[str, Any]], standing: list[Ours], changes: bool) -> None:
-    assert bool(paired(now, standing).changes()) is changes
+    assert bool(changed_lines(paired(now, standing))) is changes
 
 
 SOLD = st.builds(
@@ -180,13 +181,13 @@ def test_each_line_is_paired_once_and_numbers_stay_their_own(
         for number, one in enumerate(before, start=1)
     ]
     found = paired(now, standing)
-    places = sorted(sold.line.line for sold in [*(sold for sold, _ in found.kept), *found.added])
+    places = sorted(sold.line.line for sold, _ in found if sold.line.line != GONE)
     assert places == list(range(1, len(now) + 1))
-    used = [row.line for _, row in found.kept] + [row.line for row in found.dropped]
+    used = [row.line for _, row in found if row is not None]
     assert len(used) == len(set(used))
-    numbers = [sold.number for sold, _ in found.kept] + [sold.number for sold in found.added]
+    numbers = [sold.number for sold, _ in found]
     assert len(numbers) == len(set(numbers))
-    assert all(sold.number > len(before) for sold in found.added)
+    assert all(sold.number > len(before) for sold, row in found if row is None)
     left = {row.line for row in standing} - set(used)
     assert all(not row.quantity and not row.allocated for row in standing if row.line in left)
 
@@ -201,4 +202,5 @@ def test_lines_that_only_moved_are_all_found(before: list[dict[str, Any]], order
     now = list(before)
     order.shuffle(now)
     found = paired(now, standing)
-    assert (len(found.kept), found.added, found.dropped) == (len(before), [], [])
+    assert len([sold for sold, row in found if row is not None and sold.line.line != GONE]) == len(before)
+    assert len(found) == len(before)

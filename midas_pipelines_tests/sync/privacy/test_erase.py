@@ -23,14 +23,13 @@ from midas_pipelines.store.schema.tables import api_errors, store
 from midas_pipelines.store.schema.triggers import amending
 from midas_pipelines.storefront.schema import shop
 from midas_pipelines.storefront.types import Json, utc_now
-from midas_pipelines.sync.orders.changes.erase import erase_buyer
 from midas_pipelines.sync.orders.intake.batch import import_order_webhooks
 from midas_pipelines.sync.orders.intake.poll import Window
 from midas_pipelines.sync.orders.lookup import retry_order
-from midas_pipelines.sync.orders.model.lines import known_channel
+from midas_pipelines.sync.orders.model.impersonal import known_channel
 from midas_pipelines.sync.orders.model.order_log import OrderContext, lock_order
 from midas_pipelines.sync.orders.model.sale import short_id
-from midas_pipelines.sync.privacy.due import hold_buyer
+from midas_pipelines.sync.privacy.erase import erase_buyer, hold_buyer
 from midas_pipelines_tests.gateway.running import running_gateway
 from midas_pipelines_tests.notify.smtp import Mailbox
 from midas_pipelines_tests.shop import rows, run
