@@ -14,11 +14,7 @@ import sqlalchemy as sa
 from midas_pipelines.errors import WrongInput
 from midas_pipelines.fourseller.errors import NotFound
 from midas_pipelines.store.schema.order_tables import customer_mails, order_shipments
-from midas_pipelines.store.schema.tables import (
-    inventory_changes,
-    marketplace_orders,
-    order_processing_logs,
-)
+from midas_pipelines.store.schema.tables import inventory_changes, marketplace_orders, order_processing_logs
 from midas_pipelines.storefront.schema import orders
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.context import SyncContext
@@ -29,7 +25,6 @@ from midas_pipelines.sync.orders.model.lines import CHANNEL, SEEN_BY_A_PERSON, O
 from midas_pipelines.sync.orders.model.order_log import OrderContext, StoredOrder, lock_order
 from midas_pipelines.sync.orders.stock.pending_lines import allocate_pending_lines
 
-LARGEST_LOCAL_ID, LOCAL_ID_DIGITS = 2**31 - 1, 10
 _ORDERS = marketplace_orders.c
 _WITH_SHOP = (
     sa.select(marketplace_orders, orders.c.order_number, orders.c.status.label("shop_status"))
@@ -54,7 +49,7 @@ def find_order(connection: sa.Connection, text: str) -> sa.Row[Any]:
         row.where(_ORDERS.channel == CHANNEL, _ORDERS.marketplace_order_id.in_([text, name])),
         row.join(orders, orders.c.id == _ORDERS.local_order_id).where(orders.c.order_number == name),
     ]
-    if name.isascii() and name.isdigit() and len(name) <= LOCAL_ID_DIGITS and int(name) <= LARGEST_LOCAL_ID:
+    if re.fullmatch("[0-9]{1,10}", name) and int(name) < 2**31:
         which.append(row.where(_ORDERS.local_order_id == int(name)))
     found = list(connection.execute(_WITH_SHOP.where(_ORDERS.id.in_(sa.union(*which))).limit(4)))
     if any(row.marketplace_order_id == text for row in found):  # preferred over the id without spaces

@@ -60,7 +60,7 @@ def sale_exceptions(sale: Sale) -> dict[OrderException, str]:
     return found
 
 
-def explain_shortage(line: str, wanted: int, allocated: int) -> str:
+def shortage(line: str, wanted: int, allocated: int) -> str:
     """The sentence for an oversold line."""
     return f"{line}: {wanted} were sold and {allocated} were there; {wanted - allocated} are backordered."
 
@@ -111,7 +111,7 @@ class SoldLine:
             unmapped = "no item of the shop has this SKU; no stock was taken. Map it to an item"
             found[OrderException.UNMAPPED] = f"{named}: {unmapped}."
         elif self.backordered > 0:
-            found[OrderException.OVERSOLD] = explain_shortage(named, self.wanted, self.allocated)
+            found[OrderException.OVERSOLD] = shortage(named, self.wanted, self.allocated)
         return found
 
     @property

@@ -17,21 +17,13 @@ from midas_pipelines.store.stock.ledger import StockMove, move_stock
 from midas_pipelines.storefront.catalog import ItemKey
 from midas_pipelines.storefront.orders import update_order_items
 from midas_pipelines.storefront.schema import product_variants, products
-from midas_pipelines.storefront.writing import NO_WAIT, any_of, blame, set_aside
-from midas_pipelines.sync.orders.model.lines import (
-    CHANNEL,
-    OrderException,
-    explain_shortage,
-    items_named,
-    reference,
-)
+from midas_pipelines.storefront.writing import NO_WAIT, any_of, set_aside
+from midas_pipelines.sync.orders.model.lines import CHANNEL, OrderException, items_named, reference, shortage
 from midas_pipelines.sync.orders.model.order_log import OrderContext, StoredOrder, lock_rows
 from midas_pipelines.sync.orders.model.sale import Named
 from midas_pipelines.sync.orders.stock import units
 
 _LINES, _ORDERS = marketplace_order_lines.c, marketplace_orders.c
-MOST_LINES = 200
-"""Backordered lines allocated in one transaction."""
 ORDER_OF_SERVICE = (sa.func.coalesce(_ORDERS.placed_at, _ORDERS.imported_at), _ORDERS.id, _LINES.line)
 """The oldest order first; one without a date counts from its import."""
 
@@ -66,27 +58,16 @@ def _with_items(connection: sa.Connection, lines: Sequence[Any]) -> list[tuple[s
 
 
 def allocate_backorders(database: Database, run_id: str | None = None) -> int:
-    """Allocates available stock to backordered lines, the oldest order first; returns the units allocated. Safe at any
-    time."""
-    given, at_once, busy = 0, MOST_LINES, set[int]()
-    while True:
-        found = set[int]()
-        try:
-            with database.writing() as connection:
-                connection.execution_options(**{NO_WAIT: True})
-                waiting = _to_be_served(_LINES.order_id.not_in(busy)).limit(at_once)
-                found = {line.order_id for line in connection.execute(waiting)}
-                served = allocate_backorder(lock_rows(connection, found, OrderContext(run_id)))
-                units.clear_oversold_alert(connection)
-        except sa.exc.DBAPIError as error:  # leave orders that cannot be served now, continue with the others
-            if blame(error).of_all:
-                raise
-            busy |= found if at_once == 1 else set()
-            at_once = 1
-            continue
-        given += served
-        if not served:
-            return given
+    """Allocates available stock to backordered lines, the oldest order first; returns the units allocated. Safe at any time;
+    orders that cannot be served now are left for the next call."""
+    given, context = 0, OrderContext(run_id)
+    waiting = database.rows(_to_be_served(sa.true()).with_only_columns(_LINES.order_id))
+    for order_row in dict.fromkeys(row["order_id"] for row in waiting):
+        with set_aside(f"Stock for our order {order_row}"), database.writing() as connection:
+            connection.execution_options(**{NO_WAIT: True})
+            given += allocate_backorder(lock_rows(connection, [order_row], context))
+    database.write(units.clear_oversold_alert)
+    return given
 
 
 def orders_backordered(connection: sa.Connection, items: Collection[ItemKey]) -> set[int]:
@@ -178,8 +159,7 @@ def tie(order: StoredOrder, number: int, item: ItemKey, source: str, remember: b
     where = f"product {item[0]}" + (f", variant {item[1]}" if item[1] else "")
     order.log("mapped", f"Line {number}, {named}: it is {where}; {words}")
     if got < wanted:
-        shortage = explain_shortage(f"Line {number}, {line.sku or 'no SKU'}", wanted, got)
-        order.log(OrderException.OVERSOLD, shortage)
+        order.log(OrderException.OVERSOLD, shortage(f"Line {number}, {line.sku or 'no SKU'}", wanted, got))
     if not connection.scalar(sa.select(sa.exists().where(_LINES.order_id == order.id, UNMAPPED))):
         order.set_exceptions(drop=(OrderException.UNMAPPED,))
     return True

@@ -21,14 +21,8 @@ from midas_pipelines.store.schema.tables import ITEM_KEY, mappings, marketplace_
 from midas_pipelines.store.stock.ledger import StockMove, move_stock
 from midas_pipelines.storefront.catalog import ItemKey
 from midas_pipelines.storefront.writing import any_of, update_rows
-from midas_pipelines.sync.orders.model.lines import (
-    CHANNEL,
-    OrderException,
-    SoldLine,
-    exception_text,
-    read_exceptions,
-    reference,
-)
+from midas_pipelines.sync.orders.model import lines
+from midas_pipelines.sync.orders.model.lines import CHANNEL, OrderException, SoldLine, reference
 from midas_pipelines.sync.orders.model.order_log import StoredOrder, set_line
 
 ALERT = "oversold"
@@ -106,11 +100,11 @@ def set_backordered(
 ) -> None:
     """Writes how many units a line is backordered now, with other columns; `oversold` of line and order follows, and `unmapped`
     of the line where it is given."""
-    found = read_exceptions(line.exception)
+    found = lines.read_exceptions(line.exception)
     for word, there in ((OrderException.OVERSOLD, backordered > 0), (OrderException.UNMAPPED, unmapped)):
         if there is not None:
             (found.add if there else found.discard)(word)
-    columns |= {"backordered": backordered, "exception": exception_text(found)}
+    columns |= {"backordered": backordered, "exception": lines.exception_text(found)}
     set_line(order.connection, line.id, **columns)
     oversold = any(one.backordered for one in order.lines())
     order.set_exceptions(**{"add" if oversold else "drop": (OrderException.OVERSOLD,)})
@@ -155,9 +149,9 @@ def allocate_again(order: StoredOrder, shop: str | None, *, whole: bool) -> int:
 def release_units(order: StoredOrder, cause: str, *, all_shipped: bool = False) -> None:
     """Releases the units of an order that have not shipped, and drops its backorders; `cause` is the ledger's word,
     cancelled or refunded, `all_shipped` that everything has shipped, on record or not. Idempotent."""
-    lines = order.lines()
-    give_back(order, {line.line: on_shelf(line, all_shipped=all_shipped) for line in lines}, cause, CHANNEL)
-    waiting = [line for line in lines if line.backordered]
+    held = order.lines()
+    give_back(order, {line.line: on_shelf(line, all_shipped=all_shipped) for line in held}, cause, CHANNEL)
+    waiting = [line for line in held if line.backordered]
     for line in waiting:
         set_backordered(order, line, 0)
     clear_oversold_alert(order.connection, {item_of(line) for line in waiting})

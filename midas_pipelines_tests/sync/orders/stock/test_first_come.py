@@ -161,25 +161,6 @@ def test_items_that_are_gone_keep_nobody_from_their_stock(world: World) -> None:
 
 
 @pytest.mark.both_databases
-def test_more_lines_than_one_transaction_serves_are_all_served(world: World) -> None:
-    product = add_product(world.database, sku="A", stock_quantity=0)
-    paper.polled(world, sale("MANY", 1, day=1, items=[line("A", 2)] * 205, total="4100.00"))
-    world.set(product, stock_quantity=500)
-    assert (allocate_backorders(world.database), desk.stock(world, product)) == (410, 90)
-    desk.assert_whole(world)
-
-
-@pytest.mark.both_databases
-def test_unmapped_lines_beyond_the_first_five_hundred_are_mapped(world: World) -> None:
-    paper.polled(
-        world, sale("MANY", 1, day=1, items=[line("U", 1)] * 502), sale("LAST", 1, day=2, items=[line("L")])
-    )
-    product = add_product(world.database, sku="L")
-    assert [world.import_orders().mapped for _ in range(2)] == [1, 0]
-    assert desk.stock(world, product) == 4
-
-
-@pytest.mark.both_databases
 def test_whoever_has_some_has_all_or_nobody_after_them_has_any(world: World) -> None:
     chance = random.Random(4)
     parent = add_product(world.database)
