@@ -147,8 +147,7 @@ def late_requests(database: Database) -> list[dict[str, Any]]:
     """Requests whose 30 days are over without an answer, the oldest first."""
     late = sa.and_(_REQUESTS.done_at.is_(None), _REQUESTS.due_at < utc_now())
     query = sa.select(_REQUESTS.id.label("request"), _REQUESTS.kind, _REQUESTS.due_at).where(late)
-    with database.reading() as connection:
-        return [dict(row) for row in connection.execute(query.order_by(_REQUESTS.due_at)).mappings()]
+    return database.rows(query.order_by(_REQUESTS.due_at))
 
 
 def _find_person(

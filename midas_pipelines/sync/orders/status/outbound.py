@@ -4,7 +4,7 @@ took, with its consequences, and what it did not, with its next push."""
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -191,57 +191,51 @@ def context_of(context: SyncContext) -> OrderContext:
     return OrderContext(context.run_id, settings=context.settings)
 
 
+def record(context: SyncContext, order_row: int, what: Callable[..., None], *facts: Any) -> None:
+    """Records something about the order in that row of ours, in a transaction that locks it."""
+    with context.database.writing() as connection:
+        what(lock_order(connection, order_row, context_of(context)), *facts)
+
+
 def _unpushed(order: StoredOrder, shipment: sa.Row[Any]) -> sa.Row[Any] | None:
     """The shipment as it is now; None where it has been pushed, or corrected since it was read."""
     pushed = (_SHIPMENTS.carrier, _SHIPMENTS.tracking_number, _SHIPMENTS.tracking_url)
     same = (column.is_not_distinct_from(getattr(shipment, column.name)) for column in pushed)
-    query = sa.select(order_shipments).where(
-        _SHIPMENTS.id == shipment.id, _SHIPMENTS.pushed_at.is_(None), *same
-    )
-    return order.connection.execute(query.with_for_update()).first()
+    query = sa.select(order_shipments).where(_SHIPMENTS.id == shipment.id, _SHIPMENTS.pushed_at.is_(None))
+    return order.connection.execute(query.where(*same).with_for_update()).first()
 
 
-def record_pushed(context: SyncContext, order_row: int, call: StatusUpdate) -> None:
+def record_pushed(order: StoredOrder, call: StatusUpdate) -> None:
     """Records one call that 4Seller confirmed, with its consequences."""
-    with context.database.writing() as connection:
-        order = lock_order(connection, order_row, context_of(context))
-        if statuses.TABLE[OrderStatus(order.status), call.status] is StatusDecision.FOLLOW:
-            _record_status(order, call.status)
-        if call.shipment is not None and _unpushed(order, call.shipment.row) is not None:
-            remark, tracking = call.shipment.remark, call.shipment.tracking
-            set_shipment(order, call.shipment.row.id, pushed_at=utc_now(), reason=remark)
-            detail = f"4Seller knows the shipment {tracking.carrier} {tracking.number}. {remark or ''}"
-            order.log("tracking_pushed", detail.rstrip())
+    status, shipment, shop = call.status, call.shipment, order.shop_status()
+    if statuses.TABLE[OrderStatus(order.status), status] is StatusDecision.FOLLOW:
+        order.set(status=status.value, status_word=status.value)
+        order.log(status.value, f"The shop's {order.status} -> {status.value} was pushed to 4Seller.")
+        if status is OrderStatus.REFUNDED and shop is not None:
+            shipped_as = OrderStatus.SHIPPED if has_shipped(order, shop) else None
+            refund_shop_order(order, shop, shipped_as=shipped_as, notes="Refunded by the shop")
+            order.set(shop_status_since=None)  # set by the trigger on the update above
+        if status in ENDED:
+            end_order(order, status, all_shipped=order.status in SHIPPED_STATES or shop in SHIPPED_STATES)
+        if status is OrderStatus.SHIPPED and not shipments_on_record(order):
+            queue_mail(order, "shipped")
+    if shipment is not None and _unpushed(order, shipment.row) is not None:
+        set_shipment(order, shipment.row.id, pushed_at=utc_now(), reason=shipment.remark)
+        named = f"{shipment.tracking.carrier} {shipment.tracking.number}. {shipment.remark or ''}".rstrip()
+        order.log("tracking_pushed", f"4Seller knows the shipment {named}")
 
 
-def _record_status(order: StoredOrder, status: OrderStatus) -> None:
-    order.set(status=status.value, status_word=status.value)
-    order.log(status.value, f"The shop's {order.status} -> {status.value} was pushed to 4Seller.")
-    shop = order.shop_status()
-    if status is OrderStatus.REFUNDED and shop is not None:
-        shipped_as = OrderStatus.SHIPPED if has_shipped(order, shop) else None
-        refund_shop_order(order, shop, shipped_as=shipped_as, notes="Refunded by the shop")
-        order.set(shop_status_since=None)  # set by the trigger on the update above
-    if status in ENDED:
-        end_order(order, status, all_shipped=order.status in SHIPPED_STATES or shop in SHIPPED_STATES)
-    if status is OrderStatus.SHIPPED and not shipments_on_record(order):
-        queue_mail(order, "shipped")
-
-
-def record_done(context: SyncContext, pending: PendingUpdate) -> None:
+def record_done(order: StoredOrder) -> None:
     """Marks the order as pushed, unless the shop has changed it again meanwhile."""
-    with context.database.writing() as connection:
-        order = lock_order(connection, pending.row.id, context_of(context))
-        agree = statuses.decide(order.shop_status(), OrderStatus(order.status), resolution=order.resolution)
-        refunded = order_payment(order.connection, order.local_order_id) == "refunded"
-        if agree is not StatusDecision.AGREE or (refunded and order.status != OrderStatus.REFUNDED):
-            return
-        order.mark_for_push(None)
-        refused = (_SHIPMENTS.order_id == order.local_order_id, _SHIPMENTS.reason.is_not(None))
-        if not order.connection.scalar(
-            sa.select(sa.exists().where(*refused, _SHIPMENTS.pushed_at.is_(None)))
-        ):
-            order.set_exceptions(drop=(OrderException.REFUSED,))
+    agree = statuses.decide(order.shop_status(), OrderStatus(order.status), resolution=order.resolution)
+    refunded = order_payment(order.connection, order.local_order_id) == "refunded"
+    if agree is not StatusDecision.AGREE or (refunded and order.status != OrderStatus.REFUNDED):
+        return
+    order.mark_for_push(None)
+    waiting = (_SHIPMENTS.order_id == order.local_order_id, _SHIPMENTS.pushed_at.is_(None))
+    refused = sa.exists().where(*waiting, _SHIPMENTS.reason.is_not(None))
+    if not order.connection.scalar(sa.select(refused)):
+        order.set_exceptions(drop=(OrderException.REFUSED,))
 
 
 def _record_objection(order: StoredOrder, pending: PendingUpdate, why: str) -> None:
@@ -259,35 +253,33 @@ def _record_objection(order: StoredOrder, pending: PendingUpdate, why: str) -> N
 
 
 def record_problem(
-    context: SyncContext, pending: PendingUpdate, kind: str, why: str, shipment: sa.Row[Any] | None
+    order: StoredOrder, pending: PendingUpdate, kind: str, why: str, shipment: sa.Row[Any] | None
 ) -> None:
     """Records a status or a shipment that was not pushed, schedules its next push, and raises an exception for a person.
 
     The kinds: `objection` to a status, and `invalid` shipment, both by us; `refused` by 4Seller, tried again after a day;
     `untaken`, an answer without an error that did not show it, and `unanswered`, tried again with a backoff.
     """
-    with context.database.writing() as connection:
-        order = lock_order(connection, pending.row.id, context_of(context))
-        known = None if shipment is None else _unpushed(order, shipment)
-        changed = kind in ("refused", "objection") and order.status != pending.current
-        if known is None and (shipment is not None or changed):  # since it was read
-            return
-        if kind == "objection":
-            _record_objection(order, pending, why)
-            return
-        attempts = ((order.push_attempts or 0) if known is None else known.attempts) + 1
-        wait = A_DAY if kind == "refused" else int(RETRY.seconds(attempts))
-        due, counted = None if kind == "invalid" else utc_now(wait), 0 if kind == "refused" else attempts
-        if known is not None:
-            set_shipment(order, known.id, reason=why, attempts=counted, next_attempt_at=due)
-            order.log_once("tracking_refused", why)
-            new = why != known.reason  # else it was raised before
-        else:
-            order.set(push_attempts=counted, push_after=due)
-            if kind == "refused":
-                why = f"4Seller did not take the shop's {pending.row.shop_status}: {why.rstrip('.')}. A person has to look."
-            elif kind == "unanswered":
-                why = "A call to 4Seller got no answer: it may have arrived, or arrive late."
-            new = order.log_once(STEPS[kind], why)
-        if attempts == PATIENCE if kind == "untaken" else new and kind != "unanswered":
-            order.set_exceptions(add=(OrderException.REFUSED,))
+    known = None if shipment is None else _unpushed(order, shipment)
+    changed = kind in ("refused", "objection") and order.status != pending.current
+    if known is None and (shipment is not None or changed):  # since it was read
+        return
+    if kind == "objection":
+        _record_objection(order, pending, why)
+        return
+    attempts = ((order.push_attempts or 0) if known is None else known.attempts) + 1
+    wait = A_DAY if kind == "refused" else int(RETRY.seconds(attempts))
+    due, counted = None if kind == "invalid" else utc_now(wait), 0 if kind == "refused" else attempts
+    if known is not None:
+        set_shipment(order, known.id, reason=why, attempts=counted, next_attempt_at=due)
+        order.log_once("tracking_refused", why)
+        new = why != known.reason  # else it was raised before
+    else:
+        order.set(push_attempts=counted, push_after=due)
+        if kind == "refused":
+            why = f"4Seller did not take the shop's {pending.row.shop_status}: {why.rstrip('.')}. A person has to look."
+        elif kind == "unanswered":
+            why = "A call to 4Seller got no answer: it may have arrived, or arrive late."
+        new = order.log_once(STEPS[kind], why)
+    if attempts == PATIENCE if kind == "untaken" else new and kind != "unanswered":
+        order.set_exceptions(add=(OrderException.REFUSED,))

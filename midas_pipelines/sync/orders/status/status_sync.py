@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -120,7 +120,10 @@ class _Push:
         self.report.failed += failed
         self.report.refused += not failed
         self._show(self.report.problems, order, why)
-        await asyncio.to_thread(outbound.record_problem, self.context, order, kind, why, shipment)
+        await self._record(order, outbound.record_problem, order, kind, why, shipment)
+
+    async def _record(self, order: outbound.PendingUpdate, what: Callable[..., None], *facts: Any) -> None:
+        await asyncio.to_thread(outbound.record, self.context, order.row.id, what, *facts)
 
     async def _order(self, order: outbound.PendingUpdate) -> None:
         for shipment, why in order.invalid:
@@ -132,7 +135,7 @@ class _Push:
             async with self.slots:
                 through = await self._calls(order)
         if against is None and not order.invalid and through:
-            await asyncio.to_thread(outbound.record_done, self.context, order)
+            await self._record(order, outbound.record_done)
 
     async def _calls(self, order: outbound.PendingUpdate) -> bool:
         """Makes the calls, and records what 4Seller's answers show; False when one has to be retried. A status that an answer
@@ -152,7 +155,7 @@ class _Push:
                     await self._problem(order, "refused", str(bad), shipment.row)
                     order = left  # the status and the other shipments are still pushed
                     continue
-                await asyncio.to_thread(outbound.record_pushed, self.context, order.row.id, taken)
+                await self._record(order, outbound.record_pushed, taken)
                 same = taken.status is call.status
                 accepted = f"4Seller accepted {call.status.value} without an error but shows {word}."
                 untaken = "" if same else accepted
@@ -201,7 +204,7 @@ async def change_status(
     Without a `goal` the shipment decides the status.
     Raises NoSuchOrder, CannotShip or WrongInput where nothing was changed, BadCredentials where the next sync pushes it.
     """
-    row = await asyncio.to_thread(_read, context, order_id)
+    row = await asyncio.to_thread(context.database.read, find_order, order_id)
     if row.outcome != "imported":
         raise NoSuchOrder("The order is quarantined, not imported yet: `midas orders retry` it.")
     if goal is OrderStatus.REFUNDED:
@@ -210,17 +213,12 @@ async def change_status(
         await asyncio.to_thread(_move, context, row.id, goal, parcel, units)
         report = await push_statuses(context, only=row.id)
         problem = report.problems[0]["outcome"] if report.problems else None
-    now = await asyncio.to_thread(_read, context, order_id)
+    now = await asyncio.to_thread(context.database.read, find_order, order_id)
     if OrderException.CONFLICT in read_exceptions(now.exception):
         problem = IN_CONFLICT
     pushed = now.shop_status_since is None and problem is None
     reason = None if pushed else problem or "4Seller did not accept it; see the order log."
     return StatusChanged(row.marketplace_order_id, now.shop_status or row.status, pushed, reason)
-
-
-def _read(context: SyncContext, order_id: str) -> sa.Row[Any]:
-    with context.database.reading() as connection:
-        return find_order(connection, order_id)
 
 
 def _move(
@@ -267,5 +265,5 @@ async def _refund(context: SyncContext, row: sa.Row[Any]) -> str | None:
         return str(failed)
     if taken != call:
         return "4Seller answered without an error but has not refunded it."
-    await asyncio.to_thread(outbound.record_pushed, context, row.id, call)
+    await asyncio.to_thread(outbound.record, context, row.id, outbound.record_pushed, call)
     return None
