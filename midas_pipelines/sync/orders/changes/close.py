@@ -28,17 +28,19 @@ ALERT, QUARANTINED, UNKNOWN_WORD = "order_conflict", "order_quarantined", "unkno
 _ORDERS, _LINES = marketplace_orders.c, marketplace_order_lines.c
 
 
-def end_order(order: StoredOrder, status: OrderStatus, *, all_shipped: bool) -> None:
-    """Releases the units of a cancelled or refunded order that have not shipped, and drops the exceptions of lines that
-    will not ship; `all_shipped` also where no shipment is on record."""
-    if order.resolution != "cancelled":  # which has released the units already
+def apply_status(order: StoredOrder, status: OrderStatus, *, all_shipped: bool) -> None:
+    """What the order's new status brings: mail, and where it has ended, the release of units that have not shipped and the end
+    of exceptions of lines that will not ship; `all_shipped` also where no shipment is on record."""
+    if status in ENDED and order.resolution != "cancelled":  # which has released the units already
         units.release_units(order, status.value, all_shipped=all_shipped)
-    if not all_shipped:
+    if status in ENDED and not all_shipped:
         of_order = sa.update(marketplace_order_lines).where(_LINES.order_id == order.id)
         order.connection.execute(of_order.values(exception=None))
         order.set_exceptions(drop=(OrderException.UNMAPPED, OrderException.QUANTITY))
     if status is OrderStatus.CANCELLED:
         queue_mail(order, "cancelled")
+    if status is OrderStatus.SHIPPED and not units.shipments_on_record(order):
+        queue_mail(order, "shipped")
 
 
 def refund_shop_order(order: StoredOrder, shop: str, *, shipped_as: OrderStatus | None, notes: str) -> None:
@@ -125,7 +127,7 @@ def _cancel(order: StoredOrder, *, restock: bool) -> None:
     if shop not in (None, "cancelled"):
         order.move("cancelled", "Resolved by the operator")
     order.mark_for_push(utc_now() if pending else None)
-    end_order(order, OrderStatus.CANCELLED, all_shipped=all_shipped)
+    apply_status(order, OrderStatus.CANCELLED, all_shipped=all_shipped)
     if restock:
         units.restock_units(order, "cancelled", all_shipped=all_shipped)
 

@@ -157,9 +157,8 @@ def _follow_status(order: StoredOrder, sale: Sale, later: bool) -> bool:
                 order.mark_for_push(order.shop_status_since or utc_now())
             return new
         case Decision.PUSH:
-            order.log_once(
-                "late", f"4Seller reports {reported} again or late; the order stays {current.value}."
-            )
+            detail = f"4Seller reports {reported} again or late; the order stays {current.value}."
+            order.log_once("late", detail)
             if current is OrderStatus.REFUNDED and sale.status in SHIPPED_STATES:
                 shipped = close.ship_refunded_order(order, sale.status)
                 _end_conflict_if_over(order, current)
@@ -221,15 +220,13 @@ def _advance(order: StoredOrder, current: OrderStatus, sale: Sale) -> bool:
         close.find_conflict(order, sale, "conflict", detail)
     else:
         _end_conflict_if_over(order, status)
+    left = current in SHIPPED_STATES or shop in SHIPPED_STATES
+    close.apply_status(order, status, all_shipped=left or (sale.shipped and not on_record))
     if status in ENDED:
-        left = current in SHIPPED_STATES or shop in SHIPPED_STATES
-        close.end_order(order, status, all_shipped=left or (sale.shipped and not on_record))
         order.mark_for_push(None)
     paid_back = orders.order_payment(order.connection, order.local_order_id) == "refunded"
     if paid_back and status is not OrderStatus.REFUNDED:
         order.mark_for_push(order.shop_status_since or utc_now())  # the shop's refund is still to be pushed
-    if status is OrderStatus.SHIPPED and not on_record:
-        queue_mail(order, "shipped")
     return True
 
 
@@ -239,10 +236,8 @@ def _warn_packers(order: StoredOrder, status: OrderStatus, shop: str | None) -> 
     if shop not in OPEN or payment == "refunded" or (shop == OrderStatus.PENDING and payment != "paid"):
         return
     if any(units.left_to_ship(line) for line in order.lines()):
-        name = f"Order {order.marketplace_order_id}"
-        text = (
-            f"{name} is {status.value} on the marketplace, and was {shop} and {payment} here: do not ship it."
-        )
+        now = f"Order {order.marketplace_order_id} is {status.value} on the marketplace"
+        text = f"{now}, and was {shop} and {payment} here: do not ship it."
         alerts.raise_alert(order.connection, kind=alerts.ENDED, subject=order.subject, text=text)
 
 
