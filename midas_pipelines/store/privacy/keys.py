@@ -1,7 +1,5 @@
-"""The master keys that payloads are sealed with: from the environment, a command, or a file that is made once.
-
-Several keys, newest first: the newest seals, any of them opens.
-"""
+"""The master keys that payloads are sealed with: from the environment, a command, or a file that is made once. Of several
+keys, newest first, the newest seals, and any of them opens."""
 
 from __future__ import annotations
 
