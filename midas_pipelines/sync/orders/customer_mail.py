@@ -52,20 +52,18 @@ _MAILS, _ORDERS = customer_mails.c, marketplace_orders.c
 _ORDER = _ORDERS.marketplace_order_id.label("order")
 
 
-def wants_mail(
-    settings: Settings | None, kind: str, channel: str | None, email: str | None, placed_at: datetime | None
-) -> bool:
+def wants_mail(settings: Settings | None, kind: str, order: Sale | StoredOrder, email: str | None) -> bool:
     """Whether this customer gets a message of that kind; no where an unknown channel or date could rule it out, nor for an
     old order, as on the first import, that it was received."""
     if settings is None or settings.smtp_url is None or not email or "@" not in email:
         return False
-    named = (channel or "").lower()
+    named = (order.sales_channel or "").lower()
     channels = (settings.mail_channels_on, settings.mail_channels_off)
     on, off = ({one.lower() for one in names} for names in channels)
     if named in off or (off and not named):
         return False
     oldest = datetime.now(UTC) - timedelta(hours=settings.mail_newest_hours)
-    if kind == "received" and (placed_at is None or placed_at < oldest):
+    if kind == "received" and (order.placed_at is None or order.placed_at < oldest):
         return False
     return named in on or RELAYS.fullmatch(email.rsplit("@", 1)[-1].strip().lower()) is None
 
@@ -77,17 +75,15 @@ def queue_received(
     due = [
         {"order_id": row_id, "kind": "received"}
         for row_id, sale in imported
-        if sale.status in OPEN
-        and wants_mail(settings, "received", sale.sales_channel, sale.address.get("email"), sale.placed_at)
+        if sale.status in OPEN and wants_mail(settings, "received", sale, sale.address.get("email"))
     ]
     insert_new(connection, customer_mails, due, key="order_id")
 
 
 def queue_mail(order: StoredOrder, kind: str, *, shipment_id: int | None = None) -> None:
     """Queues one message, unless it was queued before; one that waits without its shipment is about this one from now on."""
-    settings = order.context.settings
     address = order_address(order.connection, order.local_order_id) if order.context.sends_mail else None
-    if not wants_mail(settings, kind, order.sales_channel, (address or {}).get("email"), order.placed_at):
+    if not wants_mail(order.context.settings, kind, order, (address or {}).get("email")):
         return
     if shipment_id is not None:
         general = (_MAILS.order_id == order.id, _MAILS.kind == kind, _MAILS.shipment_id.is_(None))
@@ -148,7 +144,7 @@ def _send(
         email = facts["customer"]["email"]
         ended = order.status in ENDED or "cancelled" in (order.resolution, shop)
         fits = mail.kind == "shipped" or ended is (mail.kind == "cancelled")
-        if not fits or not wants_mail(settings, mail.kind, order.sales_channel, email, order.placed_at):
+        if not fits or not wants_mail(settings, mail.kind, order, email):
             return EXCLUDED
         key = f"midas-{mail.order_id}-{mail.kind}-{mail.id}"
         smtp.send(render_mail(mail.kind, email, facts, folder=settings.mail_templates, key=key))

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -55,8 +56,9 @@ def test_the_policy_decides_who_gets_mail(
 ) -> None:
     settings = load_settings(**({"smtp_url": NOWHERE} | changes))
     placed_at = None if hours is None else datetime.now(UTC) - timedelta(hours=hours)
-    assert wants_mail(settings, "received", channel, email, placed_at) is wanted
-    assert wants_mail(None, "received", channel, email, placed_at) is False
+    order = SimpleNamespace(sales_channel=channel, placed_at=placed_at)
+    assert wants_mail(settings, "received", order, email) is wanted
+    assert wants_mail(None, "received", order, email) is False
 
 
 RELAYS = {
@@ -76,7 +78,8 @@ RELAYS = {
 
 def test_relay_addresses_of_marketplaces_are_known() -> None:
     settings = load_settings(smtp_url=NOWHERE)
-    wanted = {domain: wants_mail(settings, "shipped", "ebay", f"x@{domain}", None) for domain in RELAYS}
+    order = SimpleNamespace(sales_channel="ebay", placed_at=None)
+    wanted = {domain: wants_mail(settings, "shipped", order, f"x@{domain}") for domain in RELAYS}
     assert wanted == {domain: not relay for domain, relay in RELAYS.items()}
 
 

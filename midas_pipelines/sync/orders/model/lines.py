@@ -180,12 +180,10 @@ def sale_moves(lines: Iterable[SoldLine]) -> list[StockMove]:
 
 def match_lines(connection: sa.Connection, sales: Sequence[Sale]) -> list[SoldLine]:
     """Each line with the item it sold."""
-    respelled: set[str] = set()
-    found = items_named(connection, {line.named for sale in sales for line in sale.lines}, respelled)
+    respelled, pairs = set[str](), [(sale, line) for sale in sales for line in sale.lines]
+    found = items_named(connection, {line.named for _, line in pairs}, respelled)
     sold = [
-        SoldLine(sale, line, None, number=line.line, respelled=line.sku in respelled)
-        for sale in sales
-        for line in sale.lines
+        SoldLine(sale, line, None, number=line.line, respelled=line.sku in respelled) for sale, line in pairs
     ]
     for one in sold:
         one.name(found.get(one.line.named))

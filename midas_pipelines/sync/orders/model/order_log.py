@@ -17,30 +17,21 @@ from midas_pipelines.fourseller.status import payment_status
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.orders.payload_vault import Vault
 from midas_pipelines.store.privacy.keys import KeyRing
-from midas_pipelines.store.schema.tables import (
-    marketplace_order_lines,
-    marketplace_orders,
-    order_processing_logs,
-)
+from midas_pipelines.store.schema import tables
+from midas_pipelines.store.schema.tables import marketplace_order_lines, marketplace_orders
 from midas_pipelines.storefront.bulk import Columns, by_column
 from midas_pipelines.storefront.orders import lock_orders, order_status, set_order_status
 from midas_pipelines.storefront.types import to_cents, utc_now
 from midas_pipelines.storefront.writing import lock
-from midas_pipelines.sync.orders.model.lines import (
-    CHANNEL,
-    SoldLine,
-    exception_text,
-    read_exceptions,
-    sale_exceptions,
-    shop_origin,
-)
+from midas_pipelines.sync.orders.model import lines
+from midas_pipelines.sync.orders.model.lines import CHANNEL, SoldLine, sale_exceptions, shop_origin
 from midas_pipelines.sync.orders.model.sale import Content, Sale, read_content, write_content
 
 UNANSWERED = "unanswered"
 """The step of a push to 4Seller that got no answer: it may still arrive, after a newer one."""
 NO_VAULT = Vault(KeyRing(list))
 """The vault of those who seal nothing: it has no key."""
-_ORDERS, _LOGS = marketplace_orders.c, order_processing_logs.c
+_ORDERS, _LOGS = marketplace_orders.c, tables.order_processing_logs.c
 
 
 @dataclass(frozen=True)
@@ -89,7 +80,7 @@ class OrderContext:
     def log(self, connection: sa.Connection, order_id: str, step: str, detail: str) -> None:
         """Adds one step to the order log."""
         row = {"channel": CHANNEL, "marketplace_order_id": order_id, "step": step, "detail": detail}
-        connection.execute(sa.insert(order_processing_logs).values(row | {"run_id": self.run_id}))
+        connection.execute(sa.insert(tables.order_processing_logs).values(row | {"run_id": self.run_id}))
 
     def log_once(self, connection: sa.Connection, order_id: str, step: str, detail: str) -> bool:
         """Adds the step unless the order log has the same text; True when it was new."""
@@ -146,13 +137,13 @@ class StoredOrder:
 
     def has(self, exception: str) -> bool:
         """Whether our row, as read, has the exception."""
-        return exception in read_exceptions(self.exception)
+        return exception in lines.read_exceptions(self.exception)
 
     def set_exceptions(self, *, add: Collection[str] = (), drop: Collection[str] = ()) -> None:
         """Adds and removes exceptions of our row, as it is now."""
-        current = read_exceptions(self.again().exception)
+        current = lines.read_exceptions(self.again().exception)
         if (wanted := current.union(add).difference(drop)) != current:
-            self.set(exception=exception_text(wanted))
+            self.set(exception=lines.exception_text(wanted))
 
     def lines(self) -> Sequence[sa.Row[Any]]:
         """Our rows of its lines, by number."""
@@ -180,17 +171,10 @@ class StoredOrder:
         self.set(shop_status_since=since, push_after=None, push_attempts=0)
 
 
-_OF_SALE = [
-    "sales_channel",
-    "status_word",
-    "currency",
-    "placed_at",
-    "total",
-    "lines_total",
-    "shipping_cost",
-    "tax",
-    "discount",
-]
+_OF_SALE = (
+    *("sales_channel", "status_word", "currency", "placed_at"),
+    *("total", "lines_total", "shipping_cost", "tax", "discount"),
+)
 """The columns of our row that a sale calls the same."""
 
 

@@ -79,21 +79,19 @@ def restock_line(
         item = units.item_of(line)
         waiting = pending_lines.orders_backordered(connection, [item])
         held = lock_rows(connection, {order_row, *waiting}, context)
-        _move_once(connection, item, count, "restock", once, "This stock is booked already")
+        _move_once(connection, item, count, "restock", once)
         if first:
             pending_lines.allocate_backorder([order for order in held if order.id == order_row])
     pending_lines.allocate_backorders(database, context.run_id)
     return database.scalar(sa.select(_LINES.backordered).where(mine)) or 0
 
 
-def _move_once(
-    connection: sa.Connection, item: ItemKey, count: int, cause: str, once: str, else_: str
-) -> int:
+def _move_once(connection: sa.Connection, item: ItemKey, count: int, cause: str, once: str) -> int:
     """Moves stock for the click of that name; raises CannotChangeLine where it was moved before."""
     try:
         return move_stock(connection, [StockMove(item, count, "operator", cause, _click(once))])[0]
     except sa.exc.IntegrityError:
-        raise CannotChangeLine(else_) from None
+        raise CannotChangeLine("This stock was booked or taken out again before") from None
 
 
 def _click(once: str) -> str:
@@ -129,7 +127,7 @@ def undo_restock(order: StoredOrder, number: int, *, once: str) -> None:
     served = connection.scalar(sa.select(sa.func.sum(_LEDGER.delta)).where(later)) or 0
     got = min(-int(served), units.on_shelf(line))
     units.give_back(order, {number: got}, "undo", "operator")
-    moved = _move_once(connection, item, -booked.delta, "undo", once, "This stock was taken out again before")
+    moved = _move_once(connection, item, -booked.delta, "undo", once)
     if moved != -booked.delta:
         raise CannotChangeLine("Other orders have this stock by now")
     units.set_backordered(order, line, line.backordered + got)
