@@ -7,6 +7,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import pydantic_core
@@ -57,6 +58,9 @@ def _ascii_lower(text: str) -> str:
     """The text as SQLite lowers it: ASCII letters only."""
     return "".join(one.lower() if one.isascii() else one for one in text)
 
+
+spell_moment = lru_cache(10_000)(str)
+"""A moment as text, ISO 8601: to spell one takes long, and those of an order are written in several tables."""
 
 _NUL = re.compile(r"((?<!\\)(?:\\\\)*)\\u0000")
 

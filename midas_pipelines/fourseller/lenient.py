@@ -1,8 +1,7 @@
-"""Reads hub values leniently, one at a time: an unreadable value counts as missing, and its field is recorded.
+"""Reads hub values leniently, one at a time.
 
 Each reader returns the value, None for one that is missing (empty, masked), or raises ValueError for one that cannot
-be read. The names of unreadable fields go to the list that is the validation context; without a context, as when a
-draft of ours is built, an unreadable value is an error.
+be read.
 """
 
 from __future__ import annotations
@@ -10,13 +9,10 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
-
-from pydantic import BeforeValidator, PlainValidator, ValidationInfo
 
 Number = TypeVar("Number", int, Decimal)
 LARGEST = 2**31 - 1  # what the contract lets a quantity be
@@ -34,6 +30,12 @@ WITHHELD_ALONE = re.compile(
 )
 """What stands for a buyer's text that a hub does not show: words each of which says so, and phrases."""
 OTHER_THAN_A_TO_Z, WORDS = re.compile(r"[^\W_a-z]"), re.compile("[a-z]+")
+PLAIN = re.compile(
+    r"[+(]?0*[1-9]|(?!(?:n|na|nan|nil|none|not?|null|name|undefined|undisclosed|unknown|redacted|removed|masked|missing|"
+    "deleted|data|hidden|withheld|private|protected|pii|confidential|anonymi[sz]ed|anonymous|address|tbd|blank|empty|"
+    "object|false|info)(?![a-z]))[a-z]"
+)
+"""How a text of ASCII in small letters begins that is none of these: for the quick look at most texts."""
 
 SYMBOL = r"(?:[A-Za-z]{0,3}\s*[$€£¥₹₩₽]?)"
 AMOUNT = re.compile(
@@ -70,13 +72,14 @@ def read_said(value: Any) -> str | None:
 
 def read_personal(value: Any) -> str | None:
     """A text about the buyer, in which a partly masked value (`J*** D***`) or one withheld (`[REDACTED]`) is missing too."""
+    if value.__class__ is str and value.isascii():
+        plain = value.lower()
+        if PLAIN.match(plain) and "**" not in plain and "xxx" not in plain:
+            return str(value)
     text = read_said(value)
-    if text is None:
+    if text is None or PARTLY_MASKED.search(text):
         return None
-    plain = (text if text.isascii() else unicodedata.normalize("NFKC", text)).lower()
-    masking = "xxx" in plain or "**" in text or "•" in text or text[0] == "0"  # rare, and quickly seen
-    if masking and PARTLY_MASKED.search(text):
-        return None
+    plain = unicodedata.normalize("NFKC", text).lower()
     if OTHER_THAN_A_TO_Z.search(plain):  # a digit, or a letter of another alphabet
         return text
     words = WORDS.findall(plain)
@@ -262,66 +265,3 @@ def read_image(value: Any) -> Any:
     if not (image and isinstance(image.get("url"), str)):
         raise ValueError("is no picture")
     return image
-
-
-def lenient(read: Callable[[Any], Any]) -> BeforeValidator:
-    """A field read by `read`: missing and recorded where unreadable."""
-
-    def field(value: Any, info: ValidationInfo) -> Any:
-        try:
-            return read(value)
-        except (ValueError, ArithmeticError):
-            _note(info)
-            return None
-
-    return BeforeValidator(field)
-
-
-def lenient_rows(read: Callable[[Any], Any], *, otherwise: Any = None) -> BeforeValidator:
-    """A list read row by row: an unreadable row is recorded and left out, or becomes `otherwise`."""
-
-    def rows(value: Any, info: ValidationInfo) -> list[Any]:
-        found = []
-        try:
-            for row in read_rows(value):
-                try:
-                    found.append(read(row))
-                except ValueError:
-                    _note(info)
-                    found.append(otherwise)
-        except ValueError:
-            _note(info)
-        return [row for row in found if row is not None]
-
-    return BeforeValidator(rows)
-
-
-def lenient_texts(*names: str) -> PlainValidator:
-    """An object about the buyer, of which these fields are read as such texts; its others are kept as they came."""
-
-    def part(value: Any, info: ValidationInfo) -> dict[str, Any] | None:
-        found: dict[str, Any] = dict.fromkeys(names)
-        try:
-            given = read_object(value)
-        except ValueError:
-            _note(info)
-            return None
-        if given is None:
-            return None
-        found |= given
-        for name in names:
-            if found[name] is not None:
-                try:
-                    found[name] = read_personal(found[name])
-                except ValueError:
-                    _note(info, name)
-                    found[name] = None
-        return found
-
-    return PlainValidator(part)
-
-
-def _note(info: ValidationInfo, name: str | None = None) -> None:
-    if info.context is None:
-        raise ValueError("cannot be read")
-    info.context.append(name or info.field_name)

@@ -20,7 +20,7 @@ from pydantic import (
 
 from midas_pipelines.fourseller import lenient as reading
 from midas_pipelines.fourseller.errors import ContractBroken
-from midas_pipelines.fourseller.lenient import lenient, lenient_rows, lenient_texts
+from midas_pipelines.fourseller.lenient_fields import lenient, lenient_rows, lenient_texts
 from midas_pipelines.fourseller.status import StatusWord, read_status
 
 
@@ -33,7 +33,7 @@ Amount = Annotated[Decimal, Field(allow_inf_nan=False), AsText]  # of ours
 
 # What 4Seller answers is taken as it is where that is plain, without a call of ours, and else read by `lenient.py`.
 _FIRST = Field(union_mode="left_to_right")
-_SHOWN = "[0-9A-MO-TVWYZa-mo-tvwyz]|[A-Za-z]{2}$"  # begins like no mask and no word for nothing
+_SHOWN = "[0-9A-MO-TVWYZa-mo-tvwyz]|[Uu][^Nn]|[Uu][Nn][^Dd]|[A-Za-z]{2}$"  # begins like no mask and no word for nothing
 _Plain = Annotated[str, StringConstraints(strict=True, pattern=f"^({_SHOWN})")]
 _Exact = Annotated[str, Field(strict=True)]
 _Number = Annotated[int, Field(strict=True, ge=-reading.LARGEST - 1, le=reading.LARGEST)]

@@ -6,6 +6,7 @@ Shop and marketplace use the same words; the shop records a refund as a payment 
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 
 class OrderStatus(StrEnum):
@@ -48,6 +49,7 @@ WORDS: dict[str, OrderStatus] = {
 }
 
 
+@lru_cache(1000)
 def read_status(word: str | None) -> StatusWord:
     """The state behind a word of 4Seller's: case and everything but letters do not matter; an unknown or missing
     word is pending and not `known`, so that the sale is taken and staff are alerted."""

@@ -14,8 +14,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from midas_pipelines.storefront.types import Json
-from midas_pipelines.text import to_json, writable
+from midas_pipelines.storefront.types import Json, UtcDateTime
+from midas_pipelines.text import spell_moment, to_json, writable
 
 Row = Mapping[str, Any]
 Columns = Mapping[str, Sequence[Any]]
@@ -43,6 +43,8 @@ def texts(table: sa.Table, columns: Columns) -> tuple[str, ...]:
             spelled = values
             if isinstance(table.c[name].type, Json):
                 spelled = [None if value is None else to_json(value) for value in values]
+            elif isinstance(table.c[name].type, UtcDateTime):
+                spelled = [None if value is None else spell_moment(value) for value in values]
             try:
                 text = BETWEEN.join(["", *spelled])  # texts already
             except TypeError:

@@ -31,7 +31,7 @@ MINOR_UNITS = {
 
 def to_cents(amount: Decimal) -> Decimal:
     """The amount rounded half-up to whole cents, as the shop rounds its selling prices."""
-    return amount.quantize(CENT, ROUND_HALF_UP)
+    return amount if amount.same_quantum(CENT) else amount.quantize(CENT, ROUND_HALF_UP)
 
 
 class Money(sa.types.TypeDecorator[Decimal]):
@@ -85,6 +85,8 @@ def sound(amount: Decimal) -> Decimal | None:
     """The amount to four digits after the point; None for one that the shop's tables cannot hold."""
     if not amount:
         return ZERO
+    if amount.same_quantum(CENT) and -LARGEST_AMOUNT < amount < LARGEST_AMOUNT:  # as most are
+        return amount
     if amount.adjusted() < 8:  # first: `quantize` fails on a larger amount
         cents = amount.quantize(CENT, ROUND_HALF_UP)
         if abs(cents) < LARGEST_AMOUNT:

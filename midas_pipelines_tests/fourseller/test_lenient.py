@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from decimal import Decimal
+from itertools import product
 from typing import Any
 
 import pytest
@@ -119,7 +120,25 @@ def test_a_date_is_read_or_unknown_and_never_1970(value: Any, moment: Any) -> No
 
 
 @pytest.mark.parametrize(
-    "value", ["", " ", "\t", "***", "**", "N/A", "n/a", "null", "None", "-", "--", "xxxx", "XXXXX"]
+    "value",
+    [
+        "",
+        " ",
+        "\t",
+        "***",
+        "**",
+        "N/A",
+        "n/a",
+        "null",
+        "None",
+        "-",
+        "--",
+        "xxxx",
+        "XXXXX",
+        "undefined",
+        "Nil",
+        "NaN",
+    ],
 )
 def test_masked_and_empty_texts_are_missing(value: str) -> None:
     assert read_said(value) is None
@@ -171,6 +190,37 @@ def test_a_partly_masked_buyer_is_missing(value: str) -> None:
     order = read_order({"id": "A", "customer": {"name": value}, "items": [{"title": value}]})
     assert (order.customer, order.items[0].title) == ({"email": None, "name": None, "phone": None}, value)
     assert order.unreadable == ()
+
+
+class Slow(str):
+    """A text that is not looked at quickly."""
+
+
+PIECES = [
+    "",
+    "0",
+    "00 ",
+    "5",
+    "n",
+    "No",
+    "x",
+    "XXX",
+    "**",
+    "- ",
+    "(",
+    " ",
+    "name",
+    "Data ",
+    "REMOVED",
+    "Ann",
+    "_null",
+    "é",
+]
+
+
+def test_a_quick_look_at_a_buyers_text_finds_what_a_close_one_does() -> None:
+    for text in map("".join, product(PIECES, repeat=3)):
+        assert read_personal(text) == read_personal(Slow(text)), text
 
 
 @pytest.mark.parametrize(

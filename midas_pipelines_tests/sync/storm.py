@@ -18,7 +18,7 @@ from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.stock.ledger import StockMove, move_stock
 from midas_pipelines.sync.context import SyncContext
-from midas_pipelines.sync.orders.intake.batch import import_sales
+from midas_pipelines.sync.orders.intake.importer import import_sales
 from midas_pipelines.sync.orders.model.order_log import OrderContext
 from midas_pipelines.sync.orders.model.sale import read_sale
 from midas_pipelines.sync.product_sync import push_inventory

@@ -14,11 +14,10 @@ import json
 import os
 import re
 import unicodedata
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from binascii import a2b_base64, b2a_base64
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import repeat
 from typing import Any
 
 import sqlalchemy as sa
@@ -104,11 +103,11 @@ def vault_of(settings: Settings) -> Vault:
 
 
 def _encrypt(cipher: AESGCM, data: bytes, nonce: bytes) -> str:
-    return urlsafe_b64encode(nonce + cipher.encrypt(nonce, data, None)).decode()
+    return b2a_base64(nonce + cipher.encrypt(nonce, data, None), newline=False).decode()
 
 
 def _decrypt(cipher: AESGCM, text: str) -> bytes:
-    data = urlsafe_b64decode(text)
+    data = a2b_base64(text)
     return cipher.decrypt(data[:NONCE_BYTES], data[NONCE_BYTES:], None)
 
 
@@ -175,6 +174,7 @@ def _pass(database: Database, vault: Vault, table: sa.Table, done: Rotated) -> l
 
 KINDS = ("email", "phone", "name", "account")
 EMAIL = re.compile(r"[^\s@<>\"',;:()]+@[^\s@<>\"',;:()]+")
+_PART, _NO_DIGIT = re.compile(r"\w+"), re.compile(r"\D+")
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 _PHONE = frozenset({"phone", "tel", "telephone", "mobile", "cell", "fax"})
 _NAME = frozenset({"name", "fullname", "recipient", "addressee", "buyer", "contact"})
@@ -191,9 +191,9 @@ def normal(kind: str, text: str) -> str:
     """The text as it is compared: spelling, case, blanks, signs and the order of names do not count."""
     text = (text if text.isascii() else unicodedata.normalize("NFKC", text)).casefold().strip()
     if kind == "phone":
-        return re.sub(r"\D", "", text)[-PHONE_DIGITS:]
+        return _NO_DIGIT.sub("", text)[-PHONE_DIGITS:]
     if kind == "name":
-        return " ".join(sorted(re.findall(r"\w+", text)))
+        return " ".join(sorted(_PART.findall(text)))
     return text
 
 
@@ -214,25 +214,24 @@ def digests(payload: Any, key: bytes) -> list[str]:
 def identifiers(payload: Any) -> list[tuple[str, str]]:
     """What a person may be found by, as (kind, text): by the name of the field, and e-mail addresses in any text."""
     found: list[tuple[str, str]] = []
-    parts: list[tuple[str, Any]] = [("", [payload])]
-    while parts:
-        name, value = parts.pop()
-        for key, part in value.items() if value.__class__ is dict else zip(repeat(name), value):
-            kind = part.__class__
-            if kind is str:
-                if "@" in part:
-                    found += [("email", address) for address in EMAIL.findall(part)]
-                for named in _kinds_of(key):
-                    found.append((named, part))
-            elif kind is dict or kind is list:
-                parts.append((key, part))
-            elif kind is int:
-                found += [(named, str(part)) for named in _kinds_of(key)]
-        if value.__class__ is dict:
+    parts: list[tuple[str, Any]] = [("", payload)]
+    for name, value in parts:  # which grows
+        kind = value.__class__
+        if kind is str:
+            if kinds := _kinds_of(name):
+                found += [(named, value) for named in kinds]
+            if "@" in value:
+                found += [("email", address) for address in EMAIL.findall(value)]
+        elif kind is dict:
+            parts += value.items()
             first = value.get("first_name") or value.get("firstName")
             last = value.get("last_name") or value.get("lastName")
             if first and last:
                 found.append(("name", f"{first} {last}"))
+        elif kind is list:
+            parts += [(name, one) for one in value]
+        elif kind is int:
+            found += [(named, str(value)) for named in _kinds_of(name)]
     return found
 
 

@@ -15,7 +15,8 @@ from midas_pipelines.fourseller.models import read_order
 from midas_pipelines.settings import DatabaseLimits
 from midas_pipelines.store.database import Database
 from midas_pipelines.storefront.writing import Cause, blame, in_words
-from midas_pipelines.sync.orders.intake.batch import import_order_webhooks, import_sales
+from midas_pipelines.sync.orders.intake.batch import import_order_webhooks
+from midas_pipelines.sync.orders.intake.importer import import_sales
 from midas_pipelines.sync.orders.model.order_log import OrderContext
 from midas_pipelines.sync.orders.model.sale import read_sale
 from midas_pipelines_tests.shop import add_product, run, value

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
 from threading import Event
@@ -12,10 +13,11 @@ from threading import Event
 from midas_pipelines.fourseller.pages import OrderPage
 from midas_pipelines.store.orders.payload_vault import vault_of
 from midas_pipelines.sync.context import SyncContext
-from midas_pipelines.sync.orders.intake.batch import FIRST, Unreadable, import_batch, read_orders
+from midas_pipelines.sync.orders.intake.batch import Unreadable, import_batch, read_orders
+from midas_pipelines.sync.orders.intake.importer import FIRST
 from midas_pipelines.sync.orders.intake.write import COUNTS, ImportCounts
 from midas_pipelines.sync.orders.model.sale import Sale
-from midas_pipelines.sync.threads import in_thread
+from midas_pipelines.sync.threads import in_haste, in_thread
 
 SOON = 500
 """The batch size that starts an import where one more may run."""
@@ -72,6 +74,7 @@ class OrderPages:
         self._vault = vault_of(context.settings)
         self._batch: list[Sale | Unreadable] = []
         self._running: deque[asyncio.Task[ImportCounts]] = deque()
+        self._haste = ExitStack()  # from the first batch to the last
         self._last = FIRST  # set once the batch that was started last has ended
 
     def next_listing(self, cut: str = "") -> None:
@@ -112,10 +115,12 @@ class OrderPages:
                 await self._end()
         finally:
             await asyncio.gather(*self._running, return_exceptions=True)
+            self._haste.close()
 
     async def _start(self) -> None:
         while len(self._running) >= IN_FLIGHT:
             await self._end()
+        self._haste.enter_context(in_haste(0.0005))
         batch, self._batch = self._batch, []
         before, ended = self._last, Event()
         task = asyncio.create_task(in_thread(self._import, batch, before, ended))

@@ -2,10 +2,9 @@
 
 Each statement is answered before the next is sent, and new orders lock the stock after their own rows are written: a
 process that freezes while it holds the stock is idle to PostgreSQL, which ends its session (`idle_seconds`).
-
-A batch may run ahead of the one before it until its turn comes. What it writes ahead are rows of orders that are new,
-each in one batch alone; whatever batches share (stock, known and quarantined orders, backorders, alerts) is read and
-locked in its turn. Should a trigger of the shop's lock more, it lets go before the one ahead gives up (`TURN_SECONDS`).
+A batch may run ahead of the one before it. What it writes ahead are rows of new orders, each in one batch alone; whatever
+batches share (stock, known and quarantined orders, backorders, alerts) is read and locked in its turn. Should a trigger
+of the shop's lock more, it lets go before the one ahead gives up (`TURN_SECONDS`).
 """
 
 from __future__ import annotations
@@ -103,10 +102,7 @@ class ImportCounts:
 
 
 def write_batch(
-    connection: sa.Connection,
-    sales: Sequence[Sale],
-    order_context: OrderContext,
-    turn: Event,
+    connection: sa.Connection, sales: Sequence[Sale], order_context: OrderContext, turn: Event
 ) -> ImportCounts:
     """Imports new sales and updates known orders.
 
@@ -125,8 +121,9 @@ def write_batch(
     """
     batch = _sort_out(connection, sales)
     try:
-        _reserve_ids(connection, batch)
-        _write_orders(connection, batch, order_context.vault)
+        if batch.new:
+            _reserve_ids(connection, batch)
+            _write_orders(connection, batch, order_context.vault)
         if not turn.wait(TURN_SECONDS):
             raise OutOfTurn
         held, waiting, unmapped = _lock(connection, batch, order_context)
@@ -193,9 +190,8 @@ def _lock(
 ) -> tuple[list[StoredOrder], list[StoredOrder], Sequence[sa.Row[Any]]]:
     """Locks the orders to write, then the stock of every item that they or the new orders may move.
 
-    Returns:
-        The orders that the transaction holds, those of them that wait for stock that it holds too, and the unmapped lines
-        with the same identifiers as new ones.
+    Returns the orders that the transaction holds, those of them that wait for stock that it holds too, and the unmapped
+    lines with the same identifiers as new ones.
     """
     unmapped = lines_naming(connection, {line.line.named for line in batch.lines})
     touched = {line.item for line in batch.lines if line.item is not None and line.wanted}
@@ -226,8 +222,6 @@ def _lock(
 def _reserve_ids(connection: sa.Connection, batch: _Sorted) -> None:
     """Reserves the ids of the orders, so that rows can refer to one another before they are written."""
     fresh = [sale.order_id for sale in batch.new if sale.order_id not in batch.quarantined]
-    if not batch.new:
-        return
     ids = reserve_ids(connection, {marketplace_orders: len(fresh), orders: len(batch.new)})
     if connection.dialect.name != "postgresql":  # SQLite reuses the id of a deleted last order
         pointers = (marketplace_orders.c.local_order_id, order_shipments.c.order_id)

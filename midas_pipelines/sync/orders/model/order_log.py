@@ -26,6 +26,7 @@ from midas_pipelines.storefront.writing import lock
 from midas_pipelines.sync.orders.model import lines
 from midas_pipelines.sync.orders.model.lines import CHANNEL, SoldLine, sale_exceptions, shop_origin
 from midas_pipelines.sync.orders.model.sale import Content, Sale, read_content, write_content
+from midas_pipelines.text import spell_moment
 
 UNANSWERED = "unanswered"
 """The step of a push to 4Seller that got no answer: it may still arrive, after a newer one."""
@@ -53,7 +54,7 @@ class OrderContext:
         of_order = {name: list(mine) for name, mine in groupby(lines, lambda line: line.sale.order_id)}
         for sale in sales:
             name, mine = sale.order_id, of_order.get(sale.order_id, [])
-            placed = f"{str(sale.placed_at)[:16]} UTC" if sale.placed_at else "an unknown date"
+            placed = f"{spell_moment(sale.placed_at)[:16]} UTC" if sale.placed_at else "an unknown date"
             imported = (
                 f"{sale.sales_channel or 'Marketplace'} order of {placed}, {sale.status_word or 'no status'}, "
                 f"{len(sale.lines)} lines, {sale.priced}, as {sale.order_number}."

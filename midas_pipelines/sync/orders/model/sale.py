@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
+from hashlib import blake2b, sha256
+from itertools import compress
 from typing import Any
 
 from midas_pipelines.fourseller.models import Order, OrderItem, read_order
@@ -17,6 +18,7 @@ from midas_pipelines.sync.orders.model.amounts import PLAIN_FIELDS, extras
 from midas_pipelines.text import to_json, writable, writable_in
 
 DIGITS = 15
+ALL_SAID: frozenset[str] = frozenset()
 ABSENT = "-"
 
 
@@ -51,12 +53,17 @@ def some_parts(content: Content, parts: Collection[str]) -> Content:
 def digest(parts: Iterable[Any]) -> str | None:
     """A digest of values as Python spells them, whatever their order; None without any."""
     spelled = sorted(map(repr, parts))
-    return hashlib.sha256("\n".join(spelled).encode()).hexdigest()[:DIGITS] if spelled else None
+    return _digest_of_text("\n".join(spelled)) if spelled else None
 
 
 def digest_of_fields(part: dict[str, Any]) -> str | None:
     """A digest of the fields that hold something; None when none does."""
-    return digest(item for item in part.items() if item[1] is not None)
+    held = sorted([item for item in part.items() if item[1] is not None])  # by name: there is one of each
+    return _digest_of_text(repr(held)) if held else None
+
+
+def _digest_of_text(text: str) -> str:
+    return blake2b(text.encode(), digest_size=8).hexdigest()[:DIGITS]
 
 
 LONGEST_ID = 170
@@ -146,7 +153,7 @@ class Sale:
         """The number of the shop's order: at most 50 characters, the same for the same marketplace order."""
         if len(self.order_id) <= 47:
             return f"4S-{self.order_id}"
-        return f"4S-{hashlib.sha256(self.order_id.encode()).hexdigest()[:40]}"
+        return f"4S-{sha256(self.order_id.encode()).hexdigest()[:40]}"
 
     @property
     def unread(self) -> str:
@@ -205,10 +212,11 @@ def read_sale(order: Order, vault: Vault | None = None, read_at: datetime | None
         tax, discount = extras(raw, total=total, currency=currency, goods=goods, shipping=shipping)
     total = (sound(goods + shipping + tax - discount) or ZERO) if given is None else given
     buyer, ship_to = order.customer or {}, order.shipping_address or {}
-    amounts = {"total": given, "shipping": shipping, "tax": tax, "discount": discount}
     digests = {
-        "lines": digest((one.sku, one.fourseller_product_id, one.quantity, str(one.price)) for one in lines),
-        "amounts": None if given is None else digest((name, str(one)) for name, one in amounts.items()),
+        "lines": digest(
+            [(one.sku, one.fourseller_product_id, one.quantity, str(one.price)) for one in lines]
+        ),
+        "amounts": None if given is None else _digest_of_text(f"{given} {shipping} {tax} {discount}"),
         "buyer": digest_of_fields(buyer),
         "address": digest_of_fields(ship_to),
     }
@@ -249,7 +257,7 @@ def _line(number: int, item: OrderItem, held: Callable[[Decimal | None, str], De
     if total is None:
         price = total = ZERO
     sku = (item.sku or "")[: LONGEST["sku"]].strip() or None
-    said = {"title": item.title, "quantity": item.quantity, "price": said_price}
+    said = (item.title, item.quantity, said_price)
     return SaleLine(
         line=number,
         sku=sku,
@@ -259,7 +267,9 @@ def _line(number: int, item: OrderItem, held: Callable[[Decimal | None, str], De
         price=price,
         needs_review=item.quantity is None or item.quantity < 1,
         total=total,
-        unsaid=frozenset([name for name, value in said.items() if value is None]),
+        unsaid=frozenset(compress(("title", "quantity", "price"), [one is None for one in said]))
+        if None in said
+        else ALL_SAID,
     )
 
 
@@ -268,4 +278,4 @@ def short_id(order_id: str) -> str:
     name = writable(order_id)
     if len(name) <= LONGEST_NAME:
         return name
-    return f"{name[:150]}~{hashlib.sha256(name.encode()).hexdigest()[:32]}"
+    return f"{name[:150]}~{sha256(name.encode()).hexdigest()[:32]}"

@@ -15,7 +15,7 @@ from midas_pipelines.fourseller.models import read_order
 from midas_pipelines.gateway.inbox import BadEvent, Inbox
 from midas_pipelines.sandbox.state import now_text
 from midas_pipelines.store.database import Database
-from midas_pipelines.sync.orders.intake.batch import import_sales
+from midas_pipelines.sync.orders.intake.importer import import_sales
 from midas_pipelines.sync.orders.model.order_log import OrderContext
 from midas_pipelines.sync.orders.model.sale import read_sale
 from midas_pipelines_tests.conftest import create_upgraded_shop

@@ -18,7 +18,7 @@ from midas_pipelines.store.operations.cursors import read_cursor
 from midas_pipelines.store.orders.payload_vault import PayloadUnreadable, vault_of
 from midas_pipelines.store.privacy.keys import new_key
 from midas_pipelines.store.schema.tables import marketplace_order_lines, marketplace_orders, store
-from midas_pipelines.sync.orders.intake.batch import import_sales
+from midas_pipelines.sync.orders.intake.importer import import_sales
 from midas_pipelines.sync.orders.intake.poll import WATERMARK, Window
 from midas_pipelines.sync.orders.model.order_log import OrderContext
 from midas_pipelines.sync.orders.model.sale import read_sale

@@ -1,0 +1,248 @@
+"""Imports sales, each once: in one transaction for many, halved where one is refused.
+
+When the database refuses a sale, the batch (`write.py`) is rolled back and halved until that sale is alone, so that only
+the bad one is quarantined. Sales whose rows are locked, or that fail as if the server were at fault, wait for the next
+round.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from threading import Event
+from typing import Any
+
+from sqlalchemy.exc import DBAPIError
+
+from midas_pipelines.fourseller.status import OrderStatus
+from midas_pipelines.store.database import Database
+from midas_pipelines.store.operations.cursors import ShadowRow, record_shadow_writes
+from midas_pipelines.storefront.writing import (
+    MANY_DOUBTFUL,
+    NO_WAIT,
+    Cause,
+    RowsBusy,
+    blame,
+    in_words,
+    was_overtaken,
+)
+from midas_pipelines.sync.orders.changes.close import quarantine_order
+from midas_pipelines.sync.orders.intake.write import ImportCounts, OutOfTurn, write_batch
+from midas_pipelines.sync.orders.model.order_log import OrderContext
+from midas_pipelines.sync.orders.model.sale import Sale
+
+RANK = {status: place for place, status in enumerate(OrderStatus)}
+NO_SUCH_CHARACTER = ("22P05", "22021")
+CODECS = ("latin-1", "ascii")
+"""Fallback encodings for a database that cannot store every character: the first that works is used."""
+MOST_TRIES = 10
+PATIENT_SECONDS = 2.0
+"""How long sales whose rows are locked are retried; then they are left to the next round."""
+
+TOO_OLD = "It was placed before MIDAS_ORDERS_SINCE, so it is not imported."
+UNDATED = "It has no date, and MIDAS_ORDERS_SINCE is set: the next poll decides whether to import it."
+
+FIRST = Event()
+"""The turn of a batch that waits for no other one."""
+FIRST.set()
+
+log = logging.getLogger(__name__)
+
+
+def import_sales(
+    database: Database,
+    sales: Sequence[Sale],
+    order_context: OrderContext,
+    *,
+    since: datetime | None = None,
+    turn: Event = FIRST,
+) -> ImportCounts:
+    """Imports new sales and updates known orders; raises nothing for a bad sale.
+
+    Sales whose rows are locked, for example by the shop's checkout, are named in `postponed`: import them again later.
+
+    Args:
+        database: the shop's.
+        sales: any number; the caller chooses the size of a transaction.
+        order_context: writes the order log, seals payloads, says who gets mail.
+        since: orders placed earlier are not imported; known orders are updated all the same.
+        turn: set once the batch before this one has ended, so that both allocate stock in their order.
+    """
+    if since:
+        sales = [replace(sale, left_out=sale.left_out or _why_left_out(sale, since)) for sale in sales]
+    return _Importer(database, order_context, turn).import_all(sales)
+
+
+def _why_left_out(sale: Sale, since: datetime) -> str | None:
+    """Why an unknown order is not imported, as a sentence; None when it is."""
+    if is_older(sale.placed_at or sale.updated_at, since):
+        return TOO_OLD
+    decided = sale.placed_at is not None or sale.read_at is not None
+    return None if decided or "created_at" in sale.unreadable else UNDATED  # a poll cannot read it either
+
+
+@dataclass
+class _Importer:
+    database: Database
+    order_context: OrderContext
+    turn: Event
+    patient_until: float = 0.0  # when to stop waiting for locked rows
+    written: int = 0  # sales written, or known before
+    busy: list[Sale] = field(default_factory=list)  # they need locked rows
+    overtaken: set[str] = field(default_factory=set)  # their transaction was ended by PostgreSQL or a trigger
+    doubtful: list[tuple[Sale, Exception]] = field(default_factory=list)
+
+    def import_all(self, sales: Sequence[Sale]) -> ImportCounts:
+        """Imports the sales; retries those whose rows are locked once, then leaves them to the caller.
+
+        Raises:
+            Exception: nothing could be written, so no single sale is the cause.
+        """
+        result = ImportCounts()
+        for batch in _rounds(sales):
+            result.add(self._import_or_halve(batch))
+        again, self.busy = self.busy, []
+        self.patient_until = time.monotonic() + PATIENT_SECONDS
+        for batch in _rounds(again):
+            result.add(self._import_or_halve(batch))
+        result.refused = {sale.order_id for sale in self.busy} & self.overtaken
+        for sale, error in self.doubtful:
+            if not self.written:
+                raise error
+            log.error("Order %s cannot be written", sale.order_id, exc_info=error)
+            if blame(error) is Cause.SERVER:
+                result.refused.add(sale.order_id)
+            else:
+                result.add(self._quarantine(sale, error))
+        result.postponed = {sale.order_id for sale in self.busy} | result.refused
+        result.left_out = {name: why for name, why in result.left_out.items() if name not in result.new}
+        return result
+
+    def _import_or_halve(self, batch: Sequence[Sale]) -> ImportCounts:
+        """Imports the batch in one transaction; where a sale cannot be written, in two halves."""
+        if not batch:
+            return ImportCounts()
+        try:
+            return self._import(batch)
+        except RowsBusy as busy:
+            self.busy += [sale for sale in batch if sale.order_id in busy.orders]
+            if busy.orders:
+                return self._import_or_halve([sale for sale in batch if sale.order_id not in busy.orders])
+            if len(batch) == 1:
+                self.busy.append(batch[0])
+                return ImportCounts()
+        except Exception as error:
+            cause = blame(error)
+            if cause is Cause.DATABASE or (cause is Cause.SESSION and len(batch) == 1):
+                raise
+            if len(batch) == 1:
+                return self._alone(batch[0], cause, error)
+        middle = len(batch) // 2
+        result = self._import_or_halve(batch[:middle])
+        result.add(self._import_or_halve(batch[middle:]))
+        return result
+
+    def _alone(self, sale: Sale, cause: Cause, error: Exception) -> ImportCounts:
+        state = getattr(getattr(error, "orig", None), "sqlstate", None)
+        lacking = isinstance(error, UnicodeEncodeError) or state in NO_SUCH_CHARACTER
+        for codec in CODECS if lacking else ():
+            if (held := _in_codec(sale, codec)) != sale:
+                return self._import_or_halve([held])
+        if cause is Cause.ROW:
+            return self._quarantine(sale, error)
+        if cause is Cause.BUSY:
+            self.busy.append(sale)
+            if isinstance(error, DBAPIError) and was_overtaken(error):
+                self.overtaken.add(sale.order_id)
+            return ImportCounts()
+        self.doubtful.append((sale, error))
+        if not self.written and len(self.doubtful) >= MANY_DOUBTFUL:
+            raise error
+        return ImportCounts()
+
+    def _quarantine(self, sale: Sale, error: Exception) -> ImportCounts:
+        """Quarantines a sale that the database refuses; a known order still gets its status."""
+        why = in_words(error, sale.raw)
+        reason = f"The shop's tables refused it: {why} Check its order number and amounts."
+        kept = quarantine_order(self.database, self.order_context, sale.order_id, sale.raw, reason)
+        if kept is not None:
+            return quarantined(sale.order_id, kept)
+        if sale.unreadable_reason is not None:  # even the status cannot be written; the next poll retries
+            return ImportCounts(failed=1)
+        return self._import_or_halve([replace(sale, content={}, unreadable_reason=reason)])
+
+    def _import(self, sales: Sequence[Sale]) -> ImportCounts:
+        """Imports the sales in one transaction, retried when another importer was faster. Only the first of a batch may run
+        ahead of its turn, and on SQLite, which has one writer, none."""
+        if not self.database.is_postgresql:
+            self.turn.wait()
+        for tries in range(1, MOST_TRIES + 1):
+            try:
+                with self.database.writing() as connection:
+                    if time.monotonic() >= self.patient_until:  # locked sales are retried alone
+                        connection.execution_options(**{NO_WAIT: True})
+                    result = write_batch(connection, sales, self.order_context, self.turn)
+                break
+            except OutOfTurn:
+                pass
+            except DBAPIError as error:
+                if tries == MOST_TRIES or not was_overtaken(error):
+                    raise
+            finally:
+                self.turn.wait()
+        if self.database.shadow:  # it was rolled back
+            lines = {sale.order_id: len(sale.lines) for sale in sales}
+            rows = [ShadowRow("order", one, "import", {"lines": lines[one]}) for one in result.new]
+            record_shadow_writes(self.database, rows, self.order_context.run_id)
+        self.written += len(sales)
+        return result
+
+
+def _rounds(sales: Iterable[Sale]) -> list[list[Sale]]:
+    """The sales in batches that each have one message of an order, its oldest in the first; of one moment, the further
+    status is the later. Within a batch the first placed comes first."""
+
+    def updated(sale: Sale) -> datetime:
+        return sale.updated_at or sale.ordered_at
+
+    found: list[list[Sale]] = []
+    earlier: Counter[str] = Counter()
+    for sale in sorted(sales, key=lambda sale: (updated(sale), RANK[sale.status])):
+        if earlier[sale.order_id] == len(found):
+            found.append([])
+        found[earlier[sale.order_id]].append(sale)
+        earlier[sale.order_id] += 1
+    return [sorted(batch, key=lambda sale: (sale.ordered_at, updated(sale))) for batch in found]
+
+
+def _in_codec(sale: Sale, codec: str) -> Sale:
+    """The sale with a question mark for each character that the codec lacks; in ids an escape, to keep them distinct."""
+
+    def held(value: Any, lacking: str = "replace") -> Any:
+        if isinstance(value, str):
+            return value.encode(codec, lacking).decode(codec)
+        if isinstance(value, dict):
+            return {held(name): held(part) for name, part in value.items()}
+        return [held(part) for part in value] if isinstance(value, list) else value
+
+    lines = tuple(replace(line, sku=held(line.sku), title=held(line.title)) for line in sale.lines)
+    texts = {name: held(getattr(sale, name)) for name in ("sales_channel", "status_word", "buyer", "ship_to")}
+    texts |= {"raw": held(sale.raw), "order_id": held(sale.order_id, "backslashreplace"), "lines": lines}
+    changed = replace(sale, **texts)
+    return sale if changed == sale else replace(changed, sealed=None)
+
+
+def quarantined(order_id: str, kept: str) -> ImportCounts:
+    """The result of a quarantined order; `kept` as `quarantine_order` returns it."""
+    if kept != "new":
+        return ImportCounts(duplicates=1)
+    preview = {"order": order_id, "channel": "", "total": "", "lines": "", "exception": "quarantined"}
+    return ImportCounts(failed=1, preview=[preview])
+
+
+def is_older(moment: datetime | None, since: datetime | None) -> bool:
+    return moment is not None and since is not None and moment < since
