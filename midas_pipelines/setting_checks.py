@@ -164,10 +164,6 @@ def _is_place(text: str) -> bool:
     return not separator or (bool(rest.strip("/")) and not {"@", "?", "#"} & set(rest))
 
 
-def _is_folder_or_bucket(text: str) -> bool:
-    return _is_place(text) and ("://" not in text or text.startswith("s3://"))
-
-
 def backend_of(text: str) -> str:
     """The backend that a database's address names. Raises ValueError without the address, which may hold a password."""
     try:
@@ -206,10 +202,6 @@ def _dagster_postgres_url(value: SecretStr, info: ValidationInfo) -> SecretStr:
         raise ValueError("must begin with postgresql:// (Dagster reaches PostgreSQL by psycopg2)")
     _require_verified(value, info, "dagster")
     return value
-
-
-def _are_keys(text: str) -> bool:
-    return all(len(urlsafe_b64decode(key.strip())) == 32 for key in text.split(","))
 
 
 def _aware(value: datetime, info: ValidationInfo) -> datetime:
@@ -253,7 +245,10 @@ Header = Annotated[str, _HEADER]
 SecretHeader = Annotated[SecretStr, _HEADER]
 PayloadKeys = Annotated[
     SecretStr,
-    _must(_are_keys, "must be one or more keys (32 url-safe base64-encoded bytes), comma separated"),
+    _must(
+        lambda text: all(len(urlsafe_b64decode(key.strip())) == 32 for key in text.split(",")),
+        "must be one or more keys (32 url-safe base64-encoded bytes), comma separated",
+    ),
 ]
 ApiUrl = Annotated[
     str,
@@ -286,7 +281,11 @@ Place = Annotated[
     ),
 ]
 FolderOrBucket = Annotated[
-    str, _must(_is_folder_or_bucket, "must be a folder, or a bucket such as s3://bucket/midas without a user")
+    str,
+    _must(
+        lambda text: _is_place(text) and ("://" not in text or text.startswith("s3://")),
+        "must be a folder, or a bucket such as s3://bucket/midas without a user",
+    ),
 ]
 ItemPage = Annotated[str, _page("sku", "slug", "product_id", "fourseller_id")]
 OrderPage = Annotated[str, _page("order", "number", "order_id")]

@@ -85,10 +85,8 @@ class Changing(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Runs the command between its rows; a look alone has none."""
-        looks = (
-            ctx.params.get("dry_run") or ctx.params.get("plan_file") or not ctx.params.get("send_again", True)
-        )
-        if looks:
+        given = ctx.params
+        if given.get("dry_run") or given.get("plan_file") or not given.get("send_again", True):
             return super().invoke(ctx)
         with shop_database() as (settings, database):
             entry = command_entry(settings, ctx.command_path.partition(" ")[2], detail=self.detail(ctx))

@@ -26,15 +26,11 @@ def status(as_json: bool) -> None:
         print_json(asdict(seen) | {"workflows": [asdict(entry) for entry in entries]})
         return
     if seen.pushes_stopped:
-        say(
-            f"Nothing is pushed: {seen.pushes_stopped}. See `midas incident unlock`, or import orders after a restore."
-        )
-    waiting = f"{seen.dirty} wait" + (
-        f", the oldest since {seen.oldest_dirty:%H:%M:%S} UTC" if seen.oldest_dirty else ""
-    )
-    say(
-        f"Items: {', '.join(f'{count} {state}' for state, count in seen.items.items()) or 'none'}; {waiting}."
-    )
+        advice = "See `midas incident unlock`, or import orders after a restore."
+        say(f"Nothing is pushed: {seen.pushes_stopped}. {advice}")
+    oldest = f", the oldest since {seen.oldest_dirty:%H:%M:%S} UTC" if seen.oldest_dirty else ""
+    states = ", ".join(f"{count} {state}" for state, count in seen.items.items()) or "none"
+    say(f"Items: {states}; {seen.dirty} wait{oldest}.")
     say(f"Orders: {seen.orders} imported in the last 24 hours, {seen.order_exceptions} need a person.")
     say(f"Open: {seen.conflicts} conflicts, {seen.alerts} alerts.")
     say(f"Failed calls in the last 24 hours: {seen.failed_calls}.")
@@ -90,9 +86,8 @@ def settings(markdown: bool, as_json: bool) -> None:
     if as_json:
         print_json({"settings": rows})
     else:
-        print_table(
-            "Settings", [{name: row[name] for name in ("name", "now", "source", "default")} for row in rows]
-        )
+        names = ("name", "now", "source", "default")
+        print_table("Settings", [{name: row[name] for name in names} for row in rows])
 
 
 def page() -> str:

@@ -30,7 +30,8 @@ def setting_rows(now: Settings | None = None) -> list[dict[str, Any]]:
             "what": _descriptions()[name],
         }
         if now is not None:
-            row["now"] = _masked(getattr(now, name))
+            value = getattr(now, name)
+            row["now"] = "(set)" if isinstance(value, SecretStr) else str("" if value is None else value)
             row["source"] = "environment" if name in now.model_fields_set else "default"
         rows.append(row)
     return rows
@@ -55,9 +56,3 @@ def _bounds(field: FieldInfo) -> list[str]:
         for kind, sign in SIGNS.items()
         if isinstance(bound, kind)
     ]
-
-
-def _masked(value: object) -> str:
-    if isinstance(value, SecretStr):
-        return "(set)"
-    return "" if value is None else str(value)

@@ -61,9 +61,8 @@ class Sandbox:
 
     def __init__(self, config: SandboxConfig) -> None:
         self.config = config
-        self.state = State(
-            honour_idempotency_key=config.honour_idempotency_key, unique_skus=config.unique_skus
-        )
+        honours = config.honour_idempotency_key
+        self.state = State(honour_idempotency_key=honours, unique_skus=config.unique_skus)
         if config.state_file:
             self.state.open(config.state_file)
         self.faults = Faults(config)
@@ -153,9 +152,8 @@ class Sandbox:
 
     def _list(self, call: HabitCall) -> Json:
         dates = ("date_from", "date_to", "updated_from")
-        asked: Json = {
-            name: moment(one) if one and name in dates else one for name, one in call.query.items()
-        }
+        query = call.query.items()
+        asked: Json = {name: moment(one) if one and name in dates else one for name, one in query}
         limit, offset = asked.pop("limit"), asked.pop("offset")
         state = self.habits.listed()
         rows = state.find(**asked) if call.name == "listProducts" else state.find_orders(**asked)

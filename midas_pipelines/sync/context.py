@@ -100,11 +100,8 @@ class Gate:
             page = await anext(client.product_pages()) if listed is None else None
             if listed or (page is not None and (page.rows or page.total)):
                 raise NotConnected(FIRST)
-            await in_thread(self._note_connected)
+            await in_thread(self._database.write, cursors.note_connected)
         self.connected = True
-
-    def _note_connected(self) -> None:
-        self._database.write(cursors.note_connected)
 
     def flush(self) -> None:
         """Writes down what was kept."""

@@ -46,9 +46,8 @@ class Run:
     @property
     def broken(self) -> list[str]:
         """The checks of severity ERROR that failed, in words."""
-        return [
-            check["words"] for check in self.checks if not check["passed"] and check["severity"] == "ERROR"
-        ]
+        failed = (check for check in self.checks if not check["passed"])
+        return [check["words"] for check in failed if check["severity"] == "ERROR"]
 
 
 def run_job(name: str, ops: dict[str, Any] | None = None) -> Run:

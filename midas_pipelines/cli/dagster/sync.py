@@ -154,9 +154,8 @@ def _run(job: str, ops: dict[str, Any] | None, kind: str, counts: tuple[str, ...
 def _write_plan(path: Path, full: bool, skus: list[str], as_json: bool) -> None:
     with shop_database() as (settings, database):
         context = SyncContext(settings, database)
-        plan = make_plan(
-            context, dirty_only=not (full or skus), ids=mapping_ids(context, skus) if skus else None
-        )
+        ids = mapping_ids(context, skus) if skus else None
+        plan = make_plan(context, dirty_only=not (full or skus), ids=ids)
         try:
             plan.write(path)
         except OSError as failed:
@@ -165,10 +164,10 @@ def _write_plan(path: Path, full: bool, skus: list[str], as_json: bool) -> None:
     if as_json:
         print_json({"plan": str(path), "hash": plan.hash, "steps": len(plan.steps), **counts})
     else:
-        summary = (
-            ", ".join(f"{count} {action}" for action, count in sorted(counts.items())) or "nothing to do"
+        summary = ", ".join(f"{count} {action}" for action, count in sorted(counts.items()))
+        say(
+            f"{path}: {summary or 'nothing to do'}. Nothing was sent. Apply it with `midas sync products --apply {path}`."
         )
-        say(f"{path}: {summary}. Nothing was sent. Apply it with `midas sync products --apply {path}`.")
 
 
 def _plan(full: bool, skus: list[str], as_json: bool) -> None:

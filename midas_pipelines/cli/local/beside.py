@@ -42,10 +42,9 @@ def join_workplace(command: str, root: Path = Path(WORKPLACE)) -> str | None:
 
 def idle_advice(root: Path = Path(WORKPLACE)) -> str:
     """What to do where the sample shop of a demo is here and does not run; empty where there is none."""
-    there = (root / "shop.db").is_file()
-    return (
-        f"`midas dev` starts the sample shop in {root}; beside it nothing needs to be set." if there else ""
-    )
+    if not (root / "shop.db").is_file():
+        return ""
+    return f"`midas dev` starts the sample shop in {root}; beside it nothing needs to be set."
 
 
 def _at_work(root: Path) -> bool:

@@ -126,9 +126,8 @@ def _report(say: Callable[[str], None]) -> DemoStep:
     runs = [run_job(name) for name in REPORTS]
     failure = next((run.failure for run in runs if not run.succeeded), None)
     summary = failure or _summary({}, runs[0].checks)
-    return DemoStep(
-        step, summary, None, _since(started), runs[0].run_id, failure is None and not runs[0].broken
-    )
+    well = failure is None and not runs[0].broken
+    return DemoStep(step, summary, None, _since(started), runs[0].run_id, well)
 
 
 def _summary(counts: dict[str, Any], checks: list[dict[str, Any]]) -> str:
@@ -150,9 +149,8 @@ def _change_products(database: Database) -> DemoStep:
         few = products.c.id
         connection.execute(sa.update(products).where(few.between(1, 12)).values(price=products.c.price + 1))
         connection.execute(sa.update(products).where(few.between(10, 30)).values(stock_quantity=40))
-        connection.execute(
-            sa.update(product_variants).where(product_variants.c.id <= 4).values(stock_quantity=9)
-        )
+        first = product_variants.c.id <= 4
+        connection.execute(sa.update(product_variants).where(first).values(stock_quantity=9))
         connection.execute(sa.update(products).where(few == 40).values(status="archived"))
         new = {
             "name": "Battery Compatible For Sample Phone",
@@ -170,9 +168,8 @@ def _place_orders(control_url: str) -> DemoStep:
         httpx.post(f"{control_url}/orders", json={}).raise_for_status()
     stranger = [{"sku": "NOT-OURS", "title": "A part we never sold", "quantity": 1, "price": "9.99"}]
     httpx.post(f"{control_url}/orders", json={"items": stranger}).raise_for_status()
-    return DemoStep(
-        "Shoppers order", f"{ORDERS} orders, one of them with an unknown SKU", None, _since(started), ""
-    )
+    summary = f"{ORDERS} orders, one of them with an unknown SKU"
+    return DemoStep("Shoppers order", summary, None, _since(started), "")
 
 
 def _since(started: float) -> float:

@@ -61,9 +61,8 @@ class Part:
             except httpx.HTTPError:
                 pass
             if time.monotonic() > deadline:
-                raise click.ClickException(
-                    f"{self.name} was not ready after {READY_SECONDS} s; see {self.log}."
-                )
+                words = f"{self.name} was not ready after {READY_SECONDS} s"
+                raise click.ClickException(f"{words}; see {self.log}.")
 
     def require_alive(self) -> None:
         """Raises click.ClickException when it has ended."""

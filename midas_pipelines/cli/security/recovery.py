@@ -244,10 +244,9 @@ def compliance(ctx: click.Context, markdown: bool, as_json: bool) -> None:
     elif markdown:
         click.echo(compliance_page(rows), nl=False)
     else:
-        shown = (
-            {"": row.verdict, "what is asked": row.asked, "by": row.by, "here": row.reason} for row in rows
-        )
-        print_table("Compliance", list(shown))
+        names = {"": "verdict", "what is asked": "asked", "by": "by", "here": "reason"}
+        shown = [{head: getattr(row, name) for head, name in names.items()} for row in rows]
+        print_table("Compliance", shown)
         counts = (f"{sum(row.verdict is one for row in rows)} {one}" for one in ComplianceVerdict)
         say(f"{', '.join(counts)}. Not a certificate.")
     if any(row.verdict is ComplianceVerdict.FAIL for row in rows):

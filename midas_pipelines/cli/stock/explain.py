@@ -61,9 +61,8 @@ def diff(start: datetime, end: datetime | None, skus: tuple[str, ...], most: int
     if as_json:
         print_json(asdict(found))
         return
-    say(
-        f"{found.total} products changed on 4Seller from {found.start:%Y-%m-%d %H:%M} to {found.end:%Y-%m-%d %H:%M} UTC."
-    )
+    span = f"from {found.start:%Y-%m-%d %H:%M} to {found.end:%Y-%m-%d %H:%M} UTC"
+    say(f"{found.total} products changed on 4Seller {span}.")
     for one in found.changed:
         moves = "; ".join(f"{name} {_said(old)} → {_said(new)}" for name, (old, new) in one.fields.items())
         say(f"{one.sku or '(no SKU)'} {one.what}: {moves or 'its text or images'}")

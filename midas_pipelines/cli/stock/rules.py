@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -143,7 +144,7 @@ def simulate_rule(days: int, as_json: bool, **values: Any) -> None:
     scope = {name: values.pop(name) for name in ("channel", "sku", "category")}
     with shop_database() as (_, database):
         result = simulate(database, values, days=days, **scope)
-    print_result(as_json, result.as_dict(), *result.sentences())
+    print_result(as_json, asdict(result), *result.sentences())
     if result.items and not as_json:
         print_table("Items it would have changed most", result.items)
 

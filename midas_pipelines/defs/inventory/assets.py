@@ -1,7 +1,6 @@
 """Inventory: the stock of each item, pushed to the channel, explained by the ledger, watched for what runs out."""
 
 import asyncio
-from typing import Any
 
 import dagster as dg
 from pydantic import Field
@@ -144,15 +143,6 @@ def low_stock(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.Mat
     )
 
 
-def _sold_out(sync: "engine.SyncContext") -> list[dict[str, Any]]:
-    low = engine.check_low_stock(sync).low
-    return [row for row in low if row["on_hand"] <= 0 and row["sold_per_day"] > 0]
-
-
-def _active_items(sync: "engine.SyncContext") -> int:
-    return sync.database.read(engine.active_totals).items
-
-
 CHECKS = [
     shop_check(
         inventory_ledger,
@@ -176,8 +166,10 @@ CHECKS = [
         low_stock,
         "nothing_sold_out_that_sells",
         "No item that sold in the last four weeks is out of stock.",
-        _sold_out,
-        counted=_active_items,
+        lambda sync: [
+            row for row in engine.check_low_stock(sync).low if row["on_hand"] <= 0 and row["sold_per_day"] > 0
+        ],
+        counted=lambda sync: sync.database.read(engine.active_totals).items,
         severity=WARN,
         hint="Reorder them; `midas stock low` lists all items that are running out, the fastest seller first.",
     ),

@@ -171,12 +171,8 @@ def order_statuses(context: dg.AssetExecutionContext, midas: MidasResource) -> d
     )
 
 
-def _recent_orders(sync: "engine.SyncContext") -> int:
-    return engine.count_looked_at(sync.database, sync.settings.orders_checked_days)
-
-
-def _recent_lines(sync: "engine.SyncContext") -> int:
-    return engine.count_looked_at(sync.database, sync.settings.orders_checked_days, lines=True)
+def _recent(sync: "engine.SyncContext", *, lines: bool = False) -> int:
+    return engine.count_looked_at(sync.database, sync.settings.orders_checked_days, lines=lines)
 
 
 CHECKS = [
@@ -185,7 +181,7 @@ CHECKS = [
         "order_totals_add_up",
         "Each order's total is the sum of its items, plus shipping and tax, less discounts, to the cent.",
         lambda sync: engine.unbalanced_orders(sync.database, sync.settings.orders_checked_days),
-        counted=_recent_orders,
+        counted=_recent,
         hint="`midas orders show ID` shows how each came about; a tax or discount under a name we do not know is the usual "
         "cause.",
     ),
@@ -194,7 +190,7 @@ CHECKS = [
         "one_shop_order_each",
         "Each imported marketplace order has one order in the shop, and each of those one marketplace order.",
         lambda sync: engine.unpaired_orders(sync.database, sync.settings.orders_checked_days),
-        counted=_recent_orders,
+        counted=_recent,
         hint="Somebody deleted or copied a row of `orders`: `midas orders show ID` shows which; restore it from a backup.",
     ),
     shop_check(
@@ -202,7 +198,7 @@ CHECKS = [
         "deductions_equal_items",
         "Each order line has allocated the units that the ledger shows for it, and they equal the units sold.",
         lambda sync: engine.unexplained_deductions(sync.database, sync.settings.orders_checked_days),
-        counted=_recent_lines,
+        counted=lambda sync: _recent(sync, lines=True),
         hint="`midas orders show ID` shows what the order allocated, `midas explain SKU` the item's ledger: somebody changed a "
         "row by hand. Restore it, and correct the `stock_quantity` of what you counted.",
     ),
@@ -213,7 +209,7 @@ CHECKS = [
         lambda sync: engine.statuses_gone_back(
             sync.database, engine.BACKWARD, sync.settings.orders_checked_days
         ),
-        counted=_recent_orders,
+        counted=_recent,
         hint="Somebody changed `marketplace_orders.status` by hand: `midas orders show ID` shows its previous status.",
     ),
     shop_check(

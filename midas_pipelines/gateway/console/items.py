@@ -63,9 +63,8 @@ def preview_rule(
 ) -> Response:
     """What a changed rule would show now, and what it would have done in the last 30 days."""
     values = {"buffer": buffer, "cap": cap, "fixed": fixed}
-    return web.fragment(
-        "preview", "notice", simulate(service_of(request).database, values, sku=sku).sentences()
-    )
+    tried = simulate(service_of(request).database, values, sku=sku)
+    return web.fragment("preview", "notice", tried.sentences())
 
 
 @router.get(ONE)

@@ -163,9 +163,8 @@ class DagsterEvents:
             sold = orders_by_day(self._database, self._settings.day_of, *ends).get(day, {"orders": 0})
             metadata |= {"dagster/partition_row_count": sold.pop("orders"), **sold}
         tags = {"midas/driver": "gateway", "dagster/data_version": "live"}  # as `lib.metadata.LIVE_TAG`
-        event = dg.AssetMaterialization(
-            asset, metadata=metadata, partition=None if day is None else f"{day}", tags=tags
-        )
+        part = None if day is None else f"{day}"
+        event = dg.AssetMaterialization(asset, metadata=metadata, partition=part, tags=tags)
         self._history.report_runless_asset_event(event)
 
 

@@ -211,9 +211,8 @@ def empty_orphans(database: Database, *, days: int) -> int:
     """Empties finished events that came so many days ago and whose order is not on record, or erased; returns how many."""
     old = sa.and_(table.processed_at.is_not(None), table.received_at < utc_now(-days * 24 * 3600))
     about_product = sa.func.coalesce(table.subject, "").startswith("product:")
-    of_a_person = sa.and_(
-        table.payload != ERASED_PAYLOAD, ~about_product, ~_has_order(known.erased_at.is_(None))
-    )
+    kept = _has_order(known.erased_at.is_(None))
+    of_a_person = sa.and_(table.payload != ERASED_PAYLOAD, ~about_product, ~kept)
     with database.writing() as connection:
         return connection.execute(EMPTY.where(old, of_a_person)).rowcount
 
@@ -261,8 +260,8 @@ def listed(
     query = sa.select(*(column for column in table if column.name not in hidden)).where(_in_state(state))
     if before is not None:
         query = query.where(table.id < before)
-    found = connection.execute(query.order_by(table.id.desc()).limit(limit)).mappings()
-    return [dict(row) for row in found]
+    query = query.order_by(table.id.desc()).limit(limit)
+    return [dict(row) for row in connection.execute(query).mappings()]
 
 
 def find_webhook(connection: sa.Connection, webhook_id: str) -> sa.Row[Any] | None:

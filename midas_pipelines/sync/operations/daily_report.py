@@ -54,9 +54,8 @@ def compose(day: str, stock: LowStockReport, seen: Overview, sums: Mapping[str, 
             f"average, {sums['slowest_seconds']:.1f} s at most."
         )
     states = ", ".join(f"{count} {state}" for state, count in seen.items.items()) or "none"
-    lines.append(
-        f"Now: items {states}; {seen.dirty} wait to be pushed. {seen.orders} orders were imported in 24 hours."
-    )
+    orders = f"{seen.orders} orders were imported in 24 hours."
+    lines.append(f"Now: items {states}; {seen.dirty} wait to be pushed. {orders}")
     if seen.consistency is not None:
         lines.append(f"4Seller showed {seen.consistency:.2%} of the items as they should be.")
     lasts = {row["sku"]: f", {row['days_left']:g} days" for row in stock.low if row["days_left"] is not None}

@@ -154,11 +154,8 @@ def _levels(
         rule = rules.get(_key(row), NO_RULE)
         units = settings.low_stock if rule.low_stock is None else rule.low_stock
         cover = settings.cover_days if rule.cover_days is None else rule.cover_days
-        levels.append(
-            Level(
-                _key(row), row.sku or f"item {_key(row)}", row.on_hand, sold / ledger.RATE_DAYS, units, cover
-            )
-        )
+        name, rate = row.sku or f"item {_key(row)}", sold / ledger.RATE_DAYS
+        levels.append(Level(_key(row), name, row.on_hand, rate, units, cover))
     return levels
 
 
@@ -187,10 +184,9 @@ def availability_summary(database: Database) -> AvailabilitySummary:
                 if rule is not NO_RULE:
                     summary.excluded += bool(rule.exclude)
                     summary.ruled += 1
-                    withheld = {"withheld": row.on_hand - shown, "rules": ", ".join(sorted(rule.origins))}
-                    ruled.append(
-                        {"sku": row.sku or "", "on_hand": row.on_hand, "available": shown} | withheld
-                    )
+                    stock = {"sku": row.sku or "", "on_hand": row.on_hand, "available": shown}
+                    origins = ", ".join(sorted(rule.origins))
+                    ruled.append(stock | {"withheld": row.on_hand - shown, "rules": origins})
             ruled = sorted(ruled, key=lambda one: -one["withheld"])[:MOST_SHOWN]
     summary.withheld_most = ruled
     return summary

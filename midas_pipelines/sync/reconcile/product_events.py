@@ -80,7 +80,8 @@ async def handle_product_event(
         shown = None
     settling = await in_thread(_settle, context, mapping, shown, read_at)
     if settling.need_sales:
-        if await in_thread(_orders_wait, context, waited_seconds):
+        late = int(waited_seconds - ORDER_SECONDS)  # an order's event may come yet, or wait behind others
+        if waited_seconds < ORDER_SECONDS or await in_thread(context.database.read, orders_wait, late):
             return EventResult.BUSY
         await import_sales()
         await settle_sold(client, settling)
@@ -91,13 +92,6 @@ async def handle_product_event(
     if not report.discrepancies:  # in shadow mode its change is never sent, so nothing is waited for
         return EventResult.ECHO if context.settings.shadows("listing") else EventResult.FRESH
     return EventResult.GONE if shown is None else EventResult.DIFFERS
-
-
-def _orders_wait(context: SyncContext, waited_seconds: float) -> bool:
-    """Whether the event of an order may be on its way, or be waiting behind others that came as early."""
-    if waited_seconds < ORDER_SECONDS:
-        return True
-    return context.database.read(orders_wait, int(waited_seconds - ORDER_SECONDS))
 
 
 def _find(context: SyncContext, product_id: str) -> tuple[Mapping | None, bool, datetime]:

@@ -8,7 +8,7 @@ line is avoided, or turned away, where the changed rule would have shown fewer u
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -78,10 +78,6 @@ class Simulated:
         if avoided or turned_away:
             counts = {"avoided": avoided, "turned_away": turned_away, "on_hand": on_hand}
             self.items.append({"sku": name} | counts)
-
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
 
     def sentences(self) -> list[str]:
         """For people."""
