@@ -193,10 +193,8 @@ def _parse_database_url(text: str) -> URL:
 
 
 def load_settings(**given: Any) -> Settings:
-    """The settings of this process's environment, those given in place of its own.
-
-    Raises `SettingsError` with a sentence for each wrong one.
-    """
+    """The settings of this process's environment, those given in place of its own. Raises SettingsError, a sentence
+    each."""
     if misspelt := unknown_names(os.environ):
         raise SettingsError(" ".join(misspelt))
     found = {name.upper(): value for name, value in os.environ.items() if value}

@@ -144,10 +144,8 @@ LOOKED_BACK = 50
 def results_of_a_part(
     context: dg.AssetExecutionContext, results: Sequence[dg.AssetCheckResult]
 ) -> list[dg.AssetCheckResult]:
-    """The results of a run that looked at some items alone: its failures, and the last result again where it found none.
-
-    A part can show that something is wrong, never that nothing is.
-    """
+    """The results of a run that looked at some items alone: its failures, and the last result again where it found
+    none, since a part can show that something is wrong, never that nothing is."""
 
     def judged(result: dg.AssetCheckResult) -> dg.AssetCheckResult:
         found_some = not (result.passed or result.description)  # with a description it could judge nothing

@@ -56,10 +56,8 @@ IN_DAGSTER = {"dagster/uri": "dagster://history"}
 def made(
     context: "engine.SyncContext", metadata: Mapping[str, Any], *, shared: bool = False, **more: Any
 ) -> dg.MaterializeResult[Any]:
-    """What an asset returns: these facts, and how long it took where they do not say so.
-
-    `shared` facts are shown with each partition of a run over several: none of them took the seconds of all.
-    """
+    """What an asset returns: these facts, and how long it took where they do not say so. `shared` facts are shown
+    with each partition of a run over several: none of them took the seconds of all."""
     facts = ({} if shared else {"seconds": context.seconds}) | known(metadata)
     return dg.MaterializeResult(metadata=facts, data_version=LIVE, **more)
 
@@ -122,10 +120,8 @@ Shown = dict[str, dg.MarkdownMetadataValue]
 
 
 def links(context: "engine.SyncContext", rows: Iterable[Mapping[str, Any]]) -> Shown:
-    """Metadata `links`: one line for each item (by `sku`) and order (by `order`) in the rows, 20 at most.
-
-    Empty where no page is set or no row names one that is known.
-    """
+    """Metadata `links`: one line for each item (by `sku`) and order (by `order`) in the rows, 20 at most; empty
+    where no page is set or no row names one that is known."""
     settings = context.settings
     console = settings.console_url and settings.console_url.rstrip("/")
     pages = {

@@ -28,10 +28,8 @@ UNFINISHED = [
 
 
 def every(minutes: int) -> list[str]:
-    """The cron lines that together tick every `minutes`.
-
-    Where the minutes do not divide a day, as with 7, cron cannot express it: they tick each minute (see `due`).
-    """
+    """The cron lines that together tick every `minutes`; each minute where those do not divide a day, as 7, which
+    cron cannot express (see `due`)."""
     if 60 % minutes == 0:
         return ["0 * * * *"] if minutes == 60 else [f"*/{minutes} * * * *"]
     if DAY % minutes:
@@ -154,10 +152,8 @@ def renewals(settings: Settings) -> dict[str, int]:
 
 
 def windows(minutes: int) -> tuple[timedelta, timedelta]:
-    """The ages at which an asset that is renewed every `minutes` warns and is late.
-
-    After two missed renewals and after four; of what is renewed daily after one and after two.
-    """
+    """The ages at which an asset that is renewed every `minutes` warns and is late: after two missed renewals and
+    after four; of what is renewed daily after one and after two."""
     if minutes == DAY:
         return timedelta(hours=26), timedelta(hours=50)
     interval = timedelta(minutes=minutes)

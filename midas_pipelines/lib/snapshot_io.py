@@ -92,9 +92,7 @@ def _set_tags(context: dg.AssetExecutionContext) -> dict[str, str]:
 
 def read_once(context: dg.AssetExecutionContext, sync: "engine.SyncContext") -> str:
     """Reads 4Seller's listing for a backfill or tick if none of its runs has: its first does, the others wait.
-
-    Returns the run set. A read that ended early serves its own run alone.
-    """
+    Returns the run set; a read that ended early serves its own run alone."""
     files, name, tags = engine.Snapshots.of(sync.settings), run_set(context), _set_tags(context)
     begun = dg.RunsFilter(tags=tags, statuses=[dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED])
     while tags and not _serves(files, name, sync.run_id):

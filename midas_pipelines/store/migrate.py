@@ -29,10 +29,8 @@ UPGRADE_LIMITS = {
 
 
 def upgrade(database: Database) -> Version:
-    """Creates or renews tables and triggers in one transaction; run twice it changes nothing.
-
-    The shop's tables may be missing still: then the triggers are put on them by the next upgrade.
-    """
+    """Creates or renews tables and triggers in one transaction; run twice it changes nothing. While the shop's
+    tables are missing, the triggers wait for the next upgrade."""
     return database.write(upgrade_within)
 
 

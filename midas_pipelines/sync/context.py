@@ -60,10 +60,7 @@ class ChannelDown(ExpectedError):
 
 
 class Gate:
-    """Checks each write of one client, and keeps what shadow mode holds back until `flush`.
-
-    Listings may be written once it is `connected`: the first connection is accepted.
-    """
+    """Checks each write of one client, and keeps what shadow mode holds back until `flush`."""
 
     def __init__(self, settings: Settings, database: Database, run_id: str | None) -> None:
         self._shadowed = writes_of(settings.shadow)
@@ -89,11 +86,9 @@ class Gate:
             self._kept.append(row)
 
     async def ensure_connected(self, client: FourSeller, listed: Sized | None = None) -> None:
-        """Returns where listings may be written; an account without listings (`listed`, where all were just read) is
-        connected at once.
-
-        Raises NotConnected where it has some and `midas connect accept` was not run, FourSellerError where it cannot be read.
-        """
+        """Returns where listings may be written; connects an account without listings (`listed`, where all were just
+        read). Raises NotConnected where it has some and `midas connect accept` was not run, FourSellerError where
+        it cannot be read."""
         if self.connected or "listing" in self._shadowed:
             return
         if not await in_thread(cursors.is_connected, self._database):
@@ -116,10 +111,8 @@ def worker_name() -> str:
 
 @dataclass(frozen=True)
 class SyncContext:
-    """Settings, database and run id, handed through the engine.
-
-    `run_id` is the Dagster run or other driver that this work is done for; it is written to every log row.
-    """
+    """Settings, database, and the id of the run or other driver that the work is done for, which is in every log
+    row."""
 
     settings: Settings
     database: Database

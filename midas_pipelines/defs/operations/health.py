@@ -108,10 +108,8 @@ def failed_for_key(instance: dg.DagsterInstance, asset: str) -> bool:
 def failure_texts(
     instance: dg.DagsterInstance, repository: dg.RepositoryDefinition, run: dg.DagsterRun, no_key: bool
 ) -> dict[str, str]:
-    """What staff reads of a failed run, by workflow or asset.
-
-    Nothing of one that Dagster tries again, of another code location, or that a refused key explains where `no_key`.
-    """
+    """What staff reads of a failed run, by workflow or asset; nothing of one that Dagster tries again, of another
+    code location, or that a refused key explains where `no_key`."""
     failures = _failures(instance, run)
     retried = run.tags.get("dagster/will_retry") == "true"
     if retried or not _is_ours(repository, run) or (no_key and _is_of_key(failures)):
@@ -156,10 +154,8 @@ def _partitions(
 def _failed_assets(
     instance: dg.DagsterInstance, repository: dg.RepositoryDefinition, run: dg.DagsterRun
 ) -> dict[str, list[str]]:
-    """The assets that the run was to make and that fail, with their failed partitions.
-
-    One without such a partition only where the run is of no workflow: else that workflow is what failed.
-    """
+    """The assets that the run was to make and that fail, with their failed partitions; one without such a partition
+    only where the run is of no workflow: else that workflow is what failed."""
     graph, by_hand = repository.asset_graph, run.job_name == OF_ASSETS
     chosen = graph.materializable_asset_keys & (run.asset_selection or set())
     assets = [key.to_user_string() for key in chosen] or MADE.get(run.job_name, ())
@@ -177,10 +173,8 @@ def _is_of_key(failures: Mapping[str, Expected | None]) -> bool:
 
 
 def _failures(instance: dg.DagsterInstance, run: dg.DagsterRun) -> dict[str, Expected | None]:
-    """The assets whose steps failed, each with its error where that was an expected one.
-
-    Any other error may hold a row of the shop's in its text: it stays in Dagster.
-    """
+    """The assets whose steps failed, each with its error where that was an expected one: any other may hold a row of
+    the shop's in its text, and stays in Dagster."""
     found: dict[str, Expected | None] = {}
     for entry in instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE):
         event = entry.dagster_event
@@ -211,10 +205,8 @@ def _run_in_words(
 def failed_checks(
     instance: dg.DagsterInstance, keys: Iterable[dg.AssetCheckKey]
 ) -> tuple[dict[str, str], set[str]]:
-    """The ERROR checks whose latest result is a failure, each in words, and those with no result.
-
-    One that did not get to run has none, since its run failed: that run has its own alert.
-    """
+    """The ERROR checks whose latest result is a failure, each in words, and those with no result: their run failed,
+    and has its own alert."""
     failed: dict[str, str] = {}
     unknown: set[str] = set()
     for key in keys:

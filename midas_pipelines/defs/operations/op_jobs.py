@@ -192,12 +192,8 @@ restore_drill = op_job(SETTINGS, DRILL, restore_newest_backup)
 
 
 def delete_old_runs(instance: dg.DagsterInstance, before: datetime) -> int:
-    """Removes finished runs created before that moment, with events and logs, except those still needed.
-
-    Runs of other code locations in the same Dagster are left to these.
-
-    Returns how many were removed.
-    """
+    """Removes this code location's finished runs of before that moment, with events and logs, except those still
+    needed; returns how many."""
     runs = instance.get_runs(filters=dg.RunsFilter(statuses=FINISHED, created_before=before))
     old = {run.run_id for run in runs if is_of_our_location(run)}
     doomed = old - (needed_runs(instance) if old else set())
@@ -210,10 +206,8 @@ def delete_old_runs(instance: dg.DagsterInstance, before: datetime) -> int:
 
 
 def needed_runs(instance: dg.DagsterInstance) -> set[str]:
-    """The runs behind the newest materialization of each asset and partition; results of checks outlive their runs.
-
-    Without the run its partitions would be missing again, and a backfill of those that are missing would redo them.
-    """
+    """The runs behind the newest materialization of each asset and partition: without its run a partition would be
+    missing again, and a backfill of those that are missing would redo it."""
     needed: set[str] = set()
     for asset in instance.get_asset_keys():
         newest = instance.get_latest_materialization_event(asset)

@@ -99,9 +99,7 @@ class GuardedRoute(APIRoute):
 
 async def admit_key(request: Request, key: str, path: str) -> Caller:
     """The key's owner; counts valid and refused keys, locks out those who guess, and notes them in the audit log.
-
-    Raises CallRefused: 401 without a valid key, 429 while its id or the address is locked out.
-    """
+    Raises CallRefused: 401 without a valid key, 429 while its id or the address is locked out."""
     service, callers = service_of(request), request.app.state.callers
     address = address_of_caller(request.scope)
     caller = await asyncio.to_thread(service.read, _find, key, callers)

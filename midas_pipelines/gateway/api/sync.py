@@ -156,10 +156,7 @@ _add_routes("inventory", "How the inventory push is going", "Push quantities")
 
 
 def _few(service: Service, wanted: SyncRequest) -> list[int] | None:
-    """The mappings of the request when they are few enough to sync at once; else None.
-
-    Raises UnknownSku for one that no item has.
-    """
+    """The mappings of the request when they are few enough to sync at once; else None. Raises UnknownSku."""
     if wanted.skus is not None:
         few = len(set(wanted.skus)) <= AT_ONCE
         return product_sync.mapping_ids(service.sync_context("look-up"), wanted.skus) if few else None

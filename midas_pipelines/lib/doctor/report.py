@@ -29,10 +29,8 @@ MOST_LIMITED = 100
 
 
 def doctor_report(given: Settings | None = None, *, new_key: bool = False) -> list[Finding]:
-    """Checks everything that a start needs, by the `given` settings or those of this process.
-
-    Changes nothing, but that `new_key` resumes pushes when 4Seller takes the key.
-    """
+    """Checks everything that a start needs, by the `given` settings or those of this process. Changes nothing, but
+    that `new_key` resumes pushes when 4Seller takes the key."""
     try:
         settings = given or load_settings()
     except SettingsError as failed:

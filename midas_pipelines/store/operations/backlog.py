@@ -147,10 +147,7 @@ def stale_webhooks(database: Database, older_than_seconds: int) -> dict[str, dat
 
 
 def dropped_webhooks(database: Database, older_than_seconds: int) -> list[dict[str, Any]]:
-    """Accepted webhooks that have no result after that time, or one without a reason; the oldest first.
-
-    Each must end applied, superseded, or quarantined with its reason.
-    """
+    """Accepted webhooks that have no result after that time, or were quarantined without a reason; the oldest first."""
     overdue = sa.and_(_WEBHOOK.processed_at.is_(None), _WEBHOOK.received_at < utc_now(-older_than_seconds))
     unreasoned = sa.and_(QUARANTINED_WEBHOOK, sa.func.coalesce(_WEBHOOK.reason, "") == "")
     problem = sa.case((overdue, "it waits still"), else_="it was set aside without a reason").label("problem")

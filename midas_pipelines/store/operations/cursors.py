@@ -191,10 +191,8 @@ def newest_shadow_writes(database: Database) -> list[dict[str, Any]]:
 
 
 def follow_shadow_mode(database: Database, *, on: bool) -> None:
-    """Notes when shadow mode begins; when it has ended, makes everything due that it kept waiting.
-
-    Nothing of what it kept was acknowledged, so all of it is still to be sent, as it should be by then.
-    """
+    """Notes when shadow mode begins; when it has ended, makes due what it kept waiting, of which nothing was
+    acknowledged."""
     if (read_cursor(database, SINCE) is not None) == on:
         return
     with database.writing() as connection:

@@ -17,10 +17,8 @@ def numbered(name: str, *columns: sa.schema.SchemaItem) -> sa.Table:
 
 
 def partial_index(table: sa.Table, name: str, columns: str, where: str, *, unique: bool = False) -> None:
-    """An index of the columns over the rows for which `where` holds, in SQL that both databases read.
-
-    SQLAlchemy's own would load the dialects of both, which takes longer than to declare all tables.
-    """
+    """An index over the rows for which `where` holds, in SQL of both databases: SQLAlchemy's own would load the
+    dialects of both, which takes longer than to declare all tables."""
     made = f"CREATE {'UNIQUE ' * unique}INDEX {name} ON {table} ({columns}) WHERE {where}"
     sa.event.listen(table, "after_create", sa.DDL(made))  # type: ignore[no-untyped-call]
 

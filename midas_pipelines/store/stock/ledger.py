@@ -32,11 +32,9 @@ class StockMove:
 
 
 def move_stock(connection: sa.Connection, moves: Sequence[StockMove]) -> list[int]:
-    """Applies the changes in order, in the caller's transaction; returns what each really moved.
-
-    A move that found nothing to take, or whose item is gone, moved 0 and has no ledger row. Raises
-    sqlalchemy.exc.IntegrityError where a (cause, reference) has moved stock before.
-    """
+    """Applies the changes in order and returns what each really moved: 0, without a ledger row, where there was
+    nothing to take or the item is gone. Raises sqlalchemy.exc.IntegrityError where a (cause, reference) has moved
+    stock before."""
     stock = lock_stock(connection, {move.item for move in moves})
     before = dict(stock)
     variants: dict[int | None, ItemKey] = {key[1]: key for key in stock if key[1] is not None}

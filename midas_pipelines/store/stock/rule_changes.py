@@ -27,10 +27,8 @@ def put_rule(
     valid_until: datetime | None = None,
     by: str = "unknown",
 ) -> int:
-    """Sets these fields of the scope's rule, keeping its others and its end, and puts its items on the agenda.
-
-    Nothing of an ended rule is kept. `by` is who set it, for the history.
-    """
+    """Sets these fields of the scope's rule, keeping its others and its end unless it has ended, and puts its items
+    on the agenda. `by` is who set it, for the history."""
     rule = channel_rules.c
     same = (rule.channel == channel, scope.matches(channel_rules), rule.valid_from == valid_from)
     ended = (rule.valid_until <= utc_now()).label("ended")

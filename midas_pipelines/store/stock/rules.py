@@ -28,10 +28,8 @@ POLICIES = ("source_wins", "marketplace_wins", "manual")
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """The merged rules of one item on one channel; None where no rule sets a field.
-
-    `origins` names the scope that gave each field, for people.
-    """
+    """The merged rules of one item on one channel; None where no rule sets a field. `origins` names, for people, the
+    scope that gave each field."""
 
     buffer: int | None = None
     cap: int | None = None
@@ -58,10 +56,8 @@ VALUES = tuple(one.name for one in fields(Rule) if one.name != "origins")
 
 
 def available(on_hand: int, rule: Rule = NO_RULE) -> int:
-    """The quantity a channel may show: min(cap, floor(max(0, on hand - buffer) * allocation)); never below zero.
-
-    A fixed quantity takes the place of all of it; what is excluded shows nothing.
-    """
+    """The quantity a channel may show: min(cap, floor(max(0, on hand - buffer) * allocation)); never below zero. A
+    fixed quantity takes the place of all of it; what is excluded shows nothing."""
     if rule.exclude:
         return 0
     if rule.fixed is not None:

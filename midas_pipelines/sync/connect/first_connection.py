@@ -52,11 +52,8 @@ class PreviewRow:
 
 
 def write_csv(rows: Sequence[PreviewRow], path: Path) -> None:
-    """Writes all rows, to be corrected and read again by `midas connect accept --csv`.
-
-    A text that a spreadsheet would take for a formula begins with an apostrophe there. Raises WrongInput where the
-    file cannot be written.
-    """
+    """Writes all rows, to be corrected and read again; what a spreadsheet would take for a formula begins with an
+    apostrophe. Raises WrongInput where the file cannot be written."""
     try:
         with path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
@@ -224,10 +221,8 @@ def _tie(
 
 
 def read_pairs(path: Path, results: Sequence[str]) -> list[Pair]:
-    """The pairs of a CSV with the columns sku and listing_id: of the preview, the rows with these results.
-
-    Raises WrongInput for a file that cannot be read, or lacks a column.
-    """
+    """The pairs of a CSV with the columns sku and listing_id: of the preview, the rows with these results. Raises
+    WrongInput for a file that cannot be read, or lacks a column."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)

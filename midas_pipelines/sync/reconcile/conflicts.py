@@ -40,10 +40,8 @@ class NoSuchConflict(WrongInput):
 
 
 def take_marketplace_quantities(context: SyncContext) -> int:
-    """Brings into the shop, by the ledger, what the marketplace won; returns how many conflicts that settled.
-
-    Each in a transaction of its own, the stock first: the order in which the shop's own code locks.
-    """
+    """Brings into the shop, by the ledger, what the marketplace won, each in a transaction that locks the stock
+    first, as the shop's own code does; returns how many conflicts that settled."""
     with context.database.reading() as connection:
         won = open_conflicts(connection, policy="marketplace_wins", field="quantity")
     for conflict in won:
@@ -130,10 +128,8 @@ async def resolve(context: SyncContext, conflict_id: int, take: str, by: str) ->
 
 
 async def pin_field(context: SyncContext, mapping_id: int, name: str) -> Any:
-    """Leaves a field of an item on 4Seller as it is, whatever the shop says, until it is released; returns its value.
-
-    Raises NoSuchConflict for what is no field, or not on 4Seller, FourSellerError where the product could not be read.
-    """
+    """Leaves a field of an item on 4Seller as it is until it is released, whatever the shop says; returns its value.
+    Raises NoSuchConflict for what is no field, or not on 4Seller, FourSellerError where it cannot be read."""
     if name not in FIELDS:
         raise NoSuchConflict(f"“{name}” cannot be pinned: give one of {', '.join(FIELDS)}.")
     row = context.database.read(mapping_of, mapping_id)
@@ -178,10 +174,8 @@ def mapping_of(connection: sa.Connection, mapping_id: int | None) -> Mapping | N
 
 
 def undo_resolution(context: SyncContext, conflict_id: int, by: str) -> dict[str, Any]:
-    """Opens a decided conflict again, as a new one with the same values, with the item's pins and stock as they were.
-
-    Raises NoSuchConflict where no person decided it in the last ten minutes, or the shop's value has gone out.
-    """
+    """Opens a decided conflict again, with the item's pins and stock as they were. Raises NoSuchConflict where no
+    person decided it in the last ten minutes, or the shop's value has gone out."""
     with context.database.writing() as connection:
         conflict = read_conflict(connection, conflict_id)
         _require_undoable(connection, conflict, conflict_id)

@@ -122,10 +122,8 @@ async def read_back(
 
 
 async def read_listing(context: SyncContext, client: FourSeller, shards: Shards | None = None) -> ReadListing:
-    """The moment before the read by the database's clock, and everything 4Seller has; what its list lacks is asked for by id.
-
-    Raises BadCredentials, or ChannelDown when not even the first page can be had.
-    """
+    """Everything 4Seller has, with what its list lacks asked for by id, and the moment before by the database's
+    clock. Raises BadCredentials, or ChannelDown when not even the first page can be had."""
     await in_thread(free_dead_claims, context.database)
     # Acknowledgements are dated by the database's clock, and the two will be compared.
     read_at = await in_thread(context.database.now)
@@ -226,10 +224,8 @@ def _report(context: SyncContext, reason: str | None) -> None:
 
 
 async def settle_sold(client: FourSeller, settling: ReadBack) -> None:
-    """Settles what `ReadBack.judge_all` left, once sales are imported: what 4Seller shows unchanged since is an edit.
-
-    An item that has moved on meanwhile is being bought; it counts as changing. Raises BadCredentials.
-    """
+    """Settles what `ReadBack.judge_all` left, once sales are imported: what 4Seller shows unchanged since is an
+    edit; an item that has moved on is being bought, and counts as changing. Raises BadCredentials."""
     waiting = settling.need_sales
     still = await asyncio.gather(*(_still_shown(client, product) for product in waiting.values()))
     same = sorted(item for item, unchanged in zip(waiting, still, strict=True) if unchanged)

@@ -61,10 +61,8 @@ async def settle_unknown(client: FourSeller, settling: ReadBack) -> None:
 
 
 async def _remove_strays(client: FourSeller, settling: ReadBack) -> None:
-    """Removes the strays among the products that are tied to no item; those that are gone leave the listing.
-
-    They wait for a person where the brake would. Raises BadCredentials.
-    """
+    """Removes the strays among the products that are tied to no item, also from the listing; they wait for a person
+    where the brake would. Raises BadCredentials."""
     strays = await in_thread(_find, settling)
     context, many, texts = settling.context, len(strays), {}
     if many >= context.settings.brake_items and await in_thread(

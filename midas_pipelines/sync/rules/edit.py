@@ -64,10 +64,8 @@ def set_rule(
     valid_until: datetime | None = None,
     by: str = "unknown",
 ) -> int:
-    """Sets fields of a scope's rule and marks dirty the items it touches; returns how many those are now. Raises BadRule.
-
-    None in `values` leaves a field as it is. Outside of its validity (UTC) a rule is as if it were not there.
-    """
+    """Sets the fields in `values` that are not None, marks dirty the items they touch, and returns how many those
+    are. Outside of its validity (UTC) a rule is as if it were not there. Raises BadRule."""
     given = sound(values)
     if channel not in CHANNELS:
         raise BadRule(f"There is no channel {channel}: give {' or '.join(CHANNELS)}.")

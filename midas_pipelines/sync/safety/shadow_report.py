@@ -44,10 +44,7 @@ class ShadowReport:
 
 
 async def compare_shadow(context: SyncContext, *, tell: bool = False) -> ShadowReport:
-    """Compares each kept write with what 4Seller, or the shop, shows now; `tell` also sends the report to staff.
-
-    Raises FourSellerError where 4Seller cannot be read.
-    """
+    """Compares each kept write with what is there now; `tell` also reports it to staff. Raises FourSellerError."""
     rows = newest_shadow_writes(context.database)
     report = ShadowReport(kept=len(rows))
     if not rows:

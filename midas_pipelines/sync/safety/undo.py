@@ -52,10 +52,8 @@ class UndoReport:
 
 
 async def undo_run(context: SyncContext, name: str) -> UndoReport:
-    """Undoes a run, or all runs of a plan, and pins what it puts back, so that the next sync leaves it.
-
-    `name` is a run's id or its first eight characters at least, or a plan's hash. Raises WrongInput where none is kept.
-    """
+    """Undoes a run (by its id, or eight characters of it) or all runs of a plan (by its hash), and pins what it puts
+    back, so that the next sync leaves it. Raises WrongInput where none is kept."""
     if len(name) < 8:
         raise WrongInput("Give at least eight characters of the run's id or of the plan's hash.")
     return await _undo(context, of_run_or_plan(name), f"that {name} wrote")

@@ -85,10 +85,8 @@ def compare(
 
 
 def measure(context: SyncContext) -> Consistency:
-    """Compares the newest snapshots. Raises NoSnapshot where one of the two was never made.
-
-    The moments are those that the files themselves hold, so that a notebook finds the same.
-    """
+    """Compares the newest snapshots, by the moments that they hold themselves, so that a notebook finds the same.
+    Raises NoSnapshot where one of the two was never made."""
     kept = Snapshots.of(context.settings)
     days = {kind: (kept.days(kind) or [context.settings.today()])[-1] for kind in (CATALOG, LISTING)}
     facts, listed = kept.facts(CATALOG, days[CATALOG]), kept.facts(LISTING, days[LISTING])

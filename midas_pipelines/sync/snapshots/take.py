@@ -83,10 +83,8 @@ class CatalogTotals:
 
 
 def snapshot_catalog(context: SyncContext, run_set: str) -> tuple[Spool, CatalogTotals]:
-    """Writes the catalog as it is now to a file of this machine, a few thousand rows in memory at a time.
-
-    `run_set` is the run, or the backfill, that it is made for.
-    """
+    """Writes the catalog as it is now to a file of this machine, for a run or backfill; a few thousand rows are in
+    memory."""
     require_columns(context.database)
     totals = CatalogTotals()
     rows = _catalog_rows(context.database, context.settings.title_limit, totals)
@@ -143,9 +141,7 @@ def _catalog_row(mapping: Mapping, item: ShopItem, planner: Planner) -> dict[str
 
 async def snapshot_listing(context: SyncContext, run_set: str) -> Spool:
     """Reads all that 4Seller shows into a file of this machine, for the syncs and checks of a run or backfill.
-
-    Raises BadCredentials or ChannelDown where not even the first page could be had.
-    """
+    Raises BadCredentials, or ChannelDown where not even the first page could be had."""
     async with context.channel() as client:
         read_at, listing, _ = await read_listing(context, client)
         requests = client.requests

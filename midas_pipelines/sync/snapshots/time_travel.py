@@ -37,10 +37,8 @@ class NotThatDay(WrongInput):
 
 
 def explain_at(database: Database, settings: Settings, sku: str, day: date) -> dict[str, Any]:
-    """What both snapshots of that day hold of the SKU, and what was on record by then.
-
-    Raises NoSnapshot where none is kept of that day, NotThatDay where neither side had the SKU.
-    """
+    """What both snapshots of that day hold of the SKU, and what was on record by then. Raises NoSnapshot where none
+    is kept of that day, NotThatDay where neither side had the SKU."""
     kept = Snapshots.of(settings)
     shop = _row(kept.read(CATALOG, day), "sku", sku)
     listed: dict[str, Any] | None = None
@@ -126,10 +124,8 @@ def diff(
     skus: Collection[str] = (),
     most: int = 50,
 ) -> Diff:
-    """Compares the listings of two days, of these SKUs or all; `most` products come with their causes.
-
-    Raises NoSnapshot where one of the days has no listing; it names the nearest days that have one.
-    """
+    """Compares the listings of two days, of these SKUs or all; `most` products come with their causes. Raises
+    NoSnapshot, which names the nearest days, where one of the two has no listing."""
     facts = [kept.facts(LISTING, day) for day in (start, end)]
     span = _Span(_moment(facts[0]["read_at"]), _moment(facts[1]["read_at"]), facts[1]["run_id"])
     moved = differing(_both(kept, LISTING, (start, end), ("sku", *FIELDS)))
