@@ -43,15 +43,8 @@ class MidasResource(dg.ConfigurableResource):
         *,
         as_it_is: bool = False,
     ) -> "Iterator[engine.SyncContext]":
-        """The sync context for the run of `context`.
-
-        Args:
-            context: of the asset, check or op.
-            as_it_is: also where the shop's columns or our triggers are not as a sync needs them.
-
-        Raises:
-            dagster.Failure: for an expected error, with its message.
-        """
+        """The sync context for the run of an asset, check or op; `as_it_is` also where the shop's columns or our triggers
+        are not as a sync needs them. Raises dagster.Failure for an expected error, with its message."""
         try:
             settings = self.settings()
             with engine.Database(settings.database(), settings.limits("bulk")) as database:

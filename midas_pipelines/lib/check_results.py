@@ -38,16 +38,12 @@ def check_result(
         offenders: the worst first, each with its name and the two values that should agree.
         hint: what to do, in a sentence that names the command, in whose place the console's page is shown where that
             has an address; shown when the check fails.
-        checked: how many were looked at.
-        severity: how bad a failure is.
         passed: overrides "there are no offenders".
-        name: of the check, for an asset that has several.
         description: why nothing could be judged.
-        links: where to look at them, as `links.links` makes them.
-        more: other numbers.
         total: how many there are, where `offenders` are the first of them.
     """
     well = not offenders if passed is None else passed
+    advice = in_console(hint, SETTINGS.console_url, markdown=True)
     return dg.AssetCheckResult(
         check_name=name,
         passed=well,
@@ -57,11 +53,7 @@ def check_result(
             **({} if checked is None else {"checked": checked}),
             **({} if well and not offenders else {"failed": len(offenders) if total is None else total}),
             **({"offenders": table(offenders[:MOST_SHOWN])} if offenders else {}),
-            **(
-                {}
-                if well
-                else {"hint": dg.MetadataValue.md(in_console(hint, SETTINGS.console_url, markdown=True))}
-            ),
+            **({} if well else {"hint": dg.MetadataValue.md(advice)}),
             **(links or {}),
             **(more or {}),
         },
@@ -81,11 +73,8 @@ def shop_check(
     """A check that reads the shop's database alone, and passes when it finds no offenders.
 
     Args:
-        asset: the asset that it is about.
-        name: of the check.
         description: what is true while it passes.
         find: reads the offenders, the worst first.
-        hint: as for `check_result`, and so are the others.
         counted: the table whose rows are all looked at, or what counts those that are.
     """
 

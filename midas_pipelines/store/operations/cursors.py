@@ -238,9 +238,7 @@ class ErrorBook:
     """Collects failed calls and writes them to `fourseller_api_errors` in blocks, and the rest when it closes."""
 
     def __init__(self, database: Database, run_id: str | None, block: int = 50) -> None:
-        self._database = database
-        self._run_id = run_id
-        self._block = block
+        self._database, self._run_id, self._block = database, run_id, block
         self._rows: deque[dict[str, Any]] = deque(maxlen=MOST_UNWRITTEN)
         self._lock = threading.Lock()
 

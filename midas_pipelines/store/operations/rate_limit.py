@@ -47,18 +47,10 @@ def send_as_bulk() -> None:
 
 
 class SharedPace:
-    """A rate limit that all processes on one database share.
-
-    Args:
-        database: the shop's.
-        rate: requests a second, for all processes together.
-        real_time: goes before bulk work.
-    """
+    """A rate limit, in requests a second, that all processes on one database share; `real_time` goes before bulk work."""
 
     def __init__(self, database: Database, rate: float, *, real_time: bool = False) -> None:
-        self._database = database
-        self._rate = rate
-        self._real_time = real_time
+        self._database, self._rate, self._real_time = database, rate, real_time
         self._waiting = 0
         self._most_held = max(1, int(rate * LONGEST_HELD_SECONDS))
         self._slots: deque[float] = deque()  # moments of this process's own clock
@@ -112,7 +104,6 @@ class SharedPace:
     def reserve(self, wanted: int) -> list[float] | float:
         """Takes up to so many slots, and returns their moments; or the seconds until one call may try, in a long pause."""
         count = max(1, min(wanted, self._most_held))
-        gap = 1.0 / self._rate
         with self._database.writing() as connection:
             row = connection.execute(self._locked()).first()
             if row is None:
@@ -126,12 +117,13 @@ class SharedPace:
                 self._probing = True
                 connection.execute(self._update().values(next_slot=row.now + LONGEST_PAUSE))
                 return [row.now + offset]
-            moments, last, own = self._places(row, count, gap)
+            moments, last, own = self._places(row, count)
             connection.execute(self._update().values(next_slot=last, next_real_time=own))
         return [moment + offset for moment in moments]
 
-    def _places(self, row: sa.Row[Any], count: int, gap: float) -> tuple[list[float], float, float]:
+    def _places(self, row: sa.Row[Any], count: int) -> tuple[list[float], float, float]:
         """Moments of the next slots; and the row's two moments after them."""
+        gap = 1.0 / self._rate
         farthest = row.now + LONGEST_PAUSE + MOST_WAITING * gap
         start = max(row.now, row.blocked_until)
         bulk = max(row.next_slot, start) if row.next_slot <= farthest else row.now

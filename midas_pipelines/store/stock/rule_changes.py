@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -35,7 +36,7 @@ def put_rule(
     row = connection.execute(sa.select(rule.id, ended).where(*same).with_for_update()).first()
     given = values | {"updated_at": utc_now()} | ({"valid_until": valid_until} if valid_until else {})
     if row is None:
-        whole = given | scope.columns | {"channel": channel, "valid_from": valid_from}
+        whole = given | asdict(scope) | {"channel": channel, "valid_from": valid_from}
         row_id = connection.scalars(sa.insert(channel_rules).values(whole).returning(rule.id)).one()
     else:
         row_id, whole = row.id, (EMPTY if row.ended else {}) | given
@@ -113,9 +114,8 @@ def rules_history(connection: sa.Connection, scope: Scope | None = None) -> list
 
 def _put_on_agenda(connection: sa.Connection, scope: Scope, *moments: datetime | None) -> None:
     """Now, and at each of the moments that is one."""
-    due_at: list[Any] = [utc_now(), *(one for one in moments if one not in (None, BEGINNING))]
-    for due in due_at:
-        connection.execute(sa.insert(rule_agenda).values(scope.columns | {"due_at": due}))
+    for due in (utc_now(), *(one for one in moments if one not in (None, BEGINNING))):
+        connection.execute(sa.insert(rule_agenda).values(asdict(scope) | {"due_at": due}))
 
 
 def list_rules(connection: sa.Connection, channel: str | None = None) -> list[dict[str, Any]]:

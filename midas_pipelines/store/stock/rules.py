@@ -81,14 +81,9 @@ class Scope:
     product_id: int | None = None
     variant_id: int | None = None
 
-    @property
-    def columns(self) -> dict[str, int | None]:
-        """Its three columns."""
-        return asdict(self)
-
     def matches(self, table: sa.Table) -> sa.ColumnElement[bool]:
         """The rows of exactly this scope."""
-        return sa.and_(*(table.c[name] == value for name, value in self.columns.items()))  # None: IS NULL
+        return sa.and_(*(table.c[name] == value for name, value in asdict(self).items()))  # None: IS NULL
 
 
 def read_rules(

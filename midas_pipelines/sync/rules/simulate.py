@@ -7,6 +7,7 @@ line is avoided, or turned away, where the changed rule would have shown fewer u
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -109,9 +110,8 @@ def simulate(
         scope = find_scope(connection, sku=sku, category=category)
         for sales, on_hand, name, rule in _items(connection, scope, channel, days):
             result.add(name, sales, on_hand, rule, replace(rule, **given))
-    result.items.sort(key=lambda row: -row["avoided"] - row["turned_away"])
-    del result.items[SHOWN:]
-    return result
+    worst = sorted(result.items, key=lambda row: -row["avoided"] - row["turned_away"])
+    return replace(result, items=worst[:SHOWN])
 
 
 def outcome(sold: Sold, rule: Rule) -> tuple[int, int]:
@@ -157,21 +157,20 @@ def _sales(connection: sa.Connection, scope: Scope, days: int) -> dict[ItemKey, 
     )
     lines = connection.execute(query).all()
     ledger = _ledger(connection, sorted({one.product_id for one in lines}))
-    found: dict[ItemKey, list[Sold]] = {}
+    found: dict[ItemKey, list[Sold]] = defaultdict(list)
     for one in lines:
         key = (one.product_id, one.variant_id)
-        shown_of = _shown_of(one, ledger.get(key, []))
-        found.setdefault(key, []).append(Sold(one.quantity, one.allocated, shown_of))
+        found[key].append(Sold(one.quantity, one.allocated, _shown_of(one, ledger.get(key, []))))
     return found
 
 
 def _ledger(connection: sa.Connection, product_ids: list[int]) -> dict[ItemKey, list[sa.Row[Any]]]:
-    found: dict[ItemKey, list[sa.Row[Any]]] = {}
+    found: dict[ItemKey, list[sa.Row[Any]]] = defaultdict(list)
     for start in range(0, len(product_ids), CHUNK):
         these = inventory_changes.c.product_id.in_(product_ids[start : start + CHUNK])
         query = sa.select(inventory_changes).where(these)
         for row in connection.execute(query.order_by(inventory_changes.c.id)):
-            found.setdefault((row.product_id, row.variant_id), []).append(row)
+            found[row.product_id, row.variant_id].append(row)
     return found
 
 

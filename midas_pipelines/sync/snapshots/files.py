@@ -133,17 +133,17 @@ class Snapshots:
 
     def facts(self, kind: str, day: date | str) -> dict[str, Any]:
         """What is true of all rows of the snapshot."""
-        import pyarrow.parquet as pq
-
-        with self._open(kind, day) as file:
-            return dict(json.loads((pq.read_metadata(file).metadata or {}).get(FACTS, b"{}")))
+        return dict(json.loads((self._footer(kind, day).metadata or {}).get(FACTS, b"{}")))
 
     def rows(self, kind: str, day: date | str) -> int:
         """How many rows that snapshot has."""
+        return int(self._footer(kind, day).num_rows)
+
+    def _footer(self, kind: str, day: date | str) -> Any:
         import pyarrow.parquet as pq
 
         with self._open(kind, day) as file:
-            return int(pq.read_metadata(file).num_rows)
+            return pq.read_metadata(file)
 
     def newest_of(self, kind: str, run_set: str) -> tuple[date, dict[str, Any]] | None:
         """The newest day and its facts, where that snapshot was made for this run or backfill."""
