@@ -59,10 +59,8 @@ def with_code(assets: Iterable[Any], settings: Settings) -> list[Any]:
 
 
 def in_dagster_dev() -> bool:
-    """Whether `dagster dev` loads this, as in `midas dev`: then the UI and the files are on the same machine.
-
-    Anywhere else a path would be one inside a container, which no editor can open.
-    """
+    """Whether `dagster dev` loads this, as in `midas dev`: then UI and files are on one machine, and an editor can
+    open a path."""
     return os.environ.get("DAGSTER_IS_DEV_CLI") == "1"
 
 

@@ -41,15 +41,8 @@ def database_sentence(kind: str) -> str:
 
 @contextmanager
 def shop_database(*, upgraded: bool = True) -> Iterator[tuple[Settings, Database]]:
-    """The settings and the database they name.
-
-    Args:
-        upgraded: ends the command unless the database is ready for a sync.
-
-    Raises:
-        SettingsError: a setting is missing or wrong, or the database cannot be reached.
-        NotUpgraded: the database is not prepared.
-    """
+    """The settings and the database they name; `upgraded` ends the command unless it is ready for a sync. Raises
+    SettingsError where it is not set or cannot be reached, NotUpgraded where it is not prepared."""
     settings = load_settings()
     url = settings.database()
     with Database(url, settings.limits("bulk")) as database:

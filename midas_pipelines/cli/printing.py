@@ -58,14 +58,8 @@ def print_table(
     total: int | None = None,
     more: str = "",
 ) -> None:
-    """Rows as a table, numbers to the right, no column that is empty; says when there are more rows than it shows.
-
-    Args:
-        title: of the table.
-        rows: what is shown.
-        total: how many there are in all.
-        more: how to see the rest.
-    """
+    """Rows as a table, numbers to the right, without empty columns; where there are more in `total`, says `more`:
+    how to see the rest."""
     from rich.console import Console  # here, so that a sentence needs none of it
     from rich.table import Table
     from rich.text import Text

@@ -62,11 +62,8 @@ class DagsterLauncher:
     async def launch(
         self, job: str, ops: dict[str, dict[str, Any]], tags: dict[str, str] | None = None
     ) -> tuple[str, str]:
-        """Launches a job with the configuration of its assets; the run's id, and where a person can watch it.
-
-        Raises:
-            CallRefused: 409 when no webserver is configured, 503 when it does not answer or refuses.
-        """
+        """Launches a job with the configuration of its assets; the run's id, and where a person can watch it. Raises
+        CallRefused: 409 when no webserver is configured, 503 when it does not answer or refuses."""
         if self._url is None:
             raise CallRefused(409, TOO_BIG)
         run_id = await asyncio.to_thread(self._submit, self._url, job, ops, {**DRIVER, **(tags or {})})
@@ -93,11 +90,8 @@ class DagsterLauncher:
         return found
 
     async def load_errors(self) -> list[str] | None:
-        """Why code locations did not load, a sentence each; empty when all did, None while one still loads.
-
-        Raises:
-            CallRefused: Dagster does not answer.
-        """
+        """Why code locations did not load, a sentence each; empty when all did, None while one still loads. Raises
+        CallRefused where Dagster does not answer."""
         workspace = (await self._ask(_LOADED)).get("workspaceOrError") or {}
         entries = workspace.get("locationEntries")
         if not entries:

@@ -176,12 +176,8 @@ class Inbox:
         self._stopping = False
 
     async def take(self, webhook_id: str, body: bytes) -> bool:
-        """Stores the event in a body; True when its id is new.
-
-        Raises:
-            BadEvent: the body holds none.
-            sqlalchemy.exc.SQLAlchemyError: it is not stored.
-        """
+        """Stores the event in a body; True when its id is new. Raises BadEvent where it holds none, SQLAlchemyError
+        where it is not stored."""
         arrived = Arrived(webhook_id, body, asyncio.get_running_loop().create_future())
         self._arrived.put_nowait(arrived)
         return await arrived.stored

@@ -85,11 +85,8 @@ def server_of(service: Service) -> uvicorn.Server:
 
 
 def serve(service: Service, listening: socket.socket) -> str | None:
-    """Serves until SIGTERM or SIGINT, or until a task of the service cannot go on: then it returns which one.
-
-    Raises:
-        SettingsError: the worker cannot start.
-    """
+    """Serves until SIGTERM or SIGINT, or until a task of the service cannot go on: then it returns which one. Raises
+    SettingsError where the worker cannot start."""
     server = server_of(service)
     problem = _run(service, server.serve(sockets=[listening]), lambda: setattr(server, "should_exit", True))
     if not server.started:

@@ -56,11 +56,8 @@ class Background:
 
 
 class Service:
-    """The gateway's parts. `with_worker` is whether this process also applies and pushes.
-
-    Raises:
-        SettingsError: a webhook secret or a payload key is invalid.
-    """
+    """The gateway's parts; `with_worker` is whether this process also applies and pushes. Raises SettingsError for
+    an invalid webhook secret or payload key."""
 
     def __init__(self, settings: Settings, database: Database, *, with_worker: bool = True) -> None:
         self.settings = settings

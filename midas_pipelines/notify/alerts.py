@@ -71,10 +71,8 @@ def raise_alert(connection: sa.Connection, *, kind: str, subject: str, text: str
 
 
 def raise_alerts(connection: sa.Connection, *, kind: str, texts: Mapping[str, str]) -> int:
-    """Writes an alert for each subject of `texts` that has none open, worst first; returns how many subjects are new.
-
-    Many at once have one cause and are grouped into one alert: its text has the first of them and their number.
-    """
+    """Writes an alert for each subject of `texts` that has none open, worst first; returns how many are new. Many at
+    once have one cause and become one alert: its text has the first of them and their number."""
     known = open_subjects(connection, kind) if texts else set()
     fresh = [subject for subject in texts if subject not in known]
     if not fresh:
@@ -136,18 +134,13 @@ def report_recovery(connection: sa.Connection, names: Collection[str]) -> None:
 
 
 def clear_alert(connection: sa.Connection, *, kind: str, subject: str) -> bool:
-    """Closes the open alert of this kind about this subject; True when there was one.
-
-    The next occurrence raises a new one. One that was not sent yet is not sent.
-    """
+    """Closes the open alert of this kind about this subject, sent or not; True when there was one."""
     return bool(clear_alerts(connection, kind=kind, subjects=[subject]))
 
 
 def clear_alerts(connection: sa.Connection, *, kind: str, subjects: Collection[str]) -> int:
-    """Closes the open alerts of this kind about these subjects; returns how many of the subjects had one.
-
-    A grouped alert is closed with its last subject.
-    """
+    """Closes the open alerts of this kind about these subjects, a grouped one with its last subject; returns how
+    many of the subjects had one."""
     if not subjects:
         return 0
     cleared = 0
@@ -227,12 +220,8 @@ def report_stuck(database: Database) -> None:
 
 
 def note_clocks(database: Database, fourseller_ahead: float | None) -> dict[str, float]:
-    """Stores how many seconds each clock is ahead of this machine's, and raises or clears the alert of each.
-
-    Args:
-        database: the shop's.
-        fourseller_ahead: as 4Seller's answers were dated; None where none was.
-    """
+    """Stores how many seconds each clock is ahead of this machine's, 4Seller's where its answers were dated, and
+    raises or clears the alert of each."""
     found = {"database": database_ahead(database)}
     if fourseller_ahead is not None:
         found["4Seller"] = fourseller_ahead

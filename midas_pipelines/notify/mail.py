@@ -158,9 +158,7 @@ def render_mail(
     kind: str, to: str, facts: Mapping[str, Any], *, folder: Path | None, key: str
 ) -> CustomerMail:
     """Renders the mail of that kind, of the shop's own templates in `folder` first; `key` is for the Message-ID.
-
-    Raises MailError: a template is missing or wrong; names it and the line, without personal data.
-    """
+    Raises MailError, which names a template that is missing or wrong, and the line."""
     if folder is not None and not folder.is_dir():
         raise MailError("MIDAS_MAIL_TEMPLATES is not a folder: create it, or remove the setting.", retry=True)
     text, html = (_fill_in(f"{kind}.{part}", facts, folder) for part in ("txt", "html"))

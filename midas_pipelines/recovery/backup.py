@@ -93,10 +93,8 @@ def create_backup(settings: Settings, database: Database, by: str) -> Made:
 
 
 def verify_backup(settings: Settings, name: str | None) -> tuple[str, int]:
-    """Opens every part of a backup, the newest without a name, and compares it with the manifest; name and bytes.
-
-    Raises Damaged where a part is missing, changed or cut short, or the manifest was changed.
-    """
+    """Opens every part of a backup, the newest without a name; returns its name and bytes. Raises Damaged where a
+    part is missing, changed or cut short, or the manifest was changed."""
     backup = places.find_backup(settings, name)
     for part in backup.manifest.parts:
         backup.open(part.name, lambda _: None)

@@ -75,10 +75,8 @@ def be_patient(connection: sa.Connection) -> None:
 
 
 def dump(connection: sa.Connection, tables: Sequence[str]) -> Iterator[bytes]:
-    """Those tables of the current schema and their rows as a script that makes them again; foreign keys only among them.
-
-    `connection` is a transaction that reads one snapshot: all rows are of that moment. Raises ExpectedError.
-    """
+    """Those tables and their rows, in one transaction's snapshot, as a script that makes them again; foreign keys
+    only among them. Raises ExpectedError."""
     yield _written(*connection.scalars(sa.text(ENUMS)))
     if tables and (program := _pg_dump(connection)) is not None:  # named no table, it dumps all
         yield from _by_pg_dump(connection, tables, program)
@@ -235,10 +233,8 @@ def _remove(path: Path) -> None:
 
 
 def replace_file(source: Path, target: Path) -> None:
-    """Replaces a database of SQLite in one transaction, or makes it; other processes may have it open.
-
-    Raises sqlite3.DatabaseError where the source is damaged.
-    """
+    """Replaces or makes a database of SQLite in one transaction, also while other processes have it open. Raises
+    sqlite3.DatabaseError where the source is damaged."""
     with suppress(FileExistsError):
         os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     with closing(sqlite3.connect(source)) as one, closing(sqlite3.connect(target, timeout=30)) as other:

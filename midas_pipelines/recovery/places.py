@@ -73,10 +73,8 @@ class Backup:
     keys: list[Any]
 
     def open(self, name: str, take: Callable[[bytes], object]) -> None:
-        """Hands the plain content of a part to `take`, chunk by chunk.
-
-        Raises Damaged where the part is missing, or is not what was written.
-        """
+        """Hands the plain content of a part to `take`, chunk by chunk. Raises Damaged where it is missing, or not
+        what was written."""
         part = self.manifest.part(name)
         if part is None or not (self.folder / name).exists():
             raise Damaged(f"{self.folder.name} lacks the part {name}.")
@@ -131,10 +129,8 @@ def backups(place: UPath) -> list[tuple[UPath, Manifest]]:
 
 
 def find_backup(settings: Settings, name: str | None, *, unsigned: bool = False) -> Backup:
-    """The backup of that name, or the newest, as it was signed; `unsigned` also takes one whose key is lost.
-
-    Raises Damaged where there is none or its manifest is not what was written, SettingsError without the signing key.
-    """
+    """The backup of that name, or the newest, as it was signed; `unsigned` also takes one whose key is lost. Raises
+    Damaged where there is none as it was written, SettingsError without the signing key."""
     keys, place = identities(settings.backup_identity_file), backup_place(settings)
     found = next((one for one in backups(place) if name in (None, one[0].name)), None)
     if found is None:

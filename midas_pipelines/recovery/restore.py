@@ -83,10 +83,8 @@ def restore_shop(backup: Backup, target: URL, *, replace: bool = False, drill: b
 
 
 def restore_history(backup: Backup, *, database: URL | None, home: Path) -> int:
-    """Writes Dagster's storage: its tables into a database, its files into a folder, where each is empty; files written.
-
-    Raises NotEmpty where there is a history already.
-    """
+    """Writes Dagster's storage: its tables into a database, its files into a folder; returns how many files. Raises
+    NotEmpty where there is a history already."""
     if backup.manifest.part(HISTORY) is not None and database is not None:
         with Database(database) as history, history.writing() as connection:
             _run_script(connection, backup, HISTORY, replace=False)
@@ -154,10 +152,8 @@ class Drill:
 
 
 def run_drill(settings: Settings, database: Database, by: str) -> Drill:
-    """Restores the newest backup into a scratch database, checks it, drops it, and records the proof.
-
-    Raises SettingsError, and Damaged where the backup cannot be read; that failure is recorded too.
-    """
+    """Restores the newest backup into a scratch database, checks it, drops it, and records the proof. Raises
+    SettingsError, and Damaged where the backup cannot be read; that is recorded too."""
     began = time.monotonic()
     try:
         backup = find_backup(settings, None)
@@ -196,10 +192,8 @@ def broken_invariants(database: Database) -> dict[str, int]:
 
 @contextmanager
 def scratch_database(database: Database) -> Iterator[URL]:
-    """A new database beside the shop's, dropped at the end; those that killed drills left are dropped first.
-
-    On PostgreSQL the role needs CREATEDB.
-    """
+    """A new database beside the shop's, for which the role needs CREATEDB, dropped at the end; those that killed
+    drills left are dropped first."""
     url = database.engine.url
     if not database.is_postgresql:
         with dumps.scratch_file(Path(str(url.database)).absolute().parent) as path:

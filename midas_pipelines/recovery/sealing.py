@@ -114,10 +114,8 @@ def seal(chunks: Iterable[bytes], target: Any, keys: list[Any]) -> Counted:
 
 
 def unseal(source: Any, take: Callable[[bytes], object], keys: list[Any], name: str) -> Counted:
-    """Reads an open file and hands its plain chunks to `take`; returns what they were.
-
-    Raises Damaged where it is not for these keys, or was changed or cut short.
-    """
+    """Reads an open file and hands its plain chunks to `take`; returns what they were. Raises Damaged where it is
+    not for these keys, or was changed or cut short."""
     counted = Counted()
     try:
         pyrage.decrypt_io(source, _Sink(take, counted), keys)

@@ -146,12 +146,8 @@ Say = Callable[[str], None]
 
 
 class ProgressReporter:
-    """Says how many of `things` are done, how fast, and how long the rest will take; at most once a second.
-
-    Args:
-        say: takes the line.
-        things: what is worked on, such as `items`.
-    """
+    """Says, at most once a second, how many of `things` (such as `items`) are done, how fast, and how long the rest
+    will take."""
 
     def __init__(self, say: Say, things: str) -> None:
         self._say, self._things = say, things

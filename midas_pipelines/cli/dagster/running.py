@@ -51,12 +51,8 @@ class Run:
 
 
 def run_job(name: str, ops: dict[str, Any] | None = None) -> Run:
-    """Executes the job here; recorded in Dagster's history when DAGSTER_HOME is set, nowhere otherwise.
-
-    Args:
-        name: the job's.
-        ops: the configuration of its assets, by name.
-    """
+    """Executes the job with this configuration of its assets; recorded in Dagster's history when DAGSTER_HOME is
+    set."""
     job = defs.resolve_job_def(name)
     run_config: dict[str, Any] = QUIET | ops_config(ops)
     with _instance() as instance:

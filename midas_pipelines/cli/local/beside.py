@@ -22,15 +22,8 @@ def leave_environment(root: Path) -> None:
 
 
 def join_workplace(command: str, root: Path = Path(WORKPLACE)) -> str | None:
-    """Takes the settings of the demo or dev that runs in this folder; those of the environment go first.
-
-    Args:
-        command: the first word after `midas`.
-        root: the workplace.
-
-    Returns:
-        A sentence for the person; None when the environment names a shop or an account, or nothing runs here.
-    """
+    """Takes the settings of the demo or dev that runs in this folder and says so, unless the environment, which goes
+    first, names a shop or an account. `command` is the first word after `midas`."""
     named = any(os.environ.get(name) for name in ("MIDAS_DATABASE_URL", "FOURSELLER_API_KEY"))
     path = root / ENVIRONMENT
     if named or command in OWN or not path.is_file() or not _at_work(root):

@@ -178,11 +178,8 @@ def _has_provider(settings: Settings) -> bool:
 
 
 def _finish(settings: Settings, code: str, kept: dict[str, Any], redirect: str) -> Caller:
-    """The person behind a code.
-
-    Raises:
-        CallRefused: the provider does not answer, its token is not valid, or the person has no role here.
-    """
+    """The person behind a code. Raises CallRefused where the provider does not answer, its token is not valid, or
+    the person has no role here."""
     found = _discover(settings)
     form = {
         "grant_type": "authorization_code",

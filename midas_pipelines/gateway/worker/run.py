@@ -193,11 +193,8 @@ class Worker:
 
     @asynccontextmanager
     async def running(self, *, patience: float = 20.0) -> AsyncIterator[None]:
-        """Works while the block runs, then finishes what is under way, `patience` seconds at most, and releases the rest.
-
-        Raises:
-            SettingsError: the access to 4Seller, or a key, is not set as it should be.
-        """
+        """Works while the block runs, then finishes what is under way, `patience` seconds at most, and releases the
+        rest. Raises SettingsError."""
         context = self.context
         self._loop = asyncio.get_running_loop()
         book = ErrorBook(context.database, context.run_id, block=sys.maxsize)

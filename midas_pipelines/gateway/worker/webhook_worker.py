@@ -104,10 +104,8 @@ class WebhookWorker:
         self.wake()
 
     async def run(self, beat: Callable[[], None], *, orders: bool) -> None:
-        """Applies events on orders, or all others, until it is stopped; one batch at a time.
-
-        What arrives meanwhile makes the next batch larger, which costs far less than a batch more.
-        """
+        """Applies events on orders, or all others, until it is stopped, a batch at a time: what arrives meanwhile
+        makes the next one larger, which costs far less than one more."""
         while not self._stopping:
             beat()
             self._woken[orders].clear()

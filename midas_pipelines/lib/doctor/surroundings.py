@@ -33,10 +33,8 @@ NO_EVENT = 400
 
 @dataclass(frozen=True)
 class Finding:
-    """One line: how it is, what was checked, and what to do; `next_step` is empty where all is well.
-
-    A warning works for now, or is not set; what is wrong keeps the system from working.
-    """
+    """What was checked, what was found, and what to do, which is empty where all is well. A warning works for now,
+    or is not set; what is wrong keeps the system from working."""
 
     state: Literal["ok", "warning", "wrong"]
     check: str

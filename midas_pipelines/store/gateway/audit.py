@@ -139,11 +139,8 @@ def row_hash(row: sa.RowMapping | dict[str, Any]) -> str:
 
 
 def delete_old_audit_rows(database: Database, *, days: int, block: int = 1000) -> int:
-    """Deletes the rows at the log's beginning that are older than that many days; returns how many.
-
-    Raises:
-        sqlalchemy.exc.DBAPIError: for a row that the database still protects; its whole block stays.
-    """
+    """Deletes the rows at the log's beginning that are older than that many days; returns how many. Raises
+    sqlalchemy.exc.DBAPIError for a row that is still protected; its whole block stays."""
     young = sa.select(sa.func.min(table.id)).where(table.at >= utc_now(-days * 24 * 3600)).scalar_subquery()
     old = sa.select(table.id, table.hash).where(sa.or_(young.is_(None), table.id < young))
     removed = 0

@@ -217,10 +217,8 @@ def start_session(
 
 
 def find_person(connection: sa.Connection, token: str, *, idle_minutes: int) -> Person | None:
-    """The person behind a token; None where none is signed in by it any more.
-
-    The role is that of the key now: a revoked key ends its sessions.
-    """
+    """The person behind a token, with the role of the key now: a revoked key ends its sessions; None where none is
+    signed in by it any more."""
     shown = {
         "session_id": session.id,
         "name": sa.func.coalesce(session.name, ""),

@@ -158,10 +158,8 @@ def _held() -> sa.ColumnElement[bool]:
 
 
 def _free_subjects(connection: sa.Connection, subjects: set[str]) -> set[str]:
-    """The subjects that no other transaction is claiming right now (SQLite has one writer at a time).
-
-    After getting the lock the caller looks again, so that it sees a claim that was just committed.
-    """
+    """The subjects that no other transaction is claiming right now; once it has the lock the caller looks again, so
+    that it sees a claim that was just committed. SQLite has one writer at a time."""
     if connection.dialect.name != "postgresql" or not subjects:
         return subjects
     given = sa.values(sa.column("subject", sa.Text), name="given").data([(one,) for one in sorted(subjects)])
