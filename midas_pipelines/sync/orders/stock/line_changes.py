@@ -63,7 +63,6 @@ def substitute_item(
         served = order.line(number)
         if served is None or served.backordered:
             raise CannotChangeLine(f"The other item has fewer than {line.quantity} units")
-        units.clear_oversold_alert(order.connection, [units.item_of(line)])
 
 
 def restock_line(
@@ -105,11 +104,9 @@ def unmap_line(order: StoredOrder, number: int, *, forget: bool) -> None:
     units.give_back(order, {number: units.on_shelf(line)}, "undo", "operator")
     units.set_backordered(order, line, 0, unmapped=True, **gone)
     order.set_exceptions(add=(OrderException.UNMAPPED,))
-    if order.local_order_id is not None:
-        update_order_items(connection, order.local_order_id, [{"id": line.order_item_id, **gone}])
+    update_order_items(connection, order.local_order_id, [{"id": line.order_item_id, **gone}])
     if forget and line.sku and linked_items(connection, {line.sku}).get(line.sku) == item:
         unlink_sku(connection, line.sku)
-    units.clear_oversold_alert(connection, [item])
     order.log("undone", f"Line {number}, {line.sku}: an operator took its item back.")
 
 
@@ -131,7 +128,6 @@ def undo_restock(order: StoredOrder, number: int, *, once: str) -> None:
     if moved != -booked.delta:
         raise CannotChangeLine("Other orders have this stock by now")
     units.set_backordered(order, line, line.backordered + got)
-    units.raise_oversold_alert(connection, order.marketplace_order_id, line.sku, item, line.backordered + got)
     order.log("undone", f"Line {number}, {line.sku}: an operator took {booked.delta} out of stock again.")
 
 

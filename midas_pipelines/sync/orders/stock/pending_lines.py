@@ -93,7 +93,6 @@ def allocate_backorder(held: Sequence[StoredOrder]) -> int:
             units.set_backordered(order, line, left, allocated=line.allocated - moved)
             still = f"; {left} still backordered" if left else ""
             order.log("allocated", f"Line {line.line}, {line.sku}: stock came back, took {-moved}{still}.")
-    units.clear_oversold_alert(connection, {units.item_of(line) for line in lines})
     return given
 
 
@@ -151,13 +150,11 @@ def tie(order: StoredOrder, number: int, item: ItemKey, source: str, remember: b
     gone = min(sold, units.units_shipped(order, order.shop_status())[number])
     wanted, columns = gone if order.status in ENDED else sold, {"product_id": item[0], "variant_id": item[1]}
     got, words = units.allocate_units(order, line, item, wanted, gone, source, unmapped=False, **columns)
-    if order.local_order_id is not None:
-        update_order_items(connection, order.local_order_id, [{"id": line.order_item_id, **columns}])
+    update_order_items(connection, order.local_order_id, [{"id": line.order_item_id, **columns}])
     if remember and line.sku:
         link_sku(connection, line.sku, item)
-    named = line.sku or line.title or f"line {number}"
     where = f"product {item[0]}" + (f", variant {item[1]}" if item[1] else "")
-    order.log("mapped", f"Line {number}, {named}: it is {where}; {words}")
+    order.log("mapped", f"Line {number}, {line.sku or line.title or 'no SKU'}: it is {where}; {words}")
     if got < wanted:
         order.log(OrderException.OVERSOLD, shortage(f"Line {number}, {line.sku or 'no SKU'}", wanted, got))
     if not connection.scalar(sa.select(sa.exists().where(_LINES.order_id == order.id, UNMAPPED))):

@@ -98,8 +98,8 @@ def item_of(line: Any) -> ItemKey:
 def set_backordered(
     order: StoredOrder, line: Any, backordered: int, unmapped: bool | None = None, **columns: Any
 ) -> None:
-    """Writes how many units a line is backordered now, with other columns; `oversold` of line and order follows, and `unmapped`
-    of the line where it is given."""
+    """Writes how many units a line is backordered now, with other columns; `oversold` of line and order follows, as does the alert
+    of its item, and `unmapped` of the line where it is given."""
     found = lines.read_exceptions(line.exception)
     for word, there in ((OrderException.OVERSOLD, backordered > 0), (OrderException.UNMAPPED, unmapped)):
         if there is not None:
@@ -108,6 +108,11 @@ def set_backordered(
     set_line(order.connection, line.id, **columns)
     oversold = any(one.backordered for one in order.lines())
     order.set_exceptions(**{"add" if oversold else "drop": (OrderException.OVERSOLD,)})
+    item = tuple(columns.get(name) or getattr(line, name) for name in ("product_id", "variant_id"))
+    if backordered > line.backordered:
+        raise_oversold_alert(order.connection, order.marketplace_order_id, line.sku, item, backordered)
+    elif line.backordered:
+        clear_oversold_alert(order.connection, [item])
 
 
 def allocate_units(
@@ -126,10 +131,7 @@ def allocate_units(
         uncounted = -move_stock(connection, [correction, sale])[1]
         words += f" {uncounted} more have shipped than the counted stock had: count the item."
     got += uncounted
-    backordered = line.backordered + missing - got
-    set_backordered(order, line, backordered, allocated=line.allocated + got, **columns)
-    if backordered > line.backordered:
-        raise_oversold_alert(connection, order_id, line.sku, item, backordered)
+    set_backordered(order, line, line.backordered + missing - got, allocated=line.allocated + got, **columns)
     return got, words
 
 
@@ -151,10 +153,9 @@ def release_units(order: StoredOrder, cause: str, *, all_shipped: bool = False) 
     cancelled or refunded, `all_shipped` that everything has shipped, on record or not. Idempotent."""
     held = order.lines()
     give_back(order, {line.line: on_shelf(line, all_shipped=all_shipped) for line in held}, cause, CHANNEL)
-    waiting = [line for line in held if line.backordered]
-    for line in waiting:
-        set_backordered(order, line, 0)
-    clear_oversold_alert(order.connection, {item_of(line) for line in waiting})
+    for line in held:
+        if line.backordered:
+            set_backordered(order, line, 0)
 
 
 def returnable(order: StoredOrder, *, all_shipped: bool | None = None) -> dict[int, int]:
