@@ -68,7 +68,7 @@ class FourSeller:
         watch: Callable[[Call, answers.Answer, float], None] = lambda *_: None,
     ) -> None:
         self._wire = Wire(base_url, api_key, seller_id, transport=transport)
-        self._slots = asyncio.Semaphore(in_flight)
+        self._in_flight, self._slots = in_flight, asyncio.Semaphore(in_flight)
         self._pace: Pace = pace or AdaptivePace()
         self._on_failed_call = on_failed_call
         self._deadline_seconds = deadline_seconds
@@ -82,9 +82,10 @@ class FourSeller:
     async def __aenter__(self) -> Self:
         return self
 
-    def open(self) -> None:
-        """Loads what the first call would have to wait for, within the event loop that the calls are sent from."""
-        self._wire.open()
+    def open(self, calls: int = 0) -> asyncio.Future[None] | None:
+        """Loads what the first call would have to wait for, and opens connections for so many at once, within the event loop
+        that they are sent from."""
+        return self._wire.open(min(calls, self._in_flight))
 
     async def __aexit__(self, *_: object) -> None:
         await self._wire.close()

@@ -115,8 +115,7 @@ async def sync_products(
             await in_thread(serve_before_push, context.database, context.run_id)
             scanned, unscanned = Scanned(), ids or []
             if full and ids is None:
-                with context.database.writing() as connection:
-                    ensure_items(connection)
+                context.database.write(ensure_items)
                 settling = await read_back(context, client, shards, ReconcileReport(), listed)
                 clock.requests = settling.report.sale_requests + (listed.requests if listed else 0)
                 await in_thread(take_marketplace_quantities, context)
@@ -127,6 +126,7 @@ async def sync_products(
                 scanned, unscanned = settling.scanned, settling.unscanned
             if full:
                 scan(context.database, scanned, title_limit=context.settings.title_limit, ids=unscanned)
+                client.open(scanned.to_push)  # while the first of them are claimed
             push.on_progress = clock.follow(scanned.to_push if full else None, on_progress)
             await _push(push, report, scanned if full else None)
             if push.known is not None:
@@ -149,8 +149,7 @@ def _scope(
 def _begin_plan(context: SyncContext, agreed: ApprovedPlan) -> dict[int, PlanStep]:
     """The steps of a plan that still holds, by item; those are dirty from then on. Raises PlanRefused."""
     still_holds(context, agreed)
-    with context.database.writing() as connection:
-        mark_dirty(connection, sorted(step.item for step in agreed.steps))
+    context.database.write(mark_dirty, sorted(step.item for step in agreed.steps))
     return {step.item: step for step in agreed.steps}
 
 
@@ -215,16 +214,14 @@ def mapping_ids(context: SyncContext, skus: Sequence[str]) -> list[int]:
     )
     tied = sa.select(mapping.sku, mapping.id).where(mapping.sku.in_(wanted))
     query = plain.where(product.sku.in_(wanted)).union(variants.where(variant.sku.in_(wanted)), tied)
-    with context.database.reading() as connection:
-        found = connection.execute(query).all()
-    if {row.sku for row in found} != set(wanted):
-        with context.database.writing() as connection:
-            ensure_items(connection)  # the triggers may have missed one; finding it reads every item
-            found = connection.execute(query).all()
-    known = {row.sku for row in found}
+    found = context.database.rows(query)
+    if {row["sku"] for row in found} != set(wanted):
+        context.database.write(ensure_items)  # the triggers may have missed one; finding it reads every item
+        found = context.database.rows(query)
+    known = {row["sku"] for row in found}
     if unknown := [sku for sku in wanted if sku not in known]:
         raise UnknownSku(f"No item of the shop has the SKU {', '.join(unknown)}: check the spelling.")
-    return sorted({row.id for row in found})
+    return sorted({row["id"] for row in found})
 
 
 @dataclass

@@ -6,6 +6,7 @@ import datetime
 import ipaddress
 import ssl
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -123,6 +124,33 @@ def test_no_call_is_sent_again_but_by_the_client_which_counts_it() -> None:
 
     asyncio.run(run())
     assert len(asked) == 2
+
+
+def test_connections_that_are_opened_ahead_serve_the_calls_that_follow() -> None:
+    async def run() -> int:
+        opened = 0
+
+        async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            nonlocal opened
+            opened += 1
+            with suppress(asyncio.IncompleteReadError):
+                while await reader.readuntil(b"\r\n\r\n"):
+                    writer.write(OK)
+
+        server = await asyncio.start_server(handle, "127.0.0.1", 0)
+        async with channel(
+            f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1", in_flight=3
+        ) as client:
+            await client.product("P1")
+            ahead = client.open(50)
+            assert ahead is not None
+            await ahead
+            assert opened == 3
+            await asyncio.gather(*(client.product("P1") for _ in range(3)))
+        server.close()
+        return opened
+
+    assert asyncio.run(run()) == 3
 
 
 def test_calls_go_through_the_proxy_of_the_environment_whatever_netrc_says(

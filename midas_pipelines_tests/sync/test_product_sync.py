@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.sync.product_sync import UnknownSku
 from midas_pipelines_tests.shop import add_category, add_image, add_product, add_variant, run
 from midas_pipelines_tests.sync.world import World
@@ -28,6 +29,18 @@ def test_a_first_full_sync_sends_one_write_per_item(world: World) -> None:
         add_variant(world.database, parent)
     assert world.calls(world.full) == {"POST": 6, "GET": 1}
     assert settled(world)
+
+
+def test_a_full_sync_opens_connections_for_what_it_is_to_push(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[int] = []
+    monkeypatch.setattr(FourSeller, "open", lambda _, calls: opened.append(calls))
+    for _ in range(3):
+        add_product(world.database)
+    world.full()
+    world.full()
+    assert opened == [3, 0]
 
 
 def test_a_second_full_sync_reads_and_writes_nothing(world: World) -> None:

@@ -86,6 +86,22 @@ class AiohttpTransport:
         except (aiohttp.ClientError, ConnectionError) as error:
             raise httpx.ReadError(type(error.__cause__ or error).__name__) from None
 
+    async def connect(self, url: str, number: int) -> None:
+        """Opens so many connections, which the next requests take; those that fail are left to them."""
+        import aiohttp
+        import yarl
+
+        session, proxy = self.open(), yarl.URL(self._proxy) if self._proxy else None
+        address, loop = yarl.URL(url), asyncio.get_running_loop()
+        request = aiohttp.ClientRequest("GET", address, loop=loop, session=session, proxy=proxy)
+        assert session.connector is not None
+        opening = [session.connector.connect(request, [], session.timeout) for _ in range(number)]
+        for opened in await asyncio.gather(*opening, return_exceptions=True):
+            if not isinstance(
+                opened, BaseException
+            ):  # held until all are: one that is free would be taken again
+                opened.release()
+
     async def aclose(self) -> None:
         """Closes every connection."""
         if self._session is not None:
@@ -167,14 +183,19 @@ class Wire:
             ("User-Agent", "midas-pipelines"),
         )
         self._transport = transport or _transport(self._base)
+        self._opening: asyncio.Future[None] | None = None
 
-    def open(self) -> None:
-        """Loads what the first call would have to wait for."""
+    def open(self, connections: int) -> asyncio.Future[None] | None:
+        """Loads what the first call would have to wait for, and begins to open so many connections; done when they are."""
         if isinstance(self._transport, AiohttpTransport):
             self._transport.open()
+            self._opening = asyncio.ensure_future(self._transport.connect(self._root, connections))
+        return self._opening
 
     async def close(self) -> None:
         """Closes every connection."""
+        if self._opening is not None:
+            self._opening.cancel()
         await self._transport.aclose()
 
     async def send(self, call: Call, seconds: float) -> Answer:
