@@ -221,9 +221,6 @@ def _failure(outcome: PushOutcome, row: sa.RowMapping, most_attempts: int) -> di
     return values | {"next_attempt_at": row["now"] + timedelta(seconds=wait) if wait else None}
 
 
-# The listing before and after each write
-
-
 @dataclass
 class PushCounts:
     """Counts of one push; every claimed item is counted once."""

@@ -182,9 +182,7 @@ def quarantined_items(
     """Each such item: SKU, name, state, reason, failed runs, and when it is tried next (UTC)."""
     columns = (_ITEM.state, _ITEM.reason, _ITEM.attempts, _ITEM.next_attempt_at)
     query = sa.select(SKU, products.c.name, *columns).select_from(WITH_ITEMS).where(which)
-    query = query.order_by(_ITEM.state.desc(), _ITEM.id).limit(limit)
-    with database.reading() as connection:
-        return [dict(row) for row in connection.execute(query).mappings()]
+    return database.rows(query.order_by(_ITEM.state.desc(), _ITEM.id).limit(limit))
 
 
 def retry_items(database: Database, skus: Sequence[str] = ()) -> list[str]:

@@ -135,7 +135,7 @@ def set_rows(connection: sa.Connection, ids: Sequence[int], values: dict[str, An
     write_each(connection, ids, lambda part: connection.execute(statement.where(mappings.c.id.in_(part))))
 
 
-def mark_dirty(connection: sa.Connection, ids: Sequence[int], **more: Any) -> list[int]:
+def mark_dirty(connection: sa.Connection, /, ids: Sequence[int], **more: Any) -> list[int]:
     """Marks items dirty, as a change in the shop would; those being changed right now mark themselves.
 
     Args:

@@ -279,7 +279,5 @@ def serve_before_push(database: Database, run_id: str | None = None) -> None:
     A push does not depend on it: where our rows of orders are locked, the push goes on without.
     """
     with set_aside("Lines that wait for stock"):
-        with database.reading() as connection:
-            any_waits = connection.scalar(sa.select(LINES_WAIT))
-        if any_waits:
+        if database.scalar(sa.select(LINES_WAIT)):
             allocate_pending_lines(database, run_id)

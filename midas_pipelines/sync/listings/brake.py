@@ -89,9 +89,7 @@ class RollingBrake:
 
     def weigh_all(self, now: float) -> None:
         """Counts everything that waits, for a push that runs once; keeps the alert."""
-        with self._database.reading() as connection:
-            enough = _enough_dirty(connection, self._settings.brake_items)
-        if enough:
+        if self._database.read(_enough_dirty, self._settings.brake_items):
             self._weigh(None, now)
         self._excess = self._too_much()
         if self.engaged or not self._harm:  # else another worker may hold the changes of the alert
@@ -155,8 +153,7 @@ class RollingBrake:
         excess = Counter[str]()
         for what, count in Counter(what for _, what in self._harm).items():
             if what == "changed":
-                with self._database.reading() as connection:
-                    wave_failed = bool(open_subjects(connection, WAVE_ALERT))
+                wave_failed = bool(self._database.read(open_subjects, WAVE_ALERT))
                 over = count > (0 if wave_failed else self._settings.canary_items)
             else:
                 over = count >= few and (what == "leaping" or exceeds(self._database, count, percent))
@@ -275,6 +272,5 @@ def exceeds(database: Database, worst: int, percent: int) -> bool:
     """Whether `worst` items are more than that share of the listed ones; counts no further than it must."""
     enough = worst * 100 // max(1, percent) + 1
     listed = sa.select(mappings.c.id).where(WAS_LISTED).limit(enough)
-    with database.reading() as connection:
-        count = connection.scalar(sa.select(sa.func.count()).select_from(listed.subquery())) or 0
+    count = database.scalar(sa.select(sa.func.count()).select_from(listed.subquery())) or 0
     return worst * 100 > percent * count

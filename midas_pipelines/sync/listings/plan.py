@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -25,6 +24,7 @@ from midas_pipelines.store.stock.rules import NO_RULE, Rule, available, channel_
 from midas_pipelines.storefront.catalog import ItemKey, ShopItem, read_items
 from midas_pipelines.storefront.types import unfit
 from midas_pipelines.sync.listings.pins import LISTED_PIN, is_kept_off, overlaid, pinned_quantity
+from midas_pipelines.text import to_json
 
 POLICED = ("price", "content", "listing")
 """Fields whose edits on 4Seller a policy may keep."""
@@ -38,8 +38,6 @@ SOURCE = "midastechnical"
 NOT_ON_SALE = frozenset({"inactive", "draft", "archived", "deleted", "removed", "disabled"})
 NOT_ON_SALE |= {"suspended", "paused", "ended", "hidden"}
 """Words of hubs for a product that nobody can buy; any other word counts as active."""
-
-_encode = json.JSONEncoder(sort_keys=True).encode
 
 VARIANT_ATTRIBUTES = {"color": "color", "colour": "color", "size": "size"}
 
@@ -108,12 +106,12 @@ def content_hash(product: ProductDraft | Product, price: Decimal | EllipsisType 
     The same for a draft and for that draft read back: a field that is missing, null or empty counts as the same,
     and so do `8.5` and `"8.50"`.
     """
-    return hashlib.sha256(_encode(content(product, price)).encode()).hexdigest()
+    return hashlib.sha256(to_json(content(product, price)).encode()).hexdigest()
 
 
 def content(product: ProductDraft | Product, price: Decimal | EllipsisType | None = ...) -> dict[str, Any]:
     """What a buyer sees of the product except its quantity, in one normalized form."""
-    fields = {
+    fields = {  # in one order always: a hash is made of it
         "title": product.title,
         "sku": product.sku,
         "price": _plain(product.price if price is ... else price),

@@ -291,8 +291,8 @@ class Push:
 
     def acknowledge(self, outcomes: list[PushOutcome]) -> tuple[list[PushOutcome], list[PushOutcome]]:
         """Writes the outcomes; returns them as written, and those to be written later."""
-        with self.context.database.writing() as connection:
-            return acknowledge(connection, outcomes, most_attempts=self.context.settings.most_attempts)
+        most = self.context.settings.most_attempts
+        return self.context.database.write(acknowledge, outcomes, most_attempts=most)
 
 
 def _first(group: ExceptionGroup[Exception]) -> Exception:

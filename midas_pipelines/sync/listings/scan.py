@@ -59,8 +59,7 @@ def scan(database: Database, scanned: Scanned, *, title_limit: int, ids: Sequenc
             scanned.count(change)
         new = [change.mapping.id for change in changes if waits(change) and not change.mapping.dirty]
         if new:
-            with database.writing() as connection:
-                mark_dirty(connection, new)
+            database.write(mark_dirty, new)
 
 
 def chunks(
@@ -93,8 +92,7 @@ def chunks(
         after, narrowed = 0, query if part is None else query.where(mappings.c.id.in_(part))
         while rows := read_chunk(database, after, narrowed):
             after = rows[-1].id
-            with database.reading() as connection:
-                planner = Planner(connection, [row.key for row in rows], title_limit)
+            planner = database.read(Planner, [row.key for row in rows], title_limit)
             yield [planner.plan(row) for row in rows]
 
 
