@@ -50,8 +50,7 @@ def _require_known(given: Iterable[str], known: Iterable[str], must: str) -> Non
         raise ValueError(f"{must} {', '.join(known)}; it names {', '.join(unknown)}")
 
 
-PLAIN = ("database", "dagster", "mail")
-"""The words of MIDAS_PLAIN_CONNECTIONS."""
+PLAIN = ("database", "dagster", "mail")  # the words of MIDAS_PLAIN_CONNECTIONS
 
 
 def is_this_machine(host: str) -> bool:

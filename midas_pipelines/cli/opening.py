@@ -17,8 +17,7 @@ from midas_pipelines.store.gateway.audit import AuditEntry, kept, note_audit
 from midas_pipelines.store.schema.version import require_upgraded
 
 DATABASE_MODULES = ("sqlalchemy.", "psycopg.", "sqlite3")
-SILENT = ("as_json", "yes")
-"""Options that change nothing about what a command does."""
+SILENT = ("as_json", "yes")  # options that change nothing about what a command does
 
 
 def database_error_text(error: BaseException) -> str | None:

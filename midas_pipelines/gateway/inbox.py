@@ -35,8 +35,7 @@ PRODUCT_TYPES = frozenset({"inventory.updated", "product.updated", "product.dele
 LONGEST_TYPE = 100
 LONGEST_SUBJECT = 200
 
-MOST = 200
-"""Webhooks stored in one transaction."""
+MOST = 200  # webhooks stored in one transaction
 
 GATHER_SECONDS = 0.01
 """How long after one transaction the next begins: it costs as much for one webhook as for five. The first after a pause

@@ -25,8 +25,7 @@ from midas_pipelines.sync.orders.intake.pages import OrderReport
 from midas_pipelines.sync.orders.intake.poll import import_orders
 from midas_pipelines.sync.threads import OneAtATime, in_own_loop, own_threads
 
-CALL_THREADS = 16
-"""Threads for the database work of calls; fewer than their connections."""
+CALL_THREADS = 16  # threads for the database work of calls; fewer than their connections
 
 log = logging.getLogger(__name__)
 

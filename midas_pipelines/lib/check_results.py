@@ -126,8 +126,7 @@ def brake_result(
     )
 
 
-LOOKED_BACK = 50
-"""Of a check's executions; more in a row ended without a result only where each run failed."""
+LOOKED_BACK = 50  # of a check's executions; more in a row ended without a result only where each run failed
 
 
 def results_of_a_part(

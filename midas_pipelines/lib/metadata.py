@@ -18,8 +18,7 @@ from midas_pipelines.workflows import pool_of
 OWNERS = [SETTINGS.owner]
 SHOP, FOURSELLER = {"writes/shop": ""}, {"writes/fourseller": ""}
 """Tags for what an asset changes; search for them as `tag:"writes/fourseller"`."""
-PERSONAL = {"data/personal": ""}
-"""The tag of what handles names and addresses of customers."""
+PERSONAL = {"data/personal": ""}  # the tag of what handles names and addresses of customers
 
 
 class RunOptions(TypedDict):
@@ -49,8 +48,7 @@ LIVE_TAG = {"dagster/data_version": LIVE.value}
 """The version of all that is materialized: the engine compares states, so Dagster is to call nothing "Unsynced"."""
 
 
-IN_DAGSTER = {"dagster/uri": "dagster://history"}
-"""Where a report is that only its materializations hold."""
+IN_DAGSTER = {"dagster/uri": "dagster://history"}  # where a report is that only its materializations hold
 
 
 def made(

@@ -67,8 +67,7 @@ def shard_metadata(context: dg.AssetExecutionContext) -> str:
     return f"{len(chosen)} shards in one run" if len(chosen) > 1 else "this shard alone"
 
 
-SHARDED = {"full_sync", "consistency_check"}
-"""Workflows whose runs say which shards they are for."""
+SHARDED = {"full_sync", "consistency_check"}  # workflows whose runs say which shards they are for
 
 
 def ops_config(ops: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -100,8 +99,7 @@ def whole_run(workflow: str, run_key: str | None = None) -> dg.RunRequest:
     return dg.RunRequest(run_key=run_key, job_name=workflow, tags=run_tags(workflow))
 
 
-FIRST_DAY = "2024-01-01"
-"""The first day where MIDAS_ORDERS_SINCE names none."""
+FIRST_DAY = "2024-01-01"  # the first day where MIDAS_ORDERS_SINCE names none
 
 
 def days_of_orders(settings: Settings) -> dg.DailyPartitionsDefinition:

@@ -133,8 +133,7 @@ def _status(settings: Settings, workflow: Workflow) -> str:
     return "RUNNING" if is_on(settings, workflow) else "STOPPED"
 
 
-START_UP = timedelta(minutes=2)
-"""What a run may take to be launched and to end."""
+START_UP = timedelta(minutes=2)  # what a run may take to be launched and to end
 
 WITHOUT_POLICY = {"sync_plan", "storefront/products", "inventory_ledger", "fourseller/orders"}
 """Assets whose age says nothing: one is made when a person asks for it, the others are only observed."""

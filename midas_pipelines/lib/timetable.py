@@ -9,8 +9,7 @@ from zoneinfo import ZoneInfo
 from midas_pipelines.settings import VARIABLES, Settings
 from midas_pipelines.workflows import WORKFLOWS, Workflow
 
-CLAIMS_PER_CALL = 4
-"""The most items that a push claims per call in flight."""
+CLAIMS_PER_CALL = 4  # the most items that a push claims per call in flight
 
 
 @dataclass(frozen=True)

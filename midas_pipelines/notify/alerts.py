@@ -28,8 +28,7 @@ from midas_pipelines.store.schema.tables import marketplace_order_lines
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.storefront.writing import insert
 
-MOST_ALONE = 10
-"""The most alerts of one kind that are raised separately at once; more are grouped into one."""
+MOST_ALONE = 10  # the most alerts of one kind that are raised separately at once; more are grouped into one
 
 GROUPED = alerts.c.subject.like("many:%")
 
@@ -45,10 +44,8 @@ GONE, RETIRED = timedelta(minutes=5), timedelta(days=1)
 """Time without a heartbeat after which a part counts as gone, and then as retired."""
 
 CLOCK_APART = "clock_apart"
-APART_SECONDS = 60.0
-"""From here on there is an alert: 4Seller's webhooks are refused at five minutes."""
-MOVED_SECONDS = 2.0
-"""A date of 4Seller's is in whole seconds; what moves by less is noise."""
+APART_SECONDS = 60.0  # from here on there is an alert: 4Seller's webhooks are refused at five minutes
+MOVED_SECONDS = 2.0  # A date of 4Seller's is in whole seconds; what moves by less is noise
 
 TEXTS = {
     DAGSTER: "Dagster's daemon has not reported for five minutes: no schedule, poll or check runs. Restart it, and see its "

@@ -23,8 +23,7 @@ from midas_pipelines.store.database import Database
 from midas_pipelines.store.schema.operation_tables import alerts
 from midas_pipelines.storefront.types import Backoff, utc_now
 
-AT_ONCE = 50
-"""The most alerts in one message; the rest follow in the next."""
+AT_ONCE = 50  # the most alerts in one message; the rest follow in the next
 LEASE_SECONDS = 300
 RETRY = Backoff(first=60, longest=3600, other=LEASE_SECONDS)
 

@@ -27,8 +27,7 @@ from jinja2.sandbox import SandboxedEnvironment
 from midas_pipelines.mail_address import header_text, in_ascii, read_sender
 
 OURS = Path(__file__).parent / "templates"
-SECONDS = 20.0
-"""The longest wait for an answer of the server."""
+SECONDS = 20.0  # the longest wait for an answer of the server
 FAILURES: dict[type[Exception], str] = {
     smtplib.SMTPAuthenticationError: "refused the user or password of MIDAS_SMTP_URL",
     smtplib.SMTPNotSupportedError: "offers no encryption (STARTTLS), so nothing is sent",

@@ -36,8 +36,7 @@ SHOP = {"postgresql": "shop.sql.gz.age", "sqlite": "shop.sqlite.gz.age"}
 HISTORY, HOME = "dagster.sql.gz.age", "home.tar.gz.age"
 """The parts: the shop's database, Dagster's, and the files of DAGSTER_HOME."""
 
-OUR_TABLES = (*TABLES, VERSION_TABLE)
-"""Our tables, and the shop's that we know."""
+OUR_TABLES = (*TABLES, VERSION_TABLE)  # Our tables, and the shop's that we know
 
 KEPT = ("dagster.yaml", "history", "schedules", "storage", "snapshots")
 """What of DAGSTER_HOME is in a backup: keys, logs, backups and the shop's own file are not."""

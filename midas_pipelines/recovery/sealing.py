@@ -16,8 +16,7 @@ from pyrage import x25519
 from midas_pipelines.errors import ExpectedError
 from midas_pipelines.settings import Settings, SettingsError
 
-GZIP = 31
-"""The window bits by which zlib writes and reads gzip's format."""
+GZIP = 31  # the window bits by which zlib writes and reads gzip's format
 
 
 class Damaged(ExpectedError):

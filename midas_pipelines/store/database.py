@@ -22,8 +22,7 @@ from midas_pipelines.text import to_json
 
 Given = ParamSpec("Given")
 Found = TypeVar("Found")
-Work = Callable[Concatenate[sa.Connection, Given], Found]
-"""What is done with a connection."""
+Work = Callable[Concatenate[sa.Connection, Given], Found]  # what is done with a connection
 
 _VALUES = re.compile(r"\n(?:DETAIL|CONTEXT):")  # where PostgreSQL's messages begin to quote rows
 _QUOTED = re.compile(r'".*"', re.DOTALL)
@@ -31,8 +30,7 @@ DATA_EXCEPTIONS = "22"
 """The class of SQLSTATE whose first line quotes a value; in the others what stands in quotes is a name."""
 OF_A_TRIGGER = "exec_stmt_raise"
 """Where in PostgreSQL an error arises whose text a trigger of the shop's wrote, and may quote anything."""
-OURS = "function midas_refuse_change()"
-"""The one function of ours that raises; its text quotes nothing."""
+OURS = "function midas_refuse_change()"  # the one function of ours that raises; its text quotes nothing
 
 
 SHOP_WRITE = re.compile(

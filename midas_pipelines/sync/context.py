@@ -41,8 +41,7 @@ from midas_pipelines.workflows import writes_of
 CHANNEL_DOWN = "channel_down"
 NEEDS_KEY, SUBJECT = "needs_new_key", "fourseller"
 MOMENTS = ("timestamp", "updated_at")
-MOST_KEPT = 5000
-"""Writes kept in memory until they are written down."""
+MOST_KEPT = 5000  # writes kept in memory until they are written down
 
 FIRST = (
     "4Seller has listings, and this shop was never connected to them: run `midas connect`, read what would change, "

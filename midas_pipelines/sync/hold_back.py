@@ -7,11 +7,9 @@ from dataclasses import dataclass, replace
 from midas_pipelines.store.items.acknowledge import PushOutcome, PushResult
 from midas_pipelines.store.items.claims import Claimable
 
-RECENT_SECONDS = 1.0
-"""An item that changes less often than this is always pushed at once."""
+RECENT_SECONDS = 1.0  # an item that changes less often than this is always pushed at once
 
-RESTLESS_SECONDS = 3.0
-"""So long an item that had been changing on and on is not taken for a quiet one."""
+RESTLESS_SECONDS = 3.0  # so long an item that had been changing on and on is not taken for a quiet one
 
 FIRST_HOLD = (0.12, 2.0)
 NEXT_HOLDS = (0.8, 30.0)
@@ -69,8 +67,7 @@ def wait_seconds(item: Claimable, streak: int, unchanged_for: float) -> float:
     return max(0.0, min(quiet - unchanged_for, longest - item.pushed_ago))
 
 
-FEW = 2
-"""Items tried in one go while 4Seller counts as down."""
+FEW = 2  # items tried in one go while 4Seller counts as down
 
 SOON_DOWN = 5
 UNANSWERED = 3

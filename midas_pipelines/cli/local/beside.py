@@ -6,11 +6,9 @@ import json
 import os
 from pathlib import Path
 
-WORKPLACE = ".midas"
-"""The folder of demo and dev, where no other is named."""
+WORKPLACE = ".midas"  # the folder of demo and dev, where no other is named
 ENVIRONMENT = "environment.json"
-OWN = ("demo", "dev", "sandbox")
-"""Commands that make a workplace or need none."""
+OWN = ("demo", "dev", "sandbox")  # commands that make a workplace or need none
 
 
 def leave_environment(root: Path) -> None:

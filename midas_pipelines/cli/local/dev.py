@@ -31,13 +31,11 @@ from midas_pipelines.store.database import Database
 from midas_pipelines.store.gateway.keys import Caller, Role, create_key, list_keys, make_link, revoke_key
 
 READY_SECONDS = 120
-ORDERS_KEPT = timedelta(days=30)
-"""Days of orders that a sample shop keeps."""
+ORDERS_KEPT = timedelta(days=30)  # days of orders that a sample shop keeps
 
 
 KEY_NAME = "midas dev"
-LINK_MINUTES = 12 * 60
-"""How long the link into the console waits for its one use."""
+LINK_MINUTES = 12 * 60  # how long the link into the console waits for its one use
 
 
 @dataclass

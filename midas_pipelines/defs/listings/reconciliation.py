@@ -23,8 +23,7 @@ from midas_pipelines.lib.partitions import SHARDS, has_several, shard_counts, sh
 from midas_pipelines.lib.snapshot_io import LISTING, already_made, kept_in, read_once, shown_of
 
 RECENT_DAYS = 7
-PROMISED = 0.999
-"""The share of items that 4Seller shows as the shop has them."""
+PROMISED = 0.999  # the share of items that 4Seller shows as the shop has them
 
 READ_ONCE = dg.BackfillPolicy.single_run()
 """4Seller's listings can only be read whole: a backfill reads them once per unbroken range of shards."""

@@ -17,12 +17,9 @@ from midas_pipelines.lib.schedules import sensor_options
 from midas_pipelines.settings import load_settings
 from midas_pipelines.workflows import WORKFLOWS
 
-CHECK_FAILED, KEY_EXPIRES = "check_failed", "key"
-"""Kinds of alerts."""
-KEY_DAYS = 30
-"""Days before its end at which staff hears of a key of the gateway."""
-OF_ASSETS = "__ASSET_JOB"
-"""Dagster's own job for runs that name assets: a person's, or a backfill's."""
+CHECK_FAILED, KEY_EXPIRES = "check_failed", "key"  # kinds of alerts
+KEY_DAYS = 30  # days before its end at which staff hears of a key of the gateway
+OF_ASSETS = "__ASSET_JOB"  # Dagster's own job for runs that name assets: a person's, or a backfill's
 MOST_NAMED = 10
 MADE = {workflow.name: workflow.makes for workflow in WORKFLOWS}
 

@@ -20,14 +20,11 @@ from midas_pipelines.settings import load_settings
 from midas_pipelines.workflows import pool_of
 
 ALERTS, MAIL, ERASURE, DRILL = "alert_delivery", "customer_mail", "buyer_erasure", "restore_drill"
-HEARD_OF = ("low_stock", "staff_report")
-"""The assets whose news staff gets, as alerts."""
+HEARD_OF = ("low_stock", "staff_report")  # the assets whose news staff gets, as alerts
 
 FINISHED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
-NO_RUN = ""
-"""The run id of events that belong to no run, such as those that the gateway reports."""
-BLOCK = 1000
-"""Ids in one query."""
+NO_RUN = ""  # the run id of events that belong to no run, such as those that the gateway reports
+BLOCK = 1000  # ids in one query
 
 
 class AlertConfig(dg.Config):

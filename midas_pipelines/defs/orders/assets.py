@@ -23,12 +23,9 @@ GROUP, DAYS = "orders", dg.AssetKey("imported_orders")
 COUNTS = ("fetched", "imported", "exceptions", "failed", "postponed", "mapped", "allocated")
 STATUS_COUNTS = ("scanned", "pushed", "refused", "failed")
 
-MISSED_POLLS = 3
-"""The number of intervals without a poll after which it counts as late."""
-RECORDED_WITHIN = timedelta(minutes=5)
-"""Between an order's import and its record in Dagster, however slow."""
-FIRST_DAYS = timedelta(days=31)
-"""The days that the first import records, with or without orders."""
+MISSED_POLLS = 3  # the number of intervals without a poll after which it counts as late
+RECORDED_WITHIN = timedelta(minutes=5)  # between an order's import and its record in Dagster, however slow
+FIRST_DAYS = timedelta(days=31)  # the days that the first import records, with or without orders
 
 BY_MONTH = dg.BackfillPolicy.multi_run(max_partitions_per_run=31)
 """A run per day would spend a day starting runs for one year; a failed run costs at most one month of reading."""

@@ -59,8 +59,7 @@ KEY = re.compile(r"[\x21-\x7e]{1,255}")
 KEPT_SECONDS = 24 * 3600
 DEAD_SECONDS = 150
 """A call that has no answer after so long died with its process; the next one with its key is executed."""
-TWIN_SECONDS = 30.0
-"""How long a call waits for the answer of its twin that is being executed."""
+TWIN_SECONDS = 30.0  # how long a call waits for the answer of its twin that is being executed
 _CALLS = repeated_calls.c
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]

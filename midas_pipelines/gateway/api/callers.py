@@ -19,8 +19,7 @@ from midas_pipelines.store.gateway.audit import AuditEntry, note_audit
 from midas_pipelines.store.gateway.keys import USED_SECONDS
 
 MOST_CALLERS = 10_000
-FAILURE_COST = 10.0
-"""Calls that a refused key or signature counts for."""
+FAILURE_COST = 10.0  # calls that a refused key or signature counts for
 WINDOW_SECONDS = 60.0
 MOST_ROWS = 120
 """Rows of refusals in a window, all addresses together: a flood from many of them does not fill the database."""

@@ -23,26 +23,21 @@ from midas_pipelines.gateway.inbox import BadSignature
 from midas_pipelines.gateway.service import Service
 from midas_pipelines.store.gateway.audit import AuditEntry
 
-HEADER_SECONDS = 10.0
-"""How long a caller may take to send the head of a request."""
+HEADER_SECONDS = 10.0  # how long a caller may take to send the head of a request
 LARGEST_HEAD = 32_000  # bytes
 TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 SENSIBLE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-LARGEST_BODY = 1_000_000
-"""Bytes; a larger body is answered 413."""
+LARGEST_BODY = 1_000_000  # bytes; a larger body is answered 413
 BODY_SECONDS = 10.0
-SHED_SECONDS = 5.0
-"""While a webhook waits longer to be stored, calls are answered 503."""
-MOST_UNDER_WAY = 500
-"""Calls in progress, about a second's worth of webhooks; more are answered 503."""
+SHED_SECONDS = 5.0  # while a webhook waits longer to be stored, calls are answered 503
+MOST_UNDER_WAY = 500  # calls in progress, about a second's worth of webhooks; more are answered 503
 
 WEBHOOKS = "/api/marketplace/webhooks"
 PROBES = frozenset({"/healthz", "/readyz"})
 STREAMS = frozenset({"/live"})
 """Paths whose answers last as long as a page is open: they do not count as calls under way."""
-FREE = frozenset({WEBHOOKS, "/healthz"})
-"""Paths without a limit on the rate of calls."""
+FREE = frozenset({WEBHOOKS, "/healthz"})  # paths without a limit on the rate of calls
 
 LOGS_PER_SECOND = 0.1
 CLOSE = {"Connection": "close"}  # what the caller still sends is not read

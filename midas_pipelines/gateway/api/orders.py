@@ -31,8 +31,7 @@ from midas_pipelines.sync.orders.status.status_sync import StatusChanged, change
 
 router = APIRouter(prefix=PREFIX, route_class=GuardedRoute, tags=["orders"])
 
-MOST = 2**31 - 1
-"""The largest number of a line, and of its units, that the database takes."""
+MOST = 2**31 - 1  # the largest number of a line, and of its units, that the database takes
 
 Text = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
 OrderId = Annotated[Text, Path(description="The marketplace's id, the order number, or the shop's own id.")]

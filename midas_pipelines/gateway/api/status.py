@@ -21,8 +21,7 @@ from midas_pipelines.store.schema.version import read_version, require_columns, 
 from midas_pipelines.workflows import WORKFLOWS
 
 PACKAGES = ("midas-pipelines", "dagster", "fastapi")
-READY_SECONDS = 3.0
-"""What a probe waits for the database."""
+READY_SECONDS = 3.0  # what a probe waits for the database
 
 router = APIRouter(route_class=GuardedRoute, tags=["status"])
 

@@ -24,13 +24,11 @@ from midas_pipelines.sync.listings.brake import BrakeEngaged
 
 router = APIRouter(prefix=PREFIX, route_class=GuardedRoute, tags=["sync"])
 
-AT_ONCE = 50
-"""Items done within the call; more become a Dagster run."""
+AT_ONCE = 50  # items done within the call; more become a Dagster run
 
 PRODUCT_COUNTS = ["scanned", "created", "updated", "deleted", "unchanged", "failed", "quarantined", "adopted"]
 INVENTORY_COUNTS = ["scanned", "pushed", "unchanged", "failed"]
-FINISH_SECONDS = 5.0
-"""How long a call waits for items that another worker is pushing this moment."""
+FINISH_SECONDS = 5.0  # how long a call waits for items that another worker is pushing this moment
 
 Sku = Annotated[str, Field(min_length=1, max_length=50, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Kind = Literal["products", "inventory"]

@@ -30,8 +30,7 @@ router = APIRouter(include_in_schema=False, route_class=ConsoleRoute)
 
 MOST_SHOWN = 200
 HELD = ("brake", "canary")
-KEPT_SECONDS = 30 * 86_400
-"""How long a plan is kept."""
+KEPT_SECONDS = 30 * 86_400  # how long a plan is kept
 ONE_PLAN = Lock()
 """Plans are made one at a time: each takes a thread and its share of the processor from webhooks."""
 _PLAN = console_plans.c

@@ -27,16 +27,14 @@ from midas_pipelines.store.gateway import keys as sessions
 from midas_pipelines.store.gateway.audit import note_audit
 from midas_pipelines.store.gateway.keys import Caller, Role
 
-FORM_COOKIE = "midas_sign_in"
-"""Ties the sign-in form to the browser that it was made for."""
+FORM_COOKIE = "midas_sign_in"  # ties the sign-in form to the browser that it was made for
 NO_KEY = "This is no valid key: an admin makes one with `midas keys create`."
 
 ALGORITHMS = ["RS256", "PS256", "ES256", "EdDSA"]
 """Of ID tokens; only asymmetric ones, so that the client secret makes no token."""
 SECONDS = 5.0
 LEEWAY = 60
-ASKED_SECONDS = 600
-"""How long the provider's answer is waited for."""
+ASKED_SECONDS = 600  # how long the provider's answer is waited for
 
 outside = APIRouter(include_in_schema=False)
 router = APIRouter(include_in_schema=False, route_class=web.ConsoleRoute)

@@ -47,10 +47,8 @@ ALERT_STATES: dict[str, dict[str, bool]] = {
 }
 
 EVERY_SECONDS = 3.0
-LOOK_SECONDS = 0.5
-"""How soon a stream notices that the gateway is ending."""
-LONGEST_SECONDS = 600.0
-"""Then the browser connects again, and its session is checked again."""
+LOOK_SECONDS = 0.5  # how soon a stream notices that the gateway is ending
+LONGEST_SECONDS = 600.0  # then the browser connects again, and its session is checked again
 
 log = logging.getLogger(__name__)
 

@@ -56,13 +56,11 @@ ADMIN_CLICKS = frozenset({"/orders/{order_id:path}/erase", "/webhooks/payload"})
 UNDO_ONLY = frozenset({"/orders/{order_id:path}/undo", "/rules/undo"})
 """Clicks that only take another one back, for ten minutes."""
 
-EVERYONE = frozenset({"/sign-out"})
-"""Clicks that a viewer may make."""
+EVERYONE = frozenset({"/sign-out"})  # clicks that a viewer may make
 
 COOKIE = "midas_session"
 UNITS = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
-PAGE = 50
-"""Rows of a list that one page shows."""
+PAGE = 50  # rows of a list that one page shows
 
 Before = Annotated[int | None, Query(ge=1, le=2**63 - 1)]
 """Of a page of a list: the id that it goes on behind."""

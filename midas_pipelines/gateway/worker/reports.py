@@ -27,22 +27,19 @@ from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.sync_log import calls_of
 
 EVERY_SECONDS = 1.0
-APART_SECONDS = 60.0
-"""The least time between two events of one asset."""
+APART_SECONDS = 60.0  # the least time between two events of one asset
 KEPT_LATENCIES = 10_000
 MOST_PAUSE_SECONDS = 60.0
 BY_DAY = {"imported_orders"}
 """Assets with a partition for each day: what the gateway did is reported for today."""
 
 
-MINUTE_SECONDS = 60.0
-"""What one row sums up."""
+MINUTE_SECONDS = 60.0  # what one row sums up
 
 BOUNDS = (0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 10, 30, 60, 300, 3600)
 """Seconds that a minute's deliveries are counted by, so that percentiles of a day are known."""
 
-MOST_UNWRITTEN = 1440
-"""Rows kept while the database is away, a day of them; older ones are lost."""
+MOST_UNWRITTEN = 1440  # rows kept while the database is away, a day of them; older ones are lost
 
 
 log = logging.getLogger(__name__)

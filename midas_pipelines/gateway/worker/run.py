@@ -38,8 +38,7 @@ from midas_pipelines.sync.threads import in_thread, own_threads
 KEEP_SECONDS = 5.0
 """The housekeeping interval: writes failed calls and statistics, frees dead claims, applies rules that begin or end."""
 
-END_SECONDS = 5.0
-"""Extra time for the tasks to write and release what they have."""
+END_SECONDS = 5.0  # extra time for the tasks to write and release what they have
 
 PUSH_THREADS, ORDER_THREADS, WEBHOOK_THREADS = 4, 2, 4
 """Threads for database work; each part has its own, so that waiting for a lock delays no other."""
@@ -51,11 +50,9 @@ ASSETS = {
 }
 """The asset in Dagster that a push is reported to: the one that its runs write too."""
 
-RESTART = Backoff(first=0.5, longest=30.0)
-"""The waits before a task that failed is started again."""
+RESTART = Backoff(first=0.5, longest=30.0)  # the waits before a task that failed is started again
 
-SOUND_SECONDS = 60.0
-"""A task that ran this long before it failed is restarted at once."""
+SOUND_SECONDS = 60.0  # A task that ran this long before it failed is restarted at once
 
 MANY_FAILURES = 6
 STUCK_SECONDS = 180.0

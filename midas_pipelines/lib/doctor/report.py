@@ -24,8 +24,7 @@ from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.context import accept_key, key_is_refused
 
 WRITTEN = ("products", "product_variants", "orders", "order_items", "order_status_history")
-MOST_LIMITED = 100
-"""Calls a day that may meet the rate limit."""
+MOST_LIMITED = 100  # calls a day that may meet the rate limit
 
 
 def doctor_report(given: Settings | None = None, *, new_key: bool = False) -> list[Finding]:

@@ -27,8 +27,7 @@ from midas_pipelines.store.schema.gateway_tables import marketplace_webhooks
 HOOK = "/api/marketplace/webhooks"
 SECONDS = 5.0
 LEAST_FREE = 1_000_000_000  # bytes
-NO_EVENT = 400
-"""The gateway's status for what is signed rightly and is no event: nothing is stored."""
+NO_EVENT = 400  # the gateway's status for what is signed rightly and is no event: nothing is stored
 
 
 @dataclass(frozen=True)

@@ -21,18 +21,15 @@ from midas_pipelines.storefront.writing import insert
 
 PREFIX = "midas"
 KEY_DAYS = 365
-MOST_FAILURES = 10
-"""Wrong keys after which the gateway locks a key id or an address out."""
+MOST_FAILURES = 10  # wrong keys after which the gateway locks a key id or an address out
 
 LOCK_SECONDS, LONGEST_LOCK_SECONDS = 60, 3600
 """How long the tenth wrong key locks; each further one locks for twice as long. What was quiet for the longest starts from none."""
 
-USED_SECONDS = 3600
-"""How old the record of a key's last use may be."""
+USED_SECONDS = 3600  # how old the record of a key's last use may be
 
 SIGNED_IN, LINK, REQUEST = "signed_in", "link", "request"
-SEEN_SECONDS = 60
-"""A session is marked as seen at most this often."""
+SEEN_SECONDS = 60  # A session is marked as seen at most this often
 
 table, session = gateway_keys.c, console_sessions.c
 _LOCKED = gateway_lockouts.c

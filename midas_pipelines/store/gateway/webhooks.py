@@ -28,8 +28,7 @@ MOST_ATTEMPTS = 10
 RETRY_SECONDS = round(sum(RETRY.seconds(attempts) for attempts in range(1, MOST_ATTEMPTS)))
 """From the first to the last attempt at an event that keeps failing; then it is quarantined."""
 
-ORDER = "order:"
-"""How the subject of an event on an order begins; its id follows."""
+ORDER = "order:"  # how the subject of an event on an order begins; its id follows
 
 table, known = marketplace_webhooks.c, marketplace_orders.c
 EMPTY = sa.update(marketplace_webhooks).values(payload=ERASED_PAYLOAD, reason=None)

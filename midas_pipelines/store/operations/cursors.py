@@ -30,18 +30,15 @@ from midas_pipelines.storefront.writing import insert, insert_new, upsert, write
 
 CLOCK, CONNECTED, REFUSED = "clock: ", "connected", "refused key: "
 """Names of rows; with a colon the start of several."""
-TRIAL_SECONDS = 900
-"""How often imports try a refused key."""
+TRIAL_SECONDS = 900  # how often imports try a refused key
 
-SINCE = "shadow mode"
-"""The row of `midas_cursors` that says since when shadow mode is on."""
+SINCE = "shadow mode"  # the row of `midas_cursors` that says since when shadow mode is on
 
 SPEED = "speed: "
 ENOUGH, SLOWER, LEAST_SECONDS = 20, 3.0, 0.2
 """Answers whose mean counts; how many times it may be what it was at first, and by how many seconds at least."""
 
-MOST_UNWRITTEN = 20_000
-"""Failed calls kept while the database is away; more are lost."""
+MOST_UNWRITTEN = 20_000  # failed calls kept while the database is away; more are lost
 
 FOUND = ("kind", "call", "place", "what", "times", "first_at", "last_at", "example")
 """What people see of a finding."""

@@ -11,8 +11,7 @@ from midas_pipelines.store.database import Database
 from midas_pipelines.store.schema.tables import mappings, marketplace_orders
 from midas_pipelines.storefront.schema import orders, products
 
-Names = dict[str, str]
-"""The values that a URL template may use; "" for a missing one."""
+Names = dict[str, str]  # the values that a URL template may use; "" for a missing one
 _ITEM, _ORDER = mappings.c, marketplace_orders.c
 _QUERIES: dict[str, sa.Select[Any]] = {
     "sku": sa.select(

@@ -22,14 +22,12 @@ from midas_pipelines.store.database import Database
 from midas_pipelines.store.schema.tables import rate_limits
 from midas_pipelines.storefront.writing import insert
 
-NAME = "fourseller"
-"""The limit's row."""
+NAME = "fourseller"  # the limit's row
 
 LONGEST_HELD_SECONDS = 0.25
 """The slots that a process holds at most, as seconds of the rate; so a 429 met elsewhere soon holds here too."""
 
-LONGEST_PAUSE = 120.0
-"""Seconds after which one call tries again, however long a pause was asked for."""
+LONGEST_PAUSE = 120.0  # seconds after which one call tries again, however long a pause was asked for
 
 REAL_TIME_SHARE = 0.2
 """The part of the rate that bulk work cannot keep from real-time requests: each waits five slots at most for itself."""

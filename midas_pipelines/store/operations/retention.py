@@ -15,8 +15,7 @@ from midas_pipelines.store.schema.tables import api_errors, order_processing_log
 from midas_pipelines.store.schema.triggers import amending
 from midas_pipelines.storefront.types import utc_now
 
-BLOCK = 1000
-"""Rows that one transaction looks at."""
+BLOCK = 1000  # rows that one transaction looks at
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,7 @@ from midas_pipelines.store.schema.gateway_tables import gateway_audit
 from midas_pipelines.store.schema.tables import cursors, inventory_changes, mappings, order_processing_logs
 
 CHANNEL = "midas_work"
-ITEMS, WEBHOOKS = "items", "webhooks"
-"""The channel that workers listen on, and its messages."""
+ITEMS, WEBHOOKS = "items", "webhooks"  # the channel that workers listen on, and its messages
 
 MAPPINGS, LEDGER, AUDIT = mappings.name, inventory_changes.name, gateway_audit.name
 
@@ -44,8 +43,7 @@ PUSHED = ("carrier", "tracking_number", "tracking_url")
 """The columns of a shipment that are pushed to 4Seller."""
 CLEARED = ("pushed_at", "next_attempt_at", "reason")
 
-AUDIT_KEPT_DAYS = 365
-"""The setting MIDAS_KEEP_AUDIT_DAYS cannot be less."""
+AUDIT_KEPT_DAYS = 365  # the setting MIDAS_KEEP_AUDIT_DAYS cannot be less
 DOOR = "door"
 GUARDED = {
     AUDIT: "The audit log is append-only: no row is changed, "

@@ -20,8 +20,7 @@ from midas_pipelines.storefront.schema import categories, products
 from midas_pipelines.storefront.types import utc_now
 
 FOURSELLER = "fourseller"
-BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
-"""The start of a rule that has always held."""
+BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)  # the start of a rule that has always held
 
 POLICIES = ("source_wins", "marketplace_wins", "manual")
 

@@ -146,8 +146,7 @@ def _moved(shown: Decimal | int | None, wanted: Decimal | int | None) -> tuple[s
     return f"{shown} -> {wanted}", float(share)
 
 
-Pair = tuple[str, str]
-"""A SKU of the shop, and the id of a listing."""
+Pair = tuple[str, str]  # A SKU of the shop, and the id of a listing
 
 
 async def confirm_matches(context: SyncContext, pairs: Sequence[Pair], *, accept: bool) -> int:

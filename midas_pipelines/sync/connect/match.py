@@ -12,14 +12,11 @@ from rapidfuzz import fuzz, process
 from midas_pipelines.fourseller.models import Product
 from midas_pipelines.text import folded
 
-LEAST_SCORE = 85.0
-"""Of 100: how alike two titles must be to be proposed as one item."""
+LEAST_SCORE = 85.0  # of 100: how alike two titles must be to be proposed as one item
 
-COMMON = 300
-"""A word that more listings have than this says little about any of them."""
+COMMON = 300  # A word that more listings have than this says little about any of them
 
-ENOUGH = 50
-"""Listings with rare words of a title among which its like is looked for."""
+ENOUGH = 50  # listings with rare words of a title among which its like is looked for
 
 BARCODE = re.compile(r"\d{8}|\d{12,14}")
 BARCODE_FIELDS = ("barcode", "upc", "ean", "gtin", "isbn")

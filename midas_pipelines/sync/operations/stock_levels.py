@@ -20,8 +20,7 @@ from midas_pipelines.sync.context import SyncContext
 
 ALERT = "low_stock"
 MOST_SHOWN = 20
-AT_ONCE = 1000
-"""Items whose rules are read in one statement."""
+AT_ONCE = 1000  # items whose rules are read in one statement
 
 
 @dataclass(frozen=True, slots=True)

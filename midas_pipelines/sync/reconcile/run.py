@@ -41,8 +41,7 @@ from midas_pipelines.sync.threads import in_thread
 FEW, FEW_PERCENT = 3, 1
 """A list may lack so many of the known products, or that share of them, and still be believed."""
 
-FIRST, AT_ONCE = 100, 1000
-"""How many are asked for by id at first, and then at once."""
+FIRST, AT_ONCE = 100, 1000  # how many are asked for by id at first, and then at once
 READ_AT_ONCE = 10_000
 
 

@@ -20,8 +20,7 @@ from midas_pipelines.text import folded
 
 ALERT = "shadow_report"
 NOT_IMPORTED = "no order in the shop"
-MOST_ORDERS = 200
-"""Orders that are asked for one by one."""
+MOST_ORDERS = 200  # orders that are asked for one by one
 
 
 @dataclass

@@ -27,8 +27,7 @@ from midas_pipelines.sync.safety.undo import undo_writes
 from midas_pipelines.sync.threads import in_thread
 
 SUBJECT = "canary"
-SHARES = (1, 10, 100)
-"""Percent of the plan in each wave; the last one is the rest."""
+SHARES = (1, 10, 100)  # percent of the plan in each wave; the last one is the rest
 
 FAILING_PERCENT = 10
 """A wave fails when more of it fail, or show something else than was sent; one alone only where the wave is one item."""

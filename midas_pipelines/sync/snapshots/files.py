@@ -24,10 +24,8 @@ if TYPE_CHECKING:
 
 CATALOG, LISTING = "catalog_snapshot", "listing_snapshot"
 SUFFIX = ".parquet"
-CHUNK = 5000
-"""Rows of one row group: as many are in memory while a snapshot is written."""
-FACTS = b"midas"
-"""The key under which a file holds what is true of all its rows."""
+CHUNK = 5000  # rows of one row group: as many are in memory while a snapshot is written
+FACTS = b"midas"  # the key under which a file holds what is true of all its rows
 
 
 class NoSnapshot(WrongInput):

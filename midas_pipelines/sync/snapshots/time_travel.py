@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 LEDGER_ROWS = 5
-MOST = 20
-"""Rows of the ledger, rules and conflicts that are shown of one item."""
+MOST = 20  # rows of the ledger, rules and conflicts that are shown of one item
 KEY = "fourseller_product_id"
 FIELDS = ("price", "quantity", "status", "title", "content")
 SHOP = ("sku", "product_id", "variant_id", "mapping_id", "title", "price", "on_hand")
