@@ -43,7 +43,7 @@ def check_result(
         total: how many there are, where `offenders` are the first of them.
     """
     well = not offenders if passed is None else passed
-    advice = in_console(hint, SETTINGS.console_url, markdown=True)
+    shown = {} if well else {"hint": in_console(hint, SETTINGS.console_url, markdown=True)}
     return dg.AssetCheckResult(
         check_name=name,
         passed=well,
@@ -53,7 +53,7 @@ def check_result(
             **({} if checked is None else {"checked": checked}),
             **({} if well and not offenders else {"failed": len(offenders) if total is None else total}),
             **({"offenders": table(offenders[:MOST_SHOWN])} if offenders else {}),
-            **({} if well else {"hint": dg.MetadataValue.md(advice)}),
+            **{name: dg.MetadataValue.md(text) for name, text in shown.items()},
             **(links or {}),
             **(more or {}),
         },
