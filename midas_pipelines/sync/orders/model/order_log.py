@@ -6,7 +6,7 @@ Locks are taken in the same order always, to avoid deadlocks: the shop's order, 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import groupby
 from typing import Any
@@ -30,8 +30,6 @@ from midas_pipelines.text import spell_moment
 
 UNANSWERED = "unanswered"
 """The step of a push to 4Seller that got no answer: it may still arrive, after a newer one."""
-NO_VAULT = Vault(KeyRing(list))
-"""The vault of those who seal nothing: it has no key."""
 _ORDERS, _LOGS = marketplace_orders.c, tables.order_processing_logs.c
 
 
@@ -40,7 +38,7 @@ class OrderContext:
     """Context for writing to an order."""
 
     run_id: str | None = None  # the run that writes; None for an event
-    vault: Vault = NO_VAULT  # seals payloads
+    vault: Vault = field(default_factory=lambda: Vault(KeyRing(list)))  # seals payloads; none without a key
     settings: Settings | None = None  # of customer mail; None sends none
 
     @property
