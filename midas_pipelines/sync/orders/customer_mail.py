@@ -132,9 +132,7 @@ def _claim(database: Database) -> sa.Row[Any] | None:
     return mail
 
 
-def _send(
-    smtp: SmtpConnection, database: Database, settings: Settings, mail: sa.Row[Any]
-) -> MailError | None:
+def _send(smtp: SmtpConnection, database: Database, settings: Settings, mail: Any) -> MailError | None:
     """Sends the message, as the order is now; returns why it was not sent."""
     try:
         with database.reading() as connection:
@@ -157,9 +155,7 @@ def _send(
     return None
 
 
-def _record(
-    database: Database, mail: sa.Row[Any], error: MailError | None, context: OrderContext
-) -> list[str]:
+def _record(database: Database, mail: Any, error: MailError | None, context: OrderContext) -> list[str]:
     """Records that a claimed message was sent, waits or will not be sent; returns its state, where it was still ours."""
     again = error is not None and error.retry and datetime.now(UTC) - mail.created_at <= GIVE_UP_AFTER
     state = "sent" if error is None else "waiting" if again else "dropped" if error is EXCLUDED else "failed"
@@ -228,9 +224,7 @@ def mail_context(order: StoredOrder, mail: sa.Row[Any], settings: Settings) -> d
         tracking = recorded_tracking(shipment)[0] if shipment else Tracking()
     except BadTracking:
         tracking = Tracking(carrier=shipment and shipment.carrier)
-    lines = [
-        (line, units.get(str(line.order_item_id), 0 if units else line.quantity)) for line in order.lines()
-    ]
+    lines = [(one, units.get(str(one.order_item_id), 0 if units else one.quantity)) for one in order.lines()]
     return {
         "shop": {"name": settings.mail_shop_name},
         "customer": {"name": "" if AN_ADDRESS.search(named) else named, "email": email},
@@ -253,10 +247,7 @@ def mail_context(order: StoredOrder, mail: sa.Row[Any], settings: Settings) -> d
             for line, count in lines
             if line.quantity > 0 and count
         ],
-        "shipment": {
-            "complete": all(count == line.quantity for line, count in lines),
-            **tracking.model_dump(),
-        },
+        "shipment": {"complete": all(n == line.quantity for line, n in lines), **tracking.model_dump()},
     }
 
 

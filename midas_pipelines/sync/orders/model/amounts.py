@@ -47,15 +47,13 @@ TAX, REDUCTION, FEE = "tax", "reduction", "fee"
 KINDS = tuple(  # by the words in a name, the first match; gift wrap is a fee, a fee's discount is a discount
     (words(text), kind)
     for kind, text in (
-        (
-            REDUCTION,
-            "discount coupon promo promotion voucher rebate reduction deduction subsidy allowance credit",
-        ),
+        (REDUCTION, "discount coupon promo promotion voucher rebate reduction deduction subsidy"),
+        (REDUCTION, "allowance credit"),
+        (FEE, "fee handling insurance wrap wrapping tip tipping surcharge duty duties customs donation"),
         (
             FEE,
-            "fee handling insurance wrap wrapping tip tipping surcharge duty duties customs donation deposit",
+            "deposit packaging charge rounding adjustment protection warranty freight postage shipping delivery",
         ),
-        (FEE, "packaging charge rounding adjustment protection warranty freight postage shipping delivery"),
         (REDUCTION, "gift point reward loyalty markdown wallet cashback bonus saving"),
         (TAX, "tax taxes vat gst hst pst qst iva tva mwst"),
     )

@@ -81,7 +81,7 @@ class SoldLine:
 
     sale: Sale
     line: SaleLine
-    item: ItemKey | None
+    item: ItemKey | None = None
     wanted: int = 0  # units to allocate
     number: int = 0  # our number of the line: the marketplace's at first; it never changes
     order_item_id: int = 0
@@ -182,9 +182,7 @@ def match_lines(connection: sa.Connection, sales: Sequence[Sale]) -> list[SoldLi
     """Each line with the item it sold."""
     respelled, pairs = set[str](), [(sale, line) for sale in sales for line in sale.lines]
     found = items_named(connection, {line.named for _, line in pairs}, respelled)
-    sold = [
-        SoldLine(sale, line, None, number=line.line, respelled=line.sku in respelled) for sale, line in pairs
-    ]
+    sold = [SoldLine(sale, line, number=line.line, respelled=line.sku in respelled) for sale, line in pairs]
     for one in sold:
         one.name(found.get(one.line.named))
     return sold

@@ -60,10 +60,7 @@ class OrderContext:
             steps.append((name, "imported", imported))
             taken = [line for line in mine if line.allocated]
             if taken:
-                parts = (
-                    f"{one.allocated} of {one.line.sku or one.line.title} (line {one.number})"
-                    for one in taken
-                )
+                parts = [f"{x.allocated} of {x.line.sku or x.line.title} (line {x.number})" for x in taken]
                 steps.append((name, "deducted", f"Took {', '.join(parts)} from stock."))
             for line in mine:
                 if line.respelled and line.item is not None:
@@ -205,9 +202,7 @@ def shop_orders(sales: Sequence[Sale], local_ids: Sequence[int]) -> Columns:
         "total_amount": [to_cents(sale.total) for sale in sales],
         "shipping_address": addresses,
         "billing_address": addresses,
-        "payment_status": [
-            payment_status(sale.status, paid=one) for sale, one in zip(sales, paid, strict=True)
-        ],
+        "payment_status": [payment_status(one.status, paid=p) for one, p in zip(sales, paid, strict=True)],
         "shipping_cost": [to_cents(sale.shipping_cost) for sale in sales],
         **by_column([shop_origin(sale.order_id, sale.sales_channel, sale.currency) for sale in sales]),
         "created_at": [sale.ordered_at for sale in sales],
