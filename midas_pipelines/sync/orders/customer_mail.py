@@ -31,8 +31,7 @@ from midas_pipelines.sync.orders.model.sale import Sale
 
 LEASE_SECONDS = 300
 RETRY = Backoff(first=60, longest=3600, other=LEASE_SECONDS)
-GIVE_UP_AFTER = timedelta(days=3)
-"""A message that could not be sent for this long is given up, with an alert."""
+GIVE_UP_AFTER = timedelta(days=3)  # a message that could not be sent for this long is given up, with an alert
 UNSENT = ("waiting", "sending", "failed")
 """States of messages that the customer does not have, or may not have."""
 RELAYS = re.compile(
