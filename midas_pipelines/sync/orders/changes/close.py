@@ -100,10 +100,8 @@ def resolve_conflict(order: StoredOrder, decision: str, *, restock: bool) -> Non
     """Resolves a conflict as a person decided: `shipped` (the sale is valid) or `cancelled` (it is not), where `restock` says
     whether the shipped goods are back. Raises WrongInput where the order is in no conflict."""
     if not order.has(OrderException.CONFLICT):
-        raise WrongInput(
-            f"Order {order.marketplace_order_id} is in no conflict: nothing was changed. "
-            "`midas orders dismiss` ends other exceptions that a person has looked at."
-        )
+        why = "nothing was changed. `midas orders dismiss` ends other exceptions that a person has looked at."
+        raise WrongInput(f"Order {order.marketplace_order_id} is in no conflict: {why}")
     goods = ", with the goods back in stock" if restock else ""
     order.log("settled", f"An operator resolved the conflict: the order counts as {decision}{goods}.")
     if decision == "cancelled":
@@ -174,11 +172,9 @@ def end_quarantine(connection: sa.Connection, order_id: str) -> None:
 
 def alert_unknown_status(connection: sa.Connection, word: str, order_id: str) -> None:
     """Alerts staff to a status word that is not in our table, once for each word."""
-    text = (
-        f"Order {order_id}: 4Seller calls its status '{word}', which is unknown, so it counts as pending. "
-        "Look at it on 4Seller; end it with `midas orders dismiss` when you have."
-    )
-    raise_alert(connection, kind=UNKNOWN_WORD, subject=f"word:{word}"[:200], text=text)
+    text = f"Order {order_id}: 4Seller calls its status '{word}', which is unknown, so it counts as pending."
+    do = "Look at it on 4Seller; end it with `midas orders dismiss` when you have."
+    raise_alert(connection, kind=UNKNOWN_WORD, subject=f"word:{word}"[:200], text=f"{text} {do}")
 
 
 def clear_unknown_status(connection: sa.Connection, word: str | None) -> None:

@@ -191,10 +191,8 @@ def _advance(order: StoredOrder, current: OrderStatus, sale: Sale) -> bool:
     resolution = order.resolution if status is OrderStatus.CANCELLED else None
     reply = decide(shop, status, shipped=shipped, resolution=resolution)
     if reply is Decision.CONFLICT and status is OrderStatus.CANCELLED:
-        detail = (
-            "The marketplace cancelled the order, but the shop has shipped it: get the shipment back or have the "
-            "cancellation withdrawn, then resolve the order."
-        )
+        do = "get the shipment back or have the cancellation withdrawn, then resolve the order."
+        detail = f"The marketplace cancelled the order, but the shop has shipped it: {do}"
         close.find_conflict(order, sale, "conflict", detail)
         order.set(status_word=sale.status_word)  # 4Seller's status until a person decides
         return False
