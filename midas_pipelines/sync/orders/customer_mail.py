@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from midas_pipelines.fourseller.models import Tracking
-from midas_pipelines.fourseller.status import ENDED, OPEN
+from midas_pipelines.fourseller.status import ENDED, OPEN, OrderStatus
 from midas_pipelines.notify.alerts import match_alerts
 from midas_pipelines.notify.mail import MailError, SmtpConnection, render_mail
 from midas_pipelines.settings import Settings, SettingsError
@@ -28,6 +28,7 @@ from midas_pipelines.storefront.writing import insert_new
 from midas_pipelines.sync.orders.model.carriers import BadTracking, recorded_tracking
 from midas_pipelines.sync.orders.model.order_log import OrderContext, StoredOrder
 from midas_pipelines.sync.orders.model.sale import Sale
+from midas_pipelines.sync.orders.stock.units import shipments_on_record
 
 LEASE_SECONDS = 300
 RETRY = Backoff(first=60, longest=3600, other=LEASE_SECONDS)
@@ -91,6 +92,12 @@ def queue_mail(order: StoredOrder, kind: str, *, shipment_id: int | None = None)
             return
     row = {"order_id": order.id, "kind": kind, "shipment_id": shipment_id}
     insert_new(order.connection, customer_mails, [row], key="order_id")
+
+
+def queue_status_mail(order: StoredOrder, status: OrderStatus) -> None:
+    """Queues the message about the order's new status: a cancellation, or a shipping without a shipment on record."""
+    if status is OrderStatus.CANCELLED or (status is OrderStatus.SHIPPED and not shipments_on_record(order)):
+        queue_mail(order, status.value)
 
 
 def send_mails(database: Database, settings: Settings, run_id: str | None = None) -> Counter[str]:

@@ -13,11 +13,10 @@ import sqlalchemy as sa
 from midas_pipelines.fourseller.status import OPEN, OrderStatus
 from midas_pipelines.store.schema.tables import marketplace_order_lines
 from midas_pipelines.store.stock.ledger import StockMove, move_stock
-from midas_pipelines.storefront.bulk import Columns, by_row
 from midas_pipelines.storefront.orders import update_order, update_order_items
 from midas_pipelines.storefront.schema import order_items
 from midas_pipelines.storefront.types import ZERO, sound, to_cents, utc_now
-from midas_pipelines.storefront.writing import insert_columns, reserve_ids
+from midas_pipelines.storefront.writing import Columns, by_row, insert_columns, reserve_ids
 from midas_pipelines.sync.orders.model import lines
 from midas_pipelines.sync.orders.model.amounts import extras
 from midas_pipelines.sync.orders.model.lines import OrderException, SoldLine, read_exceptions

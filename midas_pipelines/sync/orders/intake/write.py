@@ -23,12 +23,12 @@ from midas_pipelines.store.schema.tables import (
     marketplace_orders,
     order_processing_logs,
 )
-from midas_pipelines.storefront.bulk import by_row
 from midas_pipelines.storefront.catalog import lock_stock
 from midas_pipelines.storefront.schema import order_status_history, orders
 from midas_pipelines.storefront.writing import (
     RowsBusy,
     any_of,
+    by_row,
     insert_columns,
     reserve_ids,
     update_rows,

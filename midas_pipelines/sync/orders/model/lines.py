@@ -13,10 +13,9 @@ import sqlalchemy as sa
 from midas_pipelines.store.items.mappings import linked_items, respelled_items
 from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.store.stock.ledger import StockMove
-from midas_pipelines.storefront.bulk import Columns
 from midas_pipelines.storefront.catalog import ItemKey, items_by_sku, present_items
 from midas_pipelines.storefront.types import to_cents
-from midas_pipelines.storefront.writing import any_of
+from midas_pipelines.storefront.writing import Columns, any_of
 from midas_pipelines.sync.orders.model.sale import Named, Sale, SaleLine
 
 CHANNEL = "fourseller"

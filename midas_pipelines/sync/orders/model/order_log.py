@@ -19,10 +19,9 @@ from midas_pipelines.store.orders.payload_vault import Vault
 from midas_pipelines.store.privacy.keys import KeyRing
 from midas_pipelines.store.schema import tables
 from midas_pipelines.store.schema.tables import marketplace_order_lines, marketplace_orders
-from midas_pipelines.storefront.bulk import Columns, by_column
 from midas_pipelines.storefront.orders import lock_orders, order_status, set_order_status
 from midas_pipelines.storefront.types import to_cents, utc_now
-from midas_pipelines.storefront.writing import lock
+from midas_pipelines.storefront.writing import Columns, by_column, lock
 from midas_pipelines.sync.orders.model import lines
 from midas_pipelines.sync.orders.model.lines import CHANNEL, SoldLine, sale_exceptions, shop_origin
 from midas_pipelines.sync.orders.model.sale import Content, Sale, read_content, write_content

@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from midas_pipelines.errors import WrongInput
-from midas_pipelines.fourseller.status import ENDED, SHIPPED_STATES
+from midas_pipelines.fourseller.status import ENDED, SHIPPED_STATES, OrderStatus
 from midas_pipelines.notify.alerts import clear_alerts, open_subjects, raise_alert
 from midas_pipelines.store.items.mappings import mark_dirty
 from midas_pipelines.store.schema.order_tables import order_shipments
@@ -148,14 +148,20 @@ def allocate_again(order: StoredOrder, shop: str | None, *, whole: bool) -> int:
     return again
 
 
-def release_units(order: StoredOrder, cause: str, *, all_shipped: bool = False) -> None:
-    """Releases the units of an order that have not shipped, and drops its backorders; `cause` is the ledger's word,
-    cancelled or refunded, `all_shipped` that everything has shipped, on record or not. Idempotent."""
+def release_units(order: StoredOrder, status: OrderStatus, *, all_shipped: bool) -> None:
+    """Releases the units of a cancelled or refunded order that have not shipped, and ends its backorders and the exceptions of
+    lines that will not ship; `all_shipped` also where no shipment is on record. Idempotent."""
     held = order.lines()
-    give_back(order, {line.line: on_shelf(line, all_shipped=all_shipped) for line in held}, cause, CHANNEL)
-    for line in held:
-        if line.backordered:
-            set_backordered(order, line, 0)
+    if order.resolution != "cancelled":  # which has released the units already
+        shelved = {line.line: on_shelf(line, all_shipped=all_shipped) for line in held}
+        give_back(order, shelved, status.value, CHANNEL)
+        for line in held:
+            if line.backordered:
+                set_backordered(order, line, 0)
+    if not all_shipped:
+        of_order = sa.update(marketplace_order_lines).where(_LINES.order_id == order.id)
+        order.connection.execute(of_order.values(exception=None))
+        order.set_exceptions(drop=(OrderException.UNMAPPED, OrderException.QUANTITY))
 
 
 def returnable(order: StoredOrder, *, all_shipped: bool | None = None) -> dict[int, int]:
