@@ -7,7 +7,7 @@ Of a line's quantity, `allocated` units were allocated and `released` went back 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -20,7 +20,8 @@ from midas_pipelines.store.schema.order_tables import order_shipments
 from midas_pipelines.store.schema.tables import ITEM_KEY, mappings, marketplace_order_lines
 from midas_pipelines.store.stock.ledger import StockMove, move_stock
 from midas_pipelines.storefront.catalog import ItemKey
-from midas_pipelines.storefront.writing import any_of, update_rows
+from midas_pipelines.storefront.schema import order_items
+from midas_pipelines.storefront.writing import Columns, any_of, insert_columns, reserve_ids, update_rows
 from midas_pipelines.sync.orders.model import lines
 from midas_pipelines.sync.orders.model.lines import CHANNEL, OrderException, SoldLine, reference
 from midas_pipelines.sync.orders.model.order_log import StoredOrder, set_line
@@ -133,6 +134,24 @@ def allocate_units(
     got += uncounted
     set_backordered(order, line, line.backordered + missing - got, allocated=line.allocated + got, **columns)
     return got, words
+
+
+def add_lines(
+    connection: sa.Connection, added: Sequence[SoldLine], order_rows: Sequence[int], local_ids: Sequence[int]
+) -> None:
+    """Allocates stock to new lines, and writes our rows of them and the shop's, of the orders in these rows of ours and of the
+    shop's; of none of the shop's where it has deleted its order."""
+    shop_items: Columns = {}
+    if local_ids:
+        ids = reserve_ids(connection, {order_items: len(added)})[order_items]
+        for line, item_id in zip(added, ids, strict=True):
+            line.order_item_id = item_id
+        shop_items = lines.shop_lines(added, local_ids)
+    taking = [line for line in added if line.wanted]
+    for line, delta in zip(taking, move_stock(connection, lines.sale_moves(taking)), strict=True):
+        line.allocated = -delta  # what is missing is backordered
+    insert_columns(connection, order_items, shop_items)
+    insert_columns(connection, marketplace_order_lines, lines.our_lines(added, order_rows))
 
 
 def allocate_again(order: StoredOrder, shop: str | None, *, whole: bool) -> int:
