@@ -12,9 +12,7 @@ import click
 
 from midas_pipelines.text import counted
 
-json_option = click.option(
-    "--json", "as_json", is_flag=True, help="Print one JSON object instead of a table."
-)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print a JSON object instead of a table.")
 
 
 def clean(text: str) -> str:
