@@ -51,10 +51,7 @@ def print_rows(as_json: bool, name: str, rows: Sequence[Mapping[str, Any]], *, t
 
 
 def print_table(
-    title: str,
-    rows: Sequence[Mapping[str, Any]],
-    total: int | None = None,
-    more: str = "",
+    title: str, rows: Sequence[Mapping[str, Any]], total: int | None = None, more: str = ""
 ) -> None:
     """Rows as a table, numbers to the right, without empty columns; where there are more in `total`, says `more`:
     how to see the rest."""
