@@ -72,8 +72,9 @@ def resolve_(conflict_id: int, take: str, as_json: bool) -> None:
     """
     with shop_database() as (settings, database):
         done = asyncio.run(resolve(SyncContext(settings, database), conflict_id, take, actor(settings)))
-    words = f"Conflict {conflict_id} is resolved: the {take}'s {done.get('field')} counts."
-    print_result(as_json, done, words)
+    print_result(
+        as_json, done, f"Conflict {conflict_id} is resolved: the {take}'s {done.get('field')} counts."
+    )
 
 
 @conflicts.command(cls=Changing)

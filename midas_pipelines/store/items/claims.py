@@ -252,8 +252,8 @@ class Heartbeat:
 
     def _beat(self) -> None:
         began = time.monotonic()
-        alive = {"alive_until": utc_now(LEASE_SECONDS)}
-        self._database.write(upsert, workers, {"name": self._worker}, alive)
+        with self._database.writing() as connection:
+            upsert(connection, workers, {"name": self._worker}, {"alive_until": utc_now(LEASE_SECONDS)})
         self._until = began + LEASE_SECONDS - MARGIN_SECONDS
 
 

@@ -197,12 +197,17 @@ def normal(kind: str, text: str) -> str:
     return text
 
 
+_keyed = lru_cache(8)(lambda key: hashlib.blake2b(key=key, digest_size=12))
+
+
 def digest_of(kind: str, text: str, key: bytes) -> str | None:
     """The digest of what a person gives to be found by; None where nothing is left to compare."""
     found = normal(kind, text)
     if not found:
         return None
-    return kind[0] + hashlib.blake2b(f"{kind}:{found}".encode(), key=key, digest_size=12).hexdigest()
+    hasher = _keyed(key).copy()
+    hasher.update(f"{kind}:{found}".encode())
+    return kind[0] + hasher.hexdigest()
 
 
 def digests(payload: Any, key: bytes) -> list[str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from threading import Event
@@ -202,7 +202,7 @@ class _Importer:
         return result
 
 
-def _rounds(sales: Iterable[Sale]) -> list[list[Sale]]:
+def _rounds(sales: Sequence[Sale]) -> list[list[Sale]]:
     """The sales in batches that each have one message of an order, its oldest in the first; of one moment, the further
     status is the later. Within a batch the first placed comes first."""
 
@@ -211,6 +211,8 @@ def _rounds(sales: Iterable[Sale]) -> list[list[Sale]]:
 
     found: list[list[Sale]] = []
     earlier: Counter[str] = Counter()
+    if len({sale.order_id for sale in sales}) == len(sales):  # as of a poll
+        found, sales = [list(sales)], []
     for sale in sorted(sales, key=lambda sale: (updated(sale), RANK[sale.status])):
         if earlier[sale.order_id] == len(found):
             found.append([])

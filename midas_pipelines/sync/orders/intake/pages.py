@@ -20,7 +20,7 @@ from midas_pipelines.sync.orders.model.sale import Sale
 from midas_pipelines.sync.threads import in_haste, in_thread
 
 SOON = 500
-"""The batch size that starts an import where one more may run."""
+"""The batch size that starts an import when none is running; twice as many start one beside another."""
 IN_FLIGHT = 2
 """Batches imported at once: while one holds the stock and writes lines, the next one writes its orders."""
 
@@ -100,9 +100,8 @@ class OrderPages:
         )
         dates = [self.newest, *(order.updated_at for order in page.data)]
         self.newest = max((date for date in dates if date and date <= self._read_at), default=None)
-        free = sum(not batch.done() for batch in self._running) < IN_FLIGHT
-        full = self._context.settings.orders_batch
-        if len(self._batch) >= (min(SOON, full) if free else full):
+        busy, full = sum(not batch.done() for batch in self._running), self._context.settings.orders_batch
+        if len(self._batch) >= (min(SOON * (1 + busy), full) if busy < IN_FLIGHT else full):
             await self._start()
 
     async def finish(self) -> None:

@@ -23,28 +23,29 @@ from midas_pipelines.store.schema.tables import (
     marketplace_orders,
     order_processing_logs,
 )
+from midas_pipelines.storefront.bulk import by_row
 from midas_pipelines.storefront.catalog import lock_stock
 from midas_pipelines.storefront.schema import order_status_history, orders
 from midas_pipelines.storefront.writing import (
     RowsBusy,
     any_of,
-    by_row,
     insert_columns,
     reserve_ids,
     update_rows,
 )
 from midas_pipelines.sync.orders.changes.close import alert_unknown_status, end_quarantine
+from midas_pipelines.sync.orders.changes.edits import add_lines
 from midas_pipelines.sync.orders.changes.inbound import apply_update, has_news
 from midas_pipelines.sync.orders.customer_mail import queue_received
 from midas_pipelines.sync.orders.model.impersonal import known_channel, known_currency, without_personal_data
 from midas_pipelines.sync.orders.model.lines import (
     CHANNEL,
+    OrderException,
     SoldLine,
     exception_text,
     items_named,
     match_lines,
     origin,
-    sale_exceptions,
 )
 from midas_pipelines.sync.orders.model.order_log import (
     OrderContext,
@@ -60,10 +61,11 @@ from midas_pipelines.sync.orders.stock.pending_lines import (
     orders_backordered,
     tie_lines,
 )
-from midas_pipelines.sync.orders.stock.units import add_lines, raise_oversold_alerts
+from midas_pipelines.sync.orders.stock.units import raise_oversold_alerts
 
 COUNTS = ("imported", "duplicates", "exceptions", "failed", "moved_on", "mapped")
 PREVIEW = 20
+EXCEPTIONS = frozenset(OrderException)
 TURN_SECONDS = 0.4
 """How long a transaction that has written waits for its turn: less than others wait for what it holds, and than it may
 be idle (`lock_seconds`, `idle_seconds`)."""
@@ -255,13 +257,15 @@ def _write_lines(
     lines, sales = batch.lines, batch.new
     ids = ([known[line.sale.order_id] for line in lines] for known in (batch.row_ids, batch.local_ids))
     add_lines(connection, lines, *ids)  # from now on the shop may wait for stock
-    found = {sale.order_id: set(sale_exceptions(sale)) for sale in sales}
-    for line in lines:
-        found[line.sale.order_id].update(line.exceptions)
-    marked = {order_id: exception_text(held) for order_id, held in found.items() if held}
+    log = order_context.first_steps(sales, lines)
+    found: dict[str, set[str]] = {}
+    for order_id, step in zip(log["marketplace_order_id"], log["step"], strict=True):
+        if step in EXCEPTIONS:
+            found.setdefault(order_id, set()).add(step)
+    marked = {order_id: exception_text(held) for order_id, held in found.items()}
     marks = [{"id": batch.row_ids[order_id], "exception": text} for order_id, text in marked.items()]
     update_rows(connection, marketplace_orders, marks)
-    insert_columns(connection, order_processing_logs, order_context.first_steps(sales, lines))
+    insert_columns(connection, order_processing_logs, log)
     raise_oversold_alerts(connection, lines)
     for sale in sales:
         if not sale.known_status:
