@@ -126,7 +126,13 @@ def test_no_call_is_sent_again_but_by_the_client_which_counts_it() -> None:
     assert len(asked) == 2
 
 
-def test_connections_that_are_opened_ahead_serve_the_calls_that_follow() -> None:
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_connections_that_are_opened_ahead_serve_the_calls_that_follow(
+    scheme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, context = certificate(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(path))
+
     async def run() -> int:
         opened = 0
 
@@ -137,10 +143,10 @@ def test_connections_that_are_opened_ahead_serve_the_calls_that_follow() -> None
                 while await reader.readuntil(b"\r\n\r\n"):
                     writer.write(OK)
 
-        server = await asyncio.start_server(handle, "127.0.0.1", 0)
-        async with channel(
-            f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1", in_flight=3
-        ) as client:
+        tls = context if scheme == "https" else None
+        server = await asyncio.start_server(handle, "127.0.0.1", 0, ssl=tls)
+        url = f"{scheme}://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+        async with channel(url, in_flight=3) as client:
             await client.product("P1")
             ahead = client.open(50)
             assert ahead is not None

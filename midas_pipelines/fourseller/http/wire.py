@@ -14,6 +14,7 @@ import ssl
 import zlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote, unquote, urlencode
 from urllib.request import getproxies, proxy_bypass
@@ -95,12 +96,14 @@ class AiohttpTransport:
         address, loop = yarl.URL(url), asyncio.get_running_loop()
         request = aiohttp.ClientRequest("GET", address, loop=loop, session=session, proxy=proxy)
         assert session.connector is not None
-        opening = [session.connector.connect(request, [], session.timeout) for _ in range(number)]
-        for opened in await asyncio.gather(*opening, return_exceptions=True):
-            if not isinstance(
-                opened, BaseException
-            ):  # held until all are: one that is free would be taken again
-                opened.release()
+        connect = partial(session.connector.connect, request, [], session.timeout)
+
+        async def open_one() -> None:
+            connection = await connect()
+            await asyncio.sleep(0)  # the others have begun then: they would take one that is free
+            connection.release()
+
+        await asyncio.gather(*(open_one() for _ in range(number)), return_exceptions=True)
 
     async def aclose(self) -> None:
         """Closes every connection."""
