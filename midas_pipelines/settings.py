@@ -214,9 +214,7 @@ OWN_NAMES = (
     "dagster_home",
 )
 """Settings whose variables do not begin with MIDAS_."""
-VARIABLES = {
-    name: name.upper() if name in OWN_NAMES else f"MIDAS_{name.upper()}" for name in Settings.model_fields
-}
+VARIABLES = {name: f"{'' if name in OWN_NAMES else 'MIDAS_'}{name.upper()}" for name in Settings.model_fields}
 """The environment variable of each setting."""
 OTHER_NAMES = ("MIDAS_HOST", "MIDAS_VERSION")
 """What `deploy/` reads itself; they reach every service through its file of settings."""

@@ -30,6 +30,7 @@ from midas_pipelines_tests.copies import (
     PostgresCopies,
     Prepare,
     SqliteCopies,
+    columns_looked_at_once,
     connect,
     engines_used_again,
 )
@@ -67,7 +68,7 @@ def sqlite_that_waits_for_no_disk() -> Iterator[None]:
 @pytest.fixture(scope="session", autouse=True)
 def known_engines() -> Iterator[None]:
     """In all of this process."""
-    with engines_used_again():
+    with engines_used_again(), columns_looked_at_once():
         yield
 
 

@@ -121,6 +121,21 @@ def value(database: Database, query: str, **parameters: Any) -> Any:
     return rows(database, query, **parameters)[0][0]
 
 
+def shift_rules(shop: Database, seconds: int) -> None:
+    """Moves every rule's dates, as if time went by."""
+    for table, names in (
+        ("channel_rules", ("valid_from", "valid_until")),
+        ("channel_rule_agenda", ("due_at",)),
+    ):
+        for name in names:
+            later = (
+                f"{name} + interval '{seconds} seconds'"
+                if shop.is_postgresql
+                else f"strftime('%Y-%m-%d %H:%M:%f', {name}, '{seconds} seconds') || '000'"
+            )
+            run(shop, f"UPDATE {table} SET {name} = {later} WHERE {name} IS NOT NULL")
+
+
 def drop_watched_column(shop: Database) -> None:
     """Drops orders.payment_status, which triggers watch, with those triggers, as a migration of the shop would."""
     if shop.is_postgresql:

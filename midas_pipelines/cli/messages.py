@@ -51,9 +51,7 @@ def send(as_json: bool) -> None:
     with shop_database() as (settings, database):
         targets = read_targets(settings.notify_urls)
         if not targets:
-            raise click.UsageError(
-                "MIDAS_NOTIFY_URLS is not set: give apprise addresses, such as mailtos://..."
-            )
+            raise click.UsageError("MIDAS_NOTIFY_URLS is not set: give apprise addresses, as mailtos://...")
         done = deliver(database, targets, settings.console_url)
     if as_json:
         print_json(vars(done))

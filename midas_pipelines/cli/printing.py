@@ -12,9 +12,7 @@ import click
 
 from midas_pipelines.text import counted
 
-json_option = click.option(
-    "--json", "as_json", is_flag=True, help="Print one JSON object instead of a table."
-)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print a JSON object instead of a table.")
 
 
 def clean(text: str) -> str:
@@ -53,10 +51,7 @@ def print_rows(as_json: bool, name: str, rows: Sequence[Mapping[str, Any]], *, t
 
 
 def print_table(
-    title: str,
-    rows: Sequence[Mapping[str, Any]],
-    total: int | None = None,
-    more: str = "",
+    title: str, rows: Sequence[Mapping[str, Any]], total: int | None = None, more: str = ""
 ) -> None:
     """Rows as a table, numbers to the right, without empty columns; where there are more in `total`, says `more`:
     how to see the rest."""

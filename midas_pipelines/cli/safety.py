@@ -34,9 +34,7 @@ KEPT = {True: "kept", False: "NOT KEPT", None: "not tried"}
 
 
 @click.command()
-@click.option(
-    "--new-key", is_flag=True, help="Try the key that is set now, and resume pushes when 4Seller takes it."
-)
+@click.option("--new-key", is_flag=True, help="Try the key; resume pushes when 4Seller takes it.")
 @json_option
 def doctor(new_key: bool, as_json: bool) -> None:
     """Check everything a start needs: settings, database, 4Seller, webhooks, mail, Dagster, disk.

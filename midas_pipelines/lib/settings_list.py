@@ -10,7 +10,6 @@ from typing import Any
 
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import SecretStr
-from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from midas_pipelines import setting_groups
@@ -26,7 +25,12 @@ def setting_rows(now: Settings | None = None) -> list[dict[str, Any]]:
         row = {
             "name": VARIABLES[name],
             "default": "" if field.default in (None, PydanticUndefined) else str(field.default),
-            "bounds": ", ".join(_bounds(field)),
+            "bounds": ", ".join(
+                f"{sign} {getattr(bound, kind.__name__.lower())}"
+                for bound in field.metadata
+                for kind, sign in SIGNS.items()
+                if isinstance(bound, kind)
+            ),
             "what": _descriptions()[name],
         }
         if now is not None:
@@ -47,12 +51,3 @@ def _descriptions() -> dict[str, str]:
         for field, below in chain.from_iterable(map(pairwise, bodies))
         if isinstance(field, ast.AnnAssign) and isinstance(below, ast.Expr)
     }
-
-
-def _bounds(field: FieldInfo) -> list[str]:
-    return [
-        f"{sign} {getattr(bound, kind.__name__.lower())}"
-        for bound in field.metadata
-        for kind, sign in SIGNS.items()
-        if isinstance(bound, kind)
-    ]

@@ -87,9 +87,7 @@ class Backup:
 def backup_place(settings: Settings) -> UPath:
     """The folder or bucket of MIDAS_BACKUP_TO. Raises SettingsError where there is none, or it does not answer."""
     if not settings.backup_to:
-        raise SettingsError(
-            "MIDAS_BACKUP_TO is not set: name a folder, or a bucket such as s3://backups/midas."
-        )
+        raise SettingsError("MIDAS_BACKUP_TO is not set: name a folder, or a bucket as s3://backups/midas.")
     s3 = settings.backup_to.startswith("s3://") and settings.backup_s3_url
     try:
         place: UPath = UPath(settings.backup_to, **({"endpoint_url": s3} if s3 else {}))

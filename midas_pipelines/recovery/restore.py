@@ -106,9 +106,7 @@ def _run_script(connection: sa.Connection, backup: Backup, part: str, *, replace
     present = sorted({*backup.manifest.tables.get(part, ())} & {*dumps.tables_of(connection)})
     for name in () if replace else present:
         if connection.execute(sa.text(f"SELECT 1 FROM {dumps.quoted(name)} LIMIT 1")).first() is not None:
-            raise NotEmpty(
-                f"The table {name} has rows already: restore into an empty database, or give --replace."
-            )
+            raise NotEmpty(f"The table {name} has rows: restore into an empty database, or give --replace.")
     if present:
         connection.exec_driver_sql(f"DROP TABLE {', '.join(map(dumps.quoted, present))}")
     with dumps.script(connection) as write:

@@ -1,6 +1,6 @@
-"""How many rows are spelled for the database at once.
+"""How many rows are spelled for PostgreSQL at once.
 
-PostgreSQL takes each column as one text, which it splits (`string_to_array`, `unnest`): a parameter for a column
+It takes each column as one text, which it splits (`string_to_array`, `unnest`): a parameter for a column
 whatever the number of rows, and an ordinary INSERT or UPDATE, so that the shop's triggers, defaults and row security hold
 as ever.
 """
@@ -17,25 +17,11 @@ import sqlalchemy as sa
 from midas_pipelines.storefront.types import Json, UtcDateTime
 from midas_pipelines.text import spell_moment, to_json, writable
 
-Row = Mapping[str, Any]
-Columns = Mapping[str, Sequence[Any]]
-"""The values of rows by column, which is how the most rows are made and sent: as many values in each."""
-
 BETWEEN, NOTHING = f"\x1e{secrets.token_hex(4)}", f"\x1d{secrets.token_hex(4)}"
 """What separates the values of a column, and stands for NULL: no text from outside can know them."""
 
 
-def by_column(rows: Sequence[Row]) -> Columns:
-    """The rows, which all have the same columns, by column."""
-    return {name: [row[name] for row in rows] for name in rows[0]} if rows else {}
-
-
-def by_row(columns: Columns) -> list[dict[str, Any]]:
-    """The rows of these columns."""
-    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-
-
-def texts(table: sa.Table, columns: Columns) -> tuple[str, ...]:
+def texts(table: sa.Table, columns: Mapping[str, Sequence[Any]]) -> tuple[str, ...]:
     """Each column as one text, in characters that every database holds; a separator precedes each value."""
     texts: dict[int, str] = {}  # the same list may be two columns
     for name, values in columns.items():

@@ -10,7 +10,6 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from midas_pipelines.storefront.bulk import by_column
 from midas_pipelines.storefront.catalog import has_product_status
 from midas_pipelines.storefront.schema import (
     categories,
@@ -20,7 +19,7 @@ from midas_pipelines.storefront.schema import (
     products,
     shop,
 )
-from midas_pipelines.storefront.writing import insert_columns
+from midas_pipelines.storefront.writing import by_column, insert_columns
 
 CATALOGUE_SIZE = 556
 """Items midastechnical.com sells, and so the size of the sample shop."""

@@ -17,10 +17,15 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from midas_pipelines.storefront.bulk import Columns, Row, by_column, by_row, insert_sql, texts, update_sql
+from midas_pipelines.storefront.bulk import insert_sql, texts, update_sql
 
 if TYPE_CHECKING:  # each takes long to load, and one of the two is used
     from sqlalchemy.dialects import postgresql, sqlite
+
+
+Row = Mapping[str, Any]
+Columns = Mapping[str, Sequence[Any]]
+"""The values of rows by column, which is how the most rows are made and sent: as many values in each."""
 
 
 def insert_columns(connection: sa.Connection, table: sa.Table, columns: Columns) -> None:
@@ -31,6 +36,16 @@ def insert_columns(connection: sa.Connection, table: sa.Table, columns: Columns)
         connection.exec_driver_sql(insert_sql(table, tuple(columns)), texts(table, columns))
     else:
         connection.execute(sa.insert(table), by_row(columns))
+
+
+def by_column(rows: Sequence[Row]) -> Columns:
+    """The rows, which all have the same columns, by column."""
+    return {name: [row[name] for row in rows] for name in rows[0]} if rows else {}
+
+
+def by_row(columns: Columns) -> list[dict[str, Any]]:
+    """The rows of these columns."""
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def insert(connection: sa.Connection, table: sa.Table) -> postgresql.Insert | sqlite.Insert:
@@ -126,12 +141,7 @@ def lock(
     connection: sa.Connection, query: sa.Select[Any], key: sa.Column[int], ids: Collection[int]
 ) -> list[sa.Row[Any]]:
     """The rows of the query, which selects the id `key` of the table to lock, with those of these ids that exist, by id, each
-    locked as an UPDATE would until the writing transaction ends.
-
-    Raises:
-        RowsBusy: others hold some of them, and the connection does not wait.
-        sqlalchemy.exc.OperationalError: others hold some of them for too long.
-    """
+    locked as an UPDATE would. Raises RowsBusy where others hold some, OperationalError where they do for too long."""
     if not ids:
         return []
     skip = bool(connection.get_execution_options().get(NO_WAIT))
@@ -216,9 +226,8 @@ def write_each(
 ) -> None:
     """Writes the rows together; what the database refuses is halved until only the bad rows are left out.
 
-    `write` writes some of them, and may raise anything that the database or its driver says of a row; `on_bad` is given each
-    row that cannot be written and the reason, and may write something in its place. Raises StatementError of SQLAlchemy where
-    no row can be written, or the session has ended.
+    `write` writes some of them; `on_bad` is given each row that cannot be written and the reason, and may write something in
+    its place. Raises StatementError of SQLAlchemy where no row can be written, or the session has ended.
     """
     refused, written, parts = list[tuple[Any, Exception]](), False, [rows] if rows else []
     while parts:

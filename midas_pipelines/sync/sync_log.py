@@ -99,9 +99,8 @@ def logged_sync(context: SyncContext, kind: str, scope: str, report: Report) -> 
         reason = str(error)
         of_key = isinstance(error, BadCredentials) and error.of_key  # has an alert of its own
         if isinstance(error, FourSellerError | ChannelDown) and not of_key:
-            with context.database.writing() as connection:
-                text = f"{kind.capitalize()} sync stopped. {reason}"
-                raise_alert(connection, kind=CHANNEL_DOWN, subject="fourseller", text=text)
+            text = f"{kind.capitalize()} sync stopped. {reason}"
+            context.database.write(raise_alert, kind=CHANNEL_DOWN, subject="fourseller", text=text)
         raise
     finally:
         report.seconds = round(time.perf_counter() - started, 3)

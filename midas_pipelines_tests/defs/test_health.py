@@ -139,7 +139,6 @@ def watch(environment: World, instance: dg.DagsterInstance, monkeypatch: pytest.
     return Watch(environment, instance, monkeypatch)
 
 
-@pytest.mark.both_databases
 def test_a_dropped_column_that_a_trigger_watches_reaches_staff_by_its_name(watch: Watch) -> None:
     drop_watched_column(watch.world.database)
     run = watch.run("stock_watch", good=False)

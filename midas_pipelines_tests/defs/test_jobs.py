@@ -82,7 +82,6 @@ def test_each_check_that_passes_says_how_much_it_looked_at(environment: World, e
     assert (numbers["columns_as_expected"].value, numbers["answers_keep_the_contract"].value) == (65, 2)
 
 
-@pytest.mark.both_databases
 def test_a_check_counts_what_is_in_the_catalog(environment: World, execute: Execute) -> None:
     by_variant = add_product(environment.database, sku="A-1")
     add_variant(environment.database, by_variant, sku="A-2")

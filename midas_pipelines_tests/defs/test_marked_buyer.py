@@ -187,7 +187,7 @@ def test_a_marked_buyer_is_where_the_register_says_and_after_an_erasure_nowhere(
         ]
         assert len(placed) == 4
         assert places(world) == set()
-        work("order_import")
+        world.import_orders()
         assert places(world) == set()
         assert on_pages(visitor, WORD)[1] == set()
         assert in_backup(world) == []

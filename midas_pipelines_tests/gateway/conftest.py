@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from midas_pipelines.gateway.worker import webhook_worker
 from midas_pipelines.store.gateway.keys import Role
 from midas_pipelines_tests.gateway.running import Gateway, running_gateway
 from midas_pipelines_tests.sync.conftest import background_sandbox, world  # noqa: F401 - fixtures
@@ -17,8 +18,9 @@ Start = Callable[..., Gateway]
 
 
 @pytest.fixture
-def start(world: World) -> Iterator[Start]:  # noqa: F811
+def start(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:  # noqa: F811
     """Starts a gateway with settings of the test's own; each is stopped at the end."""
+    monkeypatch.setattr(webhook_worker, "BUSY_SECONDS", 0.1)
     with ExitStack() as stack:
 
         def begin(**changes: Any) -> Gateway:

@@ -76,7 +76,7 @@ def wait_until(seen: Callable[[], Any], what: str) -> Any:
     while time.monotonic() < until:
         if found := seen():
             return found
-        time.sleep(0.01)
+        time.sleep(0.02)
     raise AssertionError(f"{what} did not come within {WAIT_SECONDS} s")
 
 

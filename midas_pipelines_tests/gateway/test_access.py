@@ -85,7 +85,6 @@ def test_ten_wrong_keys_lock_out_the_key_id_and_the_address_ever_longer(door: Ga
     assert alerts == {"address 127.0.0.1", *(f"key {key.split('_')[1]}" for key in (held, fresh))}
 
 
-@pytest.mark.both_databases
 def test_a_key_ends_and_its_last_use_is_known(door: Gateway) -> None:
     key = door.key(Role.VIEWER)
     assert value(door.world.database, "SELECT count(last_used_at) FROM gateway_keys") == 0
@@ -133,7 +132,6 @@ def test_a_strange_key_is_nobodys(shop: Database) -> None:
             assert find_caller(connection, key) is None, key
 
 
-@pytest.mark.both_databases
 def test_each_change_is_in_the_audit_log_before_and_after(door: Gateway) -> None:
     admin = door.key(Role.ADMIN)
     door.call("POST", "sync/products", admin, json={"skus": ["NONE"]}, headers={"X-Request-ID": "mine-1"})
@@ -168,7 +166,6 @@ def test_nothing_of_a_refused_body_or_address_is_in_the_audit_log(door: Gateway)
     assert kept[0] == {"body": {"shipment": shipment}}
 
 
-@pytest.mark.both_databases
 def test_who_is_not_let_in_leaves_one_row_a_minute(door: Gateway) -> None:
     viewer = door.key(Role.VIEWER)
     for _ in range(4):

@@ -37,7 +37,7 @@ HOW: dict[str, Any] = {
     "derandomize": True,
     "database": None,
     "suppress_health_check": QUIET,
-    "max_examples": 5,
+    "max_examples": 3,
 }
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+import pytest
+
 from midas_pipelines.store.gateway.keys import Role
+from midas_pipelines.sync.reconcile import product_events
 from midas_pipelines_tests.gateway.conftest import Start
 from midas_pipelines_tests.gateway.running import sale
 from midas_pipelines_tests.shop import add_product, rows, value
@@ -17,7 +20,8 @@ SHOP = (
 ALL = "incremental_sync,inventory_push,order_import,status_sync"
 
 
-def test_every_door_is_shut(world: World, start: Start) -> None:
+def test_every_door_is_shut(world: World, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(product_events, "ORDER_SECONDS", 0.2)  # no order comes that would explain a quantity
     add_product(world.database, sku="SCR-1", stock_quantity=9)
     world.full()
     world.place(("SCR-1", 1), id="OLD")

@@ -68,7 +68,6 @@ def test_parallel_identical_webhooks_have_one_effect(gateway: Gateway) -> None:
     assert value(gateway.world.database, "SELECT count(*) FROM inventory_changes WHERE cause = 'sale'") == 1
 
 
-@pytest.mark.both_databases
 def test_events_in_any_order_end_in_the_newest_state(gateway: Gateway) -> None:
     product = add_product(gateway.world.database, sku="W-1", stock_quantity=9)
     states = [("pending", 0), ("processing", 1), ("cancelled", 2)]

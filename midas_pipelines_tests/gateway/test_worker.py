@@ -31,7 +31,7 @@ from midas_pipelines.storefront.types import Backoff
 from midas_pipelines.sync.rules.edit import set_rule
 from midas_pipelines_tests.gateway.conftest import Start
 from midas_pipelines_tests.gateway.running import SECRET, Gateway, running_gateway, sale, wait_until
-from midas_pipelines_tests.shop import add_product, rows, run, value
+from midas_pipelines_tests.shop import add_product, rows, run, shift_rules, value
 from midas_pipelines_tests.sync.world import World
 from midas_pipelines_tests.vaults import PAYLOAD_KEY
 
@@ -95,9 +95,13 @@ def test_a_rule_begins_and_ends_with_nobody_but_the_worker(
     add_product(gateway.world.database, sku="A-1", stock_quantity=5)
     gateway.settled()
     now = datetime.now(UTC)
-    dates = {"valid_from": now + timedelta(seconds=1), "valid_until": now + timedelta(seconds=5)}
+    dates = {"valid_from": now + timedelta(hours=1), "valid_until": now + timedelta(hours=3)}
     set_rule(gateway.world.database, {"cap": 2}, sku="A-1", **dates)
+    gateway.settled()
+    assert shown(gateway.world) == {"A-1": 5}
+    shift_rules(gateway.world.database, seconds=-7200)
     gateway.wait(lambda: shown(gateway.world) == {"A-1": 2}, "the beginning")
+    shift_rules(gateway.world.database, seconds=-7200)
     gateway.wait(lambda: shown(gateway.world) == {"A-1": 5}, "the end")
 
 

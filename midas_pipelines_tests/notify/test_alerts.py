@@ -22,8 +22,6 @@ from midas_pipelines.storefront.types import utc_now
 from midas_pipelines_tests.notify.conftest import MailServer, WebhookReceiver
 from midas_pipelines_tests.shop import rows, run, value
 
-pytestmark = pytest.mark.both_databases
-
 TEXT = "SKU-1 has 2 left: order more."
 
 
@@ -37,11 +35,13 @@ def clear(shop: Database) -> bool:
         return clear_alert(connection, kind="low_stock", subject="item:1:0")
 
 
+@pytest.mark.both_databases
 def test_the_same_trouble_is_told_once_until_it_is_cleared(shop: Database) -> None:
     assert [tell(shop), tell(shop), tell(shop, "item:2:0")] == [True, False, True]
     assert [clear(shop), clear(shop), tell(shop)] == [True, False, True]
 
 
+@pytest.mark.both_databases
 def test_an_alert_lives_and_dies_with_its_transaction(shop: Database) -> None:
     with shop.engine.begin() as connection:
         raise_alert(connection, kind="low_stock", subject="item:1:0", text=TEXT)
@@ -49,6 +49,7 @@ def test_an_alert_lives_and_dies_with_its_transaction(shop: Database) -> None:
     assert not something_due(shop)
 
 
+@pytest.mark.both_databases
 def test_many_raise_at_once_and_one_row_is_made(shop: Database) -> None:
     results: list[bool] = []
     threads = [threading.Thread(target=lambda: results.append(tell(shop))) for _ in range(8)]
@@ -92,6 +93,7 @@ def test_a_hundred_alerts_are_a_few_messages(shop: Database, webhook: WebhookRec
     assert "SKU-7 is low." in "".join(body["message"] for body in webhook.bodies)
 
 
+@pytest.mark.both_databases
 def test_many_at_once_are_one_alert_with_the_ten_worst_until_the_last_is_over(shop: Database) -> None:
     texts = {f"item:{n}:0": f"SKU-{n:03} is out." for n in range(261)}
     with shop.writing() as connection:
@@ -108,6 +110,7 @@ def test_many_at_once_are_one_alert_with_the_ten_worst_until_the_last_is_over(sh
     assert value(shop, "SELECT count(*) FROM alerts WHERE cleared_at IS NULL") == 1
 
 
+@pytest.mark.both_databases
 def test_matching_raises_renews_and_clears(shop: Database) -> None:
     for texts, unknown in [({"a": "1", "b": "1"}, ()), ({"a": "2"}, ("b",)), ({"c": "1"}, ("a",))]:
         with shop.writing() as connection:

@@ -50,7 +50,7 @@ def test_every_operation_keeps_the_contract(
     """Made when it runs: `schema.parametrize` makes its cases in every process that collects the tests."""
 
     @given(case=schema[path][method].as_strategy(generation_mode=mode))
-    @settings(max_examples=6, **HOW)
+    @settings(max_examples=4, **HOW)
     def call(case: schemathesis.Case) -> None:
         case.call_and_validate()
 

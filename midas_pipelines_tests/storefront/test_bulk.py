@@ -8,9 +8,9 @@ import pytest
 import sqlalchemy as sa
 
 from midas_pipelines.store.database import Database
-from midas_pipelines.storefront.bulk import BETWEEN, NOTHING, by_column
+from midas_pipelines.storefront.bulk import BETWEEN, NOTHING
 from midas_pipelines.storefront.schema import orders
-from midas_pipelines.storefront.writing import insert_columns, insert_new, update_rows
+from midas_pipelines.storefront.writing import by_column, insert_columns, insert_new, update_rows
 
 TEXTS = ["", " ", "a,b", "{NULL}", 'x"\\', "\x1e", "\x1d", "line\nline", "Ærø 部品", None]
 

@@ -83,7 +83,6 @@ SIMULATED: list[tuple[dict[str, Any], tuple[int, int]]] = [
 ]
 
 
-@pytest.mark.both_databases
 @pytest.mark.parametrize(("values", "wanted"), SIMULATED)
 def test_a_changed_rule_runs_over_the_ledgers_past(
     world: World, values: dict[str, Any], wanted: tuple[int, int]
@@ -102,7 +101,6 @@ def test_what_is_withheld_counts_items_that_sold_nothing(world: World) -> None:
     assert (told.sales, told.units_withheld, told.units_withheld_before) == (0, 3, 0)
 
 
-@pytest.mark.both_databases
 def test_a_simulation_of_one_item_looks_at_that_item(world: World) -> None:
     race(world)
     told = simulate(world.database, {"buffer": 5}, sku="A-1")

@@ -18,8 +18,6 @@ from midas_pipelines.sync.listings.send import send
 from midas_pipelines_tests.shop import add_product, run
 from midas_pipelines_tests.sync.world import World
 
-pytestmark = pytest.mark.both_databases
-
 
 @pytest.fixture
 def item(world: World) -> int:
@@ -133,6 +131,7 @@ def test_a_quantity_is_sent_with_the_moment_it_was_read(world: World, item: int)
     assert sent == [earlier.read_at]
 
 
+@pytest.mark.both_databases
 @pytest.mark.parametrize(
     "lose", ["UPDATE midas_workers SET alive_until = '2000-01-01 00:00:00'", "DELETE FROM midas_workers"]
 )

@@ -214,7 +214,6 @@ def test_a_sku_handed_on_keeps_its_4seller_product(world: World, archive_first: 
     assert world.listed["HANDED"]["id"] == before
 
 
-@pytest.mark.both_databases
 def test_a_sku_that_an_archived_product_keeps_may_be_sold_as_a_variant(world: World) -> None:
     old = add_product(world.database, sku="SHARED")
     world.full()
@@ -279,7 +278,6 @@ def test_a_sku_longer_than_4seller_takes_blocks_nobody(world: World) -> None:
     assert (world.full().created, world.mapping(product).state) == (1, "quarantined")
 
 
-@pytest.mark.both_databases
 def test_a_title_limit_above_the_contract_blocks_nobody(world: World) -> None:
     if world.database.is_postgresql:
         pytest.skip("the column holds 255 characters")
@@ -289,26 +287,26 @@ def test_a_title_limit_above_the_contract_blocks_nobody(world: World) -> None:
     assert (world.full().created, world.mapping(product).state) == (1, "quarantined")
 
 
-ODD: dict[str, dict[str, Any]] = {
-    "no stock": {"stock_quantity": 0},
-    "negative stock": {"stock_quantity": -4},
-    "HTML": {"name": "<script>alert('x')</script> & co", "description": "<p>ü</p>"},
-    "emoji": {"name": "Screen 📱 für Ärzte", "description": "👩‍👩‍👧‍👦" * 50},
-    "another script": {"name": "شاشة هاتف", "sku": "شاشة-1"},
-    "a SKU of URL characters": {"sku": "A&B=?#/%20+ü"},
-    "a SKU with a blank in it": {"sku": "A  B"},
-    "a cent": {"price": Decimal("0.01")},
-    "the largest price": {"price": Decimal("99999999.99")},
-    "99.99 off": {"price": Decimal("10000.00"), "discount_percentage": Decimal("99.99")},
-    "an empty picture": {"image_url": ""},
-    "white space": {"name": "  two \n lines  "},
-}
+ODD: list[dict[str, Any]] = [
+    {"stock_quantity": 0},
+    {"stock_quantity": -4},
+    {"name": "<script>alert('x')</script> & co", "description": "<p>ü</p>"},
+    {"name": "Screen 📱 für Ärzte", "description": "👩‍👩‍👧‍👦" * 50},
+    {"name": "شاشة هاتف", "sku": "شاشة-1"},
+    {"sku": "A&B=?#/%20+ü"},
+    {"sku": "A  B"},
+    {"price": Decimal("0.01")},
+    {"price": Decimal("99999999.99")},
+    {"price": Decimal("10000.00"), "discount_percentage": Decimal("99.99")},
+    {"image_url": ""},
+    {"name": "  two \n lines  "},
+]
 
 
 @pytest.mark.both_databases
-@pytest.mark.parametrize("columns", ODD.values(), ids=ODD)
-def test_odd_but_sellable_rows_are_listed_once(world: World, columns: dict[str, Any]) -> None:
-    add_product(world.database, **columns)
+def test_odd_but_sellable_rows_are_listed_once(world: World) -> None:
+    for columns in ODD:
+        add_product(world.database, **columns)
     world.full()
     assert settled(world)
     assert world.writes(world.full) == 0
@@ -403,7 +401,6 @@ def test_an_unknown_sku_is_named(world: World) -> None:
     assert world.calls() == {}
 
 
-@pytest.mark.both_databases
 def test_an_item_that_slipped_past_the_triggers_can_be_asked_for_by_sku(world: World) -> None:
     add_product(world.database, sku="A")
     run(world.database, "DELETE FROM fourseller_product_mappings")

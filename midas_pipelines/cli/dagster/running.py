@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import dagster as dg
@@ -55,16 +56,17 @@ def run_job(name: str, ops: dict[str, Any] | None = None) -> Run:
     set."""
     job = defs.resolve_job_def(name)
     run_config: dict[str, Any] = QUIET | ops_config(ops)
-    with _instance() as instance:
-        result = job.execute_in_process(
-            instance=instance, run_config=run_config, tags=run_tags(name) | PLACE, raise_on_error=False
-        )
+    instance = _instance(os.environ.get("DAGSTER_HOME"))
+    result = job.execute_in_process(
+        instance=instance, run_config=run_config, tags=run_tags(name) | PLACE, raise_on_error=False
+    )
     failure, exit_code = _failure(result)
     return Run(result.run_id, result.success, failure, exit_code, _checks(result), result)
 
 
-def _instance() -> dg.DagsterInstance:
-    return dg.DagsterInstance.get() if os.environ.get("DAGSTER_HOME") else dg.DagsterInstance.ephemeral()
+@cache  # to open one takes longer than a short run
+def _instance(home: str | None) -> dg.DagsterInstance:
+    return dg.DagsterInstance.get() if home else dg.DagsterInstance.ephemeral()
 
 
 def _failure(result: dg.ExecuteInProcessResult) -> tuple[str | None, int]:

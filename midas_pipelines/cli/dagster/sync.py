@@ -45,13 +45,9 @@ class Applying(Changing):
 @sync.command(cls=Applying)
 @click.option("--full", is_flag=True, help="Consider every item, not only those that changed.")
 @click.option("--dry-run", is_flag=True, help="Print what would be done and send nothing.")
-@click.option(
-    "--sku", "skus", multiple=True, metavar="SKU", help="Only this item; may be given several times."
-)
+@click.option("--sku", "skus", multiple=True, metavar="SKU", help="Only this item; may be repeated.")
 @click.option("--plan", "plan_file", type=NEW_FILE, help="Write what would be done to FILE and send nothing.")
-@click.option(
-    "--apply", "apply_file", type=OLD_FILE, help="Send the steps of a plan's FILE, if they still hold."
-)
+@click.option("--apply", "apply_file", type=OLD_FILE, help="Send a plan's FILE, if its steps still hold.")
 @json_option
 def products(
     full: bool,

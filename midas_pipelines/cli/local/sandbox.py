@@ -21,12 +21,10 @@ from midas_pipelines.storefront import sample
 @click.option("--latency-ms", default=0.0, show_default=True, help="How long each call takes, at least.")
 @click.option("--jitter-ms", default=0.0, show_default=True, help="How much longer it may take, by chance.")
 @click.option("--rate-limit", type=float, help="Calls a second, beyond which it answers 429.")
-@click.option(
-    "--fault-rate", default=0.0, show_default=True, help="Share of calls that fail, of mixed kinds (0 to 1)."
-)
+@click.option("--fault-rate", default=0.0, show_default=True, help="Share of calls that fail (0 to 1).")
 @click.option("--fault", "faults", multiple=True, metavar="KIND=SHARE", help="A kind of fault and its share.")
 @click.option(
-    "--habit", "habits", multiple=True, metavar="NAME[=N]", help="A lasting way of real hubs; see --habits."
+    "--habit", "habits", multiple=True, metavar="NAME[=N]", help="A way of real hubs; see --habits."
 )
 @click.option(
     "--habits",
@@ -39,14 +37,10 @@ from midas_pipelines.storefront import sample
 )
 @click.option("--state", "state_file", metavar="FILE", help="Keep the state in this file.")
 @click.option("--api-key", default="sandbox-key", show_default=True, help="The key that callers must send.")
-@click.option(
-    "--seller-id", default="sandbox-seller", show_default=True, help="The seller id that callers must send."
-)
+@click.option("--seller-id", default="sandbox-seller", show_default=True, help="That callers must send.")
 @click.option("--webhook-url", help="Where to send webhooks.")
 @click.option("--webhook-secret", envvar="FOURSELLER_WEBHOOK_SECRET", help="whsec_… that signs them.")
-@click.option(
-    "--shoppers", "shoppers_rate", default=0.0, show_default=True, help="Shoppers' actions a second."
-)
+@click.option("--shoppers", "shoppers_rate", default=0.0, show_default=True, help="Their actions a second.")
 @click.option("--seed", type=int, help="Makes chance repeatable.")
 def sandbox(port: int, host: str, faults: tuple[str, ...], habits: tuple[str, ...], **options: Any) -> None:
     """Run a 4Seller of your own: it keeps products and orders, and fails on demand.
@@ -71,7 +65,7 @@ def _fault(text: str) -> tuple[str, float]:
         return kind, float(share)
     except ValueError:
         raise click.BadParameter(
-            f"{text!r} is not KIND=SHARE, for example 503=0.05", param_hint="--fault"
+            f"{text!r} is not KIND=SHARE, as in 503=0.05", param_hint="--fault"
         ) from None
 
 

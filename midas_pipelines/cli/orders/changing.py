@@ -42,9 +42,7 @@ def _done(as_json: bool, name: str, words: str, **facts: Any) -> None:
 @click.option("--number", required=True, help="The tracking number as on the label.")
 @click.option("--url", help="The tracking page; known for the usual carriers.")
 @click.option("--force", is_flag=True, help="Accept a number that does not match the carrier's formats.")
-@click.option(
-    "--replaces", metavar="NUMBER", help="Correct the shipment that is on record under this number."
-)
+@click.option("--replaces", metavar="NUMBER", help="Correct the shipment on record under this number.")
 @line_option
 def ship(order_id: str, replaces: str | None, lines: Sequence[str], as_json: bool, **label: Any) -> None:
     """Record a shipment: everything that is left to ship, or the given lines.
@@ -144,9 +142,7 @@ def dismiss_(order_id: str, as_json: bool) -> None:
 
 
 @changing("retry")
-@click.option(
-    "--mail", is_flag=True, help="Also send messages again that were given up, or may have gone out."
-)
+@click.option("--mail", is_flag=True, help="Also send again what was given up, or may have gone out.")
 def retry(order_id: str, mail: bool, as_json: bool) -> None:
     """Read the order from 4Seller again and do everything that is open on it.
 
@@ -186,9 +182,7 @@ def erase(order_id: str, yes: bool, as_json: bool) -> None:
 
 
 @changing("hold")
-@click.option(
-    "--until", required=True, type=click.DateTime(["%Y-%m-%d"]), help="The day on which the hold ends."
-)
+@click.option("--until", required=True, type=click.DateTime(["%Y-%m-%d"]), help="The day on which it ends.")
 @click.option("--because", required=True, metavar="TEXT", help="The law or the case, without any name.")
 def hold(order_id: str, until: datetime, because: str, as_json: bool) -> None:
     """Keep the buyer of an order until a date, because the law wants it; replaces an earlier hold."""

@@ -81,13 +81,9 @@ def parse_lines(lines: Sequence[str], whole: dict[int, int]) -> dict[int, int] |
 
 
 @orders.command("list")
-@click.option(
-    "--exception", type=click.Choice(EXCEPTIONS), help="Only orders that need a person for this reason."
-)
+@click.option("--exception", type=click.Choice(EXCEPTIONS), help="Only orders that need a person for this.")
 @click.option("--status", type=click.Choice(STATUSES), help="Only orders with this status.")
-@click.option(
-    "--limit", default=50, show_default=True, type=click.IntRange(1, 10_000), help="Show at most this many."
-)
+@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 10_000), help="How many.")
 @json_option
 def list_orders_command(exception: str | None, status: str | None, limit: int, as_json: bool) -> None:
     """List orders, the newest first."""
@@ -152,9 +148,7 @@ def show_order(order_id: str, as_json: bool) -> None:
 
 
 @orders.command(cls=Changing)
-@click.option(
-    "--send-again", is_flag=True, help="Send those that were given up, or may have been sent, again."
-)
+@click.option("--send-again", is_flag=True, help="Send again what was given up, or may have gone out.")
 @json_option
 def messages(send_again: bool, as_json: bool) -> None:
     """List messages to customers that were not sent, or may not have been."""

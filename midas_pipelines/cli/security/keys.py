@@ -43,9 +43,7 @@ def keys() -> None:
 @keys.command()
 @click.option("--role", type=ROLES, required=True, help="What its holder may do.")
 @click.option("--name", required=True, help="Whose it is, such as shop or grafana.")
-@click.option(
-    "--days", type=click.IntRange(1, 365), help="Days until it ends; MIDAS_KEY_DAYS where none are given."
-)
+@click.option("--days", type=click.IntRange(1, 365), help="Days until it ends; by default MIDAS_KEY_DAYS.")
 @json_option
 def create(role: str, name: str, days: int | None, as_json: bool) -> None:
     """Make a key and show it, once; only a hash of it is kept."""
@@ -157,9 +155,7 @@ def payload(new: bool, as_json: bool) -> None:
 
 
 @keys.command("rotate-payload", cls=Changing)
-@click.option(
-    "--retire", is_flag=True, help="Afterwards drop the keys that no payload needs from the key file."
-)
+@click.option("--retire", is_flag=True, help="Then drop keys that no payload needs from the key file.")
 @json_option
 def rotate_payload(retire: bool, as_json: bool) -> None:
     """Seal every payload under a new key, while everything runs; a rotation that was stopped goes on.

@@ -28,9 +28,7 @@ def privacy() -> None:
 
 
 @privacy.command()
-@click.option(
-    "--markdown", is_flag=True, help="Print the page docs/personal-data.md, with the record of Art. 30."
-)
+@click.option("--markdown", is_flag=True, help="Print docs/personal-data.md, with the record of Art. 30.")
 @json_option
 def register(markdown: bool, as_json: bool) -> None:
     """Show each column that may hold personal data: what, why, and how it ends."""

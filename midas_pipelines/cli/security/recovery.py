@@ -199,10 +199,8 @@ def unlock(as_json: bool) -> None:
     """Allow pushes again. Revoked keys stay revoked: make new ones with `midas keys create`."""
     with shop_database() as (_, database), database.writing() as connection:
         ended, why = incidents.unlock_system(connection), why_stopped(connection)
-    allowed = (
-        f"Nothing is pushed yet: {why}. Run `midas sync orders`." if why else "Pushes are allowed again."
-    )
-    said = f"{allowed} Make new keys with `midas keys create`."
+    waits = f"Nothing is pushed yet: {why}. Run `midas sync orders`."
+    said = f"{waits if why else 'Pushes are allowed again.'} Make new keys with `midas keys create`."
     print_result(as_json, {"unlocked": ended}, said if ended else "Nothing was locked.")
 
 

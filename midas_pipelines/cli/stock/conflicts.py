@@ -72,9 +72,8 @@ def resolve_(conflict_id: int, take: str, as_json: bool) -> None:
     """
     with shop_database() as (settings, database):
         done = asyncio.run(resolve(SyncContext(settings, database), conflict_id, take, actor(settings)))
-    print_result(
-        as_json, done, f"Conflict {conflict_id} is resolved: the {take}'s {done.get('field')} counts."
-    )
+    words = f"Conflict {conflict_id} is resolved: the {take}'s {done.get('field')} counts."
+    print_result(as_json, done, words)
 
 
 @conflicts.command(cls=Changing)

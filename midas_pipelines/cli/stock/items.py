@@ -62,9 +62,7 @@ def link(sku: str, hub_sku: str) -> None:
             if sku not in found:
                 raise click.ClickException(f"The shop has no item with the SKU {sku}.")
             if hub_sku in found:
-                raise click.ClickException(
-                    f"{hub_sku} is the SKU of an item of the shop: rename that one first."
-                )
+                raise click.ClickException(f"{hub_sku} is the SKU of an item of the shop: rename it first.")
             link_sku(connection, hub_sku, found[sku])
         mapped = map_known_lines(database)
     say(f"{hub_sku} means {sku} from now on; {mapped} waiting lines were mapped.")

@@ -92,9 +92,7 @@ def show_history(sku: str | None, category: str | None, as_json: bool) -> None:
 @click.option("--low-stock", type=int, metavar="N", help="Alert when N or fewer are left.")
 @click.option("--cover-days", type=int, metavar="DAYS", help="Alert when stock lasts fewer days.")
 @click.option("--from", "valid_from", type=MOMENTS, help="When it begins to hold, UTC.")
-@click.option(
-    "--until", "valid_until", type=MOMENTS, help="When it ceases to hold, UTC; an end that is set stays."
-)
+@click.option("--until", "valid_until", type=MOMENTS, help="When it ends, UTC; an end that is set stays.")
 @json_option
 def put(valid_from: datetime | None, valid_until: datetime | None, as_json: bool, **values: Any) -> None:
     """Set fields of a rule; the others stay. The items it touches are pushed by the next sync."""

@@ -59,9 +59,8 @@ def inventory_levels(
             shown = engine.shard_totals(connection, 1).get(0, {})
             lines = engine.waiting_lines(connection, engine.OVERSOLD, limit=20)
         names = ("sku", "quantity", "allocated", "backordered")
-        oversold = [
-            {"order": row["marketplace_order_id"]} | {name: row[name] for name in names} for row in lines
-        ]
+        order = "marketplace_order_id"
+        oversold = [{"order": row[order]} | {name: row[name] for name in names} for row in lines]
         problems, where = report.problems, ui.links(sync, [*report.problems, *oversold, *movers])
         found = {"problems": problems, "top_movers": movers, "oversold": oversold}
         tables = {name: ui.table(ui.titled(sync, rows)) for name, rows in found.items()}

@@ -44,9 +44,7 @@ class ListingsConfig(dg.Config):
 
     skus: list[str] = Field(default=[], description='Only these items, changed or not: ["MD1-00019"].')
     ignore_delays: bool = Field(default=False, description="Of those that changed: also items in backoff.")
-    apply_plan: str = Field(
-        default="", description="The file of an approved plan: only its changes are sent."
-    )
+    apply_plan: str = Field(default="", description="An approved plan's file: only its changes are sent.")
 
 
 @dg.asset(

@@ -25,6 +25,7 @@ from midas_pipelines.lib.snapshot_io import LISTING, already_made, kept_in, read
 RECENT_DAYS = 7
 PROMISED = 0.999  # the share of items that 4Seller shows as the shop has them
 
+COUNTS = ("listed", "scanned", "equal", "changing", "not_seen", "discrepancies", "settled", "waiting")
 READ_ONCE = dg.BackfillPolicy.single_run()
 """4Seller's listings can only be read whole: a backfill reads them once per unbroken range of shards."""
 
@@ -173,15 +174,9 @@ def listing_observation(context: dg.AssetExecutionContext, midas: MidasResource)
         for rows in ("worst", *(rule.looks_at for rule in ABSOLUTE.values())):
             setattr(report, rows, ui.titled(sync, getattr(report, rows)))
         where = ui.links(sync, report.worst)
-        results = [
-            *(_check(name, rule, report, where) for name, rule in RULES.items()),
-            *(_absolute(name, rule, report, where) for name, rule in ABSOLUTE.items()),
-        ]
+        results = [_check(name, rule, report, where) for name, rule in (RULES | ABSOLUTE).items()]
         counts = shard_counts(context, sync, _counted(report))
-    summary = ui.counts_in_words(
-        report, "listed", "scanned", "equal", "changing", "not_seen", "discrepancies", "settled", "waiting"
-    )
-    context.log.info(f"Read back: {summary}")
+    context.log.info(f"Read back: {ui.counts_in_words(report, *COUNTS)}")
     return ui.made(
         sync,
         {
@@ -209,23 +204,6 @@ def _counted(report: "engine.ReconcileReport") -> dict[str, int | float]:
     }
 
 
-def _absolute(
-    name: str, rule: Expectation, report: "engine.ReconcileReport", where: ui.Shown
-) -> dg.AssetCheckResult:
-    offenders = getattr(report, rule.looks_at)
-    return check_result(
-        offenders,
-        name=name,
-        total=report.unknown if rule.looks_at == "orphans" else None,
-        severity=_severity(report, rule),
-        passed=_unjudged(report) is None and not offenders,
-        description=_unjudged(report),
-        hint=rule.hint,
-        checked=report.scanned,
-        links=where if offenders else None,
-    )
-
-
 def _unjudged(report: "engine.ReconcileReport") -> str | None:
     """Why nothing can be concluded from a read-back; None when something can."""
     if not report.complete:
@@ -233,11 +211,6 @@ def _unjudged(report: "engine.ReconcileReport") -> str | None:
     if report.scanned and report.consistency is None:
         return "Every item is waiting to be pushed, so none could be judged. Run a sync first."
     return None
-
-
-def _severity(report: "engine.ReconcileReport", rule: Expectation) -> dg.AssetCheckSeverity:
-    """Where nothing can be concluded, the check `consistent` alone says so to staff: one cause, one alert."""
-    return rule.severity if _unjudged(report) is None else WARN
 
 
 def _judged(**shares: float | None) -> dict[str, float]:
@@ -248,21 +221,30 @@ def _judged(**shares: float | None) -> dict[str, float]:
 def _check(
     name: str, rule: Expectation, report: "engine.ReconcileReport", where: ui.Shown
 ) -> dg.AssetCheckResult:
-    judged = report.equal + report.discrepancies
-    differing = report.differing.get(rule.looks_at, 0)
-    share = 1 - (differing + report.not_seen) / (judged + report.not_seen) if judged else None
-    offenders = [row for row in report.worst if row["field"] == rule.looks_at]
+    unjudged, checked, more = _unjudged(report), report.scanned, {}
+    if name in ABSOLUTE:
+        offenders = getattr(report, rule.looks_at)
+        well, total = not offenders, report.unknown if rule.looks_at == "orphans" else None
+    else:
+        checked = report.equal + report.discrepancies
+        total, seen = report.differing.get(rule.looks_at, 0), checked + report.not_seen
+        share = 1 - (total + report.not_seen) / seen if checked else None
+        offenders = [row for row in report.worst if row["field"] == rule.looks_at]
+        well = share is None or share >= rule.promised
+        more = {"not_seen": report.not_seen, **_judged(share=share)}
     return check_result(
         offenders,
         name=name,
-        total=differing,
-        severity=_severity(report, rule),
-        passed=_unjudged(report) is None and (share is None or share >= rule.promised),
-        description=_unjudged(report),
+        total=total,
+        severity=rule.severity
+        if unjudged is None
+        else WARN,  # the check `consistent` alone alerts staff then
+        passed=unjudged is None and well,
+        description=unjudged,
         hint=rule.hint,
         links=where if offenders else None,
-        checked=judged,
-        more={"not_seen": report.not_seen, **_judged(share=share)},
+        checked=checked,
+        more=more,
     )
 
 

@@ -66,9 +66,8 @@ def capacity_plan(context: dg.AssetExecutionContext, midas: MidasResource) -> dg
     with midas.sync_context(context) as sync:
         measured = engine.capacity.measure(sync.database, sync.settings)
     plan, horizons = engine.capacity.plan_capacity(measured), engine.capacity.HORIZONS
-    seconds = {
-        f"full_sync_seconds_in_{days}_days": round(measured.full_sync_seconds(days), 1) for days in horizons
-    }
+    took = {days: round(measured.full_sync_seconds(days), 1) for days in horizons}
+    seconds = {f"full_sync_seconds_in_{days}_days": found for days, found in took.items()}
     return ui.made(
         sync,
         {

@@ -22,10 +22,7 @@ from midas_pipelines.workflows import WORKFLOWS, Workflow
 SHOP_CHECKS = dg.AssetSelection.checks(*CHECKS, *CONTRACT, *orders.CHECKS, orders.orders_are_fresh)
 """Checks that read the shop's database alone: they run by themselves, also while 4Seller is away and their assets fail."""
 
-ALSO = {
-    "stock_watch": SHOP_CHECKS,
-    "inventory_push": dg.AssetSelection.checks_for_assets("inventory_ledger"),
-}
+ALSO = {"stock_watch": SHOP_CHECKS, "inventory_push": dg.AssetSelection.checks_for_assets("inventory_ledger")}
 """The checks that a workflow runs beside those of its assets."""
 
 

@@ -129,7 +129,7 @@ class SyncState(BaseModel):
 
 
 LAUNCHED: dict[int | str, dict[str, Any]] = {
-    202: {"model": SyncLaunched, "description": "Too large for a call; launched as a Dagster run."},
+    202: {"model": SyncLaunched, "description": "Too large for a call; launched as a Dagster run."}
 }
 
 

@@ -238,12 +238,7 @@ class WebhookWorker:
                 await asyncio.sleep(pause)
                 waited = (datetime.now(UTC) - events[0][0].received_at).total_seconds()
                 result = await handle_product_event(
-                    self.context,
-                    self.client,
-                    product_id,
-                    reports,
-                    self.import_sales,
-                    waited_seconds=waited,
+                    self.context, self.client, product_id, reports, self.import_sales, waited_seconds=waited
                 )
                 if result is not EventResult.BUSY:
                     break

@@ -252,8 +252,8 @@ class Heartbeat:
 
     def _beat(self) -> None:
         began = time.monotonic()
-        with self._database.writing() as connection:
-            upsert(connection, workers, {"name": self._worker}, {"alive_until": utc_now(LEASE_SECONDS)})
+        alive = {"alive_until": utc_now(LEASE_SECONDS)}
+        self._database.write(upsert, workers, {"name": self._worker}, alive)
         self._until = began + LEASE_SECONDS - MARGIN_SECONDS
 
 

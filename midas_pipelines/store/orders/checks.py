@@ -25,14 +25,12 @@ MISMATCH, DELETED = "total_mismatch", "deleted"
 HALF_A_CENT = 0.00501
 """The finest difference that can mean anything, and what SQLite adds to it: money is floating point there."""
 _ORDERS, _LINES = marketplace_orders.c, marketplace_order_lines.c
-_LOGS, _LEDGER = tables.order_processing_logs.c, tables.inventory_changes.c
+_LOG, _LEDGER = tables.order_processing_logs.c, tables.inventory_changes.c
 _ORDER = _ORDERS.marketplace_order_id.label("order")
 _ITEM_OF_LINE = sa.and_(  # SQLite gives the ids of items of a deleted order again
     order_items.c.id == _LINES.order_item_id, order_items.c.order_id == _ORDERS.local_order_id
 )
-_ITS_LOG = sa.and_(
-    _LOGS.channel == _ORDERS.channel, _LOGS.marketplace_order_id == _ORDERS.marketplace_order_id
-)
+_ITS_LOG = sa.and_(_LOG.channel == _ORDERS.channel, _LOG.marketplace_order_id == _ORDERS.marketplace_order_id)
 
 
 @dataclass(frozen=True)
@@ -63,8 +61,8 @@ def _looked_at(database: Database, days: int | None, margin: int = 0) -> _Looked
         row = connection.execute(oldest).first()
         first, local = (row.id, row.local_order_id) if row else (LARGEST_ID, None)
         known = sa.exists().where(_ITS_LOG, _ORDERS.id >= sa.literal(first, literal_execute=True))
-        later = sa.and_(_LOGS.created_at >= since, _LOGS.step != "imported", ~known)
-        logged = sa.select(_LOGS.channel, _LOGS.marketplace_order_id).where(later).distinct().subquery().c
+        later = sa.and_(_LOG.created_at >= since, _LOG.step != "imported", ~known)
+        logged = sa.select(_LOG.channel, _LOG.marketplace_order_id).where(later).distinct().subquery().c
         mine = _ORDERS.marketplace_order_id == logged.marketplace_order_id
         # looked up by the index, one by one
         its_id = sa.select(_ORDERS.id).where(_ORDERS.channel == logged.channel, mine).scalar_subquery()
@@ -136,7 +134,7 @@ def _added_items(database: Database, looked: _Looked) -> tuple[int, Sequence[int
 
 def _dismissed(word: str) -> sa.ColumnElement[bool]:
     """Whether a person has dismissed that exception of an order."""
-    dismissed = sa.exists().where(_ITS_LOG, _LOGS.step == "dismissed", _LOGS.detail.contains(word))
+    dismissed = sa.exists().where(_ITS_LOG, _LOG.step == "dismissed", _LOG.detail.contains(word))
     return sa.and_(sa.func.coalesce(_ORDERS.exception, "").not_like(f"%{word}%"), dismissed)
 
 
@@ -231,9 +229,9 @@ def statuses_gone_back(
 ) -> list[dict[str, Any]]:
     """Orders with an earlier status than one that they had reached, by `backward`, the pairs of the state machine's table,
     unless a person has resolved that."""
-    gone_back = sa.or_(*(sa.and_(_LOGS.step == before, _ORDERS.status == now) for before, now in backward))
-    settled = sa.exists().where(_ITS_LOG, _LOGS.step == "settled").correlate(marketplace_orders)
-    query = sa.select(_ORDER, _ORDERS.status.label("status"), _LOGS.step.label("had_reached")).distinct()
+    gone_back = sa.or_(*(sa.and_(_LOG.step == before, _ORDERS.status == now) for before, now in backward))
+    settled = sa.exists().where(_ITS_LOG, _LOG.step == "settled").correlate(marketplace_orders)
+    query = sa.select(_ORDER, _ORDERS.status.label("status"), _LOG.step.label("had_reached")).distinct()
     query = query.join(tables.order_processing_logs, _ITS_LOG)
     query = query.where(_looked_at(database, days).at(_ORDERS.id), gone_back, ~settled)
     return database.rows(query.order_by(_ORDERS.marketplace_order_id.desc()))

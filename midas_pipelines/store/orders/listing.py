@@ -154,12 +154,10 @@ def orders_by_day(
     query = query.group_by(*QUARTER, _ORDER.sales_channel, _ORDER.currency)
     days: dict[date, Sales] = {}
     for row in database.rows(query):
-        named, currency = (
-            (row["sales_channel"] or "").lower().replace(" ", "_"),
-            (row["currency"] or "").lower(),
-        )
+        named = (row["sales_channel"] or "").lower().replace(" ", "_")
         channel = named if named in PLOTTED_CHANNELS else "other"  # what a hub calls one may name a person
-        currency, revenue = currency if len(currency) == 3 else "other", float(row["revenue"])
+        currency = row["currency"].lower() if len(row["currency"] or "") == 3 else "other"
+        revenue = float(row["revenue"])
         figures: Sales = {name: row[name] for name in ("orders", "units", "cancelled", "exceptions")}
         figures |= {f"orders_{channel}": row["orders"], f"revenue_{currency}": revenue}
         day = days.setdefault(day_of(_moment(row["hour"], row["quarter"])), {})

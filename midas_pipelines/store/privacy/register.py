@@ -1,8 +1,6 @@
 """The register of personal data: each column of our tables and the shop's, each log and file, with purpose and period.
-
-`sync/privacy/erase.py` erases by it, `docs/personal-data.md` with the record of Art. 30 GDPR is printed from it,
-and a test fails when a table has a column that it does not name.
-"""
+`sync/privacy/erase.py` erases by it, `docs/personal-data.md` with the record of Art. 30 GDPR is printed from it, and a test
+fails when a table has a column that it does not name."""
 
 from __future__ import annotations
 
@@ -69,7 +67,6 @@ _ADDRESS = Personal("name, address, phone, e-mail of the buyer", Purpose.DELIVER
 _SAID = Personal("a word of the marketplace, which may be any text", Purpose.DELIVER, End.REPLACED)
 _REASON = Personal("a sentence that may quote the order", Purpose.SUPPORT, End.CLEARED)
 
-
 _sealed = partial(Personal, purpose=Purpose.REPLAY, end=End.REPLACED, sealed=True)
 _alert = partial(Personal, purpose=Purpose.SUPPORT, end=End.REPLACED)
 _right = partial(Personal, purpose=Purpose.RIGHTS, end=End.REQUEST)
@@ -84,9 +81,7 @@ TABLES: dict[str, TableEntry] = {
         "weight dimensions category_id brand status created_at updated_at"
     ),
     "product_images": TableEntry("id product_id image_url is_primary display_order"),
-    "product_variants": TableEntry(
-        "id product_id variant_type variant_value price_adjustment stock_quantity sku"
-    ),
+    "product_variants": TableEntry("id product_id variant_type variant_value price_adjustment stock_quantity sku"),
     "orders": TableEntry(
         "id status total_amount payment_status shipping_method shipping_cost created_at updated_at", {
             "user_id": Personal("the shop's own customer; empty for a marketplace's order", Purpose.DELIVER, End.STAYS),
@@ -191,18 +186,12 @@ TABLES: dict[str, TableEntry] = {
         "observed_at judged_key claimed_by claimed_until claim_number recheck_at creating_since attempts "
         "next_attempt_at policy_override pinned_fields created_at"
     ),
-    "midas_listing_writes": TableEntry(
-        "id at run_id mapping_id sku action before after content_hash undone_at"
-    ),
+    "midas_listing_writes": TableEntry("id at run_id mapping_id sku action before after content_hash undone_at"),
     "midas_contract_findings": TableEntry("digest kind call place what example first_at last_at times"),
     "midas_hub_skus": TableEntry("hub_sku product_id variant_id"),
     "midas_workers": TableEntry("name alive_until"),
-    "inventory_changes": TableEntry(
-        "id product_id variant_id delta quantity_after source cause reference created_at"
-    ),
-    "fourseller_sync_logs": TableEntry(
-        "id kind run_id scope started_at counts requests seconds outcome reason"
-    ),
+    "inventory_changes": TableEntry("id product_id variant_id delta quantity_after source cause reference created_at"),
+    "fourseller_sync_logs": TableEntry("id kind run_id scope started_at counts requests seconds outcome reason"),
     "midas_rate_limits": TableEntry("name next_slot next_real_time blocked_until"),
     "midas_cursors": TableEntry("name moment value"),
     "channel_rules": TableEntry(

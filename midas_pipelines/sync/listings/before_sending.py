@@ -24,9 +24,8 @@ from midas_pipelines.store.operations.cursors import ShadowRow
 from midas_pipelines.store.orders.listing import OVERSOLD, UNMAPPED
 from midas_pipelines.store.schema.operation_tables import listing_writes
 from midas_pipelines.store.schema.tables import mappings
-from midas_pipelines.storefront.bulk import by_column
 from midas_pipelines.storefront.types import utc_now
-from midas_pipelines.storefront.writing import insert_columns, set_aside, update_rows, write_each
+from midas_pipelines.storefront.writing import by_column, insert_columns, set_aside, update_rows, write_each
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.listings.plan import Action, Change, Planner, only_quantity
 from midas_pipelines.sync.orders.stock.pending_lines import allocate_pending_lines

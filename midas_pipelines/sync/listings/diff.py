@@ -152,7 +152,7 @@ def keep_edits(change: Change, product: Product) -> Change:
     """
     assert change.draft is not None
     mapping = change.mapping
-    pins = followed(mapping.pinned_fields, product) or {}
+    pins = followed(mapping.pinned_fields, product)
     if "price" in change.guarded - pins.keys() and price_edited(mapping, product):
         pins["price"] = pin(product, "price", held=True)
     if "content" in change.guarded - pins.keys() and content_edited(mapping, product):

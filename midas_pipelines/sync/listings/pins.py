@@ -39,11 +39,9 @@ def shown_value(product: Product, field: str) -> Any:
     return parts if field == "content" else parts.get(field)
 
 
-def followed(pins: Pins | None, product: Product) -> dict[str, Any] | None:
-    """The pins with the values that the product shows now; None where nothing is pinned."""
-    if not pins:
-        return None
-    kept = {name: old for name, old in pins.items() if name != "listing"}  # it is there
+def followed(pins: Pins | None, product: Product) -> dict[str, Any]:
+    """The pins with the values that the product shows now."""
+    kept = {name: old for name, old in (pins or {}).items() if name != "listing"}  # it is there
     return {name: pin(product, name, held=bool(old.get("held"))) for name, old in kept.items()}
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from midas_pipelines.fourseller.models import Tracking
-from midas_pipelines.fourseller.status import ENDED, OPEN
+from midas_pipelines.fourseller.status import ENDED, OPEN, OrderStatus
 from midas_pipelines.notify.alerts import match_alerts
 from midas_pipelines.notify.mail import MailError, SmtpConnection, render_mail
 from midas_pipelines.settings import Settings, SettingsError
@@ -28,11 +28,11 @@ from midas_pipelines.storefront.writing import insert_new
 from midas_pipelines.sync.orders.model.carriers import BadTracking, recorded_tracking
 from midas_pipelines.sync.orders.model.order_log import OrderContext, StoredOrder
 from midas_pipelines.sync.orders.model.sale import Sale
+from midas_pipelines.sync.orders.stock.units import shipments_on_record
 
 LEASE_SECONDS = 300
 RETRY = Backoff(first=60, longest=3600, other=LEASE_SECONDS)
-GIVE_UP_AFTER = timedelta(days=3)
-"""A message that could not be sent for this long is given up, with an alert."""
+GIVE_UP_AFTER = timedelta(days=3)  # a message that could not be sent for this long is given up, with an alert
 UNSENT = ("waiting", "sending", "failed")
 """States of messages that the customer does not have, or may not have."""
 RELAYS = re.compile(
@@ -94,6 +94,12 @@ def queue_mail(order: StoredOrder, kind: str, *, shipment_id: int | None = None)
     insert_new(order.connection, customer_mails, [row], key="order_id")
 
 
+def queue_status_mail(order: StoredOrder, status: OrderStatus) -> None:
+    """Queues the message about the order's new status: a cancellation, or a shipping without a shipment on record."""
+    if status is OrderStatus.CANCELLED or (status is OrderStatus.SHIPPED and not shipments_on_record(order)):
+        queue_mail(order, status.value)
+
+
 def send_mails(database: Database, settings: Settings, run_id: str | None = None) -> Counter[str]:
     """Sends every message that is due, until the server is down; returns how many have which state now. Where the process
     dies meanwhile, a message may have gone out: it is reported to a person rather than sent twice. Raises SettingsError."""
@@ -132,9 +138,7 @@ def _claim(database: Database) -> sa.Row[Any] | None:
     return mail
 
 
-def _send(
-    smtp: SmtpConnection, database: Database, settings: Settings, mail: sa.Row[Any]
-) -> MailError | None:
+def _send(smtp: SmtpConnection, database: Database, settings: Settings, mail: Any) -> MailError | None:
     """Sends the message, as the order is now; returns why it was not sent."""
     try:
         with database.reading() as connection:
@@ -157,9 +161,7 @@ def _send(
     return None
 
 
-def _record(
-    database: Database, mail: sa.Row[Any], error: MailError | None, context: OrderContext
-) -> list[str]:
+def _record(database: Database, mail: Any, error: MailError | None, context: OrderContext) -> list[str]:
     """Records that a claimed message was sent, waits or will not be sent; returns its state, where it was still ours."""
     again = error is not None and error.retry and datetime.now(UTC) - mail.created_at <= GIVE_UP_AFTER
     state = "sent" if error is None else "waiting" if again else "dropped" if error is EXCLUDED else "failed"
@@ -228,9 +230,7 @@ def mail_context(order: StoredOrder, mail: sa.Row[Any], settings: Settings) -> d
         tracking = recorded_tracking(shipment)[0] if shipment else Tracking()
     except BadTracking:
         tracking = Tracking(carrier=shipment and shipment.carrier)
-    lines = [
-        (line, units.get(str(line.order_item_id), 0 if units else line.quantity)) for line in order.lines()
-    ]
+    lines = [(one, units.get(str(one.order_item_id), 0 if units else one.quantity)) for one in order.lines()]
     return {
         "shop": {"name": settings.mail_shop_name},
         "customer": {"name": "" if AN_ADDRESS.search(named) else named, "email": email},
@@ -253,10 +253,7 @@ def mail_context(order: StoredOrder, mail: sa.Row[Any], settings: Settings) -> d
             for line, count in lines
             if line.quantity > 0 and count
         ],
-        "shipment": {
-            "complete": all(count == line.quantity for line, count in lines),
-            **tracking.model_dump(),
-        },
+        "shipment": {"complete": all(n == line.quantity for line, n in lines), **tracking.model_dump()},
     }
 
 

@@ -120,12 +120,11 @@ def _name_lines(order: StoredOrder) -> None:
     """Names each line by its SKU or number, in our rows and the shop's."""
     rows, items = [], []
     for line in order.lines():
-        sku = line.sku if line.product_id is not None else impersonal.known_id(line.sku)
-        product_id, title = impersonal.known_id(line.fourseller_product_id), sku or f"Line {line.line}"
-        words = {"sku": sku, "title": title, "fourseller_product_id": product_id}
+        words = impersonal.line_words(line, line.product_id is not None)
         rows.append({"id": line.id, **_replaced("marketplace_order_lines", words)})
         if line.order_item_id:
-            items.append({"id": line.order_item_id, **_replaced("order_items", {"product_name": title})})
+            title = {"product_name": words["title"]}
+            items.append({"id": line.order_item_id, **_replaced("order_items", title)})
     update_rows(order.connection, marketplace_order_lines, rows)
     if order.local_order_id is not None:
         update_order_items(order.connection, order.local_order_id, items)

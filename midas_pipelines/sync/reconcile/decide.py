@@ -97,7 +97,7 @@ def decide(
     on_its_way = mapping.dirty and not mapping.attempts and not overdue
     if product is None:
         return _missing(mapping, planner, gone=gone, free=free, on_its_way=on_its_way)
-    pins = followed(mapping.pinned_fields, product) or {}
+    pins = followed(mapping.pinned_fields, product)
     held = held_fields(pins)
     decided = replace(mapping, pinned_fields=without_pins(pins, held)) if pins else mapping
     change = planner.plan(decided)

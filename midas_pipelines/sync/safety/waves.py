@@ -71,9 +71,9 @@ def _need_waves(changes: Sequence[Change], settings: Settings) -> bool:
 
 def _waiting(push: Push) -> list[Change]:
     """The changes that wait of content, price or being there, of listings that 4Seller has."""
-    database, limit = push.context.database, push.context.settings.title_limit
+    database, limit, ids = push.context.database, push.context.settings.title_limit, push.ids
     parts = chunks(
-        database, title_limit=limit, ids=push.ids, dirty_only=True, listed_only=True, shards=push.shards
+        database, title_limit=limit, ids=ids, dirty_only=True, listed_only=True, shards=push.shards
     )
     return [one for part in parts for one in part if changes_listing(one)]
 

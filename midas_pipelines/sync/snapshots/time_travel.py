@@ -115,13 +115,7 @@ class Diff:
 
 
 def diff(
-    database: Database,
-    kept: Snapshots,
-    start: date,
-    end: date,
-    *,
-    skus: Collection[str] = (),
-    most: int = 50,
+    database: Database, kept: Snapshots, start: date, end: date, *, skus: Collection[str] = (), most: int = 50
 ) -> Diff:
     """Compares the listings of two days, of these SKUs or all; `most` products come with their causes. Raises
     NoSnapshot, which names the nearest days, where one of the two has no listing."""

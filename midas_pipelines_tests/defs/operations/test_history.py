@@ -13,8 +13,6 @@ from midas_pipelines.defs.operations.op_jobs import delete_old_runs
 from midas_pipelines_tests.conftest import empty
 from midas_pipelines_tests.copies import Copies
 
-pytestmark = pytest.mark.both_databases
-
 SHARDS = dg.StaticPartitionsDefinition(["0", "1", "2"])
 LATER = datetime.now(UTC) + timedelta(days=1)
 """By then everything is old."""
@@ -55,6 +53,7 @@ def finish(instance: dg.DagsterInstance, *assets: dg.AssetsDefinition, shard: st
     return dg.materialize([*assets, sound], instance=instance, partition_key=shard).run_id
 
 
+@pytest.mark.both_databases
 def test_what_a_newer_run_has_replaced_is_forgotten_with_its_events_and_its_file(
     instance: dg.DagsterInstance, tmp_path: Path
 ) -> None:
@@ -66,6 +65,7 @@ def test_what_a_newer_run_has_replaced_is_forgotten_with_its_events_and_its_file
     assert not list(tmp_path.rglob(f"{old}*"))
 
 
+@pytest.mark.both_databases
 def test_every_shard_is_still_there_after_its_run_is_old(instance: dg.DagsterInstance) -> None:
     for shard in ("0", "1", "2", "1", "0"):
         finish(instance, shared_out, shard=shard)
@@ -73,6 +73,7 @@ def test_every_shard_is_still_there_after_its_run_is_old(instance: dg.DagsterIns
     assert instance.get_materialized_partitions(shared_out.key) == {"0", "1", "2"}
 
 
+@pytest.mark.both_databases
 def test_the_newest_result_of_a_check_outlives_its_run(
     instance: dg.DagsterInstance,
 ) -> None:

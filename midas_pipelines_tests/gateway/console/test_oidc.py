@@ -53,7 +53,6 @@ def test_a_person_signs_in_with_a_role_and_a_code_works_once(visitor: Visitor, p
     assert visitor.client.get(back).status_code == 403
 
 
-@pytest.mark.both_databases
 def test_a_role_that_is_taken_away_ends_at_the_next_look(visitor: Visitor, provider: Provider) -> None:
     sign_in(visitor, provider)
     visitor.see("/items?q=x")

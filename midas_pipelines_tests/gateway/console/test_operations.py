@@ -116,7 +116,6 @@ def test_alerts_are_grouped_and_closed(operator: Visitor, monkeypatch: pytest.Mo
     assert sent == [(["target"], "Alex Sample")]
 
 
-@pytest.mark.both_databases
 def test_quarantined_webhooks_are_replayed_and_shown_without_persons(admin: Visitor) -> None:
     database = admin.world.database
     payload = {"type": "order.created", "data": {"id": "A-1", "customer": {"name": "Ann Sample"}}}

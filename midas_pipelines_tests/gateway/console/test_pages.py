@@ -142,7 +142,6 @@ def test_rules_are_tried_set_and_cleared(operator: Visitor) -> None:
     assert "withholds" not in operator.see("/rules")
 
 
-@pytest.mark.both_databases
 def test_a_plan_is_read_and_approved_by_its_hash_and_undone(operator: Visitor) -> None:
     world = operator.world
     product = add_product(world.database, sku="SCREEN-1", stock_quantity=9, price="10.00")

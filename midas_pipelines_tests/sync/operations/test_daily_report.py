@@ -49,7 +49,6 @@ def test_a_quiet_shop_without_a_gateway_has_a_short_letter() -> None:
     assert not any(words in text for words in ("The gateway", "4Seller showed", "first", "Cannot"))
 
 
-@pytest.mark.both_databases
 def test_one_letter_a_day_and_yesterdays_is_closed(shop: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     add_product(shop, sku="A-1", stock_quantity=1)
     url = shop.engine.url.render_as_string(hide_password=False)

@@ -203,7 +203,6 @@ def test_a_failure_of_one_message_holds_up_no_other(
     )
 
 
-@pytest.mark.both_databases
 def test_a_server_that_is_down_ends_the_round_with_one_alert(shop_with_mail: World, box: Mailbox) -> None:
     world = shop_with_mail
     buy(world, "ann", "bob")
@@ -242,7 +241,6 @@ def test_a_message_waits_longer_each_time_and_is_given_up_for_its_age(
     assert (desk.alerts(world), send(world)["sent"], unsent_messages(world.database)) == ([], 1, [])
 
 
-@pytest.mark.both_databases
 def test_a_message_whose_sender_died_is_given_up(shop_with_mail: World, box: Mailbox) -> None:
     world = shop_with_mail
     (order,) = buy(world, "ann")

@@ -51,7 +51,6 @@ def test_what_is_due_is_erased_and_what_is_not_stays(world: World, old: list[str
     desk.assert_whole(world)
 
 
-@pytest.mark.both_databases
 def test_the_law_keeps_a_buyer_until_the_hold_ends(world: World, old: list[str]) -> None:
     row = desk.order(world, old[0]).id
     with world.database.writing() as connection:

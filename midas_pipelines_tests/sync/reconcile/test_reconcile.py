@@ -367,7 +367,6 @@ def test_a_write_of_unknown_fate_is_no_edit_of_anybodys(two: World) -> None:
     assert two.shown == two.wanted
 
 
-@pytest.mark.both_databases
 def test_an_event_of_a_sale_that_is_not_imported_yet_is_nobodys_edit(two: World) -> None:
     set_rule(two.database, {"quantity_policy": "marketplace_wins"})
     two.incremental()

@@ -18,7 +18,7 @@ from midas_pipelines.sync.rules.edit import (
     set_rule,
     sound,
 )
-from midas_pipelines_tests.shop import add_category, add_product, add_variant, run, value
+from midas_pipelines_tests.shop import add_category, add_product, add_variant, run, shift_rules, value
 from midas_pipelines_tests.sync.world import World
 
 ARITHMETIC = [
@@ -140,7 +140,6 @@ def test_a_rule_begins_and_ends_by_itself(world: World) -> None:
     assert world.shown["A-1"][2] == 10
 
 
-@pytest.mark.both_databases
 def test_another_field_leaves_the_rule_its_end(world: World) -> None:
     add_product(world.database, sku="A-1", stock_quantity=10)
     set_rule(world.database, {"cap": 1}, sku="A-1", valid_until=datetime.now(UTC) + timedelta(hours=1))
@@ -150,28 +149,12 @@ def test_another_field_leaves_the_rule_its_end(world: World) -> None:
     assert explain_rule(world.database, "A-1")["available"] == 10
 
 
-@pytest.mark.both_databases
 def test_nothing_of_a_rule_that_has_ended_comes_back_with_a_new_one(world: World) -> None:
     add_product(world.database, sku="A-1", stock_quantity=10)
     set_rule(world.database, {"cap": 1}, sku="A-1", valid_until=datetime.now(UTC) + timedelta(hours=1))
     shift_rules(world.database, seconds=-7200)
     set_rule(world.database, {"buffer": 2}, sku="A-1")
     assert explain_rule(world.database, "A-1")["available"] == 8
-
-
-def shift_rules(shop: Database, seconds: int) -> None:
-    """Moves every rule's dates, as if time went by."""
-    for table, names in (
-        ("channel_rules", ("valid_from", "valid_until")),
-        ("channel_rule_agenda", ("due_at",)),
-    ):
-        for name in names:
-            later = (
-                f"{name} + interval '{seconds} seconds'"
-                if shop.is_postgresql
-                else f"strftime('%Y-%m-%d %H:%M:%f', {name}, '{seconds} seconds') || '000'"
-            )
-            run(shop, f"UPDATE {table} SET {name} = {later} WHERE {name} IS NOT NULL")
 
 
 def test_4seller_shows_what_the_rules_leave(world: World) -> None:
@@ -206,7 +189,6 @@ def test_nothing_left_by_the_rules_is_shown_as_out_of_stock_and_comes_back_on_th
     assert world.mapping(product).fourseller_product_id == first
 
 
-@pytest.mark.both_databases
 def test_an_excluded_item_leaves_4seller_and_returns_when_it_is_included(world: World) -> None:
     product = add_product(world.database, sku="A-1")
     add_product(world.database, sku="A-2")

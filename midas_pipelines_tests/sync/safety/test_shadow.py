@@ -125,7 +125,6 @@ def test_one_workflow_alone(
     assert {kind for kind, is_written in written.items() if not is_written} == KEPT[named]
 
 
-@pytest.mark.both_databases
 def test_what_a_person_asks_for_is_not_reported_as_done(world: World, shadow: SyncContext) -> None:
     before = rows(world.database, "SELECT * FROM orders")
     with pytest.raises(InShadow, match="nothing was changed: turn it off"):
@@ -140,7 +139,6 @@ def test_what_a_person_asks_for_is_not_reported_as_done(world: World, shadow: Sy
     assert rows(world.database, "SELECT * FROM orders") == before
 
 
-@pytest.mark.both_databases
 def test_turned_off_while_a_run_in_shadow_mode_is_under_way(world: World, shadow: SyncContext) -> None:
     world.set(1, price=Decimal("12.00"), stock_quantity=4)
     add_product(world.database, sku="NEW-1")

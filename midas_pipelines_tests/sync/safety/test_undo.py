@@ -68,7 +68,6 @@ def test_what_was_changed_since_is_left(listed: World) -> None:
     assert listed.shown["S1"] == ("Part 1", Decimal("55.00"), 5)
 
 
-@pytest.mark.both_databases
 def test_a_listing_that_the_run_made_is_removed_and_one_it_removed_is_made_again(listed: World) -> None:
     before = listed.shown["S3"]
     add_product(listed.database, sku="NEW-1")
@@ -98,7 +97,6 @@ def test_a_removed_listing_that_somebody_made_again_is_left(listed: World) -> No
     assert [row["reason"] for row in undo(listed).left] == ["4Seller lists its SKU again already."]
 
 
-@pytest.mark.both_databases
 def test_what_several_runs_wrote_in_a_span_of_time_is_undone(listed: World) -> None:
     run(listed.database, "UPDATE midas_listing_writes SET at = '2026-01-01 13:00:00'")
     before = listed.shown
@@ -160,7 +158,6 @@ def test_an_applied_plan_is_undone_by_its_hash(listed: World) -> None:
     assert listed.shown["S1"][1] == Decimal("10.00")
 
 
-@pytest.mark.both_databases
 def test_what_the_shop_changes_meanwhile_is_pushed_once_released(
     listed: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,7 +17,7 @@ from midas_pipelines.store.orders.payload_vault import ERASED_PAYLOAD
 from midas_pipelines.store.schema.tables import marketplace_order_lines, marketplace_orders
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.storefront.writing import insert_new
-from midas_pipelines.sync.orders.customer_mail import queue_mail
+from midas_pipelines.sync.orders.customer_mail import queue_status_mail
 from midas_pipelines.sync.orders.model.lines import CHANNEL, OrderException
 from midas_pipelines.sync.orders.model.order_log import OrderContext, StoredOrder
 from midas_pipelines.sync.orders.model.sale import Sale, short_id
@@ -26,21 +26,6 @@ from midas_pipelines.text import writable_in
 
 ALERT, QUARANTINED, UNKNOWN_WORD = "order_conflict", "order_quarantined", "unknown_status"
 _ORDERS, _LINES = marketplace_orders.c, marketplace_order_lines.c
-
-
-def apply_status(order: StoredOrder, status: OrderStatus, *, all_shipped: bool) -> None:
-    """What the order's new status brings: mail, and where it has ended, the release of units that have not shipped and the end
-    of exceptions of lines that will not ship; `all_shipped` also where no shipment is on record."""
-    if status in ENDED and order.resolution != "cancelled":  # which has released the units already
-        units.release_units(order, status.value, all_shipped=all_shipped)
-    if status in ENDED and not all_shipped:
-        of_order = sa.update(marketplace_order_lines).where(_LINES.order_id == order.id)
-        order.connection.execute(of_order.values(exception=None))
-        order.set_exceptions(drop=(OrderException.UNMAPPED, OrderException.QUANTITY))
-    if status is OrderStatus.CANCELLED:
-        queue_mail(order, "cancelled")
-    if status is OrderStatus.SHIPPED and not units.shipments_on_record(order):
-        queue_mail(order, "shipped")
 
 
 def refund_shop_order(order: StoredOrder, shop: str, *, shipped_as: OrderStatus | None, notes: str) -> None:
@@ -100,10 +85,8 @@ def resolve_conflict(order: StoredOrder, decision: str, *, restock: bool) -> Non
     """Resolves a conflict as a person decided: `shipped` (the sale is valid) or `cancelled` (it is not), where `restock` says
     whether the shipped goods are back. Raises WrongInput where the order is in no conflict."""
     if not order.has(OrderException.CONFLICT):
-        raise WrongInput(
-            f"Order {order.marketplace_order_id} is in no conflict: nothing was changed. "
-            "`midas orders dismiss` ends other exceptions that a person has looked at."
-        )
+        why = "nothing was changed. `midas orders dismiss` ends other exceptions that a person has looked at."
+        raise WrongInput(f"Order {order.marketplace_order_id} is in no conflict: {why}")
     goods = ", with the goods back in stock" if restock else ""
     order.log("settled", f"An operator resolved the conflict: the order counts as {decision}{goods}.")
     if decision == "cancelled":
@@ -127,7 +110,8 @@ def _cancel(order: StoredOrder, *, restock: bool) -> None:
     if shop not in (None, "cancelled"):
         order.move("cancelled", "Resolved by the operator")
     order.mark_for_push(utc_now() if pending else None)
-    apply_status(order, OrderStatus.CANCELLED, all_shipped=all_shipped)
+    units.release_units(order, OrderStatus.CANCELLED, all_shipped=all_shipped)
+    queue_status_mail(order, OrderStatus.CANCELLED)
     if restock:
         units.restock_units(order, "cancelled", all_shipped=all_shipped)
 
@@ -174,11 +158,9 @@ def end_quarantine(connection: sa.Connection, order_id: str) -> None:
 
 def alert_unknown_status(connection: sa.Connection, word: str, order_id: str) -> None:
     """Alerts staff to a status word that is not in our table, once for each word."""
-    text = (
-        f"Order {order_id}: 4Seller calls its status '{word}', which is unknown, so it counts as pending. "
-        "Look at it on 4Seller; end it with `midas orders dismiss` when you have."
-    )
-    raise_alert(connection, kind=UNKNOWN_WORD, subject=f"word:{word}"[:200], text=text)
+    text = f"Order {order_id}: 4Seller calls its status '{word}', which is unknown, so it counts as pending."
+    do = "Look at it on 4Seller; end it with `midas orders dismiss` when you have."
+    raise_alert(connection, kind=UNKNOWN_WORD, subject=f"word:{word}"[:200], text=f"{text} {do}")
 
 
 def clear_unknown_status(connection: sa.Connection, word: str | None) -> None:

@@ -11,13 +11,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from midas_pipelines.fourseller.status import OPEN, OrderStatus
-from midas_pipelines.store.schema.tables import marketplace_order_lines
 from midas_pipelines.store.stock.ledger import StockMove, move_stock
-from midas_pipelines.storefront.bulk import Columns, by_row
 from midas_pipelines.storefront.orders import update_order, update_order_items
-from midas_pipelines.storefront.schema import order_items
 from midas_pipelines.storefront.types import ZERO, sound, to_cents, utc_now
-from midas_pipelines.storefront.writing import insert_columns, reserve_ids
+from midas_pipelines.storefront.writing import by_row
 from midas_pipelines.sync.orders.model import lines
 from midas_pipelines.sync.orders.model.amounts import extras
 from midas_pipelines.sync.orders.model.lines import OrderException, SoldLine, read_exceptions
@@ -184,7 +181,7 @@ def _change_lines(
             update_order_items(order.connection, order.local_order_id, rows)
     added = [sold for sold, row in pairs if row is None]
     local_ids = [] if order.local_order_id is None else [order.local_order_id] * len(added)
-    add_lines(order.connection, added, [order.id] * len(added), local_ids)
+    units.add_lines(order.connection, added, [order.id] * len(added), local_ids)
     if changes:
         order.log("edited", f"The marketplace changed the order: {'; '.join(changes)}.")
     for sold, _ in pairs:
@@ -215,24 +212,6 @@ def _resize(order: StoredOrder, sold: SoldLine, row: sa.Row[Any], *, moves_stock
         values |= {"allocated": allocated, "released": released, "exception": sold.exception}
         values["backordered"] = row.backordered - less + max(0, take - moved)
     set_line(order.connection, row.id, **values)
-
-
-def add_lines(
-    connection: sa.Connection, added: Sequence[SoldLine], order_rows: Sequence[int], local_ids: Sequence[int]
-) -> None:
-    """Allocates stock to new lines, and writes our rows of them and the shop's, of the orders in these rows of ours and of the
-    shop's; of none of the shop's where it has deleted its order."""
-    shop_items: Columns = {}
-    if local_ids:
-        ids = reserve_ids(connection, {order_items: len(added)})[order_items]
-        for line, item_id in zip(added, ids, strict=True):
-            line.order_item_id = item_id
-        shop_items = lines.shop_lines(added, local_ids)
-    taking = [line for line in added if line.wanted]
-    for line, delta in zip(taking, move_stock(connection, lines.sale_moves(taking)), strict=True):
-        line.allocated = -delta  # what is missing is backordered
-    insert_columns(connection, order_items, shop_items)
-    insert_columns(connection, marketplace_order_lines, lines.our_lines(added, order_rows))
 
 
 def _change_amounts(order: StoredOrder, sale: Sale, parts: Collection[str]) -> None:

@@ -14,7 +14,7 @@ from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.orders.changes import close
 from midas_pipelines.sync.orders.changes.edits import apply_edit, raise_edit_conflict, update_exceptions
 from midas_pipelines.sync.orders.changes.shipments import count_late_shipments
-from midas_pipelines.sync.orders.customer_mail import queue_mail
+from midas_pipelines.sync.orders.customer_mail import queue_mail, queue_status_mail
 from midas_pipelines.sync.orders.model.impersonal import without_personal_data
 from midas_pipelines.sync.orders.model.lines import OrderException, shop_origin
 from midas_pipelines.sync.orders.model.order_log import UNANSWERED, StoredOrder
@@ -191,10 +191,8 @@ def _advance(order: StoredOrder, current: OrderStatus, sale: Sale) -> bool:
     resolution = order.resolution if status is OrderStatus.CANCELLED else None
     reply = decide(shop, status, shipped=shipped, resolution=resolution)
     if reply is Decision.CONFLICT and status is OrderStatus.CANCELLED:
-        detail = (
-            "The marketplace cancelled the order, but the shop has shipped it: get the shipment back or have the "
-            "cancellation withdrawn, then resolve the order."
-        )
+        do = "get the shipment back or have the cancellation withdrawn, then resolve the order."
+        detail = f"The marketplace cancelled the order, but the shop has shipped it: {do}"
         close.find_conflict(order, sale, "conflict", detail)
         order.set(status_word=sale.status_word)  # 4Seller's status until a person decides
         return False
@@ -220,13 +218,15 @@ def _advance(order: StoredOrder, current: OrderStatus, sale: Sale) -> bool:
         close.find_conflict(order, sale, "conflict", detail)
     else:
         _end_conflict_if_over(order, status)
-    left = current in SHIPPED_STATES or shop in SHIPPED_STATES
-    close.apply_status(order, status, all_shipped=left or (sale.shipped and not on_record))
     if status in ENDED:
+        left = current in SHIPPED_STATES or shop in SHIPPED_STATES
+        units.release_units(order, status, all_shipped=left or (sale.shipped and not on_record))
         order.mark_for_push(None)
     paid_back = orders.order_payment(order.connection, order.local_order_id) == "refunded"
     if paid_back and status is not OrderStatus.REFUNDED:
         order.mark_for_push(order.shop_status_since or utc_now())  # the shop's refund is still to be pushed
+    if order.context.sends_mail:
+        queue_status_mail(order, status)
     return True
 
 

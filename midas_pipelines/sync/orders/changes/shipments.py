@@ -52,10 +52,8 @@ def ship_locked(
     if known is not None:
         held = {line.line: (known.contents or {}).get(str(line.order_item_id), 0) for line in lines}
         if units is not None and dict(units) != {line: count for line, count in held.items() if count}:
-            raise CannotShip(
-                f"{name}: the shipment {parcel.number} is on record with other units: "
-                "record what else ships as another shipment."
-            )
+            why = f"the shipment {parcel.number} is on record with other units"
+            raise CannotShip(f"{name}: {why}: record what else ships as another shipment.")
         return Shipped(new=False, complete=not any(left[line.line] or line.backordered for line in lines))
     ended = next((status for status in (order.status, order.shop_status()) if status in ENDED), None)
     for wrong, why in (
@@ -74,10 +72,8 @@ def ship_locked(
         if count > left.get(number, 0):
             raise CannotShip(f"{name}: line {number} has {left.get(number, 0)} left to ship, not {count}.")
     if not wanted and lines:
-        raise CannotShip(
-            f"{name} has nothing left to ship: everything has shipped, or is backordered. "
-            "`--replaces NUMBER` corrects a shipment."
-        )
+        why = "everything has shipped, or is backordered. `--replaces NUMBER` corrects a shipment."
+        raise CannotShip(f"{name} has nothing left to ship: {why}")
     shipment_id = _insert(order, parcel, source=source)
     complete = _book(order, shipment_id, f"{parcel.carrier} {parcel.number}", lines, wanted)
     return Shipped(new=True, complete=complete, units=sum(wanted.values()))
@@ -158,15 +154,12 @@ def _count_recorded(order: StoredOrder, parcel: sa.Row[Any]) -> None:
     lines = order.lines()
     wanted, problem = _recorded_units(order, parcel.id, lines)
     if order.status in ENDED:
-        detail = (
-            f"The shop shipped an order that is {order.status} on the marketplace: "
-            "get the shipment back, or resolve it."
-        )
+        ended = f"The shop shipped an order that is {order.status} on the marketplace"
+        detail = f"{ended}: get the shipment back, or resolve it."
         if order.log_once("conflict", f"{detail} Shipment {parcel.id}."):
             raise_conflict(order, detail)
     if problem:
-        detail = f"The shop's shipment {parcel.id} does not fit its order: {problem}."
-        order.log("shipment_exception", detail)
+        order.log("shipment_exception", f"The shop's shipment {parcel.id} does not fit its order: {problem}.")
     label = " ".join(filter(None, (parcel.carrier, parcel.tracking_number))) or "no tracking number"
     _book(order, parcel.id, label, lines, wanted)
 

@@ -23,18 +23,17 @@ from midas_pipelines.store.schema.tables import (
     marketplace_orders,
     order_processing_logs,
 )
-from midas_pipelines.storefront.bulk import by_row
 from midas_pipelines.storefront.catalog import lock_stock
 from midas_pipelines.storefront.schema import order_status_history, orders
 from midas_pipelines.storefront.writing import (
     RowsBusy,
     any_of,
+    by_row,
     insert_columns,
     reserve_ids,
     update_rows,
 )
 from midas_pipelines.sync.orders.changes.close import alert_unknown_status, end_quarantine
-from midas_pipelines.sync.orders.changes.edits import add_lines
 from midas_pipelines.sync.orders.changes.inbound import apply_update, has_news
 from midas_pipelines.sync.orders.customer_mail import queue_received
 from midas_pipelines.sync.orders.model.impersonal import known_channel, known_currency, without_personal_data
@@ -61,7 +60,7 @@ from midas_pipelines.sync.orders.stock.pending_lines import (
     orders_backordered,
     tie_lines,
 )
-from midas_pipelines.sync.orders.stock.units import raise_oversold_alerts
+from midas_pipelines.sync.orders.stock.units import add_lines, raise_oversold_alerts
 
 COUNTS = ("imported", "duplicates", "exceptions", "failed", "moved_on", "mapped")
 PREVIEW = 20

@@ -47,15 +47,11 @@ TAX, REDUCTION, FEE = "tax", "reduction", "fee"
 KINDS = tuple(  # by the words in a name, the first match; gift wrap is a fee, a fee's discount is a discount
     (words(text), kind)
     for kind, text in (
-        (
-            REDUCTION,
-            "discount coupon promo promotion voucher rebate reduction deduction subsidy allowance credit",
-        ),
-        (
-            FEE,
-            "fee handling insurance wrap wrapping tip tipping surcharge duty duties customs donation deposit",
-        ),
-        (FEE, "packaging charge rounding adjustment protection warranty freight postage shipping delivery"),
+        (REDUCTION, "discount coupon promo promotion voucher rebate reduction deduction subsidy"),
+        (REDUCTION, "allowance credit"),
+        (FEE, "fee handling insurance wrap wrapping tip tipping surcharge duty duties customs donation"),
+        (FEE, "deposit packaging charge rounding adjustment protection warranty"),
+        (FEE, "freight postage shipping delivery"),
         (REDUCTION, "gift point reward loyalty markdown wallet cashback bonus saving"),
         (TAX, "tax taxes vat gst hst pst qst iva tva mwst"),
     )
@@ -71,8 +67,7 @@ HELD_IN = ("amount", "value", "total", "price", "sum", "discount", "tax", "fee",
 LINE_TOTALS = ("line_total", "row_total", "total", "total_price", "subtotal", "line_amount", "extended_price")
 UNIT_PRICES = ("discounted_price", "sale_price", "final_price", "paid_price", "net_price", "unit_price")
 READ_ELSEWHERE = {*Order.model_fields, "billing_address", "metadata"}
-MOST = 10
-"""The most amounts to combine; the number of sums is two to that power."""
+MOST = 10  # the most amounts to combine; the number of sums is two to that power
 
 
 def extras(

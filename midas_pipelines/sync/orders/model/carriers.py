@@ -14,12 +14,10 @@ from urllib.parse import quote
 from midas_pipelines.errors import WrongInput
 from midas_pipelines.fourseller.models import Tracking
 
-LONGEST_NUMBER, LONGEST_PAGE = 100, 500
-"""Characters; the contract's and our columns'."""
+LONGEST_NUMBER, LONGEST_PAGE = 100, 500  # characters; the contract's and our columns'
 PAGE = re.compile(r"https?://[a-z0-9][!-~]*", re.ASCII | re.IGNORECASE)
 """The form of a tracking page's address."""
-S10 = "[A-Z]{2}[0-9]{9}[A-Z]{2}"
-"""The form of postal services' numbers (UPU standard S10)."""
+S10 = "[A-Z]{2}[0-9]{9}[A-Z]{2}"  # the form of postal services' numbers (UPU standard S10)
 
 
 @dataclass(frozen=True, slots=True)

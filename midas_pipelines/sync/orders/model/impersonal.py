@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -51,14 +52,16 @@ def known_id(text: str | None) -> str | None:
     return text if text and re.fullmatch(r"[^\s@]{1,170}", text) else None
 
 
+def line_words(line: Any, of_shop: bool) -> dict[str, Any]:
+    """What names a line, of a sale or in our table: its SKU if that is the shop's or looks like one, else its number."""
+    sku = line.sku if of_shop else known_id(line.sku)
+    product_id = known_id(line.fourseller_product_id)
+    return {"sku": sku, "title": sku or f"Line {line.line}", "fourseller_product_id": product_id}
+
+
 def without_personal_data(connection: sa.Connection, sale: Sale) -> Sale:
     """The sale as it is stored once its buyer is erased; a SKU of the shop stays, whatever it looks like."""
     ours = items_named(connection, [line.named for line in sale.lines])
-    kept = []
-    for line in sale.lines:
-        sku = line.sku if line.named in ours else known_id(line.sku)
-        product_id, title = known_id(line.fourseller_product_id), sku or f"Line {line.line}"
-        kept.append(replace(line, sku=sku, fourseller_product_id=product_id, title=title))
     return replace(
         sale,
         sales_channel=known_channel(sale.sales_channel),
@@ -66,7 +69,7 @@ def without_personal_data(connection: sa.Connection, sale: Sale) -> Sale:
         status_word=known_status(sale.status_word) or "",
         buyer=FORGOTTEN,
         ship_to={},
-        lines=tuple(kept),
+        lines=tuple(replace(line, **line_words(line, line.named in ours)) for line in sale.lines),
         content=some_parts(sale.content, IMPERSONAL_PARTS),
         sealed=ERASED_PAYLOAD,
     )

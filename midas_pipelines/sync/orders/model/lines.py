@@ -13,10 +13,9 @@ import sqlalchemy as sa
 from midas_pipelines.store.items.mappings import linked_items, respelled_items
 from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.store.stock.ledger import StockMove
-from midas_pipelines.storefront.bulk import Columns
 from midas_pipelines.storefront.catalog import ItemKey, items_by_sku, present_items
 from midas_pipelines.storefront.types import to_cents
-from midas_pipelines.storefront.writing import any_of
+from midas_pipelines.storefront.writing import Columns, any_of
 from midas_pipelines.sync.orders.model.sale import Named, Sale, SaleLine
 
 CHANNEL = "fourseller"
@@ -81,7 +80,7 @@ class SoldLine:
 
     sale: Sale
     line: SaleLine
-    item: ItemKey | None
+    item: ItemKey | None = None
     wanted: int = 0  # units to allocate
     number: int = 0  # our number of the line: the marketplace's at first; it never changes
     order_item_id: int = 0
@@ -182,9 +181,7 @@ def match_lines(connection: sa.Connection, sales: Sequence[Sale]) -> list[SoldLi
     """Each line with the item it sold."""
     respelled, pairs = set[str](), [(sale, line) for sale in sales for line in sale.lines]
     found = items_named(connection, {line.named for _, line in pairs}, respelled)
-    sold = [
-        SoldLine(sale, line, None, number=line.line, respelled=line.sku in respelled) for sale, line in pairs
-    ]
+    sold = [SoldLine(sale, line, number=line.line, respelled=line.sku in respelled) for sale, line in pairs]
     for one in sold:
         one.name(found.get(one.line.named))
     return sold

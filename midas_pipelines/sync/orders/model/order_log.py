@@ -6,7 +6,7 @@ Locks are taken in the same order always, to avoid deadlocks: the shop's order, 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import groupby
 from typing import Any
@@ -19,10 +19,9 @@ from midas_pipelines.store.orders.payload_vault import Vault
 from midas_pipelines.store.privacy.keys import KeyRing
 from midas_pipelines.store.schema import tables
 from midas_pipelines.store.schema.tables import marketplace_order_lines, marketplace_orders
-from midas_pipelines.storefront.bulk import Columns, by_column
 from midas_pipelines.storefront.orders import lock_orders, order_status, set_order_status
 from midas_pipelines.storefront.types import to_cents, utc_now
-from midas_pipelines.storefront.writing import lock
+from midas_pipelines.storefront.writing import Columns, by_column, lock
 from midas_pipelines.sync.orders.model import lines
 from midas_pipelines.sync.orders.model.lines import CHANNEL, SoldLine, sale_exceptions, shop_origin
 from midas_pipelines.sync.orders.model.sale import Content, Sale, read_content, write_content
@@ -30,8 +29,6 @@ from midas_pipelines.text import spell_moment
 
 UNANSWERED = "unanswered"
 """The step of a push to 4Seller that got no answer: it may still arrive, after a newer one."""
-NO_VAULT = Vault(KeyRing(list))
-"""The vault of those who seal nothing: it has no key."""
 _ORDERS, _LOGS = marketplace_orders.c, tables.order_processing_logs.c
 
 
@@ -40,7 +37,7 @@ class OrderContext:
     """Context for writing to an order."""
 
     run_id: str | None = None  # the run that writes; None for an event
-    vault: Vault = NO_VAULT  # seals payloads
+    vault: Vault = field(default_factory=lambda: Vault(KeyRing(list)))  # seals payloads; none without a key
     settings: Settings | None = None  # of customer mail; None sends none
 
     @property
@@ -62,10 +59,7 @@ class OrderContext:
             steps.append((name, "imported", imported))
             taken = [line for line in mine if line.allocated]
             if taken:
-                parts = (
-                    f"{one.allocated} of {one.line.sku or one.line.title} (line {one.number})"
-                    for one in taken
-                )
+                parts = [f"{x.allocated} of {x.line.sku or x.line.title} (line {x.number})" for x in taken]
                 steps.append((name, "deducted", f"Took {', '.join(parts)} from stock."))
             for line in mine:
                 if line.respelled and line.item is not None:
@@ -207,9 +201,7 @@ def shop_orders(sales: Sequence[Sale], local_ids: Sequence[int]) -> Columns:
         "total_amount": [to_cents(sale.total) for sale in sales],
         "shipping_address": addresses,
         "billing_address": addresses,
-        "payment_status": [
-            payment_status(sale.status, paid=one) for sale, one in zip(sales, paid, strict=True)
-        ],
+        "payment_status": [payment_status(one.status, paid=p) for one, p in zip(sales, paid, strict=True)],
         "shipping_cost": [to_cents(sale.shipping_cost) for sale in sales],
         **by_column([shop_origin(sale.order_id, sale.sales_channel, sale.currency) for sale in sales]),
         "created_at": [sale.ordered_at for sale in sales],

@@ -20,12 +20,13 @@ from midas_pipelines.storefront.orders import order_payment
 from midas_pipelines.storefront.schema import orders
 from midas_pipelines.storefront.types import Backoff, is_due, utc_now
 from midas_pipelines.sync.context import SyncContext
-from midas_pipelines.sync.orders.changes.close import apply_status, raise_conflict, refund_shop_order
+from midas_pipelines.sync.orders.changes.close import raise_conflict, refund_shop_order
 from midas_pipelines.sync.orders.changes.shipments import set_shipment
+from midas_pipelines.sync.orders.customer_mail import queue_status_mail
 from midas_pipelines.sync.orders.model.carriers import BadTracking, bare_number, recorded_tracking
 from midas_pipelines.sync.orders.model.lines import OrderException
 from midas_pipelines.sync.orders.model.order_log import UNANSWERED, OrderContext, StoredOrder, lock_order
-from midas_pipelines.sync.orders.stock.units import has_shipped
+from midas_pipelines.sync.orders.stock.units import has_shipped, release_units
 
 A_DAY = 86_400
 """Seconds after which a refused push is retried; it counts no attempts."""
@@ -214,7 +215,10 @@ def record_pushed(order: StoredOrder, call: StatusUpdate) -> None:
             shipped_as = OrderStatus.SHIPPED if has_shipped(order, shop) else None
             refund_shop_order(order, shop, shipped_as=shipped_as, notes="Refunded by the shop")
             order.set(shop_status_since=None)  # set by the trigger on the update above
-        apply_status(order, status, all_shipped=order.status in SHIPPED_STATES or shop in SHIPPED_STATES)
+        if status in ENDED:
+            left = order.status in SHIPPED_STATES or shop in SHIPPED_STATES
+            release_units(order, status, all_shipped=left)
+        queue_status_mail(order, status)
     if shipment is not None and _unpushed(order, shipment.row) is not None:
         set_shipment(order, shipment.row.id, pushed_at=utc_now(), reason=shipment.remark)
         named = f"{shipment.tracking.carrier} {shipment.tracking.number}. {shipment.remark or ''}".rstrip()

@@ -140,15 +140,14 @@ class _Push:
     async def _calls(self, order: outbound.PendingUpdate) -> bool:
         """Makes the calls, and records what 4Seller's answers show; False when one has to be retried. A status that an answer
         does not show does not stop later ones: 4Seller may show only the last step."""
-        reached, goal, untaken, pushed = order.current, order.goal, "", 0
+        name, reached, goal = order.row.marketplace_order_id, order.current, order.goal
+        untaken, pushed = "", False
         try:
             while call := outbound.next_call(reached, goal, order.shipments, refund=order.refund):
                 shipment = call.shipment
                 left = replace(order, shipments=[one for one in order.shipments if one is not shipment])
                 try:
-                    taken, word = await _send(
-                        self.client, order.row.marketplace_order_id, order.current, call
-                    )
+                    taken, word = await _send(self.client, name, order.current, call)
                 except errors.BadItem as bad:
                     if shipment is None:
                         raise
@@ -156,15 +155,14 @@ class _Push:
                     order = left  # the status and the other shipments are still pushed
                     continue
                 await self._record(order, outbound.record_pushed, taken)
-                same = taken.status is call.status
                 accepted = f"4Seller accepted {call.status.value} without an error but shows {word}."
-                untaken = "" if same else accepted
+                untaken = "" if taken.status is call.status else accepted
                 if shipment is not None and taken.shipment is None:
                     number = shipment.tracking.number
                     why = f"4Seller answered without an error but does not show the shipment {number}."
                     await self._problem(order, "untaken", why, shipment.row)
                 self.report.parcels += taken.shipment is not None
-                pushed += same
+                pushed |= not untaken
                 reached, order = call.status, replace(left, current=taken.status)
         except errors.BadCredentials:
             raise
@@ -230,9 +228,8 @@ def _move(
         if parcel is not None:
             shipped = ship_locked(order, parcel, units=units, source="gateway")
             if units is not None and goal is not None and not shipped.complete:
-                raise WrongInput(
-                    f"After this shipment there is more to ship, so the order is not {goal.value}: omit the status."
-                )
+                why = "After this shipment there is more to ship"
+                raise WrongInput(f"{why}, so the order is not {goal.value}: omit the status.")
         if goal is None:
             return
         if order.has(OrderException.CONFLICT):

@@ -1,6 +1,6 @@
 """What a person changes of a line: its item, the stock that was found or bought for it; and how that is taken back.
 
-Each raises CannotChangeLine where the line does not allow it.
+Each raises CannotChangeLine where the line does not allow it; `row` is our row of the order.
 """
 
 from __future__ import annotations
@@ -32,16 +32,11 @@ class CannotChangeLine(WrongInput):
 
 
 def map_line(
-    database: Database,
-    order_row: int,
-    number: int,
-    item: ItemKey,
-    context: OrderContext,
-    remember: bool = True,
+    database: Database, row: int, number: int, item: ItemKey, context: OrderContext, remember: bool = True
 ) -> bool:
     """Maps one unmapped line to the item that was sold and allocates its stock, and with `remember` the next order with its
     SKU too; False when it is mapped to it already."""
-    with pending_lines.served_first(database, order_row, item, context) as order:
+    with pending_lines.served_first(database, row, item, context) as order:
         line = order.line(number)
         if line is None:
             raise CannotChangeLine(f"The order has no line {number} (`midas orders show` numbers them)")
@@ -50,11 +45,9 @@ def map_line(
         return pending_lines.tie(order, number, item, "operator", remember)
 
 
-def substitute_item(
-    database: Database, order_row: int, number: int, item: ItemKey, context: OrderContext
-) -> None:
+def substitute_item(database: Database, row: int, number: int, item: ItemKey, context: OrderContext) -> None:
     """Serves a line that waits for all of its units from another item, which has to have them."""
-    with pending_lines.served_first(database, order_row, item, context) as order:
+    with pending_lines.served_first(database, row, item, context) as order:
         line = order.line(number)
         if line is None or not line.backordered or line.allocated:
             raise CannotChangeLine(f"Line {number} does not wait for all of its units")
@@ -66,21 +59,21 @@ def substitute_item(
 
 
 def restock_line(
-    database: Database, order_row: int, number: int, count: int, context: OrderContext, once: str, first: bool
+    database: Database, row: int, number: int, count: int, context: OrderContext, once: str, first: bool
 ) -> int:
     """Adds units of the item that a line waits for, and allocates them, to orders that have waited longer first unless this one
     is to be `first`; returns how many the line still lacks. `once` names the click: it counts once however often sent."""
-    mine = sa.and_(_LINES.order_id == order_row, _LINES.line == number)
+    mine = sa.and_(_LINES.order_id == row, _LINES.line == number)
     with database.writing() as connection:
         line = connection.execute(sa.select(marketplace_order_lines).where(mine)).first()
         if line is None or line.product_id is None or not line.backordered:
             raise CannotChangeLine(f"Line {number} waits for no stock any more")
         item = units.item_of(line)
         waiting = pending_lines.orders_backordered(connection, [item])
-        held = lock_rows(connection, {order_row, *waiting}, context)
+        held = lock_rows(connection, {row, *waiting}, context)
         _move_once(connection, item, count, "restock", once)
         if first:
-            pending_lines.allocate_backorder([order for order in held if order.id == order_row])
+            pending_lines.allocate_backorder([order for order in held if order.id == row])
     pending_lines.allocate_backorders(database, context.run_id)
     return database.scalar(sa.select(_LINES.backordered).where(mine)) or 0
 

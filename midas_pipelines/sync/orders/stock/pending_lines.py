@@ -111,14 +111,12 @@ def _to_be_served(which: sa.ColumnElement[bool]) -> sa.Select[Any]:
 
 
 @contextmanager
-def served_first(
-    database: Database, order_row: int, item: ItemKey, context: OrderContext
-) -> Iterator[StoredOrder]:
+def served_first(database: Database, row: int, item: ItemKey, context: OrderContext) -> Iterator[StoredOrder]:
     """The order, locked together with those that wait for the item; these are served first."""
     with database.writing() as connection:
-        held = lock_rows(connection, {order_row, *orders_backordered(connection, [item])}, context)
+        held = lock_rows(connection, {row, *orders_backordered(connection, [item])}, context)
         allocate_backorder(held)
-        yield next(order for order in held if order.id == order_row)
+        yield next(order for order in held if order.id == row)
 
 
 def lines_naming(connection: sa.Connection, names: Collection[Named]) -> Sequence[sa.Row[Any]]:
@@ -126,9 +124,7 @@ def lines_naming(connection: sa.Connection, names: Collection[Named]) -> Sequenc
     if not names:
         return []
     columns = (_LINES.fourseller_product_id, _LINES.sku)
-    same = [
-        any_of(connection, column, {name[at] for name in names} - {None}) for at, column in enumerate(columns)
-    ]
+    same = [any_of(connection, one, {name[at] for name in names} - {None}) for at, one in enumerate(columns)]
     query = sa.select(marketplace_order_lines).join(marketplace_orders, _ORDERS.id == _LINES.order_id)
     return connection.execute(query.where(UNMAPPED, sa.or_(*same)).order_by(*ORDER_OF_SERVICE)).all()
 
@@ -136,9 +132,8 @@ def lines_naming(connection: sa.Connection, names: Collection[Named]) -> Sequenc
 def tie_lines(connection: sa.Connection, held: Sequence[StoredOrder], lines: Sequence[sa.Row[Any]]) -> int:
     """Maps these lines of locked orders to items that the shop has now; returns how many."""
     by_id = {order.id: order for order in held}
-    return sum(
-        tie(by_id[line.order_id], line.line, item, CHANNEL) for line, item in _with_items(connection, lines)
-    )
+    found = _with_items(connection, lines)
+    return sum(tie(by_id[line.order_id], line.line, item, CHANNEL) for line, item in found)
 
 
 def tie(order: StoredOrder, number: int, item: ItemKey, source: str, remember: bool = False) -> bool:

@@ -7,20 +7,21 @@ Of a line's quantity, `allocated` units were allocated and `released` went back 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
 from midas_pipelines.errors import WrongInput
-from midas_pipelines.fourseller.status import ENDED, SHIPPED_STATES
+from midas_pipelines.fourseller.status import ENDED, SHIPPED_STATES, OrderStatus
 from midas_pipelines.notify.alerts import clear_alerts, open_subjects, raise_alert
 from midas_pipelines.store.items.mappings import mark_dirty
 from midas_pipelines.store.schema.order_tables import order_shipments
 from midas_pipelines.store.schema.tables import ITEM_KEY, mappings, marketplace_order_lines
 from midas_pipelines.store.stock.ledger import StockMove, move_stock
 from midas_pipelines.storefront.catalog import ItemKey
-from midas_pipelines.storefront.writing import any_of, update_rows
+from midas_pipelines.storefront.schema import order_items
+from midas_pipelines.storefront.writing import Columns, any_of, insert_columns, reserve_ids, update_rows
 from midas_pipelines.sync.orders.model import lines
 from midas_pipelines.sync.orders.model.lines import CHANNEL, OrderException, SoldLine, reference
 from midas_pipelines.sync.orders.model.order_log import StoredOrder, set_line
@@ -135,6 +136,24 @@ def allocate_units(
     return got, words
 
 
+def add_lines(
+    connection: sa.Connection, added: Sequence[SoldLine], order_rows: Sequence[int], local_ids: Sequence[int]
+) -> None:
+    """Allocates stock to new lines, and writes our rows of them and the shop's, of the orders in these rows of ours and of the
+    shop's; of none of the shop's where it has deleted its order."""
+    shop_items: Columns = {}
+    if local_ids:
+        ids = reserve_ids(connection, {order_items: len(added)})[order_items]
+        for line, item_id in zip(added, ids, strict=True):
+            line.order_item_id = item_id
+        shop_items = lines.shop_lines(added, local_ids)
+    taking = [line for line in added if line.wanted]
+    for line, delta in zip(taking, move_stock(connection, lines.sale_moves(taking)), strict=True):
+        line.allocated = -delta  # what is missing is backordered
+    insert_columns(connection, order_items, shop_items)
+    insert_columns(connection, marketplace_order_lines, lines.our_lines(added, order_rows))
+
+
 def allocate_again(order: StoredOrder, shop: str | None, *, whole: bool) -> int:
     """Allocates again the released units that shipped, or with `whole` all units sold; returns how many."""
     again, shipped = 0, units_shipped(order, shop)
@@ -148,14 +167,20 @@ def allocate_again(order: StoredOrder, shop: str | None, *, whole: bool) -> int:
     return again
 
 
-def release_units(order: StoredOrder, cause: str, *, all_shipped: bool = False) -> None:
-    """Releases the units of an order that have not shipped, and drops its backorders; `cause` is the ledger's word,
-    cancelled or refunded, `all_shipped` that everything has shipped, on record or not. Idempotent."""
+def release_units(order: StoredOrder, status: OrderStatus, *, all_shipped: bool) -> None:
+    """Releases the units of a cancelled or refunded order that have not shipped, and ends its backorders and the exceptions of
+    lines that will not ship; `all_shipped` also where no shipment is on record. Idempotent."""
     held = order.lines()
-    give_back(order, {line.line: on_shelf(line, all_shipped=all_shipped) for line in held}, cause, CHANNEL)
-    for line in held:
-        if line.backordered:
-            set_backordered(order, line, 0)
+    if order.resolution != "cancelled":  # which has released the units already
+        shelved = {line.line: on_shelf(line, all_shipped=all_shipped) for line in held}
+        give_back(order, shelved, status.value, CHANNEL)
+        for line in held:
+            if line.backordered:
+                set_backordered(order, line, 0)
+    if not all_shipped:
+        of_order = sa.update(marketplace_order_lines).where(_LINES.order_id == order.id)
+        order.connection.execute(of_order.values(exception=None))
+        order.set_exceptions(drop=(OrderException.UNMAPPED, OrderException.QUANTITY))
 
 
 def returnable(order: StoredOrder, *, all_shipped: bool | None = None) -> dict[int, int]:

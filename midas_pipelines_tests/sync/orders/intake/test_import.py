@@ -409,7 +409,6 @@ def test_an_amount_too_large_for_the_tables_is_missing_and_the_sale_is_taken(wor
     assert world.import_orders().failed == 0
 
 
-@pytest.mark.both_databases
 def test_an_order_that_cannot_be_read_is_set_aside_and_imported_once_it_can(world: World) -> None:
     product = add_product(world.database, sku="A", stock_quantity=5)
     broken = order_json() | {"items": "three of A"}
@@ -443,7 +442,6 @@ def test_an_order_number_that_the_shop_has_taken_sets_aside_that_order_alone(wor
 # which item a line sold
 
 
-@pytest.mark.both_databases
 def test_a_renamed_sku_is_found_by_the_4seller_product(world: World) -> None:
     product = add_product(world.database, sku="OLD", stock_quantity=5)
     world.full()

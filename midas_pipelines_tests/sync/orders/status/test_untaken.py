@@ -103,6 +103,26 @@ def test_a_refund_that_is_not_taken_is_no_refund(world: World) -> None:
     )
 
 
+def test_a_refund_counts_that_only_the_order_itself_shows(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order_id, state = desk.sold(world, A=3), world.sandbox.state
+    move = state.move
+
+    def answers_as_before(name: str, status: str, tracking: dict[str, Any] | None = None) -> dict[str, Any]:
+        before = dict(state.order(name))
+        move(name, status, tracking)
+        return before
+
+    monkeypatch.setattr(state, "move", answers_as_before)
+    moved = asyncio.run(change_status(world.sync_context(), order_id, OrderStatus.REFUNDED))
+    assert (moved.pushed, desk.order(world, order_id).status, desk.on_shelf(world)) == (
+        True,
+        "refunded",
+        {"A": 10},
+    )
+
+
 # refunds of the shop
 
 

@@ -14,8 +14,6 @@ from midas_pipelines_tests.sync.orders import desk, paper
 from midas_pipelines_tests.sync.orders.paper import holdings
 from midas_pipelines_tests.sync.world import World
 
-pytestmark = pytest.mark.both_databases
-
 ITEMS_OF_ORDERS = "SELECT id, order_id, product_id, quantity, product_name FROM order_items ORDER BY id"
 
 
@@ -47,6 +45,7 @@ def test_an_order_that_is_deleted_asks_a_person_and_frees_its_stock_when_it_ends
     assert_stock_explained(world.database)
 
 
+@pytest.mark.both_databases
 def test_the_lines_of_a_deleted_order_never_become_anothers(world: World) -> None:
     add_product(world.database, sku="B", stock_quantity=9)
     gone = world.place(("U", 2))
@@ -93,6 +92,7 @@ def test_a_line_that_the_shop_took_out_of_its_order_is_no_hindrance(world: World
 # products
 
 
+@pytest.mark.both_databases
 def test_what_a_removed_product_owes_is_owed_and_nothing_fails(world: World) -> None:
     product = add_product(world.database, sku="A", stock_quantity=1)
     order_id = world.place(("A", 3))
@@ -109,6 +109,7 @@ def test_what_a_removed_product_owes_is_owed_and_nothing_fails(world: World) -> 
     assert_stock_explained(world.database)
 
 
+@pytest.mark.both_databases
 @pytest.mark.parametrize(("sku", "back"), [("A", True), ("OTHER", False)])
 def test_the_id_of_a_removed_product_given_to_another_is_another_item(
     world: World, sku: str, back: bool
@@ -133,6 +134,7 @@ COLUMNS = "id, name, slug, sku, price, stock_quantity"
 REPLACE = f"INSERT OR REPLACE INTO products ({COLUMNS}) VALUES (:id, 'N', 'n', :sku, 5, 9)"
 
 
+@pytest.mark.both_databases
 @pytest.mark.parametrize(("sku", "left", "after"), [("A", 8, 11), ("OTHER", 9, 9)])
 def test_a_product_that_is_replaced_keeps_its_orders_only_while_it_is_the_same(
     world: World, sku: str, left: int, after: int
@@ -167,6 +169,7 @@ def test_a_renamed_sku_keeps_its_orders(world: World) -> None:
 # variants
 
 
+@pytest.mark.both_databases
 def test_a_variant_that_moved_to_another_product_gives_and_takes_its_own_stock(world: World) -> None:
     one, other = (add_product(world.database) for _ in range(2))
     variant = add_variant(world.database, one, sku="V", stock_quantity=5)
@@ -185,6 +188,7 @@ def test_a_variant_that_moved_to_another_product_gives_and_takes_its_own_stock(w
     desk.assert_whole(world)
 
 
+@pytest.mark.both_databases
 def test_a_variant_that_is_gone_owes_and_gives_nothing(world: World) -> None:
     parent = add_product(world.database, stock_quantity=7)
     add_variant(world.database, parent, sku="V", stock_quantity=1)
@@ -198,6 +202,7 @@ def test_a_variant_that_is_gone_owes_and_gives_nothing(world: World) -> None:
     assert_stock_explained(world.database)
 
 
+@pytest.mark.both_databases
 def test_the_id_of_a_removed_variant_given_to_another_is_another_item(world: World) -> None:
     parent = add_product(world.database)
     gone = add_variant(world.database, parent, sku="V", stock_quantity=1)
