@@ -1,46 +1,103 @@
 """Typed models of what 4Seller answers and what we send. Money is Decimal, times are aware UTC, unknown fields are kept.
 
-Answers are read field by field (`lenient.py`): only an `id` is required. Drafts are built strictly.
+Answers are read field by field (`lenient.py`): only an `id` is required; an unreadable value counts as missing, and its field
+goes to the list that is the validation context. Drafts of ours, built without a context, are read strictly.
 """
 
+from collections.abc import Callable
 from datetime import datetime
 from decimal import Decimal
 from functools import partial
 from typing import Annotated, Any, TypeVar
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    PlainSerializer,
-    SkipValidation,
-    StringConstraints,
-    ValidationError,
-)
+import pydantic
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo
 
 from midas_pipelines.fourseller import lenient as reading
 from midas_pipelines.fourseller.errors import ContractBroken
-from midas_pipelines.fourseller.lenient_fields import lenient, lenient_rows, lenient_texts
 from midas_pipelines.fourseller.status import StatusWord, read_status
+
+
+def lenient(read: Callable[[Any], Any]) -> pydantic.BeforeValidator:
+    """A field read by `read`: missing and recorded where unreadable."""
+
+    def field(value: Any, info: ValidationInfo) -> Any:
+        try:
+            return read(value)
+        except (ValueError, ArithmeticError):
+            _note(info)
+            return None
+
+    return pydantic.BeforeValidator(field)
+
+
+def lenient_rows(read: Callable[[Any], Any], *, otherwise: Any = None) -> pydantic.BeforeValidator:
+    """A list read row by row: an unreadable row is recorded and left out, or becomes `otherwise`."""
+
+    def rows(value: Any, info: ValidationInfo) -> list[Any]:
+        found = []
+        try:
+            for row in reading.read_rows(value):
+                try:
+                    found.append(read(row))
+                except ValueError:
+                    _note(info)
+                    found.append(otherwise)
+        except ValueError:
+            _note(info)
+        return [row for row in found if row is not None]
+
+    return pydantic.BeforeValidator(rows)
+
+
+def lenient_texts(*names: str) -> pydantic.PlainValidator:
+    """An object about the buyer, of which these fields are read as such texts; its others are kept as they came."""
+
+    def part(value: Any, info: ValidationInfo) -> dict[str, Any] | None:
+        try:
+            given = reading.read_object(value)
+        except ValueError:
+            _note(info)
+            given = None
+        if given is None:
+            return None
+        found: dict[str, Any] = dict.fromkeys(names) | given
+        for name in names:
+            try:
+                found[name] = reading.read_personal(found[name])
+            except ValueError:
+                _note(info, name)
+                found[name] = None
+        return found
+
+    return pydantic.PlainValidator(part)
+
+
+def _note(info: ValidationInfo, name: str | None = None) -> None:
+    if info.context is None:
+        raise ValueError("cannot be read")
+    info.context.append(name or info.field_name)
 
 
 def _written(amount: Decimal | None) -> str | None:
     return None if amount is None else format(amount, "f")  # never 1E+2: the contract wants plain decimals
 
 
-AsText = PlainSerializer(_written, return_type=str | None)
+AsText = pydantic.PlainSerializer(_written, return_type=str | None)
 Amount = Annotated[Decimal, Field(allow_inf_nan=False), AsText]  # of ours
 
 # What 4Seller answers is taken as it is where that is plain, without a call of ours, and else read by `lenient.py`.
 _FIRST = Field(union_mode="left_to_right")
 _SHOWN = "[0-9A-MO-TVWYZa-mo-tvwyz]|[Uu][^Nn]|[Uu][Nn][^Dd]|[A-Za-z]{2}$"  # begins like no mask and no word for nothing
-_Plain = Annotated[str, StringConstraints(strict=True, pattern=f"^({_SHOWN})")]
+_Plain = Annotated[str, pydantic.StringConstraints(strict=True, pattern=f"^({_SHOWN})")]
 _Exact = Annotated[str, Field(strict=True)]
 _Number = Annotated[int, Field(strict=True, ge=-reading.LARGEST - 1, le=reading.LARGEST)]
 _Finite = Annotated[Decimal, Field(allow_inf_nan=False)]
 
 Id = Annotated[_Plain | Annotated[str, lenient(reading.read_id)], _FIRST]
-_Address = Annotated[str, StringConstraints(strict=True, pattern=f"^({_SHOWN})[^\\x00\\x{{FFFD}}]*$")]
+_Address = Annotated[
+    str, pydantic.StringConstraints(strict=True, pattern=f"^({_SHOWN})[^\\x00\\x{{FFFD}}]*$")
+]
 ProductId = Annotated[_Address | Annotated[str, lenient(reading.read_product_id)], _FIRST]
 AnyId = Annotated[_Plain | Annotated[str | None, lenient(reading.read_id)] | None, _FIRST]
 Sku = Annotated[_Plain | Annotated[str | None, lenient(reading.read_sku)] | None, _FIRST]
@@ -59,9 +116,7 @@ ADDRESS = ("line1", "line2", "city", "state", "postal_code", "country")
 Row = TypeVar("Row")
 Part = Annotated[Row | Annotated[Row | None, lenient(reading.read_object)] | None, _FIRST]
 Images = Annotated[list[Row] | Annotated[list[Row], lenient_rows(reading.read_image)], _FIRST]
-Buyer = Annotated[
-    dict[str, Any] | None, lenient_texts(*BUYER)
-]  # personal data, never logged, as is an address
+Buyer = Annotated[dict[str, Any] | None, lenient_texts(*BUYER)]  # personal data, never logged
 Place = Annotated[dict[str, Any] | None, lenient_texts(*ADDRESS)]
 Lines = Annotated[list[Row] | Annotated[list[Row], lenient_rows(reading.read_object, otherwise={})], _FIRST]
 
@@ -132,10 +187,8 @@ class ProductDraft(_Draft):
 class _Whole(_Answer):
     """A whole answer, with the received JSON and the names of its unreadable fields."""
 
-    unreadable: SkipValidation[tuple[str, ...]] = Field((), exclude=True)  # they count as missing, each once
-    raw: Any = Field(
-        None, exclude=True, repr=False
-    )  # as it came: of an order it is personal data, never logged
+    unreadable: pydantic.SkipValidation[tuple[str, ...]] = Field((), exclude=True)  # each once
+    raw: Any = Field(None, exclude=True, repr=False)  # as it came: of an order personal data, never logged
 
 
 class Product(_Whole):
@@ -162,12 +215,8 @@ class Product(_Whole):
     @property
     def unseen(self) -> frozenset[str]:
         """The fields that could not be read fully: not seen, which is not the same as empty."""
-        parts: dict[str, type[BaseModel]] = {
-            "images": Image,
-            "attributes": Attributes,
-            "inventory": Inventory,
-            "shipping": Shipping,
-        }
+        models: list[type[_Answer]] = [Image, Attributes, Inventory, Shipping]
+        parts = dict(zip(("images", "attributes", "inventory", "shipping"), models, strict=True))
         found = set[str]()
         for name in self.unreadable:  # of a part only the name of the field within is known
             found |= {part for part, model in parts.items() if name in model.model_fields} or {name}
@@ -233,15 +282,14 @@ def _read(model: type[Model], row: Any) -> Model:
     unreadable: list[str] = []
     try:
         found = model.model_validate(row, context=unreadable)
-    except ValidationError as error:
+    except pydantic.ValidationError as error:
         place = error.errors(include_url=False, include_context=False, include_input=False)[0]["loc"]
         name = str(place[0]) if place else "(body)"
         reason = f"4Seller's answer breaks the contract in `{name}`: it is missing or cannot be used."
         raise ContractBroken(reason, field=name) from None  # the cause would quote the value
     if isinstance(found, _Whole):
-        found.__dict__.update(
-            unreadable=tuple(dict.fromkeys(unreadable)), raw=row
-        )  # fields that no message sets
+        names = tuple(dict.fromkeys(unreadable))
+        found.__dict__.update(unreadable=names, raw=row)  # fields that no message sets
     return found
 
 
