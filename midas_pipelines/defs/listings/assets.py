@@ -13,18 +13,9 @@ from midas_pipelines.defs.listings.reconciliation import listing_snapshot
 from midas_pipelines.defs.resources import MidasResource
 from midas_pipelines.installation import DATABASE_KIND
 from midas_pipelines.installation import table as table_name
-from midas_pipelines.lib import engine
+from midas_pipelines.lib import engine, partitions
 from midas_pipelines.lib import metadata as ui
 from midas_pipelines.lib.check_results import brake_result, brake_spec
-from midas_pipelines.lib.partitions import (
-    COMMAND_LINE,
-    DRIVER_TAG,
-    SHARDS,
-    has_several,
-    shard_counts,
-    shard_metadata,
-    shards_of,
-)
 from midas_pipelines.lib.snapshot_io import read_once
 from midas_pipelines.store.items.shards import Shards
 
@@ -54,7 +45,7 @@ class ListingsConfig(dg.Config):
     tags=ui.FOURSELLER,
     deps=[storefront_products, listing_snapshot],
     check_specs=[brake_spec("fourseller_listings")],
-    partitions_def=SHARDS,
+    partitions_def=partitions.SHARDS,
     metadata=COLUMNS,
 )
 def fourseller_listings(
@@ -70,7 +61,7 @@ def fourseller_listings(
     with midas.sync_context(context) as sync:
         if not (context.run.job_name == CHANGED or config.skus or config.apply_plan):
             listed = engine.listing_of(sync, read_once(context, sync))
-            return _synced(context, sync, FULL, shards=shards_of(context), listed=listed)
+            return _synced(context, sync, FULL, shards=partitions.shards_of(context), listed=listed)
         plan = engine.read_plan(Path(config.apply_plan)) if config.apply_plan else None
         if plan is not None:
             _note_approval(context.run.tags, sync, plan)
@@ -86,9 +77,9 @@ def fourseller_listings(
 
 def _note_approval(tags: Mapping[str, str], sync: "engine.SyncContext", plan: "engine.ApprovedPlan") -> None:
     """Writes into the audit log who applies the plan, unless a command did: the run's tag `user`, else what launched it."""
-    if tags.get(DRIVER_TAG) == COMMAND_LINE:
+    if tags.get(partitions.DRIVER_TAG) == partitions.COMMAND_LINE:
         return
-    actor = tags.get("user") or tags.get(DRIVER_TAG) or "Dagster, no sign-in"
+    actor = tags.get("user") or tags.get(partitions.DRIVER_TAG) or "Dagster, no sign-in"
     detail = {"plan": plan.hash}
     entry = engine.audit.AuditEntry(actor, "Dagster apply_plan", target=sync.run_id, detail=detail)
     sync.database.write(engine.audit.note_audit, entry, "asked")
@@ -110,10 +101,15 @@ def _synced(
     counts: Mapping[str, int | float] = ui.numbers(report, *COUNTS, "requests", "seconds", "push_seconds")
     counts = {**counts, "still_waiting": waiting(sync, shards)}
     if scope == FULL:
-        counts, scope = shard_counts(context, sync, counts), f"{scope}, {shard_metadata(context)}"
+        counts, scope = (
+            partitions.shard_counts(context, sync, counts),
+            f"{scope}, {partitions.shard_metadata(context)}",
+        )
     problems = ui.table(ui.titled(sync, report.problems))
     shown = {**counts, "scope": scope, "problems": problems, **ui.links(sync, report.problems)}
-    return ui.made(sync, shown, shared=has_several(context), check_results=[brake_result(sync, report)])
+    return ui.made(
+        sync, shown, shared=partitions.has_several(context), check_results=[brake_result(sync, report)]
+    )
 
 
 def waiting(sync: "engine.SyncContext", shards: Shards | None) -> int:

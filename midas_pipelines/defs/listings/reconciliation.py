@@ -9,16 +9,9 @@ from midas_pipelines.defs.catalog.assets import catalog_snapshot, storefront_pro
 from midas_pipelines.defs.resources import MidasResource
 from midas_pipelines.installation import DATABASE_KIND
 from midas_pipelines.installation import table as table_name
+from midas_pipelines.lib import check_results as checks
 from midas_pipelines.lib import engine
 from midas_pipelines.lib import metadata as ui
-from midas_pipelines.lib.check_results import (
-    ERROR,
-    MOST_SHOWN,
-    WARN,
-    check_result,
-    results_of_a_part,
-    shop_check,
-)
 from midas_pipelines.lib.partitions import SHARDS, has_several, shard_counts, shard_metadata, shards_of
 from midas_pipelines.lib.snapshot_io import LISTING, already_made, kept_in, read_once, shown_of
 
@@ -36,7 +29,7 @@ class Expectation(NamedTuple):
     looks_at: str  # a field of `differing`, or the list of offenders that no item may be in
     says: str
     hint: str
-    severity: dg.AssetCheckSeverity = ERROR
+    severity: dg.AssetCheckSeverity = checks.ERROR
     promised: float = PROMISED
 
 
@@ -61,7 +54,7 @@ RULES = {
         "content",
         "At least 99.9 % of the listings show the shop's text, images and dimensions.",
         "`midas conflicts list` shows what was edited on 4Seller; `midas conflicts pin SKU FIELD` keeps an edit.",
-        severity=WARN,
+        severity=checks.WARN,
     ),
 }
 ABSOLUTE = {
@@ -81,7 +74,7 @@ ABSOLUTE = {
         "orphans",
         "Each product on 4Seller is an item of the shop; only a run for all shards looks.",
         "`midas conflicts list` shows each: resolve it there, or give an item of the shop its SKU.",
-        severity=WARN,
+        severity=checks.WARN,
     ),
 }
 """Checks that no item may fail."""
@@ -125,7 +118,7 @@ def listing_snapshot(context: dg.AssetExecutionContext, midas: MidasResource) ->
 
 
 CHECKS = [
-    shop_check(
+    checks.shop_check(
         listing_snapshot,
         "answers_keep_the_contract",
         f"4Seller's answers of the last {RECENT_DAYS} days kept the contract: fields, words, types, statuses, paging.",
@@ -134,7 +127,7 @@ CHECKS = [
             engine.sync_metrics.count_answers(sync.database, RECENT_DAYS)
             * bool(sync.settings.contract_sample)
         ),
-        severity=WARN,
+        severity=checks.WARN,
         hint="See `midas contract list`, and `midas contract diff` for the change to openapi.yaml.",
     )
 ]
@@ -189,7 +182,7 @@ def listing_observation(context: dg.AssetExecutionContext, midas: MidasResource)
             **where,
         },
         shared=has_several(context),
-        check_results=results if shards_of(context) is None else results_of_a_part(context, results),
+        check_results=results if shards_of(context) is None else checks.results_of_a_part(context, results),
     )
 
 
@@ -232,13 +225,13 @@ def _check(
         offenders = [row for row in report.worst if row["field"] == rule.looks_at]
         well = share is None or share >= rule.promised
         more = {"not_seen": report.not_seen, **_judged(share=share)}
-    return check_result(
+    return checks.check_result(
         offenders,
         name=name,
         total=total,
         severity=rule.severity
         if unjudged is None
-        else WARN,  # the check `consistent` alone alerts staff then
+        else checks.WARN,  # the check `consistent` alone alerts staff then
         passed=unjudged is None and well,
         description=unjudged,
         hint=rule.hint,
@@ -258,10 +251,10 @@ def consistent(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
     """Compares the two snapshots; what is on its way to 4Seller is not judged."""
     with context.resources.midas.sync_context(context) as sync:
         found = engine.measure(sync)
-        offenders = engine.differences(found, MOST_SHOWN)
+        offenders = engine.differences(found, checks.MOST_SHOWN)
         shown = ui.links(sync, offenders)
     share = {} if found.share is None else {"consistency": found.share}
-    return check_result(
+    return checks.check_result(
         offenders,
         total=len(found.counterexamples),
         passed=found.unjudged is None and (found.share is None or found.share >= PROMISED),
