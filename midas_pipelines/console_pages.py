@@ -64,14 +64,9 @@ def page_of(kind: str, subject: str = "") -> str:
 
 
 def in_console(text: str, console_url: str | None, *, markdown: bool = False, page: str | None = None) -> str:
-    """The text with the console's page in place of each command that has one; as it is without an address.
-
-    Args:
-        text: sentences with commands such as `midas items list`.
-        console_url: MIDAS_CONSOLE_URL.
-        markdown: whether the addresses become links of Markdown.
-        page: the path where the whole is settled: taken for a command of the same room, and appended where none is.
-    """
+    """The text with the console's page, as a link where `markdown`, in place of each command that has one; as it is
+    without an address. `page` is the path where the whole is settled: taken for a command of the same room, and
+    appended where none is."""
     if not console_url:
         return text
     root = console_url.rstrip("/")

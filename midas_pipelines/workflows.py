@@ -11,43 +11,24 @@ from functools import cache
 
 @dataclass(frozen=True)
 class Workflow:
-    """One automatic workflow.
+    """One automatic workflow."""
 
-    Args:
-        name: its job's, and as MIDAS_PAUSED names it.
-        what: what it does, in sentences for the UI.
-        interval: the setting with the minutes between two runs.
-        hour: the setting with the hour of its daily run.
-        early: minutes by which it runs before that hour.
-        looks: of a sensor, for what it looks.
-        seconds: of a sensor, how often it looks.
-        batch: the setting with the number of items or orders taken at once.
-        at_once: the setting with the number of runs at the same time; one where there is none.
-        also: other settings that change it.
-        note: what it shares with another one.
-        kind: the kind of its rows in the sync log.
-        makes: the assets that its job makes.
-        pool: what its runs wait for in turn; without one each asset, or a job that makes none, has one of its own name.
-        starts: of a sensor, the workflows that it starts; it is off while all of them are.
-        writes: what MIDAS_SHADOW with its name keeps back: listing, quantity and status at 4Seller, the shop's order.
-    """
-
-    name: str
-    what: str
-    interval: str | None = None
-    hour: str | None = None
-    early: int = 0
-    looks: str = ""
-    seconds: int = 0
-    batch: str | None = None
-    at_once: str | None = None
-    also: tuple[str, ...] = ()
-    note: str = ""
-    kind: str | None = None
-    makes: tuple[str, ...] = ()
-    pool: str = ""
-    starts: tuple[str, ...] = ()
-    writes: tuple[str, ...] = ()
+    name: str  # its job's, and as MIDAS_PAUSED names it
+    what: str  # in sentences for the UI
+    interval: str | None = None  # the setting with the minutes between two runs
+    hour: str | None = None  # the setting with the hour of its daily run
+    early: int = 0  # minutes by which it runs before that hour
+    looks: str = ""  # of a sensor, for what it looks
+    seconds: int = 0  # of a sensor, how often it looks
+    batch: str | None = None  # the setting with the number of items or orders taken at once
+    at_once: str | None = None  # the setting with the number of runs at a time; else one
+    also: tuple[str, ...] = ()  # other settings that change it
+    note: str = ""  # what it shares with another one
+    kind: str | None = None  # of its rows in the sync log
+    makes: tuple[str, ...] = ()  # the assets that its job makes
+    pool: str = ""  # what its runs wait for in turn; else each asset, or a job without, has one of its name
+    starts: tuple[str, ...] = ()  # of a sensor, the workflows that it starts; it is off while all of them are
+    writes: tuple[str, ...] = ()  # kept back by MIDAS_SHADOW: listing, quantity, status, the shop's order
 
 
 WORKFLOWS = (

@@ -56,14 +56,9 @@ TEXTS = {
 
 
 def raise_alert(connection: sa.Connection, *, kind: str, subject: str, text: str) -> bool:
-    """Writes an alert to the outbox, unless one of this kind about this subject is open; True when it is new.
-
-    Args:
-        connection: the transaction of the change it reports; rolled back with it.
-        kind: such as `low_stock`; at most 30 characters.
-        subject: what it is about, such as `item:12:0`; at most 200 characters.
-        text: sentences for a person: what happened, to which item, what to do. No personal data.
-    """
+    """Writes an alert to the outbox, with the change that it reports, unless one of this kind (30 characters at
+    most) about this subject (such as `item:12:0`, 200 at most) is open; True when it is new. `text` says what
+    happened, to which item, and what to do, without personal data."""
     return bool(raise_alerts(connection, kind=kind, texts={subject: text}))
 
 
@@ -94,14 +89,8 @@ def worst(lines: Sequence[str]) -> str:
 def match_alerts(
     connection: sa.Connection, *, kind: str, texts: Mapping[str, str], unknown: Collection[str] = ()
 ) -> None:
-    """Makes the open alerts of a kind match `texts`: raises new ones, updates texts, clears those that are over.
-
-    Args:
-        connection: in a writing transaction.
-        kind: as for `raise_alert`.
-        texts: what is wrong now, by subject; each with an alert of its own.
-        unknown: subjects that could not be checked: their open alerts stay.
-    """
+    """Makes the open alerts of a kind match `texts`, one for each subject: raises new ones, updates texts, and
+    clears those that are over, but not of `unknown` subjects, which could not be checked."""
     known = open_subjects(connection, kind)
     for subject, text in texts.items():
         raise_alert(connection, kind=kind, subject=subject, text=text)

@@ -112,11 +112,8 @@ class Session(psycopg.Connection[Any]):
         return session
 
     def wait(self, gen: PQGen[Result], interval: float = 0.1, timeout: float | None = None) -> Result:
-        """As psycopg's own, for so long as the server may take.
-
-        Raises:
-            psycopg.OperationalError: no answer came; the connection is closed, for the answer could come later.
-        """
+        """As psycopg's own, for so long as the server may take. Raises psycopg.OperationalError where no answer
+        came; the connection is closed, for the answer could come later."""
         limit = self.answer_seconds if timeout is None else timeout
         try:
             return super().wait(gen, interval, limit)

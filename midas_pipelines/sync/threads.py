@@ -55,12 +55,8 @@ def in_haste(switch_seconds: float) -> Iterator[None]:
 
 @contextmanager
 def own_threads(name: str, most: int) -> Iterator[None]:
-    """Gives the tasks that are created in the block threads of their own, which no other part can use up.
-
-    Args:
-        name: what the threads are called.
-        most: how many there may be.
-    """
+    """Gives the tasks that are created in the block at most so many threads of their own, which no other part can
+    use up."""
     before = _THREADS.set(ThreadPoolExecutor(most, thread_name_prefix=f"midas-{name}"))
     try:
         yield

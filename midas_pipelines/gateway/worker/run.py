@@ -158,21 +158,13 @@ class Supervisor:
 
 @dataclass(eq=False)
 class Worker:
-    """One worker, running within `async with worker.running():`.
+    """One worker, running within `async with worker.running():`."""
 
-    Args:
-        context: settings, database, and a name that no other worker has.
-        metrics: where it counts.
-        lineage: reports to Dagster; the caller starts and stops it.
-        import_sales: imports what was sold; one run at a time for all who ask.
-        supervisor: runs its tasks.
-    """
-
-    context: SyncContext
+    context: SyncContext  # with a name that no other worker has
     metrics: Metrics
-    lineage: DagsterEvents
-    import_sales: Callable[[], Awaitable[object]]
-    supervisor: Supervisor
+    lineage: DagsterEvents  # the caller starts and stops it
+    import_sales: Callable[[], Awaitable[object]]  # one run at a time for all who ask
+    supervisor: Supervisor  # runs its tasks
 
     def __post_init__(self) -> None:
         self._express: PushLoop | None = None  # these two from the beginning of `running`

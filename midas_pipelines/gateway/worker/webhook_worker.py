@@ -74,20 +74,13 @@ class WebhookWorker:
     """Applies webhooks as they come, from `run` to `stop`; `wake` says that there may be some.
 
     Events on orders and all others go side by side, so that no sale waits for echoes of our own pushes.
-
-    Args:
-        context: settings, database, and the worker's name.
-        client: an open client.
-        vault: opens the stored events.
-        import_sales: imports what was sold; shared by all who ask at one time.
-        on_finished: called in the event loop; must return at once and raise nothing.
     """
 
     context: SyncContext
     client: FourSeller
-    vault: Vault
-    import_sales: Callable[[], Awaitable[object]]
-    on_finished: OnFinished
+    vault: Vault  # opens the stored events
+    import_sales: Callable[[], Awaitable[object]]  # shared by all who ask at one time
+    on_finished: OnFinished  # called in the event loop; must return at once and raise nothing
 
     def __post_init__(self) -> None:
         self._woken = {True: asyncio.Event(), False: asyncio.Event()}

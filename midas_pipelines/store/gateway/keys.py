@@ -197,15 +197,9 @@ def start_session(
     recheck_minutes: int | None = None,
     until: datetime | None = None,
 ) -> str:
-    """Signs a caller in; returns the new token, which is not stored.
-
-    Args:
-        connection: writes.
-        caller: without a key id it is judged by its role.
-        hours: when the session ends.
-        recheck_minutes: when the sign-in provider is to be asked again; None for a key.
-        until: the end of the session that this one goes on from, if any.
-    """
+    """Signs a caller in (without a key id it is judged by its role) for so many hours, or `until` the end of the
+    session that this one goes on from, and returns the new token, which is not stored. The provider is asked
+    again after `recheck_minutes`; None for a key."""
     connection.execute(sa.delete(console_sessions).where(session.valid_until < utc_now()))
     more: dict[str, Any] = {} if recheck_minutes is None else {"recheck_at": utc_now(60 * recheck_minutes)}
     if until is not None:

@@ -107,15 +107,8 @@ def orders_wait(connection: sa.Connection, seconds: int) -> bool:
 def claim(
     connection: sa.Connection, *, worker: str, lease_seconds: int, limit: int, orders: bool
 ) -> list[Webhook]:
-    """Takes up to `limit` events that are due, the oldest first, and none whose subject another worker has.
-
-    Args:
-        connection: in a writing transaction; the claim holds once it commits.
-        worker: the holder's name, unique among all processes.
-        lease_seconds: when the claim expires.
-        limit: how many.
-        orders: events on orders, or all others.
-    """
+    """Takes up to `limit` events on orders, or of all others, that are due, the oldest first, and none whose subject
+    another worker has. The claim begins with the commit and ends after `lease_seconds`."""
     wanted = sa.select(table.id, table.subject).where(*_due(), ~_held(), _about_orders(orders))
     due = connection.execute(wanted.order_by(table.id).limit(limit)).all()
     free = _free_subjects(connection, {row.subject for row in due if row.subject is not None})

@@ -232,13 +232,8 @@ def code() -> str:
 
 
 def judged_key(mapping: Mapping, planner: Planner, stamp: bytes | None) -> str | None:
-    """A hash of all that the comparison of a listed item depends on; None where it has to be made in any case.
-
-    Args:
-        mapping: the item's row, with the form in which 4Seller last showed it.
-        planner: has the item as the shop has it, and its rules.
-        stamp: of 4Seller's row; None where there is none.
-    """
+    """A hash of all that the comparison of a listed item depends on, with the form in which 4Seller last showed it
+    and the stamp of 4Seller's row; None where it has to be made in any case."""
     item = planner.item(mapping)
     busy = mapping.dirty or mapping.attempts or mapping.pinned_fields or mapping.state != "listed"
     if stamp is None or item is None or busy:

@@ -56,9 +56,6 @@ async def handle_product_event(
     A report may be late, so a difference alone proves nothing: 4Seller is asked before anything is believed.
 
     Args:
-        context: settings, database.
-        client: an open client.
-        product_id: 4Seller's.
         reports: the product as each event had it; None in one that says it was deleted.
         import_sales: imports what was sold, before a quantity counts as an edit.
         waited_seconds: how long ago the first of the events came.

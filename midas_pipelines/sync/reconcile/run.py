@@ -64,7 +64,6 @@ async def reconcile(
     """Reads every listing, writes what was observed, records conflicts, and settles them by policy.
 
     Args:
-        context: settings, database and run.
         push: whether what the shop wins is sent at once; otherwise the next sync sends it.
         shards: judges the items of these alone, and no product that is no item's; None for all. 4Seller can only be
             read whole.
