@@ -15,8 +15,6 @@ from midas_pipelines.errors import WrongInput
 from midas_pipelines.fourseller.models import Tracking
 
 LONGEST_NUMBER, LONGEST_PAGE = 100, 500  # characters; the contract's and our columns'
-PAGE = re.compile(r"https?://[a-z0-9][!-~]*", re.ASCII | re.IGNORECASE)
-"""The form of a tracking page's address."""
 S10 = "[A-Z]{2}[0-9]{9}[A-Z]{2}"  # the form of postal services' numbers (UPU standard S10)
 
 
@@ -105,4 +103,5 @@ def find_carrier(name: str) -> Carrier | None:
 
 def usable_page(url: str | None) -> str | None:
     """The address if it is a complete http or https address; None otherwise."""
-    return url if url and len(url) <= LONGEST_PAGE and PAGE.fullmatch(url) else None
+    complete = re.compile(r"https?://[a-z0-9][!-~]*", re.ASCII | re.IGNORECASE)
+    return url if url and len(url) <= LONGEST_PAGE and complete.fullmatch(url) else None

@@ -50,9 +50,7 @@ def sale_exceptions(sale: Sale) -> dict[OrderException, str]:
             f"is not the total {sale.priced} that the marketplace gave, or that is below 0; the total is kept."
         )
     if sale.takes_stock and not sale.lines:
-        found[OrderException.QUANTITY] = (
-            "The order came without lines, so that no stock was taken: check it on the marketplace."
-        )
+        found[OrderException.QUANTITY] = "It has no lines, so it took no stock: see it on the marketplace."
     if not sale.known_status:
         said = f"4Seller's status '{sale.status_word}' is not known"
         found[OrderException.STATUS] = f"{said}; the order counts as pending."

@@ -71,23 +71,19 @@ def restock_line(
         item = units.item_of(line)
         waiting = pending_lines.orders_backordered(connection, [item])
         held = lock_rows(connection, {row, *waiting}, context)
-        _move_once(connection, item, count, "restock", once)
+        _move_once(connection, item, count, "restock", f"restock:{once}"[:200])
         if first:
             pending_lines.allocate_backorder([order for order in held if order.id == row])
     pending_lines.allocate_backorders(database, context.run_id)
     return database.scalar(sa.select(_LINES.backordered).where(mine)) or 0
 
 
-def _move_once(connection: sa.Connection, item: ItemKey, count: int, cause: str, once: str) -> int:
+def _move_once(connection: sa.Connection, item: ItemKey, count: int, cause: str, click: str) -> int:
     """Moves stock for the click of that name; raises CannotChangeLine where it was moved before."""
     try:
-        return move_stock(connection, [StockMove(item, count, "operator", cause, _click(once))])[0]
+        return move_stock(connection, [StockMove(item, count, "operator", cause, click)])[0]
     except sa.exc.IntegrityError:
         raise CannotChangeLine("This stock was booked or taken out again before") from None
-
-
-def _click(once: str) -> str:
-    return f"restock:{once}"[:200]
 
 
 def unmap_line(order: StoredOrder, number: int, *, forget: bool) -> None:
@@ -107,8 +103,9 @@ def undo_restock(order: StoredOrder, number: int, *, once: str) -> None:
     """Takes booked stock out again, and what the line of a locked order got of it; `once` named the booking. Not where another
     order got it, or it was sold."""
     connection, line = order.connection, _live_line(order, number)
-    item, was = units.item_of(line), sa.and_(_LEDGER.cause == "restock", _LEDGER.reference == _click(once))
-    booked = connection.execute(sa.select(inventory_changes).where(was)).first()
+    item, click = units.item_of(line), f"restock:{once}"[:200]
+    was = sa.select(inventory_changes).where(_LEDGER.cause == "restock", _LEDGER.reference == click)
+    booked = connection.execute(was).first()
     if booked is None or units.item_of(booked) != item:
         raise CannotChangeLine(f"No stock was booked for line {number} so")
     base = reference(order.marketplace_order_id, number)
@@ -117,7 +114,7 @@ def undo_restock(order: StoredOrder, number: int, *, once: str) -> None:
     served = connection.scalar(sa.select(sa.func.sum(_LEDGER.delta)).where(later)) or 0
     got = min(-int(served), units.on_shelf(line))
     units.give_back(order, {number: got}, "undo", "operator")
-    moved = _move_once(connection, item, -booked.delta, "undo", once)
+    moved = _move_once(connection, item, -booked.delta, "undo", click)
     if moved != -booked.delta:
         raise CannotChangeLine("Other orders have this stock by now")
     units.set_backordered(order, line, line.backordered + got)
