@@ -51,6 +51,8 @@ def spellings(sku: str) -> set[str]:
 
 def bare(text: str) -> str:
     """The text without blanks and without characters that are not seen, such as a zero-width space."""
+    if text.isascii() and text.isprintable():  # as nearly every SKU is: ten times as fast
+        return text.replace(" ", "")
     return "".join(one for one in text if not one.isspace() and unicodedata.category(one) != "Cf")
 
 
