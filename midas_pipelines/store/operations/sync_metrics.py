@@ -125,10 +125,10 @@ def count_answers(database: Database, days: int) -> int:
     return int(database.scalar(query.where(_LOG.started_at > utc_now(-days * DAY))) or 0)
 
 
-def large_pushes(database: Database, requests: int, *, days: int = 30, most: int = 20) -> list[SyncRow]:
-    """The last syncs of products or quantities that made that many calls, oldest first."""
+def large_pushes(database: Database, requests: int) -> list[SyncRow]:
+    """The last twenty syncs of products or quantities in 30 days that made that many calls, oldest first."""
     large = sa.and_(_LOG.kind.in_(["products", "inventory"]), _LOG.requests >= requests)
-    return _ended(database, large, _LOG.started_at > utc_now(-days * DAY), most=most)
+    return _ended(database, large, _LOG.started_at > utc_now(-30 * DAY), most=20)
 
 
 def _ended(database: Database, *which: sa.ColumnElement[bool], most: int | None = None) -> list[SyncRow]:

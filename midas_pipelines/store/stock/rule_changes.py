@@ -63,23 +63,21 @@ def newest_change(connection: sa.Connection) -> int:
     return connection.scalar(sa.select(sa.func.max(rule_history.c.id))) or 0
 
 
-def restore_rules(
-    connection: sa.Connection, scope: Scope, *, after: int, last: int, channel: str = FOURSELLER, by: str
-) -> bool:
+def restore_rules(connection: sa.Connection, scope: Scope, *, after: int, last: int, by: str) -> bool:
     """Takes back what changed the rules of exactly this scope behind one row of the history and up to another; False, with
     nothing changed, where nothing did, or they have changed since."""
     rule = rule_history.c
-    mine = sa.and_(rule.channel == channel, scope.matches(rule_history))
+    mine = sa.and_(rule.channel == FOURSELLER, scope.matches(rule_history))
     rows = connection.execute(sa.select(rule_history).where(mine).order_by(rule.id)).all()
     if not rows or not after < rows[-1].id <= last:
         return False
-    drop_rules(connection, scope, channel=channel, by=by)
+    drop_rules(connection, scope, by=by)
     for was in {row.valid_from: row for row in rows if row.id <= after}.values():
         if was.said:
             price = was.said.get("minimum_price")
             said = was.said | ({"minimum_price": Decimal(price)} if price else {})
             dates = {"valid_from": was.valid_from, "valid_until": was.valid_until}
-            put_rule(connection, scope, said, channel=channel, by=by, **dates)
+            put_rule(connection, scope, said, by=by, **dates)
     return True
 
 

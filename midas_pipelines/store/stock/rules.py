@@ -86,14 +86,10 @@ class Scope:
 
 
 def read_rules(
-    connection: sa.Connection,
-    items: Mapping[ItemKey, int | None],
-    *,
-    channel: str = FOURSELLER,
-    at: datetime | None = None,
+    connection: sa.Connection, items: Mapping[ItemKey, int | None], *, channel: str = FOURSELLER
 ) -> dict[ItemKey, Rule]:
-    """The merged rule of each item, given with its category, that any rule touches; `at` a moment, or now."""
-    rule, moment = channel_rules.c, utc_now() if at is None else at
+    """The merged rule of each item, given with its category, that any rule touches now."""
+    rule, moment = channel_rules.c, utc_now()
     query = (
         sa.select(channel_rules, categories.c.slug.label("category"))
         .outerjoin(categories, categories.c.id == rule.category_id)

@@ -13,6 +13,7 @@ from midas_pipelines.errors import WrongInput
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.schema.rule_tables import rule_history, sync_conflicts
+from midas_pipelines.storefront.catalog import ItemKey
 from midas_pipelines.storefront.schema import categories, products
 from midas_pipelines.sync.explain import ledger_rows
 from midas_pipelines.sync.snapshots.files import CATALOG, LISTING, NoSnapshot, Snapshots
@@ -195,12 +196,7 @@ class _Span:
 
 
 def _causes(
-    connection: sa.Connection,
-    key: tuple[int, int | None],
-    mapping_id: int,
-    span: _Span,
-    *,
-    stock: bool = True,
+    connection: sa.Connection, key: ItemKey, mapping_id: int, span: _Span, *, stock: bool = True
 ) -> list[str]:
     """What is on record of the item in that span, in sentences, the newest of each kind first; of its `stock` too."""
     ledger = ledger_rows(connection, key, span.start, span.end, most=MOST) if stock else []
