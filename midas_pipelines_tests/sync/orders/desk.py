@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from decimal import Decimal
 from typing import Any
@@ -37,6 +37,16 @@ def sold(world: World, **quantities: int) -> str:
     order_id = world.place(*quantities.items())
     world.import_orders()
     return order_id
+
+
+def sold_each(world: World, cases: Iterable[str]) -> dict[str, str]:
+    """An imported order for 3 of a new SKU for each case, which names both; the shop had 10 of each."""
+    orders = {}
+    for case in cases:
+        add_product(world.database, sku=case, stock_quantity=10)
+        orders[case] = world.place((case, 3))
+    world.import_orders()
+    return orders
 
 
 def order(world: World, order_id: str) -> sa.Row[Any]:

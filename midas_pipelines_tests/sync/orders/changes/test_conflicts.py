@@ -35,21 +35,22 @@ def conflict(world: World, act: str = "operator's parcel") -> str:
 
 
 @pytest.mark.parametrize("seen_between", [False, True], ids=["at once", "one after the other"])
-@pytest.mark.parametrize("act", ACTS)
-def test_a_cancellation_after_goods_have_left_is_a_conflict(
-    world: World, act: str, seen_between: bool
-) -> None:
-    order_id = desk.sold(world, A=3)
-    ACTS[act](world, order_id)
+def test_a_cancellation_after_goods_have_left_is_a_conflict(world: World, seen_between: bool) -> None:
+    orders = desk.sold_each(world, ACTS)
+    for act, order_id in orders.items():
+        ACTS[act](world, order_id)
     if seen_between:
         desk.sync(world)
-    desk.market(world, order_id, "cancelled")
+    for order_id in orders.values():
+        desk.market(world, order_id, "cancelled")
     for _ in range(2):
         desk.sync(world)
-        assert desk.order(world, order_id).exception == "conflict"
-        assert (desk.on_shelf(world), desk.alerts(world)) == ({"A": 7}, ["order_conflict"])
-    assert desk.shop_status(world, order_id) in ("shipped", "processing")
-    assert desk.at_4seller(world, order_id)[0] == "cancelled"
+        assert {desk.order(world, order_id).exception for order_id in orders.values()} == {"conflict"}
+        assert desk.on_shelf(world) == dict.fromkeys(ACTS, 7)
+        assert desk.alerts(world) == ["order_conflict"] * len(ACTS)
+    for order_id in orders.values():
+        assert desk.shop_status(world, order_id) in ("shipped", "processing")
+        assert desk.at_4seller(world, order_id)[0] == "cancelled"
 
 
 @pytest.mark.parametrize("ended", ["cancelled", "refunded"])
@@ -89,23 +90,25 @@ def test_an_operator_ships_nothing_that_the_shop_has_cancelled(world: World) -> 
     assert desk.on_shelf(world) == {"A": 10}
 
 
-UNTOLD = [(act, False) for act in ACTS if act != "shop's status"]  # which was never told, so never was
-
-
-@pytest.mark.parametrize(("act", "told"), [*((act, True) for act in ACTS), *UNTOLD])
+@pytest.mark.parametrize("told", [True, False])
 def test_a_shop_that_cancels_what_has_left_tells_nobody_before_a_person_has_decided(
-    world: World, act: str, told: bool
+    world: World, told: bool
 ) -> None:
-    order_id = desk.sold(world, A=3)
-    ACTS[act](world, order_id)
+    acts = [act for act in ACTS if told or act != "shop's status"]  # which was never told, so never was
+    orders = desk.sold_each(world, acts)
+    for act, order_id in orders.items():
+        ACTS[act](world, order_id)
     if told:
         desk.sync(world)
-    before = desk.at_4seller(world, order_id)
-    desk.shop_sets(world, order_id, "cancelled")
-    assert desk.sync(world).refused == 1
+    before = [desk.at_4seller(world, order_id) for order_id in orders.values()]
+    for order_id in orders.values():
+        desk.shop_sets(world, order_id, "cancelled")
+    assert desk.sync(world).refused == len(acts)
     assert desk.sync(world).scanned == 0
-    assert (desk.order(world, order_id).exception, desk.alerts(world)) == ("conflict", ["order_conflict"])
-    assert (desk.at_4seller(world, order_id), desk.on_shelf(world)) == (before, {"A": 7})
+    assert {desk.order(world, order_id).exception for order_id in orders.values()} == {"conflict"}
+    assert desk.alerts(world) == ["order_conflict"] * len(acts)
+    assert [desk.at_4seller(world, order_id) for order_id in orders.values()] == before
+    assert desk.on_shelf(world) == dict.fromkeys(acts, 7)
 
 
 # asked once for each report
@@ -236,29 +239,37 @@ def test_settled_as_shipped_what_was_sold_meanwhile_is_owed(world: World) -> Non
     desk.assert_whole(world)
 
 
-@pytest.mark.parametrize(
-    ("act", "restock", "left"),
-    [
-        ("operator's parcel", False, 7),
-        ("operator's parcel", True, 10),
-        ("part of it", False, 8),
-        ("part of it", True, 10),
-        ("shop's parcel", False, 7),
-        ("shop's status", False, 7),
-        ("shop's status", True, 10),
-    ],
-)
-def test_settled_as_cancelled_what_left_comes_back_only_with_restock(
-    world: World, act: str, restock: bool, left: int
-) -> None:
-    order_id = conflict(world, act)
-    desk.settle(world, order_id, "cancelled", restock=restock)
-    assert desk.on_shelf(world) == {"A": left}
+CANCELLED = {
+    ("operator's parcel", False): 7,
+    ("operator's parcel", True): 10,
+    ("part of it", False): 8,
+    ("part of it", True): 10,
+    ("shop's parcel", False): 7,
+    ("shop's status", False): 7,
+    ("shop's status", True): 10,
+}
+"""What is on the shelf after a person has cancelled it with or without restock, by what had left."""
+
+
+def test_settled_as_cancelled_what_left_comes_back_only_with_restock(world: World) -> None:
+    cases = {f"{act} {restock}": (act, restock, left) for (act, restock), left in CANCELLED.items()}
+    orders = desk.sold_each(world, cases)
+    for case, order_id in orders.items():
+        ACTS[cases[case][0]](world, order_id)
+        desk.market(world, order_id, "cancelled")
+    desk.sync(world)
+    for case, order_id in orders.items():
+        assert desk.order(world, order_id).exception == "conflict"
+        desk.settle(world, order_id, "cancelled", restock=cases[case][1])
+    assert desk.on_shelf(world) == {case: left for case, (_, _, left) in cases.items()}
     desk.a_day_later(world)
     assert desk.sync(world).scanned == 0
-    assert set(desk.sides(world, order_id)) == {"cancelled"}
-    assert (desk.order(world, order_id).exception, desk.alerts(world)) == (None, [])
-    assert desk.come_back(world, order_id) == (0 if restock else 10 - left)
+    assert desk.alerts(world) == []
+    for case, order_id in orders.items():
+        _, restock, left = cases[case]
+        assert set(desk.sides(world, order_id)) == {"cancelled"}, case
+        assert desk.order(world, order_id).exception is None, case
+        assert desk.come_back(world, order_id) == (0 if restock else 10 - left), case
     desk.assert_whole(world)
 
 

@@ -175,22 +175,25 @@ EDITS: dict[str, tuple[list[Lines], list[int], bool]] = {  # one after the other
 }
 
 
-@pytest.mark.parametrize(("edits", "stock", "same_lines"), EDITS.values(), ids=EDITS)
-def test_each_edit_ends_with_what_4seller_says(
-    world: World, edits: list[Lines], stock: list[int], same_lines: bool
-) -> None:
-    for sku in "AB":
-        add_product(world.database, sku=sku, stock_quantity=10)
-    order_id = world.place(("A", 1), ("B", 2))
+def test_each_edit_ends_with_what_4seller_says(world: World) -> None:
+    orders = {}
+    for case in EDITS:  # each has an A and a B of its own
+        for sku in "AB":
+            add_product(world.database, sku=f"{sku} {case}", stock_quantity=10)
+        orders[case] = world.place((f"A {case}", 1), (f"B {case}", 2))
     world.import_orders()
-    for edit in edits:
-        desk.edit(world, order_id, *edit)
+    for turn in range(max(len(edits) for edits, _, _ in EDITS.values())):
+        now = {case: edits[turn] for case, (edits, _, _) in EDITS.items() if turn < len(edits)}
+        for case, edit in now.items():
+            desk.edit(world, orders[case], *((f"{sku} {case}", count) for sku, count in edit))
         world.import_orders()
-        sold = sorted((sku, count) for sku, count in edit if count)
-        assert sorted((sku, count) for sku, count, _, _ in holdings(world, order_id)) == sold
-    found = rows(world.database, "SELECT stock_quantity FROM products ORDER BY id")
-    assert [quantity for (quantity,) in found] == stock
-    assert (len(desk.lines(world, order_id)) == 2) is same_lines
+        for case, edit in now.items():
+            sold = sorted((f"{sku} {case}", count) for sku, count in edit if count)
+            assert sorted((sku, count) for sku, count, _, _ in holdings(world, orders[case])) == sold, case
+    shelf = desk.on_shelf(world)
+    for case, (_, stock, same_lines) in EDITS.items():
+        assert [shelf[f"{sku} {case}"] for sku in "AB"] == stock, case
+        assert (len(desk.lines(world, orders[case])) == 2) is same_lines, case
     desk.assert_whole(world)
 
 

@@ -196,20 +196,23 @@ BACKWARD = {
 BACK = [(before, after) for before, words in BACKWARD.items() for after in words]
 
 
-@pytest.mark.parametrize(("before", "after"), BACK)
-def test_a_move_backward_is_refused_until_both_agree_again(world: World, before: str, after: str) -> None:
-    order_id = desk.sold(world, A=1)
-    desk.shop_sets(world, order_id, before)
+def test_a_move_backward_is_refused_until_both_agree_again(world: World) -> None:
+    orders = desk.sold_each(world, map(" ".join, BACK))
+    moves = [(order_id, *back) for order_id, back in zip(orders.values(), BACK, strict=True)]
+    for order_id, before, _ in moves:
+        desk.shop_sets(world, order_id, before)
     desk.sync(world)
-    desk.shop_sets(world, order_id, after)
-    assert desk.sync(world).refused == 1
+    for order_id, _, after in moves:
+        desk.shop_sets(world, order_id, after)
+    assert desk.sync(world).refused == len(moves)
     desk.sync(world)
-    assert desk.order(world, order_id).exception == "refused"
-    assert desk.steps(world, order_id).count("refused_transition") == 1
-    assert desk.at_4seller(world, order_id)[0] == before
-    desk.shop_sets(world, order_id, before)
+    for order_id, before, _ in moves:
+        assert desk.order(world, order_id).exception == "refused", before
+        assert desk.steps(world, order_id).count("refused_transition") == 1, before
+        assert desk.at_4seller(world, order_id)[0] == before
+        desk.shop_sets(world, order_id, before)
     desk.sync(world)
-    assert desk.order(world, order_id).exception is None
+    assert {desk.order(world, order_id).exception for order_id in orders.values()} == {None}
 
 
 @pytest.mark.parametrize("who", ["the shop", "the marketplace"])

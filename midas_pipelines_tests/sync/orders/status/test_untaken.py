@@ -11,7 +11,7 @@ from midas_pipelines.fourseller.models import Order, Tracking
 from midas_pipelines.fourseller.status import OrderStatus
 from midas_pipelines.sync.orders.status.outbound import ShipmentToPush, StatusUpdate, shown
 from midas_pipelines.sync.orders.status.status_sync import change_status
-from midas_pipelines_tests.shop import run, value
+from midas_pipelines_tests.shop import rows, run, value
 from midas_pipelines_tests.sync.orders import desk
 from midas_pipelines_tests.sync.world import World
 
@@ -126,23 +126,26 @@ def test_a_refund_counts_that_only_the_order_itself_shows(
 # refunds of the shop
 
 
-@pytest.mark.parametrize("status", ["pending", "processing", "cancelled", "shipped"])
 @pytest.mark.parametrize("told_before", [True, False])
-def test_the_shops_refund_is_pushed_once(world: World, status: str, told_before: bool) -> None:
-    order_id = desk.sold(world, A=3)
-    if status == "shipped":
-        desk.pack(world, order_id)
-    else:
-        desk.shop_sets(world, order_id, status)
+def test_the_shops_refund_is_pushed_once(world: World, told_before: bool) -> None:
+    orders = desk.sold_each(world, ["pending", "processing", "cancelled", "shipped"])
+    for status, order_id in orders.items():
+        if status == "shipped":
+            desk.pack(world, order_id)
+        else:
+            desk.shop_sets(world, order_id, status)
     if told_before:
         desk.sync(world)
-    desk.shop_refunds(world, order_id)
-    assert [desk.sync(world).pushed for _ in range(2)] == [1, 0]
-    left = status == "shipped"
-    assert desk.sides(world, order_id) == ("refunded", "shipped" if left else "cancelled", "refunded")
-    assert desk.at_4seller(world, order_id)[1] == (desk.UPS if left else None)
-    assert desk.on_shelf(world) == {"A": 7 if left else 10}
-    assert (desk.order(world, order_id).exception, desk.alerts(world)) == (None, [])
+    for order_id in orders.values():
+        desk.shop_refunds(world, order_id)
+    assert [desk.sync(world).pushed for _ in range(2)] == [4, 0]
+    for status, order_id in orders.items():
+        left = status == "shipped"
+        assert desk.sides(world, order_id) == ("refunded", "shipped" if left else "cancelled", "refunded")
+        assert desk.at_4seller(world, order_id)[1] == (desk.UPS if left else None)
+        assert desk.order(world, order_id).exception is None
+    assert desk.on_shelf(world) == dict.fromkeys(orders, 10) | {"shipped": 7}
+    assert desk.alerts(world) == []
     desk.assert_whole(world)
 
 
@@ -185,29 +188,34 @@ def test_an_order_that_nobody_could_map_ends_clean_whoever_cancels_it(world: Wor
 # somebody may be packing
 
 
+WARNED = {
+    ("processing", "paid"): True,
+    ("processing", "pending"): True,
+    ("pending", "paid"): True,
+    ("pending", "pending"): False,
+    ("cancelled", "paid"): False,
+    ("processing", "refunded"): False,
+}
+"""Whether staff are warned, by the order's status in the shop and its payment."""
+
+
 @pytest.mark.parametrize("end", ["cancelled", "refunded"])
-@pytest.mark.parametrize(
-    ("stands", "paid", "warned"),
-    [
-        ("processing", "paid", True),
-        ("processing", "pending", True),
-        ("pending", "paid", True),
-        ("pending", "pending", False),
-        ("cancelled", "paid", False),
-        ("processing", "refunded", False),
-    ],
-)
-def test_staff_learn_that_the_marketplace_ended_what_may_be_packed(
-    world: World, stands: str, paid: str, warned: bool, end: str
-) -> None:
-    order_id = desk.sold(world, A=3)
-    desk.shop_sets(world, order_id, stands)
-    run(world.database, "UPDATE orders SET payment_status = :paid", paid=paid)
-    desk.market(world, order_id, end)
+def test_staff_learn_that_the_marketplace_ended_what_may_be_packed(world: World, end: str) -> None:
+    orders = desk.sold_each(world, map(" ".join, WARNED))
+    for (status, paid), order_id in zip(WARNED, orders.values(), strict=True):
+        desk.shop_sets(world, order_id, status)
+        local = desk.order(world, order_id).local_order_id
+        run(world.database, "UPDATE orders SET payment_status = :paid WHERE id = :id", paid=paid, id=local)
+        desk.market(world, order_id, end)
     for _ in range(2):
         world.import_orders()
-    assert desk.alerts(world) == ["order_ended"] * warned
-    assert desk.on_shelf(world) == {"A": 10}
+    told = rows(
+        world.database, "SELECT subject FROM alerts WHERE cleared_at IS NULL AND kind = 'order_ended'"
+    )
+    warned = [order_id for order_id, one in zip(orders.values(), WARNED.values(), strict=True) if one]
+    assert sorted(subject for (subject,) in told) == sorted(f"order:{order_id}" for order_id in warned)
+    assert set(desk.alerts(world)) == {"order_ended"}
+    assert desk.on_shelf(world) == dict.fromkeys(orders, 10)
 
 
 @pytest.mark.parametrize("answered", [False, True])
