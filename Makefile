@@ -25,7 +25,7 @@ demo: $(RUNTIME) ## seed a shop, start a 4Seller sandbox, sync both ways, check,
 	@exec $(BIN)/midas demo $(ARGS)
 
 test: $(DEV) ## run the tests, those about SQL on SQLite and PostgreSQL; ARGS="-k claims" narrows them
-	@exec $(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+	@exec $(BIN)/python -m pytest -n 3 --dist worksteal $(ARGS)
 
 dev: $(RUNTIME) ## start sandbox, gateway and Dagster UI on a sample shop; Ctrl-C stops all of it
 	@exec $(BIN)/midas dev $(ARGS)

@@ -97,10 +97,11 @@ def columns_looked_at_once() -> Iterator[None]:
 def _prepare(url: str, prepare: Prepare) -> None:
     with connect(url) as database:
         prepare(database)
-        if not database.is_postgresql:
+        file = database.engine.url.database
+        if not database.is_postgresql and file is not None and Path(file).exists():  # see SCHEMA
             with database.writing() as connection:
                 at = connection.exec_driver_sql("PRAGMA schema_version").scalar()
-                connection.exec_driver_sql(f"PRAGMA user_version = {at}")  # see SCHEMA
+                connection.exec_driver_sql(f"PRAGMA user_version = {at}")
 
 
 class Copies(Protocol):
