@@ -209,7 +209,8 @@ def _resize(order: StoredOrder, sold: SoldLine, row: sa.Row[Any], *, moves_stock
             moved = -move_stock(order.connection, [move])[0]
         allocated, released = row.allocated + max(0, moved), row.released + max(0, -moved)
         sold.allocated = allocated - released
-        values |= {"allocated": allocated, "released": released, "exception": sold.exception}
+        values |= {"allocated": allocated, "released": released}
+        values["exception"] = lines.exception_text(sold.exceptions)
         values["backordered"] = row.backordered - less + max(0, take - moved)
     set_line(order.connection, row.id, **values)
 

@@ -12,7 +12,6 @@ import sqlalchemy as sa
 
 from midas_pipelines.store.items.mappings import linked_items, respelled_items
 from midas_pipelines.store.schema.tables import mappings
-from midas_pipelines.store.stock.ledger import StockMove
 from midas_pipelines.storefront.catalog import ItemKey, items_by_sku, present_items
 from midas_pipelines.storefront.types import to_cents
 from midas_pipelines.storefront.writing import Columns, any_of
@@ -111,30 +110,13 @@ class SoldLine:
             found[OrderException.OVERSOLD] = shortage(named, self.wanted, self.allocated)
         return found
 
-    @property
-    def exception(self) -> str | None:
-        """The exceptions as the column `exception` holds them."""
-        return exception_text(self.exceptions)
-
-
-def our_lines(lines: Sequence[SoldLine], order_rows: Sequence[int]) -> Columns:
-    """Our rows of the lines, of orders with these rows."""
-    own = ("order_item_id", "allocated", "backordered", "exception")
-    return {
-        "order_id": order_rows,
-        "line": [line.number for line in lines],
-        **{name: [getattr(line.line, name) for line in lines] for name in SAID},
-        **{name: [getattr(line, name) for line in lines] for name in own},
-        **_items_of(lines),
-    }
-
 
 def shop_lines(lines: Sequence[SoldLine], local_ids: Sequence[int]) -> Columns:
     """The shop's rows of the lines, of its orders with these ids."""
     return {
         "id": [line.order_item_id for line in lines],
         "order_id": local_ids,
-        **_items_of(lines),
+        **columns_of_items(lines),
         "product_name": [line.line.title for line in lines],
         "quantity": [line.line.quantity for line in lines],
         "price": [to_cents(line.line.price) for line in lines],
@@ -143,7 +125,8 @@ def shop_lines(lines: Sequence[SoldLine], local_ids: Sequence[int]) -> Columns:
     }
 
 
-def _items_of(lines: Sequence[SoldLine]) -> Columns:
+def columns_of_items(lines: Sequence[SoldLine]) -> Columns:
+    """The columns that name the lines' items."""
     names = ("product_id", "variant_id")
     return {name: [line.item and line.item[at] for line in lines] for at, name in enumerate(names)}
 
@@ -164,15 +147,6 @@ def reference(order_id: str, line: int, already: int = 0) -> str:
     kind, so that the same step, repeated, has the same name and the ledger's unique key refuses it."""
     name = f"{CHANNEL}:{order_id}:{line}"
     return f"{name}+{already}" if already else name
-
-
-def sale_moves(lines: Iterable[SoldLine]) -> list[StockMove]:
-    """The movements that take what these lines want from stock."""
-    return [
-        StockMove(line.item, -line.wanted, CHANNEL, "sale", reference(line.sale.order_id, line.number))
-        for line in lines
-        if line.item is not None
-    ]
 
 
 def match_lines(connection: sa.Connection, sales: Sequence[Sale]) -> list[SoldLine]:

@@ -147,11 +147,23 @@ def add_lines(
         for line, item_id in zip(added, ids, strict=True):
             line.order_item_id = item_id
         shop_items = lines.shop_lines(added, local_ids)
-    taking = [line for line in added if line.wanted]
-    for line, delta in zip(taking, move_stock(connection, lines.sale_moves(taking)), strict=True):
+    taking, moves = [(line, line.item) for line in added if line.item and line.wanted], []
+    for line, item in taking:
+        name = reference(line.sale.order_id, line.number)
+        moves.append(StockMove(item, -line.wanted, CHANNEL, "sale", name))
+    for (line, _), delta in zip(taking, move_stock(connection, moves), strict=True):
         line.allocated = -delta  # what is missing is backordered
     insert_columns(connection, order_items, shop_items)
-    insert_columns(connection, marketplace_order_lines, lines.our_lines(added, order_rows))
+    own = ("order_item_id", "allocated", "backordered")
+    ours = {
+        "order_id": order_rows,
+        "line": [line.number for line in added],
+        **{name: [getattr(line.line, name) for line in added] for name in lines.SAID},
+        **{name: [getattr(line, name) for line in added] for name in own},
+        **lines.columns_of_items(added),
+        "exception": [lines.exception_text(line.exceptions) for line in added],
+    }
+    insert_columns(connection, marketplace_order_lines, ours)
 
 
 def allocate_again(order: StoredOrder, shop: str | None, *, whole: bool) -> int:
