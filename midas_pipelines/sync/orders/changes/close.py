@@ -1,5 +1,5 @@
-"""Ends orders, and marks what needs a person: contradictions about an end, which the person resolves; orders that cannot be
-imported; unknown status words."""
+"""Ends that are contradicted, refunded or late, and what else needs a person: conflicts and their resolution, orders that
+cannot be imported, unknown status words."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import sqlalchemy as sa
 from midas_pipelines.errors import WrongInput
 from midas_pipelines.fourseller import status as statuses
 from midas_pipelines.fourseller.status import ENDED, OPEN, SHIPPED_STATES, OrderStatus
-from midas_pipelines.notify.alerts import ENDED as ENDED_ALERT
-from midas_pipelines.notify.alerts import clear_alert, raise_alert
+from midas_pipelines.notify import alerts
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.orders.payload_vault import ERASED_PAYLOAD
 from midas_pipelines.store.schema.tables import marketplace_order_lines, marketplace_orders
@@ -71,14 +70,14 @@ def raise_conflict(order: StoredOrder, detail: str) -> None:
     order.set_exceptions(add=(OrderException.CONFLICT,))
     order.set(resolution=None)
     text = f"Order {order.marketplace_order_id}: {detail}"
-    clear_alert(order.connection, kind=ENDED_ALERT, subject=order.subject)  # superseded by this alert
-    raise_alert(order.connection, kind=ALERT, subject=order.subject, text=text)
+    alerts.clear_alert(order.connection, kind=alerts.ENDED, subject=order.subject)  # superseded by this alert
+    alerts.raise_alert(order.connection, kind=ALERT, subject=order.subject, text=text)
 
 
 def end_conflict(order: StoredOrder) -> None:
     """Ends the conflict: both sides agree again, or a person has decided."""
     order.set_exceptions(drop=(OrderException.CONFLICT,))
-    clear_alert(order.connection, kind=ALERT, subject=order.subject)
+    alerts.clear_alert(order.connection, kind=ALERT, subject=order.subject)
 
 
 def resolve_conflict(order: StoredOrder, decision: str, *, restock: bool) -> None:
@@ -147,20 +146,20 @@ def quarantine_order(
             return None
         order_context.log_once(connection, name, "failed", reason)
         text = f"Order {name} is quarantined. {reason} Retry it with `midas orders retry` when the cause is fixed, or dismiss it."
-        raise_alert(connection, kind=QUARANTINED, subject=f"order:{name}"[:200], text=text)
+        alerts.raise_alert(connection, kind=QUARANTINED, subject=f"order:{name}"[:200], text=text)
     return "new" if new else "still"
 
 
 def end_quarantine(connection: sa.Connection, order_id: str) -> None:
     """Clears the alert of an order that is imported or dismissed."""
-    clear_alert(connection, kind=QUARANTINED, subject=f"order:{order_id}"[:200])
+    alerts.clear_alert(connection, kind=QUARANTINED, subject=f"order:{order_id}"[:200])
 
 
 def alert_unknown_status(connection: sa.Connection, word: str, order_id: str) -> None:
     """Alerts staff to a status word that is not in our table, once for each word."""
     text = f"Order {order_id}: 4Seller calls its status '{word}', which is unknown, so it counts as pending."
     do = "Look at it on 4Seller; end it with `midas orders dismiss` when you have."
-    raise_alert(connection, kind=UNKNOWN_WORD, subject=f"word:{word}"[:200], text=f"{text} {do}")
+    alerts.raise_alert(connection, kind=UNKNOWN_WORD, subject=f"word:{word}"[:200], text=f"{text} {do}")
 
 
 def clear_unknown_status(connection: sa.Connection, word: str | None) -> None:
@@ -168,4 +167,4 @@ def clear_unknown_status(connection: sa.Connection, word: str | None) -> None:
     marked = sa.and_(_ORDERS.exception.is_not(None), _ORDERS.exception.contains(OrderException.STATUS))
     unseen = sa.exists().where(marked, _ORDERS.status_word == word)
     if word is not None and not connection.scalar(sa.select(unseen)):
-        clear_alert(connection, kind=UNKNOWN_WORD, subject=f"word:{word}"[:200])
+        alerts.clear_alert(connection, kind=UNKNOWN_WORD, subject=f"word:{word}"[:200])
