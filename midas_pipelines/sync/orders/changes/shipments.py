@@ -23,8 +23,7 @@ from midas_pipelines.sync.orders.model.lines import OrderException
 from midas_pipelines.sync.orders.model.order_log import OrderContext, StoredOrder, lock_order
 from midas_pipelines.sync.orders.stock.units import left_to_ship
 
-_SHIPMENTS = order_shipments.c
-_HELD = order_shipment_lines.c
+_SHIPMENTS, _HELD = order_shipments.c, order_shipment_lines.c
 
 
 class CannotShip(WrongInput):
@@ -111,8 +110,7 @@ def count_shipments(database: Database, order_context: OrderContext) -> int:
         .join(order_shipments, marketplace_orders.c.local_order_id == _SHIPMENTS.order_id)
         .where(_SHIPMENTS.booked_at.is_(None), _SHIPMENTS.pushed_at.is_(None))
     )
-    with database.reading() as connection:
-        found = connection.scalars(waiting.distinct().order_by(marketplace_orders.c.id)).all()
+    found = [row["id"] for row in database.rows(waiting.distinct().order_by(marketplace_orders.c.id))]
     for order_row in found:
         with set_aside(f"A shipment of our order {order_row}"), database.writing() as connection:
             count_late_shipments(lock_order(connection, order_row, order_context))

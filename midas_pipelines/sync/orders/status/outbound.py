@@ -49,10 +49,6 @@ class ShipmentToPush:
     remark: str | None = None
 
 
-BadShipment = tuple[sa.Row[Any], str]
-"""A shipment with an invalid number, and why."""
-
-
 @dataclass(frozen=True, slots=True)
 class StatusUpdate:
     """One call: the order's status, with or without a shipment."""
@@ -105,7 +101,7 @@ class PendingUpdate:
     row: sa.Row[Any]
     current: OrderStatus
     shipments: Sequence[ShipmentToPush]
-    invalid: Sequence[BadShipment]
+    invalid: Sequence[tuple[sa.Row[Any], str]]  # shipments with an invalid number, and why
 
     @property
     def refund(self) -> bool:
@@ -174,7 +170,7 @@ def pending_updates(context: SyncContext, after: int, only: int | None) -> list[
         ids = [row.local_order_id for row in found if row.status not in ENDED]
         shipments = sa.select(order_shipments).where(_SHIPMENTS.order_id.in_(ids), unpushed)
         rows = connection.execute(shipments.order_by(_SHIPMENTS.id)).all()
-    valid, invalid = defaultdict[int, list[ShipmentToPush]](list), defaultdict[int, list[BadShipment]](list)
+    valid, invalid = defaultdict[int, list[ShipmentToPush]](list), defaultdict[int, list[Any]](list)
     for one in rows:
         try:
             valid[one.order_id].append(ShipmentToPush(one, *recorded_tracking(one)))
