@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
@@ -71,7 +70,11 @@ def seed_shop(connection: sa.Connection, *, items: int = CATALOGUE_SIZE, seed: i
         product = connection.execute(sa.insert(products).values(values).returning(products.c.id)).scalar_one()
         images.append({"product_id": product, "image_url": values["image_url"], "is_primary": True})
         if with_variants:
-            variants += [{"product_id": product} | one for one in _variants(chance, values["sku"])]
+            for colour in COLOURS:
+                variant = {"product_id": product, "variant_type": "Color", "variant_value": colour}
+                variant["price_adjustment"] = Decimal(chance.choice((0, 0, 150, 300))) / 100
+                variant["stock_quantity"] = chance.randint(2, 60)
+                variants.append(variant | {"sku": f"{values['sku']}-{colour[:3].upper()}"})
         added += len(COLOURS) if with_variants else 1
     insert_columns(connection, product_images, by_column(images))
     insert_columns(connection, product_variants, by_column(variants))
@@ -97,17 +100,6 @@ def _product(chance: random.Random, sku: str, with_variants: bool) -> tuple[str,
         "dimensions": f"{chance.randint(5, 20)}x{chance.randint(3, 12)}x2 cm",
         "brand": brand,
     }
-
-
-def _variants(chance: random.Random, sku: str) -> Iterator[dict[str, Any]]:
-    for colour in COLOURS:
-        yield {
-            "variant_type": "Color",
-            "variant_value": colour,
-            "price_adjustment": Decimal(chance.choice((0, 0, 150, 300))) / 100,
-            "stock_quantity": chance.randint(2, 60),
-            "sku": f"{sku}-{colour[:3].upper()}",
-        }
 
 
 def _slug(name: str) -> str:
