@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -29,8 +28,6 @@ from midas_pipelines.sync.reconcile.run import reconcile
 from midas_pipelines.sync.rules.edit import set_rule
 from midas_pipelines_tests.shop import add_product, rows, run, value
 from midas_pipelines_tests.sync.world import World
-
-Edit = Callable[[World], None]
 
 
 def reconciled(world: World, **options: Any) -> ReconcileReport:
@@ -59,12 +56,29 @@ def two(world: World) -> World:
     return world
 
 
-EDITS: dict[str, tuple[str, Edit]] = {
-    "price": ("price", lambda world: edit(world, "A-1", price="99.00")),
-    "quantity": ("quantity", lambda world: edit(world, "A-1", quantity=77)),
-    "title": ("content", lambda world: edit(world, "A-1", title="Better screen")),
-    "missing": ("listing", lambda world: drop(world, "A-1")),
+EDITS: dict[str, dict[str, Any]] = {
+    "price": {"price": "99.00"},
+    "quantity": {"quantity": 77},
+    "content": {"title": "Better screen"},
 }
+"""What somebody edits on 4Seller's own pages, by the field in which it differs then."""
+
+
+@pytest.fixture
+def each(world: World) -> World:
+    """An item for each edit, one to be deleted and one to be left alone, all on 4Seller."""
+    for sku in (*EDITS, "listing", "ALONE"):
+        add_product(world.database, sku=sku)
+    world.full()
+    return world
+
+
+def edit_each(world: World, *fields: str) -> None:
+    for field in fields:
+        if field == "listing":
+            drop(world, field)
+        else:
+            edit(world, field, **EDITS[field])
 
 
 def test_many_differences_of_one_kind_leave_room_for_another(world: World) -> None:
@@ -85,55 +99,51 @@ def test_both_in_step_is_all_equal_and_costs_one_read(two: World) -> None:
     assert two.writes(lambda: reconciled(two)) == 0
 
 
-@pytest.mark.parametrize("name", EDITS)
-def test_by_default_the_shop_wins_and_the_conflict_says_so(two: World, name: str) -> None:
-    field, act = EDITS[name]
-    act(two)
-    report = reconciled(two)
-    assert (report.discrepancies, report.settled, report.waiting) == (1, 1, 0)
-    assert report.consistency == 0.5
-    assert report.differing == {field: 1}
-    assert two.shown == two.wanted
-    found = rows(two.database, "SELECT field, resolution, resolved_by FROM sync_conflicts")
-    assert [tuple(row) for row in found] == [(field, "shop", "policy")]
-    assert reconciled(two).consistency == 1.0
+def test_by_default_the_shop_wins_and_the_conflict_says_so(each: World) -> None:
+    edit_each(each, *EDITS, "listing")
+    report = reconciled(each)
+    assert (report.discrepancies, report.settled, report.waiting) == (4, 4, 0)
+    assert report.consistency == 0.2
+    assert report.differing == dict.fromkeys((*EDITS, "listing"), 1)
+    assert each.shown == each.wanted
+    found = rows(each.database, "SELECT field, resolution, resolved_by FROM sync_conflicts")
+    assert {tuple(row) for row in found} == {(field, "shop", "policy") for field in (*EDITS, "listing")}
+    assert reconciled(each).consistency == 1.0
 
 
-@pytest.mark.parametrize("name", EDITS)
-def test_manual_waits_and_no_sync_writes_over_it(two: World, name: str) -> None:
-    field, act = EDITS[name]
-    set_rule(two.database, {"policy": "manual"})
-    two.incremental()
-    act(two)
-    before = two.shown
-    assert reconciled(two).waiting == 1
-    two.full()
-    two.incremental()
-    assert reconciled(two).waiting == 1
-    assert two.shown == before
-    assert value(two.database, "SELECT count(*) FROM alerts WHERE kind = 'conflict'") == 1
-    assert value(two.database, "SELECT field FROM sync_conflicts") == field
+def test_manual_waits_and_no_sync_writes_over_it(each: World) -> None:
+    set_rule(each.database, {"policy": "manual"})
+    each.incremental()
+    edit_each(each, *EDITS, "listing")
+    before = each.shown
+    assert reconciled(each).waiting == 4
+    each.full()
+    each.incremental()
+    assert reconciled(each).waiting == 4
+    assert each.shown == before
+    assert value(each.database, "SELECT count(*) FROM alerts WHERE kind = 'conflict'") == 4
+    found = rows(each.database, "SELECT field FROM sync_conflicts")
+    assert sorted(field for (field,) in found) == sorted((*EDITS, "listing"))
 
 
 @pytest.mark.parametrize("take", ["shop", "marketplace"])
-@pytest.mark.parametrize("name", EDITS)
-def test_a_person_settles_a_conflict_either_way(two: World, name: str, take: str) -> None:
-    field, act = EDITS[name]
-    set_rule(two.database, {"policy": "manual"})
-    two.incremental()
-    act(two)
-    edited = two.shown
-    reconciled(two)
-    conflict = value(two.database, "SELECT id FROM sync_conflicts")
-    asyncio.run(resolve(two.sync_context(), conflict, take, "ann"))
-    two.full()
-    two.full()
-    original = {"A-1": ("Screen", Decimal("10.00"), 5), "A-2": edited["A-2"]}
-    assert two.shown == (original if take == "shop" else edited)
-    assert reconciled(two).waiting == 0
-    assert value(two.database, "SELECT resolved_by FROM sync_conflicts WHERE id = :id", id=conflict) == "ann"
-    assert value(two.database, "SELECT count(*) FROM alerts WHERE cleared_at IS NULL") == 0
-    assert field
+def test_a_person_settles_a_conflict_either_way(each: World, take: str) -> None:
+    original = each.shown
+    set_rule(each.database, {"policy": "manual"})
+    each.incremental()
+    edit_each(each, *EDITS, "listing")
+    edited = each.shown
+    reconciled(each)
+    for (conflict,) in rows(each.database, "SELECT id FROM sync_conflicts"):
+        asyncio.run(resolve(each.sync_context(), conflict, take, "ann"))
+    each.full()
+    each.full()
+    assert each.shown == (original if take == "shop" else edited)
+    assert reconciled(each).waiting == 0
+    assert [tuple(row) for row in rows(each.database, "SELECT resolved_by FROM sync_conflicts")] == [
+        ("ann",)
+    ] * 4
+    assert value(each.database, "SELECT count(*) FROM alerts WHERE cleared_at IS NULL") == 0
 
 
 @pytest.mark.both_databases
@@ -152,15 +162,14 @@ def test_the_marketplaces_quantity_becomes_a_ledger_row_in_the_shop(two: World) 
     assert reconciled(two).discrepancies == 0
 
 
-@pytest.mark.parametrize("name", ["price", "title", "missing"])
-def test_the_marketplace_wins_its_price_words_and_absence(two: World, name: str) -> None:
-    set_rule(two.database, {"policy": "marketplace_wins"})
-    two.incremental()
-    EDITS[name][1](two)
-    edited = two.shown
-    assert reconciled(two).settled == 1
-    two.full()
-    assert two.shown == edited
+def test_the_marketplace_wins_its_price_words_and_absence(each: World) -> None:
+    set_rule(each.database, {"policy": "marketplace_wins"})
+    each.incremental()
+    edit_each(each, "price", "content", "listing")
+    edited = each.shown
+    assert reconciled(each).settled == 3
+    each.full()
+    assert each.shown == edited
 
 
 def test_a_sale_that_is_not_imported_yet_is_nobodys_edit(two: World) -> None:
