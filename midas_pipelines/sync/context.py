@@ -135,6 +135,11 @@ class SyncContext:
         return (self.run_id or self.worker)[-64:]
 
     @cached_property
+    def access(self) -> ChannelAccess:
+        """Where 4Seller is and who we are there. Raises SettingsError where it is not set."""
+        return self.settings.channel()
+
+    @cached_property
     def gate(self) -> Gate:
         """The gate that every write of this context's clients passes."""
         return Gate(self.settings, self.database, self.run_id)
@@ -169,7 +174,7 @@ class SyncContext:
         Raises SettingsError, NotUpgraded where a column of the shop's tables is not as expected, NeedsNewKey where 4Seller
         refused the key; nothing was sent.
         """
-        access = self.settings.channel()
+        access = self.access
 
         def prepare() -> tuple[SharedPace | None, bool]:
             # for the gateway once per process; /readyz looks again at each probe
@@ -210,7 +215,7 @@ class SyncContext:
 
     def keep_notes(self, client: FourSeller) -> None:
         """Writes down the clocks, what the gate and the watch kept, and whether 4Seller takes the key; a failure is only logged."""
-        access = self.settings.channel()
+        access = self.access
         key, client.key_accepted = client.key_accepted, None  # once: another process may resume meanwhile
         try:
             note_clocks(self.database, client.clock_ahead)

@@ -79,7 +79,7 @@ class PushLoop:
         self._pacing = Debounce()
         self._brake = RollingBrake(context.database, context.settings, has_waves=False)
         self._push = Push(context, client, brake=self._brake)
-        self._refusal = refusal_row(context.settings.channel())
+        self._refusal = refusal_row(context.access)
         self._allowed, self._looks_at = True, 0.0
         self._sending: set[asyncio.Task[None]] = set()
         self._listing: set[asyncio.Task[None]] = set()  # of items that are new on 4Seller
