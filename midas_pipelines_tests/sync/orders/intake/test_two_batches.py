@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -135,6 +136,35 @@ def test_known_orders_in_the_later_batch_are_read_and_locked_in_their_turn(
     desk.assert_whole(world)
 
 
+def poll(world: World, raws: list[Raw]) -> pages.OrderReport:
+    """Imports them in batches of ten, two at once."""
+    context, report = world.sync_context(orders_batch=10), pages.OrderReport()
+
+    async def read() -> None:
+        intake = pages.OrderPages(context, report, read_at=world.database.now())
+        try:
+            for start in range(0, len(raws), 10):
+                page = {"data": raws[start : start + 10], "total": len(raws), "limit": 10, "offset": start}
+                await intake.add(read_page(page, read_order))
+        finally:
+            await intake.finish()
+
+    asyncio.run(read())
+    return report
+
+
+def test_when_nothing_can_be_written_every_batch_has_ended_and_so_has_haste(world: World) -> None:
+    usual = gc.get_threshold()
+    run(world.database, "ALTER TABLE order_status_history RENAME TO moved_away")
+    with pytest.raises(sa.exc.DBAPIError):
+        poll(world, orders("X", 60))
+    assert gc.get_threshold() == usual
+    run(world.database, "ALTER TABLE moved_away RENAME TO order_status_history")
+    assert rows(world.database, ONCE) == [(0, 0, 0)]
+    assert poll(world, orders("X", 60)).imported == 60
+    assert gc.get_threshold() == usual
+
+
 def test_the_batches_of_a_poll_allocate_in_their_order_whichever_of_them_is_halved(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -142,17 +172,7 @@ def test_the_batches_of_a_poll_allocate_in_their_order_whichever_of_them_is_halv
     add_product(world.database, sku="A", stock_quantity=35)
     for bad in ("X-003", "X-017", "X-018", "X-044"):
         run(world.database, TAKEN, name=f"4S-{bad}")
-    context, report = world.sync_context(orders_batch=10), pages.OrderReport()
-    raws = orders("X", 60)
-
-    async def poll() -> None:
-        intake = pages.OrderPages(context, report, read_at=world.database.now())
-        for start in range(0, 60, 10):
-            page = {"data": raws[start : start + 10], "total": 60, "limit": 10, "offset": start}
-            await intake.add(read_page(page, read_order))
-        await intake.finish()
-
-    asyncio.run(poll())
+    report = poll(world, orders("X", 60))
     assert (report.imported, report.failed) == (56, 4)
     names = [f"X-{n:03}" for n in range(60) if n not in (3, 17, 18, 44)]
     assert paper.took(world, *names) == [1] * 35 + [0] * 21
