@@ -119,7 +119,7 @@ class OrderPages:
     async def _start(self) -> None:
         while len(self._running) >= IN_FLIGHT:
             await self._end()
-        self._haste.enter_context(in_haste(0.0005))
+        self._haste.enter_context(in_haste(0.001))
         batch, self._batch = self._batch, []
         before, ended = self._last, Event()
         task = asyncio.create_task(in_thread(self._import, batch, before, ended))
