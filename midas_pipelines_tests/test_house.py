@@ -6,6 +6,7 @@ import ast
 import importlib
 import re
 from collections import defaultdict
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -19,16 +20,21 @@ from midas_pipelines.storefront.schema import shop
 
 PACKAGE = Path(midas_pipelines.__file__).parent
 ROOT = PACKAGE.parent
-MODULES = {path: ast.parse(path.read_text()) for path in sorted(PACKAGE.rglob("*.py"))}
 TESTS = Path(__file__).parent
 NAMED_FILE = re.compile(r"`((?:[a-z_]+/)+[a-z_]+\.(?:py|yaml))`")
+
+
+@cache  # read when a test asks: each process of a test run loads this file
+def modules() -> dict[Path, ast.Module]:
+    """The code of the package."""
+    return {path: ast.parse(path.read_text()) for path in sorted(PACKAGE.rglob("*.py"))}
 
 
 def places(kind: type[ast.AST] | tuple[type[ast.AST], ...]) -> dict[str, list[str]]:
     """The modules that define each name of this kind, once for each definition: private classes and inner ones too, but
     of functions those that are public and at the top level."""
     found: dict[str, list[str]] = defaultdict(list)
-    for path, tree in MODULES.items():
+    for path, tree in modules().items():
         for node in ast.walk(tree) if kind is ast.ClassDef else tree.body:
             if isinstance(node, kind) and (kind is ast.ClassDef or not node.name.startswith("_")):  # type: ignore[attr-defined]
                 found[node.name].append(str(path.relative_to(PACKAGE)))  # type: ignore[attr-defined]
@@ -49,7 +55,7 @@ def test_few_functions_import_the_package() -> None:
     functions = (ast.FunctionDef, ast.AsyncFunctionDef)
     found = {
         (str(path.relative_to(PACKAGE)), node.lineno)
-        for path, tree in MODULES.items()
+        for path, tree in modules().items()
         for function in ast.walk(tree)
         if isinstance(function, functions)
         for node in ast.walk(function)
@@ -60,7 +66,7 @@ def test_few_functions_import_the_package() -> None:
 
 def test_no_folder_is_crowded() -> None:
     folders: dict[str, int] = defaultdict(int)
-    for path in MODULES:
+    for path in modules():
         folders[str(path.parent.relative_to(PACKAGE))] += 1
     assert {folder: count for folder, count in folders.items() if count > 16} == {}
 

@@ -10,7 +10,6 @@ from urllib.parse import parse_qsl
 
 import httpx
 import jsonschema_rs
-import schemathesis
 from hypothesis import strategies as st
 
 from midas_pipelines.fourseller.contract import document
@@ -88,6 +87,8 @@ def answer_schema(request: httpx.Request) -> tuple[int, str | None]:
 @cache
 def answers(schema: str) -> st.SearchStrategy[Any]:
     """Whatever the document allows as this schema: made as the request body of a document that asks for it."""
+    import schemathesis  # loads for half a second
+
     asking = copy.deepcopy(document())
     body = {
         "required": True,

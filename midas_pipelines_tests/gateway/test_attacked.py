@@ -10,14 +10,9 @@ from unittest import SkipTest
 from unittest.mock import patch
 
 import pytest
-import schemathesis
 import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis.errors import Unsatisfiable
-from schemathesis import GenerationMode
-from schemathesis.checks import not_a_server_error
-from schemathesis.config import SchemathesisConfig
-from schemathesis.specs.openapi.checks import status_code_conformance as conforms
 
 from midas_pipelines.gateway.api import limits
 from midas_pipelines.gateway.api.auth import PREFIX, ROLES
@@ -54,8 +49,10 @@ def attacked(sqlite_copies: SqliteCopies, background_sandbox: Any) -> Iterator[G
 
 
 def load(gateway: Gateway, key: str | None) -> Any:
+    import schemathesis  # loads for half a second
+
     auth = {"openapi": {"HTTPBearer": {"bearer": key}}} if key else {}
-    config = SchemathesisConfig.from_dict({"seed": 1, "auth": auth})
+    config = schemathesis.config.SchemathesisConfig.from_dict({"seed": 1, "auth": auth})
     document = gateway.call("GET", "/openapi.json").json()
     schema = schemathesis.openapi.from_dict(document, config=config)
     schema.config.update(base_url=gateway.url)
@@ -72,25 +69,27 @@ def without_key(attacked: Gateway) -> Any:
     return load(attacked, None)
 
 
-MODES = (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
-
-
-@pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.value)
+@pytest.mark.parametrize("mode", ["positive", "negative"])
 @pytest.mark.parametrize(("method", "path"), ROLES)
 def test_with_a_key_every_answer_is_a_documented_one(
-    with_key: Any, method: str, path: str, mode: GenerationMode
+    with_key: Any, method: str, path: str, mode: str
 ) -> None:
     attack(with_key[path][method], mode)
 
 
 @pytest.mark.parametrize(("method", "path"), ROLES)
 def test_without_a_key_every_answer_is_a_documented_one(without_key: Any, method: str, path: str) -> None:
-    attack(without_key[path][method], GenerationMode.POSITIVE, checks=[not_a_server_error, conforms])
+    from schemathesis.checks import not_a_server_error
+    from schemathesis.specs.openapi.checks import status_code_conformance
+
+    attack(without_key[path][method], "positive", checks=[not_a_server_error, status_code_conformance])
 
 
-def attack(operation: Any, mode: GenerationMode, **how: Any) -> None:
+def attack(operation: Any, mode: str, **how: Any) -> None:
+    from schemathesis import GenerationMode
+
     try:
-        strategy = operation.as_strategy(generation_mode=mode)
+        strategy = operation.as_strategy(generation_mode=GenerationMode(mode))
 
         @given(case=strategy)
         @settings(**HOW)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from moto.server import ThreadedMotoServer
 
 from midas_pipelines.recovery.backup import create_backup, verify_backup
 from midas_pipelines.recovery.places import backup_place, backups, find_backup, kept, thin_out
@@ -24,6 +23,8 @@ def test_a_bucket_holds_backups_as_a_folder_does(
     safe: World, copies: Copies, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bucket = f"vault-{safe.database.engine.name}"  # the server keeps buckets as long as the process
+    from moto.server import ThreadedMotoServer  # loads for half a second
+
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     try:

@@ -1,14 +1,18 @@
 """The sandbox is held to the document by schemathesis: every operation, every check, and whole histories."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import pytest
-import schemathesis
 from hypothesis import HealthCheck, given, settings
-from schemathesis import GenerationMode
-from schemathesis.config import SchemathesisConfig
 
 from midas_pipelines.fourseller.contract import document
 from midas_pipelines.sandbox.app import Sandbox
 from midas_pipelines.sandbox.config import SandboxConfig
+
+if TYPE_CHECKING:  # it loads for half a second
+    import schemathesis
 
 CREDENTIALS = {"openapi": {"bearer": {"bearer": "sandbox-key"}, "seller": {"api_key": "sandbox-seller"}}}
 QUIET = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large]
@@ -16,11 +20,13 @@ QUIET = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too
 
 def load() -> schemathesis.BaseSchema:
     """The document, tied to a fresh sandbox with some products and orders in it."""
+    import schemathesis
+
     app = Sandbox(SandboxConfig(seed=1))
     for number in range(3):
         app.state.create({"title": f"Part {number}", "sku": f"S-{number}", "price": "1.00"})
         app.state.place(app.shoppers.order([{"sku": f"S-{number}", "quantity": 1}]))
-    config = SchemathesisConfig.from_dict({"seed": 1, "auth": CREDENTIALS})
+    config = schemathesis.config.SchemathesisConfig.from_dict({"seed": 1, "auth": CREDENTIALS})
     schema = schemathesis.openapi.from_dict(document(), config=config)
     schema.app = app
     return schema
@@ -42,16 +48,17 @@ OPERATIONS = [
 ]
 
 
-@pytest.mark.parametrize("mode", GenerationMode)
+@pytest.mark.parametrize("mode", ["positive", "negative"])
 @pytest.mark.parametrize(("method", "path"), OPERATIONS)
 def test_every_operation_keeps_the_contract(
-    schema: schemathesis.BaseSchema, method: str, path: str, mode: GenerationMode
+    schema: schemathesis.BaseSchema, method: str, path: str, mode: str
 ) -> None:
     """Made when it runs: `schema.parametrize` makes its cases in every process that collects the tests."""
+    from schemathesis import GenerationMode
 
-    @given(case=schema[path][method].as_strategy(generation_mode=mode))
+    @given(case=schema[path][method].as_strategy(generation_mode=GenerationMode(mode)))
     @settings(max_examples=4, **HOW)
-    def call(case: schemathesis.Case) -> None:
+    def call(case: Any) -> None:
         case.call_and_validate()
 
     call()
