@@ -18,7 +18,6 @@ from midas_pipelines.sync.orders.model.amounts import PLAIN_FIELDS, extras
 from midas_pipelines.text import to_json, writable, writable_in
 
 DIGITS = 15
-ALL_SAID: frozenset[str] = frozenset()
 ABSENT = "-"
 
 
@@ -35,9 +34,8 @@ def write_content(content: Content) -> str:
 def read_content(written: str | None) -> Content:
     """The digests of a `content_hash`; empty for one in another form."""
     digests = (written or "").split(".")
-    if len(digests) != len(PARTS):
-        return {}
-    return {part: one for part, one in zip(PARTS, digests, strict=True) if one != ABSENT}
+    whole = len(digests) == len(PARTS)
+    return {part: one for part, one in zip(PARTS, digests, strict=True) if one != ABSENT} if whole else {}
 
 
 def changed_parts(content: Content, known: Content) -> set[str]:
@@ -257,7 +255,7 @@ def _line(number: int, item: OrderItem, held: Callable[[Decimal | None, str], De
     if total is None:
         price = total = ZERO
     sku = (item.sku or "")[: LONGEST["sku"]].strip() or None
-    said = (item.title, item.quantity, said_price)
+    missing = [one is None for one in (item.title, item.quantity, said_price)]
     return SaleLine(
         line=number,
         sku=sku,
@@ -267,9 +265,7 @@ def _line(number: int, item: OrderItem, held: Callable[[Decimal | None, str], De
         price=price,
         needs_review=item.quantity is None or item.quantity < 1,
         total=total,
-        unsaid=frozenset(compress(("title", "quantity", "price"), [one is None for one in said]))
-        if None in said
-        else ALL_SAID,
+        unsaid=frozenset(compress(("title", "quantity", "price"), missing)),
     )
 
 
