@@ -13,7 +13,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError
 
 from midas_pipelines.fourseller import errors
 from midas_pipelines.fourseller.client import FourSeller
@@ -209,7 +208,7 @@ class Push:
                     read_at = connection.scalar(sa.select(utc_now()))
                     planned = self._plan(connection, claimed)
                     return [replace(change, read_at=read_at, send_until=until) for change in planned]
-            except IntegrityError:  # another worker has just taken one of the SKUs
+            except sa.exc.IntegrityError:  # another worker has just taken one of the SKUs
                 if not left:
                     raise
         return []
@@ -277,8 +276,8 @@ class Push:
     async def _write_outcomes(self) -> None:
         waiting: list[PushOutcome] = []
         while waiting or self._done or not self._all_sent.is_set():
-            with suppress(TimeoutError):  # outcomes that arrive together go in one transaction
-                # Those that wait for a lock are not tried at once.
+            # Outcomes that arrive together go in one transaction; those that wait for a lock are not tried at once.
+            with suppress(TimeoutError):
                 async with asyncio.timeout(GATHER_SECONDS):
                     await (asyncio.Event() if waiting else self._all_sent).wait()
             outcomes, self._done = waiting + self._done, []
