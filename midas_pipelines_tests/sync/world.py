@@ -22,7 +22,7 @@ from midas_pipelines.storefront.catalog import has_product_status
 from midas_pipelines.storefront.schema import product_variants, products
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.orders.intake.pages import OrderReport
-from midas_pipelines.sync.orders.intake.poll import Window, import_orders
+from midas_pipelines.sync.orders.intake.poll import POLL, Window, import_orders
 from midas_pipelines.sync.product_sync import (
     InventoryReport,
     Mode,
@@ -86,7 +86,7 @@ class World:
         """An inventory push."""
         return asyncio.run(push_inventory(self.sync_context(), **options))
 
-    def import_orders(self, window: Window | None = None) -> OrderReport:
+    def import_orders(self, window: Window = POLL) -> OrderReport:
         """An order import."""
         return asyncio.run(import_orders(self.sync_context(), window))
 

@@ -176,7 +176,7 @@ def _record(database: Database, mail: Any, error: MailError | None, context: Ord
         if error is None:
             context.log(connection, mail.order, "confirmed", f"The customer was notified: {mail.kind}.")
         else:
-            context.log_once(connection, mail.order, "not_confirmed", f"Message '{mail.kind}': {error}")
+            context.log(connection, mail.order, "not_confirmed", f"Message '{mail.kind}': {error}", once=True)
         if error is None or error.down:
             texts = {} if error is None else {"smtp": f"Messages to customers wait. {error}"}
             match_alerts(connection, kind="mail_server", texts=texts)

@@ -13,7 +13,7 @@ from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.errors import BadItem
 from midas_pipelines.fourseller.models import Order
 from midas_pipelines.fourseller.pages import OrderPage, Page
-from midas_pipelines.sync.orders.intake.pages import OrderListing, OrderPages
+from midas_pipelines.sync.orders.intake.pages import OrderListing, OrderPages, OrderReport
 from midas_pipelines.sync.orders.intake.poll import Narrowing
 from midas_pipelines_tests.shop import add_product
 from midas_pipelines_tests.sync.orders import desk
@@ -58,9 +58,8 @@ class Seen:
     next_listing, leave_listing = OrderPages.next_listing, OrderPages.leave_listing
 
     def __init__(self) -> None:
-        self.read_all, self.incomplete = True, ""
+        self.read_all, self.report = True, OrderReport()
         self._declared, self._listing = 0, OrderListing()
-        self._report = type("Report", (), {"declared": 0})()
 
 
 def read(hub: Hub, **asked: Any) -> tuple[set[int], bool]:
@@ -74,7 +73,7 @@ def read(hub: Hub, **asked: Any) -> tuple[set[int], bool]:
             numbers.update(int(one.id) for one in page.data)
 
     asyncio.run(work())
-    return numbers, seen.read_all and not seen.incomplete
+    return numbers, seen.read_all and not seen.report.incomplete
 
 
 @pytest.mark.parametrize("question", ["updated_from", "date_from"])

@@ -33,7 +33,7 @@ def refund_shop_order(order: StoredOrder, shop: str, *, shipped_as: OrderStatus 
         status = shipped_as.value if shop in OPEN else shop
     else:  # a shop may have a status of its own for it
         status = shop if shop == OrderStatus.REFUNDED else OrderStatus.CANCELLED.value
-    order.move(status, notes, payment_status="refunded")
+    order.move(status, notes, payment="refunded")
 
 
 def ship_refunded_order(order: StoredOrder, status: OrderStatus) -> bool:
@@ -60,7 +60,7 @@ def find_conflict(order: StoredOrder, sale: Sale, step: str, detail: str) -> Non
     if given is not None and (asked is None or given > asked):
         order.log(step, detail)
         order.set(disputed_at=given)
-    elif given is not None or not order.log_once(step, detail):
+    elif given is not None or not order.log(step, detail, once=True):
         return
     raise_conflict(order, detail)
 
@@ -144,7 +144,7 @@ def quarantine_order(
         renewed = sa.update(marketplace_orders).where(*mine, _ORDERS.outcome == "quarantined")
         if not new and connection.execute(renewed.values(reason=reason, payload=kept)).rowcount == 0:
             return None
-        order_context.log_once(connection, name, "failed", reason)
+        order_context.log(connection, name, "failed", reason, once=True)
         text = f"Order {name} is quarantined. {reason} Retry it with `midas orders retry` when the cause is fixed, or dismiss it."
         alerts.raise_alert(connection, kind=QUARANTINED, subject=f"order:{name}"[:200], text=text)
     return "new" if new else "still"

@@ -11,14 +11,15 @@ from typing import Any
 import sqlalchemy as sa
 
 from midas_pipelines.fourseller.status import OPEN, OrderStatus
+from midas_pipelines.store.schema.tables import marketplace_order_lines
 from midas_pipelines.store.stock.ledger import StockMove, move_stock
 from midas_pipelines.storefront.orders import update_order, update_order_items
 from midas_pipelines.storefront.types import ZERO, sound, to_cents, utc_now
-from midas_pipelines.storefront.writing import by_row
+from midas_pipelines.storefront.writing import by_row, update_rows
 from midas_pipelines.sync.orders.model import lines
 from midas_pipelines.sync.orders.model.amounts import extras
 from midas_pipelines.sync.orders.model.lines import OrderException, SoldLine, read_exceptions
-from midas_pipelines.sync.orders.model.order_log import StoredOrder, set_line
+from midas_pipelines.sync.orders.model.order_log import StoredOrder
 from midas_pipelines.sync.orders.model.sale import Sale, SaleLine, write_content
 from midas_pipelines.sync.orders.stock import units
 
@@ -159,13 +160,11 @@ def apply_edit(order: StoredOrder, sale: Sale, parts: Collection[str], *, shippe
 def raise_edit_conflict(order: StoredOrder, why: str) -> None:
     """Marks an order whose edit cannot be applied."""
     detail = f"{why} Compare the two by hand; `midas orders dismiss` when you have."
-    if order.log_once("edited", detail):
+    if order.log("edited", detail, once=True):
         order.set_exceptions(add=(OrderException.EDITED,))
 
 
-def _change_lines(
-    order: StoredOrder, pairs: Sequence[Pair], changes: Sequence[str], *, moves_stock: bool
-) -> None:
+def _change_lines(order: StoredOrder, pairs: list[Pair], changes: list[str], *, moves_stock: bool) -> None:
     known = [(sold, row) for sold, row in pairs if row is not None]
     for sold, row in known:
         _resize(order, sold, row, moves_stock=moves_stock)
@@ -186,7 +185,7 @@ def _change_lines(
         order.log("edited", f"The marketplace changed the order: {'; '.join(changes)}.")
     for sold, _ in pairs:
         for exception, words in sold.exceptions.items():
-            order.log_once(exception.value, words)
+            order.log(exception.value, words, once=True)
     units.raise_oversold_alerts(order.connection, [sold for sold, _ in pairs])
     units.clear_oversold_alert(order.connection, {units.item_of(row) for _, row in known if row.backordered})
 
@@ -212,7 +211,7 @@ def _resize(order: StoredOrder, sold: SoldLine, row: sa.Row[Any], *, moves_stock
         values |= {"allocated": allocated, "released": released}
         values["exception"] = lines.exception_text(sold.exceptions)
         values["backordered"] = row.backordered - less + max(0, take - moved)
-    set_line(order.connection, row.id, **values)
+    update_rows(order.connection, marketplace_order_lines, [{"id": row.id, **values}])
 
 
 def _change_amounts(order: StoredOrder, sale: Sale, parts: Collection[str]) -> None:
@@ -247,5 +246,5 @@ def update_exceptions(order: StoredOrder, sale: Sale, parts: Collection[str]) ->
         existing = replace(sale, currency=now.currency or sale.currency, **amounts)
         (drop if existing.adds_up else add).add(OrderException.TOTAL)
         if not existing.adds_up:
-            order.log_once(OrderException.TOTAL, lines.sale_exceptions(existing)[OrderException.TOTAL])
+            order.log(OrderException.TOTAL, lines.sale_exceptions(existing)[OrderException.TOTAL], once=True)
     order.set_exceptions(add=add, drop=drop)

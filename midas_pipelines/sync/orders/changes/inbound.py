@@ -67,7 +67,7 @@ def apply_update(order: StoredOrder, sale: Sale) -> bool:
         sale = without_personal_data(order.connection, sale)
     edited, before, news = False, order, _news(order, sale)
     if sale.unreadable:
-        order.log_once("unreadable", sale.unread)
+        order.log("unreadable", sale.unread, once=True)
     if news.missing:
         order = _fill_missing_fields(order, news.missing)
     if sale.unreadable_reason is not None:
@@ -152,13 +152,13 @@ def _follow_status(order: StoredOrder, sale: Sale, later: bool) -> bool:
         case Decision.PUSH if later and order.has_step(UNANSWERED):
             # Our call may have reached 4Seller after a newer one: the newer status is pushed again, once.
             detail = f"4Seller went back from {current.value} to {reported}, as a late call of ours would: pushed again."
-            if new := order.log_once("late", detail):
+            if new := order.log("late", detail, once=True):
                 order.set(status=reported, status_word=sale.status_word)
                 order.mark_for_push(order.shop_status_since or utc_now())
             return new
         case Decision.PUSH:
             detail = f"4Seller reports {reported} again or late; the order stays {current.value}."
-            order.log_once("late", detail)
+            order.log("late", detail, once=True)
             if current is OrderStatus.REFUNDED and sale.status in SHIPPED_STATES:
                 shipped = close.ship_refunded_order(order, sale.status)
                 _end_conflict_if_over(order, current)

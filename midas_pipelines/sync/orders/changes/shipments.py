@@ -92,9 +92,8 @@ def replace_shipment(order: StoredOrder, number: str, parcel: Tracking) -> str |
     if old.shipped_at is None:  # a date of the shop's own code that cannot be read
         del kept["shipped_at"]
     shipment_id = _insert(order, parcel, source="operator", **kept)
-    order.log(
-        "corrected", f"The shipment {number} is {parcel.carrier} {parcel.number}: an operator corrected it."
-    )
+    now = f"{parcel.carrier} {parcel.number}"
+    order.log("corrected", f"The shipment {number} is {now}: an operator corrected it.")
     order.set(push_after=None, push_attempts=0)
     if order.status in ENDED:
         return f"it is not pushed to 4Seller: the order is {order.status} there"
@@ -133,7 +132,7 @@ def count_late_shipments(order: StoredOrder) -> None:
             kind = type(unexpected).__name__
             why = f"The shop's shipment {parcel.id} cannot be read ({kind}): fix its rows."
             set_shipment(order, parcel.id, reason=why)
-            if order.log_once("tracking_refused", why):
+            if order.log("tracking_refused", why, once=True):
                 order.set_exceptions(add=(OrderException.REFUSED,))
 
 
@@ -154,7 +153,7 @@ def _count_recorded(order: StoredOrder, parcel: sa.Row[Any]) -> None:
     if order.status in ENDED:
         ended = f"The shop shipped an order that is {order.status} on the marketplace"
         detail = f"{ended}: get the shipment back, or resolve it."
-        if order.log_once("conflict", f"{detail} Shipment {parcel.id}."):
+        if order.log("conflict", f"{detail} Shipment {parcel.id}.", once=True):
             raise_conflict(order, detail)
     if problem:
         order.log("shipment_exception", f"The shop's shipment {parcel.id} does not fit its order: {problem}.")

@@ -21,15 +21,8 @@ from sqlalchemy.exc import DBAPIError
 from midas_pipelines.fourseller.status import OrderStatus
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.operations.cursors import ShadowRow, record_shadow_writes
-from midas_pipelines.storefront.writing import (
-    MANY_DOUBTFUL,
-    NO_WAIT,
-    Cause,
-    RowsBusy,
-    blame,
-    in_words,
-    was_overtaken,
-)
+from midas_pipelines.storefront import writing
+from midas_pipelines.storefront.writing import Cause, blame, was_overtaken
 from midas_pipelines.sync.orders.changes.close import quarantine_order
 from midas_pipelines.sync.orders.intake.write import ImportCounts, OutOfTurn, write_batch
 from midas_pipelines.sync.orders.model.order_log import OrderContext
@@ -128,7 +121,7 @@ class _Importer:
             return ImportCounts()
         try:
             return self._import(batch)
-        except RowsBusy as busy:
+        except writing.RowsBusy as busy:
             self.busy += [sale for sale in batch if sale.order_id in busy.orders]
             if busy.orders:
                 return self._import_or_halve([sale for sale in batch if sale.order_id not in busy.orders])
@@ -160,13 +153,13 @@ class _Importer:
                 self.overtaken.add(sale.order_id)
             return ImportCounts()
         self.doubtful.append((sale, error))
-        if not self.written and len(self.doubtful) >= MANY_DOUBTFUL:
+        if not self.written and len(self.doubtful) >= writing.MANY_DOUBTFUL:
             raise error
         return ImportCounts()
 
     def _quarantine(self, sale: Sale, error: Exception) -> ImportCounts:
         """Quarantines a sale that the database refuses; a known order still gets its status."""
-        why = in_words(error, sale.raw)
+        why = writing.in_words(error, sale.raw)
         reason = f"The shop's tables refused it: {why} Check its order number and amounts."
         kept = quarantine_order(self.database, self.order_context, sale.order_id, sale.raw, reason)
         if kept is not None:
@@ -184,7 +177,7 @@ class _Importer:
             try:
                 with self.database.writing() as connection:
                     if time.monotonic() >= self.patient_until:  # locked sales are retried alone
-                        connection.execution_options(**{NO_WAIT: True})
+                        connection.execution_options(**{writing.NO_WAIT: True})
                     result = write_batch(connection, sales, self.order_context, self.turn)
                 break
             except OutOfTurn:

@@ -15,7 +15,7 @@ from midas_pipelines.store.orders.payload_vault import vault_of
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.orders.intake.batch import Unreadable, import_batch, read_orders
 from midas_pipelines.sync.orders.intake.importer import FIRST
-from midas_pipelines.sync.orders.intake.write import COUNTS, ImportCounts
+from midas_pipelines.sync.orders.intake.write import ImportCounts, OrderCounts
 from midas_pipelines.sync.orders.model.sale import Sale
 from midas_pipelines.sync.threads import in_haste, in_thread
 
@@ -26,51 +26,39 @@ IN_FLIGHT = 2
 
 
 @dataclass
-class OrderReport:
-    """The result of an order import; counts of orders. `exceptions` are imported but need a person."""
+class OrderReport(OrderCounts):
+    """The result of an order import."""
 
     fetched: int = 0
-    imported: int = 0
-    duplicates: int = 0
-    exceptions: int = 0
-    failed: int = 0
     postponed: int = 0  # their rows are locked; the next poll retries
-    moved_on: int = 0
-    mapped: int = 0  # lines that were unmapped and have an item now
     allocated: int = 0  # units given to backorders
     requests: int = 0
     seconds: float = 0.0
     declared: int = 0  # orders that 4Seller's totals announce
     incomplete: str = ""  # why 4Seller's lists lack orders, as a sentence
-    preview: list[dict[str, str]] = field(default_factory=list)
+
+
+Progress = Callable[[OrderReport], None]
+"""Called after each batch."""
 
 
 class OrderPages:
-    """Imports pages as they are read: many in one transaction, while the next pages are read.
-
-    Args:
-        context: the shop's database and settings.
-        report: counts what happens.
-        on_progress: called after each batch.
-        read_at: before 4Seller was asked, by the database's clock.
-    """
+    """Imports pages as they are read: many in one transaction, while the next pages are read. `read_at` is before 4Seller was
+    asked, by the database's clock."""
 
     def __init__(
         self,
         context: SyncContext,
         report: OrderReport,
-        on_progress: Callable[[OrderReport], None] | None = None,
-        *,
         read_at: datetime,
+        on_progress: Progress | None = None,
     ) -> None:
+        self._context, self.report, self._on_progress, self._read_at = context, report, on_progress, read_at
         self.newest: datetime | None = None  # the newest `updated_at` that is not in the future
         self.read_all = True
-        self.incomplete = ""  # why a list lacks orders, as a sentence
         self._listing = OrderListing()
         self._declared = 0  # by the listings before this one
         self._seen: set[str] = set()
-        self._context, self._report, self._on_progress = context, report, on_progress
-        self._read_at = read_at
         self._vault = vault_of(context.settings)
         self._batch: list[Sale | Unreadable] = []
         self._running: deque[asyncio.Task[ImportCounts]] = deque()
@@ -79,9 +67,9 @@ class OrderPages:
 
     def next_listing(self, cut: str = "") -> None:
         """Starts another query: the next pages belong to it. `cut` says why the last list lacks orders."""
-        self.incomplete = self.incomplete or cut
+        self.report.incomplete = self.report.incomplete or cut
         self.read_all = self.read_all and self._listing.whole
-        self._declared = self._report.declared
+        self._declared = self.report.declared
         self.leave_listing()
 
     def leave_listing(self) -> None:
@@ -91,13 +79,12 @@ class OrderPages:
     async def add(self, page: OrderPage) -> None:
         """Adds one page; waits where a batch is full and as many as may be are under way."""
         self._listing.add(page)
-        self._report.declared = self._declared + (page.total or 0)
+        self.report.declared = self._declared + (page.total or 0)
         fresh = [order for order in page.data if order.id not in self._seen]
         self._seen.update(order.id for order in fresh)
-        self._report.fetched += len(fresh) + len(page.rejected)
-        self._batch += read_orders(
-            self._context, fresh, self._vault, rejected=page.rejected, read_at=self._read_at
-        )
+        self.report.fetched += len(fresh) + len(page.rejected)
+        read = (self._context, fresh, self._vault)
+        self._batch += read_orders(*read, rejected=page.rejected, read_at=self._read_at)
         dates = [self.newest, *(order.updated_at for order in page.data)]
         self.newest = max((date for date in dates if date and date <= self._read_at), default=None)
         busy, full = sum(not batch.done() for batch in self._running), self._context.settings.orders_batch
@@ -134,27 +121,22 @@ class OrderPages:
             ended.set()
 
     async def _end(self) -> None:
-        result, report = await self._running.popleft(), self._report
-        for name in COUNTS:
-            setattr(report, name, getattr(report, name) + getattr(result, name))
+        result, report = await self._running.popleft(), self.report
+        report.count(result)
         report.postponed += len(result.postponed)
-        report.preview = (report.preview + result.preview)[:20]
         self.read_all = self.read_all and not report.postponed
         if self._on_progress is not None:
             self._on_progress(report)
 
 
+@dataclass
 class OrderListing:
-    """Whether the pages of one query held as many orders as they declared.
+    """Whether the pages of one query held as many orders as they declared: an order that changes while pages are read may shift
+    another across a page boundary, and the watermark must not move past an order that was never read."""
 
-    An order that changes while pages are read may shift another across a page boundary, and the watermark must not move
-    past an order that was never read.
-    """
-
-    def __init__(self) -> None:
-        self._ids: set[str] = set()
-        self._without_id = 0
-        self._totals: set[int] = set()
+    _ids: set[str] = field(default_factory=set)
+    _totals: set[int] = field(default_factory=set)
+    _without_id: int = 0
 
     def add(self, page: OrderPage) -> None:
         """Adds a page."""

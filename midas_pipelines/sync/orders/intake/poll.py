@@ -6,8 +6,8 @@ Where a list is refused or cut, it is read in narrower time spans.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -19,7 +19,7 @@ from midas_pipelines.notify.alerts import clear_alert, raise_alert
 from midas_pipelines.store.items.claims import allow_pushes
 from midas_pipelines.store.operations.cursors import advance_cursor, read_cursor
 from midas_pipelines.sync.context import SyncContext
-from midas_pipelines.sync.orders.intake.pages import OrderPages, OrderReport
+from midas_pipelines.sync.orders.intake.pages import OrderPages, OrderReport, Progress
 from midas_pipelines.sync.orders.stock.pending_lines import allocate_pending_lines
 from midas_pipelines.sync.sync_log import ProgressReporter, Say, logged_sync
 
@@ -53,7 +53,10 @@ class Window:
         return self.placed_from is None and self.placed_to is None
 
 
-def order_progress(say: Say) -> Callable[[OrderReport], None]:
+POLL = Window()
+
+
+def order_progress(say: Say) -> Progress:
     """A callback for an import of orders."""
     reporter = ProgressReporter(say, "orders")
     return lambda report: reporter(
@@ -62,10 +65,7 @@ def order_progress(say: Say) -> Callable[[OrderReport], None]:
 
 
 async def import_orders(
-    context: SyncContext,
-    window: Window | None = None,
-    *,
-    on_progress: Callable[[OrderReport], None] | None = None,
+    context: SyncContext, window: Window = POLL, *, on_progress: Progress | None = None
 ) -> OrderReport:
     """Reads orders from 4Seller and imports them, each exactly once.
 
@@ -79,7 +79,6 @@ async def import_orders(
         FourSellerError: a page could not be read, or the list of a backfill lacks orders; what was read is imported, the
             watermark stays.
     """
-    window = window or Window()
     report = OrderReport()
     scope = "changed" if window.polls else f"placed {window.placed_from} to {window.placed_to}"
     with logged_sync(context, "orders", scope, report) as clock:
@@ -87,7 +86,7 @@ async def import_orders(
             clock.client = client
             started = context.database.now()
             since, looks_back = _since(context, started) if window.polls else (None, False)
-            intake = OrderPages(context, report, on_progress, read_at=started)
+            intake = OrderPages(context, report, started, on_progress)
             asked: list[Asked] = [{"date_from": window.placed_from, "date_to": window.placed_to}]
             if since is not None:  # an order may lack one date, or change without updating it
                 asked = [{"updated_from": since}, {"date_from": since}]
@@ -97,13 +96,11 @@ async def import_orders(
                         await intake.add(page)
             finally:
                 await intake.finish()
-            report.incomplete = intake.incomplete
         opened = await asyncio.to_thread(allocate_pending_lines, context.database, context.run_id)
-        report.mapped += opened[0]
-        report.allocated = opened[1]
+        report.mapped, report.allocated = report.mapped + opened[0], opened[1]
         if window.polls:
-            _move_cursors(context, intake, report, started if looks_back else None)
-        elif intake.incomplete:
+            _move_cursors(context, intake, started if looks_back else None)
+        elif report.incomplete:
             raise ContractBroken(_lacking(report), field="total")
     return report
 
@@ -121,11 +118,10 @@ def _since(context: SyncContext, now: datetime) -> tuple[datetime | None, bool]:
     return min(since, now - timedelta(hours=hours)), True
 
 
-def _move_cursors(
-    context: SyncContext, intake: OrderPages, report: OrderReport, looked_back: datetime | None
-) -> None:
+def _move_cursors(context: SyncContext, intake: OrderPages, looked_back: datetime | None) -> None:
     """Moves the watermark, but not past orders that were not read; where a list lacks orders, it stays at most a week
     behind, and staff are alerted."""
+    report = intake.report
     whole = intake.read_all and not report.incomplete
     with context.database.writing() as connection:
         if report.incomplete:
@@ -152,18 +148,18 @@ def _lacking(report: OrderReport) -> str:
     )
 
 
+@dataclass
 class Narrowing:
     """One query for orders, split into narrower spans where it is refused or cut; the newest span is read first.
 
-    What cannot be had in any span is left, and `intake.incomplete` says why, so that no watermark moves past it.
+    What cannot be had in any span is left, and the report's `incomplete` says why, so that no watermark moves past it.
     """
 
-    def __init__(self, client: FourSeller, intake: OrderPages) -> None:
-        self._client = client
-        self._intake = intake
-        self._ended = False  # what is older than this is refused too
-        self._lists = 0
-        self._seen: set[str] = set()
+    _client: FourSeller
+    _intake: OrderPages
+    _ended: bool = False  # what is older than this is refused too
+    _lists: int = 0
+    _seen: set[str] = field(default_factory=set)
 
     async def pages(self, **asked: Any) -> AsyncIterator[OrderPage]:
         """The pages of every span; `asked` is `updated_from`, `date_from` and `date_to`, as the client takes them."""
@@ -200,7 +196,7 @@ class Narrowing:
         now = datetime.now(UTC)
         changed = asked.get("updated_from")
         if changed is not None and not began and now - changed > SHORTEST:  # too far back
-            self._intake.incomplete = why
+            self._intake.report.incomplete = why
             return [{"updated_from": now - (now - changed) / 2}]
         if began or changed is None:
             start = asked.get("date_from") or now - FARTHEST
@@ -208,7 +204,7 @@ class Narrowing:
             middle = start + (end - start) / 2
             if end - start > SHORTEST:
                 return [{"date_from": middle, "date_to": end}, {"date_from": start, "date_to": middle}]
-        self._intake.incomplete = why
+        self._intake.report.incomplete = why
         self._ended = not began
         return []
 

@@ -9,6 +9,7 @@ of the shop's lock more, it lets go before the one ahead gives up (`TURN_SECONDS
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from threading import Event
@@ -17,54 +18,26 @@ from typing import Any
 import sqlalchemy as sa
 
 from midas_pipelines.store.orders.payload_vault import Vault
+from midas_pipelines.store.schema import tables
 from midas_pipelines.store.schema.order_tables import order_shipments
-from midas_pipelines.store.schema.tables import (
-    marketplace_order_lines,
-    marketplace_orders,
-    order_processing_logs,
-)
+from midas_pipelines.store.schema.tables import marketplace_order_lines, marketplace_orders
+from midas_pipelines.storefront import writing
 from midas_pipelines.storefront.catalog import lock_stock
 from midas_pipelines.storefront.schema import order_status_history, orders
-from midas_pipelines.storefront.writing import (
-    RowsBusy,
-    any_of,
-    by_row,
-    insert_columns,
-    reserve_ids,
-    update_rows,
-)
 from midas_pipelines.sync.orders.changes.close import alert_unknown_status, end_quarantine
 from midas_pipelines.sync.orders.changes.inbound import apply_update, has_news
 from midas_pipelines.sync.orders.customer_mail import queue_received
+from midas_pipelines.sync.orders.model import lines, order_log
 from midas_pipelines.sync.orders.model.impersonal import known_channel, known_currency, without_personal_data
-from midas_pipelines.sync.orders.model.lines import (
-    CHANNEL,
-    OrderException,
-    SoldLine,
-    exception_text,
-    items_named,
-    match_lines,
-    origin,
-)
-from midas_pipelines.sync.orders.model.order_log import (
-    OrderContext,
-    StoredOrder,
-    lock_rows,
-    our_orders,
-    shop_orders,
-)
+from midas_pipelines.sync.orders.model.lines import CHANNEL, SoldLine, items_named
+from midas_pipelines.sync.orders.model.order_log import OrderContext, StoredOrder
 from midas_pipelines.sync.orders.model.sale import Sale
-from midas_pipelines.sync.orders.stock.pending_lines import (
-    allocate_backorder,
-    lines_naming,
-    orders_backordered,
-    tie_lines,
-)
+from midas_pipelines.sync.orders.stock import pending_lines
 from midas_pipelines.sync.orders.stock.units import add_lines, raise_oversold_alerts
 
 COUNTS = ("imported", "duplicates", "exceptions", "failed", "moved_on", "mapped")
 PREVIEW = 20
-EXCEPTIONS = frozenset(OrderException)
+EXCEPTIONS = frozenset(lines.OrderException)
 TURN_SECONDS = 0.4
 """How long a transaction that has written waits for its turn: less than others wait for what it holds, and than it may
 be idle (`lock_seconds`, `idle_seconds`)."""
@@ -75,8 +48,8 @@ class OutOfTurn(Exception):
 
 
 @dataclass
-class ImportCounts:
-    """The result of importing a batch: counts of orders, and a preview of the first."""
+class OrderCounts:
+    """Counts of orders, and a preview of the first. `exceptions` are imported but need a person."""
 
     imported: int = 0
     duplicates: int = 0
@@ -84,21 +57,31 @@ class ImportCounts:
     failed: int = 0
     moved_on: int = 0  # known orders whose status or content changed
     mapped: int = 0  # lines that were unmapped and have an item now
+    preview: list[dict[str, str]] = field(default_factory=list)
+
+    def count(self, other: OrderCounts) -> None:
+        """Adds the counts of a batch."""
+        for name in COUNTS:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.preview = (self.preview + other.preview)[:PREVIEW]
+
+
+@dataclass
+class ImportCounts(OrderCounts):
+    """The result of importing a batch."""
+
     left_out: dict[str, str] = field(default_factory=dict)  # unknown orders that are not imported, and why
     postponed: set[str] = field(default_factory=set)  # their rows are locked: try again
     refused: set[str] = field(default_factory=set)  # of those, the ones that no lock explains: ever later
-    preview: list[dict[str, str]] = field(default_factory=list)
     new: list[str] = field(default_factory=list)  # the ids of the imported orders
 
     def add(self, other: ImportCounts) -> None:
-        """Adds the counts of another batch."""
-        for name in COUNTS:
-            setattr(self, name, getattr(self, name) + getattr(other, name))
+        """Adds the result of another batch."""
+        self.count(other)
         self.postponed |= other.postponed
         self.refused |= other.refused
         self.left_out |= other.left_out
         self.new += other.new
-        self.preview = (self.preview + other.preview)[:PREVIEW]
 
 
 def write_batch(
@@ -127,18 +110,18 @@ def write_batch(
         if not turn.wait(TURN_SECONDS):
             raise OutOfTurn
         held, waiting, unmapped = _lock(connection, batch, order_context)
-        allocate_backorder(waiting)  # they come before new orders
+        pending_lines.allocate_backorder(waiting)  # they come before new orders
         known = [order for order in held if order.id in batch.behind]
         moved = sum([apply_update(order, batch.behind[order.id]) for order in known])
         if moved:
-            allocate_backorder(waiting)  # stock that a cancellation just released
+            pending_lines.allocate_backorder(waiting)  # stock that a cancellation just released
         result = ImportCounts(imported=len(batch.new), moved_on=moved, left_out=batch.left_out)
         result.duplicates = len(sales) - len(batch.new) - len(batch.left_out)
-        result.mapped = tie_lines(connection, held, unmapped)
+        result.mapped = pending_lines.tie_lines(connection, held, unmapped)
         if batch.new:
             _write_orders(connection, batch, order_context.vault, renewed=True)
             _write_lines(connection, batch, order_context, result)
-    except RowsBusy as busy:
+    except writing.RowsBusy as busy:
         place = {"products": 0, "product_variants": 1}.get(busy.table)
         if busy.table == marketplace_orders.name:
             busy.orders = {sale.order_id for row, sale in batch.behind.items() if row in busy.ids}
@@ -166,7 +149,7 @@ class _Sorted:
 
 def _sort_out(connection: sa.Connection, sales: Sequence[Sale]) -> _Sorted:
     table = marketplace_orders.c
-    mine = any_of(connection, table.marketplace_order_id, [sale.order_id for sale in sales])
+    mine = writing.any_of(connection, table.marketplace_order_id, [sale.order_id for sale in sales])
     query = sa.select(marketplace_orders).where(table.channel == CHANNEL, mine)
     present = {row.marketplace_order_id: row for row in connection.execute(query)}
     batch = _Sorted([], [], {}, {}, {}, {name for name, row in present.items() if row.erased_at is not None})
@@ -181,7 +164,7 @@ def _sort_out(connection: sa.Connection, sales: Sequence[Sale]) -> _Sorted:
             batch.new.append(without_personal_data(connection, sale) if erased else sale)
         elif row is not None and row.outcome == "imported" and has_news(StoredOrder(connection, row), sale):
             batch.behind[row.id] = sale
-    batch.lines = match_lines(connection, batch.new)
+    batch.lines = lines.match_lines(connection, batch.new)
     return batch
 
 
@@ -193,19 +176,22 @@ def _lock(
     Returns the orders that the transaction holds, those of them that wait for stock that it holds too, and the unmapped
     lines with the same identifiers as new ones.
     """
-    unmapped = lines_naming(connection, {line.line.named for line in batch.lines})
+    unmapped = pending_lines.lines_naming(connection, {line.line.named for line in batch.lines})
     touched = {line.item for line in batch.lines if line.item is not None and line.wanted}
     if batch.behind:
         names = {line.named for sale in batch.behind.values() for line in sale.lines}
-        lines = marketplace_order_lines.c
-        allocated = sa.select(lines.product_id, lines.variant_id).where(
-            lines.order_id.in_(batch.behind), lines.allocated > lines.released, lines.product_id.is_not(None)
+        ours = marketplace_order_lines.c
+        holds = (
+            ours.order_id.in_(batch.behind),
+            ours.allocated > ours.released,
+            ours.product_id.is_not(None),
         )
-        touched |= {*items_named(connection, names).values(), *map(tuple, connection.execute(allocated))}
-    waiting = orders_backordered(connection, touched)
+        held_items = connection.execute(sa.select(ours.product_id, ours.variant_id).where(*holds))
+        touched |= {*items_named(connection, names).values(), *map(tuple, held_items)}
+    waiting = pending_lines.orders_backordered(connection, touched)
     mapping = {line.order_id for line in unmapped}
     rows = {*batch.behind, *waiting, *mapping, *batch.quarantined.values()}
-    held = lock_rows(connection, rows, order_context)
+    held = order_log.lock_rows(connection, rows, order_context)
     if held:
         lock_stock(connection, touched)
     changed = {  # by another importer, or erased, since the batch was sorted out
@@ -222,11 +208,11 @@ def _lock(
 def _reserve_ids(connection: sa.Connection, batch: _Sorted) -> None:
     """Reserves the ids of the orders, so that rows can refer to one another before they are written."""
     fresh = [sale.order_id for sale in batch.new if sale.order_id not in batch.quarantined]
-    ids = reserve_ids(connection, {marketplace_orders: len(fresh), orders: len(batch.new)})
+    ids = writing.reserve_ids(connection, {marketplace_orders: len(fresh), orders: len(batch.new)})
     if connection.dialect.name != "postgresql":  # SQLite reuses the id of a deleted last order
         pointers = (marketplace_orders.c.local_order_id, order_shipments.c.order_id)
         known = [connection.scalar(sa.select(sa.func.max(column))) or 0 for column in pointers]
-        ids |= reserve_ids(connection, {orders: len(batch.new)}, above=max(known))
+        ids |= writing.reserve_ids(connection, {orders: len(batch.new)}, above=max(known))
     batch.row_ids = batch.quarantined | dict(zip(fresh, ids[marketplace_orders], strict=True))
     batch.local_ids = {sale.order_id: local_id for sale, local_id in zip(batch.new, ids[orders], strict=True)}
 
@@ -237,43 +223,44 @@ def _write_orders(connection: sa.Connection, batch: _Sorted, vault: Vault, *, re
     sales = [sale for sale in batch.new if (sale.order_id in batch.quarantined) is renewed]
     local_ids = [batch.local_ids[sale.order_id] for sale in sales]
     by_id = sorted(sales, key=lambda sale: sale.order_id)
-    ours, theirs = our_orders(by_id, batch.row_ids, batch.local_ids, vault), shop_orders(sales, local_ids)
+    ours = order_log.our_orders(by_id, batch.row_ids, batch.local_ids, vault)
+    theirs = order_log.shop_orders(sales, local_ids)
     if renewed:  # replaces the record of the quarantine
         ours |= {name: [None] * len(sales) for name in ("reason", "exception")}
-        update_rows(connection, marketplace_orders, by_row(ours))
+        writing.update_rows(connection, marketplace_orders, writing.by_row(ours))
     else:
-        insert_columns(connection, marketplace_orders, ours)
-    insert_columns(connection, orders, theirs)
-    notes = [origin(sale.order_id, sale.sales_channel) for sale in sales]
+        writing.insert_columns(connection, marketplace_orders, ours)
+    writing.insert_columns(connection, orders, theirs)
+    notes = [lines.origin(sale.order_id, sale.sales_channel) for sale in sales]
     history = {"order_id": local_ids, "status": theirs["status"], "notes": notes}
-    insert_columns(connection, order_status_history, history)
+    writing.insert_columns(connection, order_status_history, history)
 
 
 def _write_lines(
-    connection: sa.Connection, batch: _Sorted, order_context: OrderContext, result: ImportCounts
+    connection: sa.Connection, batch: _Sorted, context: OrderContext, result: ImportCounts
 ) -> None:
     """Locks the stock and allocates it to the order placed first; writes the lines, exceptions, log, alerts and mail."""
-    lines, sales = batch.lines, batch.new
-    ids = ([known[line.sale.order_id] for line in lines] for known in (batch.row_ids, batch.local_ids))
-    add_lines(connection, lines, *ids)  # from now on the shop may wait for stock
-    log = order_context.first_steps(sales, lines)
-    found: dict[str, set[str]] = {}
+    sold, sales = batch.lines, batch.new
+    ids = ([known[line.sale.order_id] for line in sold] for known in (batch.row_ids, batch.local_ids))
+    add_lines(connection, sold, *ids)  # from now on the shop may wait for stock
+    log = context.first_steps(sales, sold)
+    found = defaultdict[str, set[str]](set)
     for order_id, step in zip(log["marketplace_order_id"], log["step"], strict=True):
         if step in EXCEPTIONS:
-            found.setdefault(order_id, set()).add(step)
-    marked = {order_id: exception_text(held) for order_id, held in found.items()}
+            found[order_id].add(step)
+    marked = {order_id: lines.exception_text(held) for order_id, held in found.items()}
     marks = [{"id": batch.row_ids[order_id], "exception": text} for order_id, text in marked.items()]
-    update_rows(connection, marketplace_orders, marks)
-    insert_columns(connection, order_processing_logs, log)
-    raise_oversold_alerts(connection, lines)
+    writing.update_rows(connection, marketplace_orders, marks)
+    writing.insert_columns(connection, tables.order_processing_logs, log)
+    raise_oversold_alerts(connection, sold)
     for sale in sales:
         if not sale.known_status:
             alert_unknown_status(connection, sale.status_word, sale.order_id)
     for order_id in batch.quarantined:
         end_quarantine(connection, order_id)
-    if order_context.sends_mail:
+    if context.sends_mail:
         received = [(batch.row_ids[sale.order_id], sale) for sale in sales]
-        queue_received(connection, received, order_context.settings)
+        queue_received(connection, received, context.settings)
     result.exceptions = len(marked)
     result.new = [sale.order_id for sale in sales]
     result.preview = [  # which Dagster and the sync log keep: no text of the buyer's

@@ -72,18 +72,14 @@ class OrderContext:
         columns = dict(zip(("marketplace_order_id", "step", "detail"), zip(*steps, strict=True), strict=True))
         return {**columns, "channel": [CHANNEL] * len(steps), "run_id": [self.run_id] * len(steps)}
 
-    def log(self, connection: sa.Connection, order_id: str, step: str, detail: str) -> None:
-        """Adds one step to the order log."""
-        row = {"channel": CHANNEL, "marketplace_order_id": order_id, "step": step, "detail": detail}
+    def log(self, connection: sa.Connection, name: str, step: str, detail: str, once: bool = False) -> bool:
+        """Adds one step to the log of the order of that id, with `once` unless it has the same text; True when it did."""
+        known = sa.exists().where(_LOGS.marketplace_order_id == name, _LOGS.detail == detail)
+        if once and connection.scalar(sa.select(known)):
+            return False
+        row = {"channel": CHANNEL, "marketplace_order_id": name, "step": step, "detail": detail}
         connection.execute(sa.insert(tables.order_processing_logs).values(row | {"run_id": self.run_id}))
-
-    def log_once(self, connection: sa.Connection, order_id: str, step: str, detail: str) -> bool:
-        """Adds the step unless the order log has the same text; True when it was new."""
-        known = sa.exists().where(_LOGS.marketplace_order_id == order_id, _LOGS.detail == detail)
-        new = not connection.scalar(sa.select(known))
-        if new:
-            self.log(connection, order_id, step, detail)
-        return new
+        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,13 +113,9 @@ class StoredOrder:
         """Writes columns of our row."""
         self.connection.execute(sa.update(marketplace_orders).where(_ORDERS.id == self.id).values(values))
 
-    def log(self, step: str, detail: str) -> None:
-        """Adds one step to the order log."""
-        self.context.log(self.connection, self.marketplace_order_id, step, detail)
-
-    def log_once(self, step: str, detail: str) -> bool:
-        """Adds the step unless the order log has the same text; True when it was new."""
-        return self.context.log_once(self.connection, self.marketplace_order_id, step, detail)
+    def log(self, step: str, detail: str, once: bool = False) -> bool:
+        """Adds one step to the order log, with `once` unless it has the same text; True when it did."""
+        return self.context.log(self.connection, self.marketplace_order_id, step, detail, once)
 
     def has_step(self, step: str) -> bool:
         """Whether the order log has such a step."""
@@ -154,11 +146,11 @@ class StoredOrder:
         """The status of the shop's order; None when the shop has deleted it."""
         return order_status(self.connection, self.local_order_id)
 
-    def move(self, status: str, notes: str, payment_status: str | None = None) -> None:
+    def move(self, status: str, notes: str, payment: str | None = None) -> None:
         """Sets the status of the shop's order, and its payment status if given, with notes for its history; the trigger on it
         marks ours to be pushed."""
         set_order_status(
-            self.connection, self.local_order_id, status=status, notes=notes, payment_status=payment_status
+            self.connection, self.local_order_id, status=status, notes=notes, payment_status=payment
         )
 
     def mark_for_push(self, since: datetime | utc_now | None) -> None:
@@ -207,12 +199,6 @@ def shop_orders(sales: Sequence[Sale], local_ids: Sequence[int]) -> Columns:
         "created_at": [sale.ordered_at for sale in sales],
         "updated_at": [sale.updated_at or sale.ordered_at for sale in sales],
     }
-
-
-def set_line(connection: sa.Connection, line_row: int, **values: Any) -> None:
-    """Writes columns of our row of a line."""
-    mine = marketplace_order_lines.c.id == line_row
-    connection.execute(sa.update(marketplace_order_lines).where(mine).values(values))
 
 
 def lock_order(connection: sa.Connection, order_row: int, context: OrderContext | None = None) -> StoredOrder:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from hashlib import blake2b, sha256
-from itertools import compress
 from typing import Any
 
 from midas_pipelines.fourseller.models import Order, OrderItem, read_order
@@ -19,8 +18,6 @@ from midas_pipelines.text import to_json, writable, writable_in
 
 DIGITS = 15
 ABSENT = "-"
-
-
 PARTS = ("lines", "amounts", "buyer", "address")
 Content = dict[str, str]
 """A digest of each of these parts that a message has."""
@@ -50,30 +47,21 @@ def some_parts(content: Content, parts: Collection[str]) -> Content:
 
 def digest(parts: Iterable[Any]) -> str | None:
     """A digest of values as Python spells them, whatever their order; None without any."""
-    spelled = sorted(map(repr, parts))
-    return _digest_of_text("\n".join(spelled)) if spelled else None
+    spelled = "\n".join(sorted(map(repr, parts)))
+    return blake2b(spelled.encode(), digest_size=8).hexdigest()[:DIGITS] if spelled else None
 
 
 def digest_of_fields(part: dict[str, Any]) -> str | None:
     """A digest of the fields that hold something; None when none does."""
-    held = sorted([item for item in part.items() if item[1] is not None])  # by name: there is one of each
-    return _digest_of_text(repr(held)) if held else None
-
-
-def _digest_of_text(text: str) -> str:
-    return blake2b(text.encode(), digest_size=8).hexdigest()[:DIGITS]
+    return digest([item for item in part.items() if item[1] is not None])
 
 
 LONGEST_ID = 170
 """Characters of an order's id: a stock movement's reference adds the line number, and holds 200."""
-
 LONGEST_NAME = 200
 """Characters of the name under which an order is stored."""
-
 LONGEST = {"title": 255, "sku": 255, "product_id": 100, "channel": 50, "word": 50}
 """Characters of texts that are cut to their columns."""
-
-
 Named = tuple[str | None, str | None]
 """The identifiers of a line: 4Seller's product id, and the SKU."""
 
@@ -210,11 +198,10 @@ def read_sale(order: Order, vault: Vault | None = None, read_at: datetime | None
         tax, discount = extras(raw, total=total, currency=currency, goods=goods, shipping=shipping)
     total = (sound(goods + shipping + tax - discount) or ZERO) if given is None else given
     buyer, ship_to = order.customer or {}, order.shipping_address or {}
+    sold = [(one.sku, one.fourseller_product_id, one.quantity, str(one.price)) for one in lines]
     digests = {
-        "lines": digest(
-            [(one.sku, one.fourseller_product_id, one.quantity, str(one.price)) for one in lines]
-        ),
-        "amounts": None if given is None else _digest_of_text(f"{given} {shipping} {tax} {discount}"),
+        "lines": digest(sold),
+        "amounts": None if given is None else digest([f"{given} {shipping} {tax} {discount}"]),
         "buyer": digest_of_fields(buyer),
         "address": digest_of_fields(ship_to),
     }
@@ -255,7 +242,7 @@ def _line(number: int, item: OrderItem, held: Callable[[Decimal | None, str], De
     if total is None:
         price = total = ZERO
     sku = (item.sku or "")[: LONGEST["sku"]].strip() or None
-    missing = [one is None for one in (item.title, item.quantity, said_price)]
+    said = {"title": item.title, "quantity": item.quantity, "price": said_price}
     return SaleLine(
         line=number,
         sku=sku,
@@ -265,7 +252,7 @@ def _line(number: int, item: OrderItem, held: Callable[[Decimal | None, str], De
         price=price,
         needs_review=item.quantity is None or item.quantity < 1,
         total=total,
-        unsaid=frozenset(compress(("title", "quantity", "price"), missing)),
+        unsaid=frozenset([name for name, value in said.items() if value is None]),
     )
 
 

@@ -268,7 +268,7 @@ def record_problem(
     due, counted = None if kind == "invalid" else utc_now(wait), 0 if kind == "refused" else attempts
     if known is not None:
         set_shipment(order, known.id, reason=why, attempts=counted, next_attempt_at=due)
-        order.log_once("tracking_refused", why)
+        order.log("tracking_refused", why, once=True)
         new = why != known.reason  # else it was raised before
     else:
         order.set(push_attempts=counted, push_after=due)
@@ -276,6 +276,6 @@ def record_problem(
             why = f"4Seller did not take the shop's {pending.row.shop_status}: {why.rstrip('.')}. A person has to look."
         elif kind == "unanswered":
             why = "A call to 4Seller got no answer: it may have arrived, or arrive late."
-        new = order.log_once(STEPS[kind], why)
+        new = order.log(STEPS[kind], why, once=True)
     if attempts == PATIENCE if kind == "untaken" else new and kind != "unanswered":
         order.set_exceptions(add=(OrderException.REFUSED,))

@@ -24,7 +24,7 @@ from midas_pipelines.storefront.schema import order_items
 from midas_pipelines.storefront.writing import Columns, any_of, insert_columns, reserve_ids, update_rows
 from midas_pipelines.sync.orders.model import lines
 from midas_pipelines.sync.orders.model.lines import CHANNEL, OrderException, SoldLine, reference
-from midas_pipelines.sync.orders.model.order_log import StoredOrder, set_line
+from midas_pipelines.sync.orders.model.order_log import StoredOrder
 
 ALERT = "oversold"
 _LINES = marketplace_order_lines.c
@@ -106,7 +106,7 @@ def set_backordered(
         if there is not None:
             (found.add if there else found.discard)(word)
     columns |= {"backordered": backordered, "exception": lines.exception_text(found)}
-    set_line(order.connection, line.id, **columns)
+    update_rows(order.connection, marketplace_order_lines, [{"id": line.id, **columns}])
     oversold = any(one.backordered for one in order.lines())
     order.set_exceptions(**{"add" if oversold else "drop": (OrderException.OVERSOLD,)})
     item = tuple(columns.get(name) or getattr(line, name) for name in ("product_id", "variant_id"))
