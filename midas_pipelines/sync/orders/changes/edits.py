@@ -109,9 +109,7 @@ def _amounts_over(order: StoredOrder, sale: Sale, goods: Decimal) -> Sale:
     return before if before.adds_up and not now.adds_up else now
 
 
-def shift(
-    *, wanted: int, allocated: int, released: int, backordered: int, shipped: int = 0
-) -> tuple[int, int]:
+def shift(wanted: int, allocated: int, released: int, backordered: int, shipped: int = 0) -> tuple[int, int]:
     """How a line reaches `wanted` units: the units to allocate (negative: to release), and the units less to backorder. Pure.
     Backordered units go first, then allocated ones, never shipped ones."""
     has = allocated - released
@@ -221,11 +219,8 @@ def _change_amounts(order: StoredOrder, sale: Sale, parts: Collection[str]) -> N
         return
     amounts = {name: getattr(sale, name) for name in AMOUNTS}
     order.set(**amounts)
-    changed = [
-        f"{name.replace('_', ' ')} {getattr(order, name)} -> {value}"
-        for name, value in amounts.items()
-        if (getattr(order, name) or ZERO) != value
-    ]
+    news = {name: value for name, value in amounts.items() if (getattr(order, name) or ZERO) != value}
+    changed = [f"{name.replace('_', ' ')} {getattr(order, name)} -> {value}" for name, value in news.items()]
     if changed:
         said = f"{', '.join(changed)} {order.currency or ''}".rstrip()
         order.log("edited", f"The marketplace changed the amounts: {said}.")

@@ -55,13 +55,11 @@ def ship_locked(
             raise CannotShip(f"{name}: {why}: record what else ships as another shipment.")
         return Shipped(new=False, complete=not any(left[line.line] or line.backordered for line in lines))
     ended = next((status for status in (order.status, order.shop_status()) if status in ENDED), None)
+    in_conflict = order.has(OrderException.CONFLICT)
     for wrong, why in (
         (order.outcome != "imported", " is quarantined, not imported yet: `midas orders retry` it."),
         (order.local_order_id is None, ": the shop has deleted its order; it cannot be shipped."),
-        (
-            order.has(OrderException.CONFLICT),
-            " is in a conflict: resolve it first with `midas orders resolve`.",
-        ),
+        (in_conflict, " is in a conflict: resolve it first with `midas orders resolve`."),
         (ended, f" is {ended}: it cannot be shipped."),
     ):
         if wrong:
@@ -182,10 +180,9 @@ def _recorded_units(
     """The units by line number that the shop's own code recorded for the shipment, at most those left; all left where it
     recorded none. And which of the recorded units do not fit, in words."""
     ended = order.status in ENDED  # its units are released: the resolution accounts for those shipped
-    left = {
-        line.order_item_id: max(0, line.quantity - line.shipped) if ended else left_to_ship(line)
-        for line in lines
-    }
+    left = {line.order_item_id: left_to_ship(line) for line in lines}
+    if ended:
+        left = {line.order_item_id: max(0, line.quantity - line.shipped) for line in lines}
     query = sa.select(_HELD.order_item_id, _HELD.quantity).where(_HELD.shipment_id == shipment_id)
     named = {row.order_item_id: row.quantity for row in order.connection.execute(query)} or left
     numbers = {line.order_item_id: line.line for line in lines}

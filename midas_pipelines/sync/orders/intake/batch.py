@@ -43,15 +43,9 @@ def read_orders(
     rejected: Sequence[Rejected] = (),
     read_at: datetime | None = None,
 ) -> list[Sale | Unreadable]:
-    """Reads the orders into sealed sales; writes nothing, so it can run while an earlier batch is imported.
-
-    Args:
-        context: has the cut-off. Of an unreadable order before it only the status is kept, in case it is known.
-        orders: as the client read them.
-        vault: seals the payloads.
-        rejected: those without an id, which get their digest as one.
-        read_at: before 4Seller was asked for them, by the database's clock; None for events.
-    """
+    """Reads the orders into sealed sales; writes nothing, so it can run while an earlier batch is imported. Those `rejected` have
+    no id, and get their digest as one. `read_at` is before 4Seller was asked, by the database's clock; None for events. Of
+    an unreadable order before the cut-off only the status is kept, in case it is known."""
     found: list[Sale | Unreadable] = []
     for row in rejected:
         spelled = json.dumps(row.raw, sort_keys=True, default=str)

@@ -54,16 +54,11 @@ def import_sales(
     since: datetime | None = None,
     turn: Event = FIRST,
 ) -> ImportCounts:
-    """Imports new sales and updates known orders; raises nothing for a bad sale.
+    """Imports new sales and updates known orders, in one transaction where it can; raises nothing for a bad sale.
 
     Sales whose rows are locked, for example by the shop's checkout, are named in `postponed`: import them again later.
-
-    Args:
-        database: the shop's.
-        sales: any number; the caller chooses the size of a transaction.
-        order_context: writes the order log, seals payloads, says who gets mail.
-        since: orders placed earlier are not imported; known orders are updated all the same.
-        turn: set once the batch before this one has ended, so that both allocate stock in their order.
+    Orders placed before `since` are not imported; known ones are updated all the same. `turn` is set once the batch before
+    this one has ended, so that both allocate stock in their order.
     """
     if since:
         sales = [replace(sale, left_out=sale.left_out or _why_left_out(sale, since)) for sale in sales]
@@ -204,8 +199,6 @@ def _rounds(sales: Sequence[Sale]) -> list[list[Sale]]:
 
     found: list[list[Sale]] = []
     earlier: Counter[str] = Counter()
-    if len({sale.order_id for sale in sales}) == len(sales):  # as of a poll
-        found, sales = [list(sales)], []
     for sale in sorted(sales, key=lambda sale: (updated(sale), RANK[sale.status])):
         if earlier[sale.order_id] == len(found):
             found.append([])

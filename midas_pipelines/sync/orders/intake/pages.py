@@ -47,13 +47,9 @@ class OrderPages:
     asked, by the database's clock."""
 
     def __init__(
-        self,
-        context: SyncContext,
-        report: OrderReport,
-        read_at: datetime,
-        on_progress: Progress | None = None,
+        self, context: SyncContext, report: OrderReport, read_at: datetime, progress: Progress | None = None
     ) -> None:
-        self._context, self.report, self._on_progress, self._read_at = context, report, on_progress, read_at
+        self._context, self.report, self._read_at, self._progress = context, report, read_at, progress
         self.newest: datetime | None = None  # the newest `updated_at` that is not in the future
         self.read_all = True
         self._listing = OrderListing()
@@ -125,8 +121,8 @@ class OrderPages:
         report.count(result)
         report.postponed += len(result.postponed)
         self.read_all = self.read_all and not report.postponed
-        if self._on_progress is not None:
-            self._on_progress(report)
+        if self._progress is not None:
+            self._progress(report)
 
 
 @dataclass

@@ -87,13 +87,8 @@ class ImportCounts(OrderCounts):
 def write_batch(
     connection: sa.Connection, sales: Sequence[Sale], order_context: OrderContext, turn: Event
 ) -> ImportCounts:
-    """Imports new sales and updates known orders.
-
-    Args:
-        connection: a writing transaction.
-        sales: one for each order, the first placed first.
-        order_context: writes the order log, seals payloads, has the settings.
-        turn: set once the batch before this one has ended.
+    """Imports new sales and updates known orders in a writing transaction: one sale for each order, the first placed first.
+    `turn` is set once the batch before this one has ended.
 
     Raises:
         OutOfTurn: it does not end soon.

@@ -15,8 +15,6 @@ from midas_pipelines.sync.orders.model.sale import Sale, some_parts
 
 IMPERSONAL_PARTS = ("lines", "amounts")
 """The parts of an order whose digests stay; one of a name could be guessed."""
-CURRENCY = re.compile("[A-Z]{3}")
-"""The form of ISO 4217."""
 _NAMES = (
     "4seller 4sellers aliexpress allegro amazon bol bonanza cdiscount coupang ebay etsy faire fourseller fruugo google "
     "instagram jumia kaufland lazada magento mercadolibre meta facebook newegg onbuy otto ozon poshmark rakuten reverb "
@@ -31,8 +29,8 @@ MARKETPLACES, QUALIFIERS = set(_NAMES.split()), set(_BESIDE.split())
 
 
 def known_currency(text: str | None) -> str | None:
-    """The currency if it has the form of one."""
-    return text if text and CURRENCY.fullmatch(text) else None
+    """The currency if it has the form of ISO 4217."""
+    return text if text and re.fullmatch("[A-Z]{3}", text) else None
 
 
 def known_channel(text: str | None) -> str | None:

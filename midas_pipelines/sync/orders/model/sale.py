@@ -166,15 +166,9 @@ class Sale:
 
 
 def read_sale(order: Order, vault: Vault | None = None, read_at: datetime | None = None) -> Sale:
-    """Reads an order into a sale; a value that the shop's tables cannot hold counts as missing.
-
-    Args:
-        order: as the client read it.
-        vault: seals the payload at once, which spares the import that work.
-        read_at: before 4Seller was asked for it, by the database's clock; None for an event.
-    """
-    raw = order.raw
-    spelled = to_json(raw)
+    """Reads an order into a sale; a value that the shop's tables cannot hold counts as missing. A `vault` seals the payload at
+    once, which spares the import that work. `read_at` as in a sale."""
+    raw, spelled = order.raw, to_json(order.raw)
     if "\\ufffd" in spelled or "\ufffd" in spelled:  # it may have characters that no database holds
         raw = writable_in(raw)
         order, spelled = read_order(raw), to_json(raw)

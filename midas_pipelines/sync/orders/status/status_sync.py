@@ -30,6 +30,8 @@ from midas_pipelines.sync.sync_log import logged_sync
 PREVIEW = 50
 Units = Mapping[int, int] | None
 """The contents of a shipment by line number; None for everything left to ship."""
+Goal = OrderStatus | None
+"""The status to set; None where the shipment decides it."""
 IN_CONFLICT = "The order is in a conflict: resolve it first with `midas orders resolve`."
 
 
@@ -57,9 +59,7 @@ async def sync_statuses(context: SyncContext) -> StatusSyncReport:
     return report
 
 
-async def push_statuses(
-    context: SyncContext, *, only: int | None = None, moved_on: int = 0
-) -> StatusSyncReport:
+async def push_statuses(context: SyncContext, only: int | None = None, moved_on: int = 0) -> StatusSyncReport:
     """Pushes every changed status and every new shipment of the shop to 4Seller; with our row in `only` those of one order
     at once. `moved_on` orders were updated just before, for the report. Raises BadCredentials."""
     report = StatusSyncReport(moved_on=moved_on)
@@ -191,15 +191,10 @@ class StatusChanged:
 
 
 async def change_status(
-    context: SyncContext,
-    order_id: str,
-    goal: OrderStatus | None,
-    parcel: Tracking | None = None,
-    units: Units = None,
+    context: SyncContext, order_id: str, goal: Goal, parcel: Tracking | None = None, units: Units = None
 ) -> StatusChanged:
     """Records the shipment, sets the status of the shop's order, and pushes both to 4Seller.
 
-    Without a `goal` the shipment decides the status.
     Raises NoSuchOrder, CannotShip or WrongInput where nothing was changed, BadCredentials where the next sync pushes it.
     """
     row = await asyncio.to_thread(context.database.read, find_order, order_id)
@@ -219,9 +214,7 @@ async def change_status(
     return StatusChanged(row.marketplace_order_id, now.shop_status or row.status, pushed, reason)
 
 
-def _move(
-    context: SyncContext, order_row: int, goal: OrderStatus | None, parcel: Tracking | None, units: Units
-) -> None:
+def _move(context: SyncContext, order_row: int, goal: Goal, parcel: Tracking | None, units: Units) -> None:
     """Updates the shop's order, shipment and status in one transaction; the trigger on it marks it to be pushed."""
     with context.database.writing(asked=True) as connection:
         order = lock_order(connection, order_row, outbound.context_of(context))
