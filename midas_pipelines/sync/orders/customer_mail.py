@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -68,13 +67,11 @@ def wants_mail(settings: Settings | None, kind: str, order: Sale | StoredOrder, 
     return named in on or RELAYS.fullmatch(email.rsplit("@", 1)[-1].strip().lower()) is None
 
 
-def queue_received(
-    connection: sa.Connection, imported: Sequence[tuple[int, Sale]], settings: Settings | None
-) -> None:
+def queue_received(connection: sa.Connection, new: list[tuple[int, Sale]], settings: Settings | None) -> None:
     """Queues a confirmation for each new order, by our row id and sale, whose customer gets one."""
     due = [
         {"order_id": row_id, "kind": "received"}
-        for row_id, sale in imported
+        for row_id, sale in new
         if sale.status in OPEN and wants_mail(settings, "received", sale, sale.address.get("email"))
     ]
     insert_new(connection, customer_mails, due, key="order_id")

@@ -169,12 +169,9 @@ def _change_lines(order: StoredOrder, pairs: list[Pair], changes: list[str], *, 
     if order.local_order_id is not None:
         shop = lines.shop_lines([sold for sold, _ in known], ())
         numbers = by_row({name: shop[name] for name in ("id", "quantity", "price", "total_price")})
-        mapped = [
-            {"id": sold.order_item_id, "product_id": sold.item[0], "variant_id": sold.item[1]}
-            for sold, row in known
-            if sold.item and row.product_id is None
-        ]
-        for rows in (numbers, mapped):
+        mapped = [sold for sold, row in known if sold.item and row.product_id is None]
+        ids = [sold.order_item_id for sold in mapped]
+        for rows in (numbers, by_row({"id": ids, **lines.columns_of_items(mapped)})):
             update_order_items(order.connection, order.local_order_id, rows)
     added = [sold for sold, row in pairs if row is None]
     local_ids = [] if order.local_order_id is None else [order.local_order_id] * len(added)

@@ -75,9 +75,8 @@ async def import_orders(
     appeared later still, or that paging missed. A list that ends before its total, or repeats its pages, is read by
     date as far as it goes.
 
-    Raises:
-        FourSellerError: a page could not be read, or the list of a backfill lacks orders; what was read is imported, the
-            watermark stays.
+    Raises FourSellerError: a page could not be read, or the list of a backfill lacks orders; what was read is imported,
+    the watermark stays.
     """
     report = OrderReport()
     scope = "changed" if window.polls else f"placed {window.placed_from} to {window.placed_to}"
@@ -150,10 +149,8 @@ def _lacking(report: OrderReport) -> str:
 
 @dataclass
 class Narrowing:
-    """One query for orders, split into narrower spans where it is refused or cut; the newest span is read first.
-
-    What cannot be had in any span is left, and the report's `incomplete` says why, so that no watermark moves past it.
-    """
+    """One query for orders, split into narrower spans where it is refused or cut; the newest span is read first. What cannot be
+    had in any span is left, and the report's `incomplete` says why, so that no watermark moves past it."""
 
     _client: FourSeller
     _intake: OrderPages

@@ -166,11 +166,9 @@ def _sort_out(connection: sa.Connection, sales: Sequence[Sale]) -> _Sorted:
 def _lock(
     connection: sa.Connection, batch: _Sorted, order_context: OrderContext
 ) -> tuple[list[StoredOrder], list[StoredOrder], Sequence[sa.Row[Any]]]:
-    """Locks the orders to write, then the stock of every item that they or the new orders may move.
-
-    Returns the orders that the transaction holds, those of them that wait for stock that it holds too, and the unmapped
-    lines with the same identifiers as new ones.
-    """
+    """Locks the orders to write, then the stock of every item that they or the new orders may move. Returns the orders that the
+    transaction holds, those of them that wait for stock that it holds too, and the unmapped lines with the same identifiers
+    as new ones."""
     unmapped = pending_lines.lines_naming(connection, {line.line.named for line in batch.lines})
     touched = {line.item for line in batch.lines if line.item is not None and line.wanted}
     if batch.behind:

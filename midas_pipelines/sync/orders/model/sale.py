@@ -16,8 +16,6 @@ from midas_pipelines.storefront.types import ZERO, same_amount, sound
 from midas_pipelines.sync.orders.model.amounts import PLAIN_FIELDS, extras
 from midas_pipelines.text import to_json, writable, writable_in
 
-DIGITS = 15
-ABSENT = "-"
 PARTS = ("lines", "amounts", "buyer", "address")
 Content = dict[str, str]
 """A digest of each of these parts that a message has."""
@@ -25,14 +23,12 @@ Content = dict[str, str]
 
 def write_content(content: Content) -> str:
     """The value of the column `content_hash`: at most 64 characters."""
-    return ".".join(content.get(part, ABSENT) for part in PARTS)
+    return ".".join(content.get(part, "") for part in PARTS)
 
 
 def read_content(written: str | None) -> Content:
-    """The digests of a `content_hash`; empty for one in another form."""
-    digests = (written or "").split(".")
-    whole = len(digests) == len(PARTS)
-    return {part: one for part, one in zip(PARTS, digests, strict=True) if one != ABSENT} if whole else {}
+    """The digests of a `content_hash`; empty without one."""
+    return {part: one for part, one in zip(PARTS, (written or "").split("."), strict=False) if one}
 
 
 def changed_parts(content: Content, known: Content) -> set[str]:
@@ -46,9 +42,9 @@ def some_parts(content: Content, parts: Collection[str]) -> Content:
 
 
 def digest(parts: Iterable[Any]) -> str | None:
-    """A digest of values as Python spells them, whatever their order; None without any."""
+    """A digest, 15 characters, of values as Python spells them, whatever their order; None without any."""
     spelled = "\n".join(sorted(map(repr, parts)))
-    return blake2b(spelled.encode(), digest_size=8).hexdigest()[:DIGITS] if spelled else None
+    return blake2b(spelled.encode(), digest_size=8).hexdigest()[:15] if spelled else None
 
 
 def digest_of_fields(part: dict[str, Any]) -> str | None:

@@ -64,11 +64,9 @@ def next_call(
     *,
     refund: bool = False,
 ) -> StatusUpdate | None:
-    """The next call that brings 4Seller from one status to another and pushes each shipment; None when there is none.
-
-    One call carries one shipment: all but the last go while the order is `processing`, the last one with `shipped`. A
-    `refund` is the last call.
-    """
+    """The next call that brings 4Seller from one status to another and pushes each shipment; None when there is none. One call
+    carries one shipment: all but the last go while the order is `processing`, the last one with `shipped`. A `refund` is
+    the last call."""
     moves = statuses.path(current, goal) if goal is not None else []
     last = moves[-1] if moves else current
     if not shipments or last in ENDED or OrderStatus.SHIPPED in moves[1:]:  # an ended order takes no shipment
@@ -251,11 +249,9 @@ def _record_objection(order: StoredOrder, pending: PendingUpdate, why: str) -> N
 def record_problem(
     order: StoredOrder, pending: PendingUpdate, kind: str, why: str, shipment: sa.Row[Any] | None
 ) -> None:
-    """Records a status or a shipment that was not pushed, schedules its next push, and raises an exception for a person.
-
-    The kinds: `objection` to a status, and `invalid` shipment, both by us; `refused` by 4Seller, tried again after a day;
-    `untaken`, an answer without an error that did not show it, and `unanswered`, tried again with a backoff.
-    """
+    """Records a status or a shipment that was not pushed, schedules its next push, and raises an exception for a person. The
+    kinds: `objection` to a status, and `invalid` shipment, both by us; `refused` by 4Seller, tried again after a day;
+    `untaken`, an answer without an error that did not show it, and `unanswered`, tried again with a backoff."""
     known = None if shipment is None else _unpushed(order, shipment)
     changed = kind in ("refused", "objection") and order.status != pending.current
     if known is None and (shipment is not None or changed):  # since it was read

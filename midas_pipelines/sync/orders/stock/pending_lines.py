@@ -42,10 +42,8 @@ def map_known_lines(database: Database, run_id: str | None = None) -> int:
         lines = connection.execute(sa.select(*columns).where(UNMAPPED).order_by(_LINES.id)).all()
         found = _with_items(connection, lines)
     for line, item in found:
-        with (
-            set_aside(f"Line {line.line} of our order {line.order_id}"),
-            served_first(database, line.order_id, item, context) as order,
-        ):
+        name = f"Line {line.line} of our order {line.order_id}"
+        with set_aside(name), served_first(database, line.order_id, item, context) as order:
             mapped += tie(order, line.line, item, CHANNEL)
     return mapped
 
