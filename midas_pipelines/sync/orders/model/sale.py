@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ from midas_pipelines.sync.orders.model.amounts import PLAIN_FIELDS, extras
 from midas_pipelines.text import to_json, writable, writable_in
 
 PARTS = ("lines", "amounts", "buyer", "address")
+DIGEST = re.compile("[0-9a-f]{15}")
 Content = dict[str, str]
 """A digest of each of these parts that a message has."""
 
@@ -27,8 +29,9 @@ def write_content(content: Content) -> str:
 
 
 def read_content(written: str | None) -> Content:
-    """The digests of a `content_hash`; empty without one."""
-    return {part: one for part, one in zip(PARTS, (written or "").split("."), strict=False) if one}
+    """The digests of a `content_hash`; what has another form is none."""
+    found = zip(PARTS, (written or "").split("."), strict=False)
+    return {part: one for part, one in found if DIGEST.fullmatch(one)}
 
 
 def changed_parts(content: Content, known: Content) -> set[str]:
