@@ -19,7 +19,7 @@ from midas_pipelines.sync.orders.intake.write import ImportCounts, OrderCounts
 from midas_pipelines.sync.orders.model.sale import Sale
 from midas_pipelines.sync.threads import in_haste, in_thread
 
-SOON = 500
+SOON = 1000
 """The batch size that starts an import when none is running; twice as many start one beside another."""
 IN_FLIGHT = 2
 """Batches imported at once: while one holds the stock and writes lines, the next one writes its orders."""
