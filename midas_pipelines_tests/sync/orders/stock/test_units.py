@@ -128,10 +128,12 @@ def test_which_parts_differ(told: Content, parts: set[str]) -> None:
 
 
 def test_digests_are_read_as_they_were_written() -> None:
-    for parts in product(["x" * 15, ""], repeat=4):
+    for parts in product(["a0" * 7 + "f", ""], repeat=4):
         written = write_content(content(*parts))
         assert read_content(written) == content(*parts)
         assert len(written) <= 64
+    for other in (None, "", "Jane Doe", "a.b.c.d", "x" * 15, "a" * 16):  # a word of the buyer is no digest
+        assert read_content(other) == {}
 
 
 LINES = [("A", "", 1, "10.00"), ("B", "P-1", 2, "5.00"), ("", "", 1, "0.00")]
