@@ -23,16 +23,13 @@ from midas_pipelines.store.schema.triggers import (
     ORDER_MOVED,
     PUSHED,
     WEBHOOKS,
-)
-
-_DIRTY = (
-    "version = version + 1, dirty_since = coalesce(dirty_since, clock_timestamp()), next_attempt_at = NULL"
+    marked_dirty,
 )
 
 # All are plpgsql, which keeps the plan of a statement for the session; a function of SQL is planned again at each call.
 _HELPERS = {
     "midas_mark_dirty(product integer, variant integer, whole boolean)": f"""
-  UPDATE {MAPPINGS} SET {_DIRTY}
+  UPDATE {MAPPINGS} SET {marked_dirty("clock_timestamp()")}
   WHERE product_id = product AND (whole OR coalesce(variant_id, 0) = coalesce(variant, 0));""",
     "midas_ensure_item(product integer, variant integer)": f"""
   INSERT INTO {MAPPINGS} (product_id, variant_id)
@@ -91,7 +88,7 @@ _ON_SHOP = {
     "midas_category_changed": """
   PERFORM midas_mark_dirty(p.id, NULL, true) FROM products p WHERE p.category_id = NEW.id;""",
     "midas_table_emptied": f"""
-  UPDATE {MAPPINGS} SET {_DIRTY};""",
+  UPDATE {MAPPINGS} SET {marked_dirty("clock_timestamp()")};""",
     "midas_order_status_changed": f"""
   UPDATE marketplace_orders SET shop_status_since = coalesce(shop_status_since, clock_timestamp())
   WHERE local_order_id = NEW.id AND {NOT_PUSHED};""",

@@ -20,15 +20,13 @@ from midas_pipelines.store.schema.triggers import (
     NOT_PUSHED,
     ORDER_MOVED,
     PUSHED,
+    marked_dirty,
 )
 from midas_pipelines.storefront.types import SQLITE_NOW
 
 
 def _mark(condition: str) -> str:
-    return (
-        f"UPDATE {MAPPINGS} SET version = version + 1, dirty_since = coalesce(dirty_since, {SQLITE_NOW}), "
-        f"next_attempt_at = NULL WHERE {condition};"
-    )
+    return f"UPDATE {MAPPINGS} SET {marked_dirty(SQLITE_NOW)} WHERE {condition};"
 
 
 def _ensure(product: str, variant: str) -> str:

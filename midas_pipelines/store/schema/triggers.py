@@ -54,6 +54,11 @@ GUARDED = {
 }
 
 
+def marked_dirty(now: str) -> str:
+    """What an UPDATE sets on the mapping of an item that becomes dirty; `now` is the database's expression for the moment."""
+    return f"version = version + 1, dirty_since = coalesce(dirty_since, {now}), next_attempt_at = NULL"
+
+
 @contextmanager
 def amending(connection: sa.Connection) -> Iterator[None]:
     """Lets this transaction change rows of the stock ledger and of the log of orders while the block runs."""

@@ -233,4 +233,5 @@ def quarantined(order_id: str, kept: str) -> ImportCounts:
 
 
 def is_older(moment: datetime | None, since: datetime | None) -> bool:
+    """Whether the moment is before the cut-off; False where either is not known."""
     return moment is not None and since is not None and moment < since
