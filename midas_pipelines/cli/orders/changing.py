@@ -15,14 +15,14 @@ from midas_pipelines.cli.orders import reading
 from midas_pipelines.cli.orders.reading import by_hand, line_option, locked, opened, orders, parse_lines
 from midas_pipelines.cli.printing import clean, json_option, print_result
 from midas_pipelines.errors import WrongInput
+from midas_pipelines.fourseller import carriers
 from midas_pipelines.storefront.catalog import items_by_sku
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.orders.changes import shipments
 from midas_pipelines.sync.orders.changes.close import resolve_conflict
 from midas_pipelines.sync.orders.lookup import dismiss, retry_order
-from midas_pipelines.sync.orders.model import carriers
 from midas_pipelines.sync.orders.model.order_log import OrderContext
-from midas_pipelines.sync.orders.stock.line_changes import map_line
+from midas_pipelines.sync.orders.stock.pending_lines import map_line
 from midas_pipelines.sync.orders.stock.units import left_to_ship, restock_units, returnable
 from midas_pipelines.sync.privacy.erase import erase_order, hold_buyer, release_hold
 

@@ -20,13 +20,13 @@ from pydantic import (
     model_validator,
 )
 
+from midas_pipelines.fourseller.carriers import tracking
 from midas_pipelines.fourseller.status import OrderStatus
 from midas_pipelines.gateway.api.auth import PREFIX, GuardedRoute
 from midas_pipelines.gateway.api.readings import Cursor, Limit, decode_cursor, page_of_rows
 from midas_pipelines.gateway.service import service_of
 from midas_pipelines.store.orders.listing import SHOWN, Filters, list_orders
 from midas_pipelines.sync.orders.lookup import TimelineEntry, find_order, read_timeline
-from midas_pipelines.sync.orders.model.carriers import tracking
 from midas_pipelines.sync.orders.status.status_sync import StatusChanged, change_status
 
 router = APIRouter(prefix=PREFIX, route_class=GuardedRoute, tags=["orders"])

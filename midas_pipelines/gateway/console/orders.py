@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from fastapi import APIRouter, Form, Query, Request, Response
 
 from midas_pipelines.errors import WrongInput
+from midas_pipelines.fourseller.carriers import CARRIERS, BadTracking, tracking
 from midas_pipelines.fourseller.status import OrderStatus
 from midas_pipelines.gateway.console import web
 from midas_pipelines.gateway.service import service_of
@@ -20,10 +21,9 @@ from midas_pipelines.storefront.catalog import items_by_sku
 from midas_pipelines.storefront.schema import orders
 from midas_pipelines.sync.orders import lookup
 from midas_pipelines.sync.orders.changes.close import resolve_conflict
-from midas_pipelines.sync.orders.model.carriers import BadTracking, tracking
 from midas_pipelines.sync.orders.model.order_log import OrderContext, StoredOrder, lock_order
 from midas_pipelines.sync.orders.status.status_sync import change_status
-from midas_pipelines.sync.orders.stock import line_changes
+from midas_pipelines.sync.orders.stock import pending_lines
 from midas_pipelines.sync.orders.stock.units import left_to_ship, restock_units, returnable
 from midas_pipelines.sync.privacy.erase import erase_order
 from midas_pipelines.sync.threads import in_own_loop
@@ -91,14 +91,14 @@ def show_buyer(request: Request, order_id: str) -> Response:
 @router.post(ONE + "/map")
 def map_to_item(request: Request, order_id: str, line: Line, sku: Text, always: Tick = "") -> Response:
     """Maps a line to an item."""
-    _give_item(request, "map", line_changes.map_line, order_id, line, sku, remember=bool(always))
+    _give_item(request, "map", pending_lines.map_line, order_id, line, sku, remember=bool(always))
     return _undoable(request, f"Line {line} of order {order_id} is {sku}.", "map", line=line, always=always)
 
 
 @router.post(ONE + "/substitute")
 def substitute(request: Request, order_id: str, line: Line, sku: Text) -> Response:
     """Serves an oversold line from another item."""
-    _give_item(request, "substitute", line_changes.substitute_item, order_id, line, sku)
+    _give_item(request, "substitute", pending_lines.substitute_item, order_id, line, sku)
     return web.done(request, f"Line {line} of order {order_id} is served by {sku}.")
 
 
@@ -109,7 +109,7 @@ def restock_for(
     """Books stock that came in for an oversold line."""
     row, context = _row(request, order_id), _context(request, "restock")
     database = service_of(request).database
-    lacks = line_changes.restock_line(database, row.id, line, units, context, once, bool(first))
+    lacks = pending_lines.restock_line(database, row.id, line, units, context, once, bool(first))
     rest = f"order {order_id} has all of line {line}"
     if lacks:
         rest = f"line {line} of order {order_id} still lacks {lacks}"
@@ -163,9 +163,9 @@ def undo_click(
         if what == "dismiss":
             lookup.undo_dismissal(order, seen.split(","))
         elif what == "map":
-            line_changes.unmap_line(order, line or 0, forget=bool(always))
+            pending_lines.unmap_line(order, line or 0, forget=bool(always))
         else:
-            line_changes.undo_restock(order, line or 0, once=once)
+            pending_lines.undo_restock(order, line or 0, once=once)
     return web.done(request, f"Order {order_id} is as it was before.")
 
 
@@ -230,6 +230,7 @@ def _page(request: Request, order_id: str, *, buyer: dict[str, Any] | None = Non
     left = {one.line: {"to_ship": left_to_ship(one), "away": away[one.line]} for one in found}
     lines = [line | left[line["line"]] for line in timeline.lines]
     shown: dict[str, Any] = {"row": row, "order": timeline.order, "lines": lines, "entries": timeline.entries}
+    shown["carriers"] = [one.names[0] for one in CARRIERS]
     return web.render(request, "order.html", buyer=buyer, once=uuid4().hex, **shown)
 
 

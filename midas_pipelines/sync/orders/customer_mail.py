@@ -13,6 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from midas_pipelines.fourseller.carriers import BadTracking, recorded_tracking
 from midas_pipelines.fourseller.models import Tracking
 from midas_pipelines.fourseller.status import ENDED, OPEN, OrderStatus
 from midas_pipelines.notify.alerts import match_alerts
@@ -24,7 +25,6 @@ from midas_pipelines.store.schema.tables import marketplace_orders
 from midas_pipelines.storefront.orders import order_address
 from midas_pipelines.storefront.types import MINOR_UNITS, Backoff, utc_now
 from midas_pipelines.storefront.writing import insert_new
-from midas_pipelines.sync.orders.model.carriers import BadTracking, recorded_tracking
 from midas_pipelines.sync.orders.model.order_log import OrderContext, StoredOrder
 from midas_pipelines.sync.orders.model.sale import Sale
 from midas_pipelines.sync.orders.stock.units import shipments_on_record
@@ -223,10 +223,13 @@ def mail_context(order: StoredOrder, mail: sa.Row[Any], settings: Settings) -> d
     its_shipment = sa.select(order_shipments).where(order_shipments.c.id == mail.shipment_id)
     shipment = order.connection.execute(its_shipment).first()
     units: dict[str, int] = (shipment and shipment.contents) or {}
+    carrier, *number = (
+        getattr(shipment, name, None) for name in ("carrier", "tracking_number", "tracking_url")
+    )
     try:
-        tracking = recorded_tracking(shipment)[0] if shipment else Tracking()
+        tracking, _ = recorded_tracking(carrier, *number)
     except BadTracking:
-        tracking = Tracking(carrier=shipment and shipment.carrier)
+        tracking = Tracking(carrier=carrier)
     lines = [(one, units.get(str(one.order_item_id), 0 if units else one.quantity)) for one in order.lines()]
     return {
         "shop": {"name": settings.mail_shop_name},

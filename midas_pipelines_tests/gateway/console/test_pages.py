@@ -10,6 +10,7 @@ from decimal import Decimal
 import pytest
 import sqlalchemy as sa
 
+from midas_pipelines.fourseller.carriers import CARRIERS
 from midas_pipelines.notify.alerts import raise_alerts
 from midas_pipelines.store.gateway.keys import Role
 from midas_pipelines.store.operations.cursors import ShadowRow, record_shadow_writes
@@ -39,6 +40,7 @@ def test_an_order_is_found_shipped_and_returned(operator: Visitor, sold: str) ->
     page = operator.see(f"/orders/{sold}")
     assert MARKUP not in page
     assert "all that is left" in page
+    assert [one.names[0] for one in CARRIERS if f"<option>{one.names[0]}</option>" not in page] == []
     assert "does not look like" in operator.see("/orders/check-number?carrier=UPS&number=123")
     assert "does not look like" in operator.click(
         f"/orders/{sold}/ship", carrier="UPS", number="123", back=f"/orders/{sold}"

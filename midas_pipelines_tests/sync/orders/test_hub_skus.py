@@ -7,8 +7,7 @@ import pytest
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.items.mappings import link_sku, linked_items, linked_skus, unlink_sku
 from midas_pipelines.sync.orders.model.order_log import OrderContext
-from midas_pipelines.sync.orders.stock.line_changes import map_line
-from midas_pipelines.sync.orders.stock.pending_lines import map_known_lines
+from midas_pipelines.sync.orders.stock.pending_lines import map_known_lines, map_line
 from midas_pipelines.text import spellings
 from midas_pipelines_tests.shop import add_product, value
 from midas_pipelines_tests.sync.world import World

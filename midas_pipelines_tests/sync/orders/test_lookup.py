@@ -6,7 +6,7 @@ import pytest
 
 from midas_pipelines.sync.orders.lookup import NoSuchOrder, find_order
 from midas_pipelines.sync.orders.model.order_log import OrderContext
-from midas_pipelines.sync.orders.stock.line_changes import CannotChangeLine, map_line
+from midas_pipelines.sync.orders.stock.pending_lines import CannotChangeLine, map_line
 from midas_pipelines_tests.shop import add_product
 from midas_pipelines_tests.sync.orders import desk, paper
 from midas_pipelines_tests.sync.orders.paper import order_json

@@ -15,7 +15,7 @@ from midas_pipelines.sync.orders.changes.close import resolve_conflict
 from midas_pipelines.sync.orders.customer_mail import send_mails
 from midas_pipelines.sync.orders.lookup import Timeline, cause_in_words, find_order, read_timeline
 from midas_pipelines.sync.orders.model.order_log import OrderContext, lock_order
-from midas_pipelines.sync.orders.stock import line_changes
+from midas_pipelines.sync.orders.stock import pending_lines
 from midas_pipelines.sync.orders.stock.units import restock_units
 from midas_pipelines_tests.notify.smtp import Mailbox
 from midas_pipelines_tests.shop import add_product, add_variant, run
@@ -117,7 +117,7 @@ def settled(world: World, order: str) -> None:
 
 def mapped(world: World, order: str) -> None:
     other_lines(world, order)
-    line_changes.map_line(world.database, desk.order(world, order).id, 3, (2, None), OrderContext())
+    pending_lines.map_line(world.database, desk.order(world, order).id, 3, (2, None), OrderContext())
 
 
 def refused(world: World, order: str) -> None:

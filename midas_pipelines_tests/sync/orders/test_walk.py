@@ -23,8 +23,7 @@ from midas_pipelines.sync.orders.intake.poll import import_orders
 from midas_pipelines.sync.orders.model.lines import read_exceptions
 from midas_pipelines.sync.orders.model.order_log import OrderContext, lock_order
 from midas_pipelines.sync.orders.status.status_sync import sync_statuses
-from midas_pipelines.sync.orders.stock.line_changes import map_line
-from midas_pipelines.sync.orders.stock.pending_lines import allocate_pending_lines
+from midas_pipelines.sync.orders.stock.pending_lines import allocate_pending_lines, map_line
 from midas_pipelines.sync.orders.stock.units import left_to_ship, restock_units
 from midas_pipelines_tests.shop import add_product, add_variant, rows
 from midas_pipelines_tests.sync.orders import desk

@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from midas_pipelines.errors import WrongInput
+from midas_pipelines.fourseller.carriers import bare_number
 from midas_pipelines.fourseller.models import Tracking
 from midas_pipelines.fourseller.status import ENDED, SHIPPED_STATES
 from midas_pipelines.store.database import Database
@@ -18,7 +19,6 @@ from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.storefront.writing import set_aside, update_rows
 from midas_pipelines.sync.orders.changes.close import raise_conflict
 from midas_pipelines.sync.orders.customer_mail import queue_mail
-from midas_pipelines.sync.orders.model.carriers import bare_number
 from midas_pipelines.sync.orders.model.lines import OrderException
 from midas_pipelines.sync.orders.model.order_log import OrderContext, StoredOrder, lock_order
 from midas_pipelines.sync.orders.stock.units import left_to_ship

@@ -11,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from midas_pipelines.fourseller import status as statuses
+from midas_pipelines.fourseller.carriers import BadTracking, bare_number, recorded_tracking
 from midas_pipelines.fourseller.models import Order, Tracking
 from midas_pipelines.fourseller.status import ENDED, SHIPPED_STATES, OrderStatus, StatusDecision
 from midas_pipelines.store.items.claims import why_stopped
@@ -23,7 +24,6 @@ from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.orders.changes.close import raise_conflict, refund_shop_order
 from midas_pipelines.sync.orders.changes.shipments import set_shipment
 from midas_pipelines.sync.orders.customer_mail import queue_status_mail
-from midas_pipelines.sync.orders.model.carriers import BadTracking, bare_number, recorded_tracking
 from midas_pipelines.sync.orders.model.lines import OrderException
 from midas_pipelines.sync.orders.model.order_log import UNANSWERED, OrderContext, StoredOrder, lock_order
 from midas_pipelines.sync.orders.stock.units import has_shipped, release_units
@@ -171,7 +171,9 @@ def pending_updates(context: SyncContext, after: int, only: int | None) -> list[
     valid, invalid = defaultdict[int, list[ShipmentToPush]](list), defaultdict[int, list[Any]](list)
     for one in rows:
         try:
-            valid[one.order_id].append(ShipmentToPush(one, *recorded_tracking(one)))
+            label, remark = recorded_tracking(one.carrier, one.tracking_number, one.tracking_url)
+            by_shop = one.source == "shop"  # else a person has confirmed it
+            valid[one.order_id].append(ShipmentToPush(one, label, remark if by_shop else None))
         except BadTracking as bad:
             invalid[one.order_id].append((one, str(bad)))
     return [

@@ -8,7 +8,7 @@ import pytest
 
 from midas_pipelines.sync.orders.changes.edits import shift
 from midas_pipelines.sync.orders.model.order_log import OrderContext
-from midas_pipelines.sync.orders.stock import line_changes
+from midas_pipelines.sync.orders.stock import pending_lines
 from midas_pipelines_tests.shop import add_product, rows, value
 from midas_pipelines_tests.sync.orders import desk
 from midas_pipelines_tests.sync.orders.paper import holdings, line
@@ -120,8 +120,8 @@ def test_a_person_maps_a_line(world: World) -> None:
     order_id = world.place(("THEIRS", 2))
     world.import_orders()
     row = desk.order(world, order_id).id
-    assert line_changes.map_line(world.database, row, 1, (product, None), OrderContext()) is True
-    assert line_changes.map_line(world.database, row, 1, (product, None), OrderContext()) is False
+    assert pending_lines.map_line(world.database, row, 1, (product, None), OrderContext()) is True
+    assert pending_lines.map_line(world.database, row, 1, (product, None), OrderContext()) is False
     assert [(line.allocated, line.backordered) for line in desk.lines(world, order_id)] == [(1, 1)]
     assert desk.order(world, order_id).exception == "oversold"
     desk.assert_whole(world)

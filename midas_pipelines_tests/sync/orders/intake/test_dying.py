@@ -13,11 +13,11 @@ import sqlalchemy as sa
 from midas_pipelines.sandbox.state import now_text
 from midas_pipelines.sync.orders.intake.batch import import_order_webhooks
 from midas_pipelines.sync.orders.model.order_log import OrderContext
-from midas_pipelines.sync.orders.stock.line_changes import map_line
 from midas_pipelines.sync.orders.stock.pending_lines import (
     allocate_backorders,
     allocate_pending_lines,
     map_known_lines,
+    map_line,
 )
 from midas_pipelines_tests.shop import add_product, rows, run, value
 from midas_pipelines_tests.sync.orders import desk

@@ -8,12 +8,12 @@ from collections.abc import Callable
 
 import pytest
 
+from midas_pipelines.fourseller.carriers import tracking
 from midas_pipelines.sandbox.state import Json, Refused, State
 from midas_pipelines.store.database import Database
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.orders.changes.shipments import CannotShip, Shipped, ship_locked
 from midas_pipelines.sync.orders.intake.poll import import_orders
-from midas_pipelines.sync.orders.model.carriers import tracking
 from midas_pipelines.sync.orders.model.order_log import lock_order
 from midas_pipelines.sync.orders.status.status_sync import StatusSyncReport, push_statuses
 from midas_pipelines_tests.copies import PATIENT

@@ -10,8 +10,8 @@ from click.testing import CliRunner
 
 from midas_pipelines.cli import cli
 from midas_pipelines.errors import WrongInput
+from midas_pipelines.fourseller.carriers import BadTracking, tracking
 from midas_pipelines.sync.orders.changes.shipments import CannotShip
-from midas_pipelines.sync.orders.model.carriers import BadTracking, tracking
 from midas_pipelines.sync.orders.status.status_sync import change_status
 from midas_pipelines_tests.shop import run, value
 from midas_pipelines_tests.sync.orders import desk

@@ -13,8 +13,12 @@ import sqlalchemy as sa
 from midas_pipelines.sandbox.state import now_text
 from midas_pipelines.storefront.schema import product_variants, products
 from midas_pipelines.sync.orders.model.order_log import OrderContext
-from midas_pipelines.sync.orders.stock.line_changes import CannotChangeLine, map_line, substitute_item
-from midas_pipelines.sync.orders.stock.pending_lines import allocate_backorders
+from midas_pipelines.sync.orders.stock.pending_lines import (
+    CannotChangeLine,
+    allocate_backorders,
+    map_line,
+    substitute_item,
+)
 from midas_pipelines_tests.shop import add_product, add_variant, run
 from midas_pipelines_tests.sync.orders import desk, paper
 from midas_pipelines_tests.sync.orders.paper import Raw, Report, holdings, line, order_json, took

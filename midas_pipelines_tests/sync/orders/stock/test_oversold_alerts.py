@@ -9,7 +9,7 @@ import pytest
 
 from midas_pipelines.sandbox.state import now_text
 from midas_pipelines.sync.orders.model.order_log import OrderContext, lock_order
-from midas_pipelines.sync.orders.stock.line_changes import map_line
+from midas_pipelines.sync.orders.stock.pending_lines import map_line
 from midas_pipelines.sync.orders.stock.units import restock_units
 from midas_pipelines_tests.shop import add_product, rows
 from midas_pipelines_tests.sync.orders import desk, paper

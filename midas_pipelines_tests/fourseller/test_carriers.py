@@ -1,10 +1,8 @@
 """Tracking numbers: which are taken, which get a remark, and pages that follow the shipment."""
 
-from types import SimpleNamespace
-
 import pytest
 
-from midas_pipelines.sync.orders.model.carriers import (
+from midas_pipelines.fourseller.carriers import (
     BadTracking,
     find_carrier,
     recorded_tracking,
@@ -57,10 +55,8 @@ def test_an_unusual_number_needs_force_and_is_passed_on_as_given_with_a_remark(
 ) -> None:
     with pytest.raises(BadTracking, match=r"does not look like a .*`force` accepts it\.$"):
         tracking(carrier, number)
-    row = {"carrier": carrier, "tracking_number": number, "tracking_url": None}
-    label, remark = recorded_tracking(SimpleNamespace(**row, source="shop"))
+    label, remark = recorded_tracking(carrier, number, None)
     assert (label.number, "compare it with the label" in str(remark)) == (number, True)
-    assert recorded_tracking(SimpleNamespace(**row, source="operator")) == (label, None)
     assert tracking(carrier, number, force=True) == label
 
 

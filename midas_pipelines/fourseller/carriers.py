@@ -39,7 +39,7 @@ _FEDEX = "[0-9]{12}|[0-9]{15}|[0-9]{18}|[0-9]{20}|9[26][0-9]{20}|[0-9]{34}"
 _DHL = "[0-9]{10,11}|JJ?D[0-9A-Z]{9,28}|J[A-Z]GL[0-9]{10}|GM[0-9]{16,20}"
 _CANADA = "https://www.canadapost-postescanada.ca/track-reperage/en#/search?searchFor="
 _UNITED = ("USPS", "US Postal Service", "United States Postal Service")
-_ALL = (
+CARRIERS = (
     Carrier(("UPS", "United Parcel Service"), "https://www.ups.com/track?tracknum=", "1Z[0-9A-Z]{15}[0-9]"),
     Carrier(_UNITED, "https://tools.usps.com/go/TrackConfirmAction?tLabels=", _USPS),
     Carrier(("FedEx", "Federal Express"), "https://www.fedex.com/fedextrack/?trknbr=", _FEDEX),
@@ -48,7 +48,7 @@ _ALL = (
     Carrier(("China Post",), "https://www.17track.net/en/track?nums=", S10),
     Carrier(("Canada Post",), _CANADA, f"[0-9]{{16}}|{S10}"),
 )
-CARRIERS = {re.sub(r"[^a-z]", "", name.lower()): carrier for carrier in _ALL for name in carrier.names}
+_BY_NAME = {re.sub(r"[^a-z]", "", name.lower()): carrier for carrier in CARRIERS for name in carrier.names}
 """By the letters of their names, in lower case."""
 
 
@@ -79,14 +79,12 @@ def tracking(carrier: str, number: str, *, url: str | None = None, force: bool =
     return Tracking(carrier=" ".join(carrier.split())[:50], number=shown, url=url)
 
 
-def recorded_tracking(row: Any) -> tuple[Tracking, str | None]:
-    """The tracking data of a row of `order_shipments`, and a remark where the shop's code recorded an unusual number. Raises
+def recorded_tracking(carrier: Any, number: Any, url: Any) -> tuple[Tracking, str | None]:
+    """The tracking data in columns of the shop's, which may hold bytes on SQLite, and a remark on an unusual number. Raises
     BadTracking: there is no carrier or no number."""
-    # SQLite accepts bytes in a text column
-    columns = (row.carrier, row.tracking_number, row.tracking_url)
-    carrier, number, url = (one if isinstance(one, str) else "" for one in columns)
+    carrier, number, url = (one if isinstance(one, str) else "" for one in (carrier, number, url))
     label, known = tracking(carrier, number, url=usable_page(url), force=True), find_carrier(carrier)
-    return label, known.remark(label.number or "") if known and row.source == "shop" else None
+    return label, known.remark(label.number or "") if known else None
 
 
 def bare_number(number: str) -> str:
@@ -98,7 +96,7 @@ def find_carrier(name: str) -> Carrier | None:
     """The carrier of that name, with or without a service after it, as in UPS Ground or FEDEX_GROUND."""
     words = [re.sub(r"[^a-z]", "", word) for word in re.split(r"[\W_]+", name.lower())]
     beginnings = ("".join(words[:count]) for count in range(len(words), 0, -1))
-    return next((CARRIERS[letters] for letters in beginnings if letters in CARRIERS), None)
+    return next((_BY_NAME[letters] for letters in beginnings if letters in _BY_NAME), None)
 
 
 def usable_page(url: str | None) -> str | None:
