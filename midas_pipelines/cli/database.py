@@ -8,7 +8,7 @@ import click
 import sqlalchemy as sa
 
 from midas_pipelines.cli.opening import command_entry, shop_database
-from midas_pipelines.cli.printing import json_option, print_json
+from midas_pipelines.cli.printing import Room, answer
 from midas_pipelines.errors import WrongInput
 from midas_pipelines.store import migrate
 from midas_pipelines.store.gateway.audit import note_audit
@@ -43,7 +43,7 @@ APPENDED = {
 }
 
 
-@click.group()
+@click.group(cls=Room)
 def db() -> None:
     """Prepare the shop's database, or show its version.
 
@@ -52,27 +52,23 @@ def db() -> None:
 
 
 @db.command("upgrade")
-@json_option
-def upgrade_command(as_json: bool) -> None:
+def upgrade_command() -> None:
     """Create or renew our tables and triggers. Run twice, it changes nothing."""
     with shop_database(upgraded=False) as (settings, database):
         at = migrate.upgrade(database)
         database.write(note_audit, command_entry(settings, "db upgrade", target=at.current), "answered")
-        _print_version(at, as_json)
+    _answer(at)
 
 
 @db.command()
-@json_option
-def current(as_json: bool) -> None:
+def current() -> None:
     """Show which version the database is at, and what is missing. Exits 1 when a sync could not run."""
     with shop_database(upgraded=False) as (_, database):
         at = database.read(version.read_version)
-        _print_version(at, as_json)
-    if not at.ready:
-        raise SystemExit(1)
+    _answer(at, failed=not at.ready)
 
 
-@db.command("grants")
+@db.command("grants", cls=click.Command)
 @click.argument("role")
 def print_grants(role: str) -> None:
     """Print what a restricted ROLE on PostgreSQL needs to run everything but upgrade, restore and drill."""
@@ -92,17 +88,14 @@ def print_grants(role: str) -> None:
     click.echo(f'GRANT SELECT, USAGE ON ALL SEQUENCES IN SCHEMA "{schema}" TO "{role}";')
 
 
-def _print_version(at: version.Version, as_json: bool) -> None:
-    if as_json:
-        print_json(asdict(at) | {"ready": at.ready})
-        return
-    click.echo(f"Version {at.current or 'none'} of {at.newest}.")
+def _answer(at: version.Version, *, failed: bool = False) -> None:
+    state = "Tables and triggers are in place." if at.ready else "Run `midas db upgrade`."
     if at.shop_tables_missing:
-        click.echo(
+        state = (
             f"The shop's tables are missing: {', '.join(at.shop_tables_missing)}. Our triggers wait for them: "
             "make a sample shop with `midas store seed`, or run `midas db upgrade` again when they are there."
         )
     elif at.triggers_missing:
-        click.echo(f"Triggers are missing: {', '.join(at.triggers_missing)}. Run `midas db upgrade`.")
-    else:
-        click.echo("Tables and triggers are in place." if at.ready else "Run `midas db upgrade`.")
+        state = f"Triggers are missing: {', '.join(at.triggers_missing)}. Run `midas db upgrade`."
+    found = asdict(at) | {"ready": at.ready}
+    answer(found, f"Version {at.current or 'none'} of {at.newest}.", state, failed=failed)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-
 import click
 
 from midas_pipelines.cli.opening import Changing, shop_database
-from midas_pipelines.cli.printing import json_option, print_json, print_table, say
+from midas_pipelines.cli.printing import Room, Table, answer
 from midas_pipelines.notify.alerts import recent_alerts
 from midas_pipelines.notify.delivery import deliver, read_targets, require_understood
 from midas_pipelines.settings import load_settings
@@ -20,7 +18,7 @@ MOST_LISTED = 100
 STATES = click.Choice(["pending", "applied", "superseded", "quarantined", "all"])
 
 
-@click.group()
+@click.group(cls=Room)
 def alerts() -> None:
     """List staff alerts, and send those that are due. Targets are the apprise addresses in MIDAS_NOTIFY_URLS."""
     require_understood(load_settings().notify_urls)
@@ -29,38 +27,30 @@ def alerts() -> None:
 @alerts.command("list")
 @click.option("--all", "everything", is_flag=True, help="Also closed alerts.")
 @click.option("--kind", help="Only this kind, such as low_stock.")
-@json_option
-def show_alerts(everything: bool, kind: str | None, as_json: bool) -> None:
+def show_alerts(everything: bool, kind: str | None) -> None:
     """The open alerts, the newest hundred first."""
     with shop_database() as (_, database), database.reading() as connection:
         limit = None if everything else MOST_LISTED
         found, total = recent_alerts(connection, only_open=not everything, kind=kind, limit=limit)
-    if as_json:
-        print_json({"alerts": found, "total": total})
-    elif found:
-        shown = [{name: cell for name, cell in row.items() if name != "subject"} for row in found]
-        print_table("Alerts (times in UTC)", shown, total, "--all shows every one, --kind those of one kind")
-    else:
-        say("No alert is open.")
+    shown = [{name: cell for name, cell in row.items() if name != "subject"} for row in found]
+    more = "--all shows every one, --kind those of one kind"
+    table = Table("Alerts (times in UTC)", shown, "No alert is open.", total, more)
+    answer({"alerts": found, "total": total}, table)
 
 
 @alerts.command(cls=Changing)
-@json_option
-def send(as_json: bool) -> None:
+def send() -> None:
     """Send the alerts that are due. Exits 1 when a target did not take them; they stay in the outbox."""
     with shop_database() as (settings, database):
         targets = read_targets(settings.notify_urls)
         if not targets:
             raise click.UsageError("MIDAS_NOTIFY_URLS is not set: give apprise addresses, as mailtos://...")
         done = deliver(database, targets, settings.console_url)
-    if as_json:
-        print_json(vars(done))
-    else:
-        say(f"{done.sent} alerts sent, {done.waiting} wait. {' '.join(done.problems)}".strip())
-    sys.exit(1 if done.waiting else 0)
+    said = f"{done.sent} alerts sent, {done.waiting} wait. {' '.join(done.problems)}".strip()
+    answer(vars(done), said, failed=done.waiting)
 
 
-@click.group()
+@click.group(cls=Room)
 def webhooks() -> None:
     """List and replay the events that 4Seller sent."""
 
@@ -76,8 +66,7 @@ def webhooks() -> None:
 @click.option(
     "--limit", default=50, show_default=True, type=click.IntRange(1, 1000), help="Show the newest N."
 )
-@json_option
-def list_webhooks(state: str, limit: int, as_json: bool) -> None:
+def list_webhooks(state: str, limit: int) -> None:
     """List events with their outcomes and reasons."""
     with shop_database() as (_, database), database.reading() as connection:
         rows = inbox.listed(connection, state=state, limit=limit)
@@ -85,26 +74,18 @@ def list_webhooks(state: str, limit: int, as_json: bool) -> None:
             del row["id"]
         total = inbox.count(connection, state=state)
         left = read_backlog(connection)
-    if as_json:
-        print_json(
-            {
-                "webhooks": rows,
-                "total": total,
-                "pending": left.webhooks,
-                "quarantined": left.quarantined_webhooks,
-            }
-        )
-        return
-    if rows:
-        print_table(f"Webhooks, {state.replace('_', ' ')}", rows, total, "--limit shows more")
-    say(f"{left.webhooks} are waiting, {left.quarantined_webhooks} are quarantined.")
+    pending, quarantined = left.webhooks, left.quarantined_webhooks
+    answer(
+        {"webhooks": rows, "total": total, "pending": pending, "quarantined": quarantined},
+        Table(f"Webhooks, {state}", rows, total=total, more="--limit shows more"),
+        f"{pending} are waiting, {quarantined} are quarantined.",
+    )
 
 
 @webhooks.command(cls=Changing)
 @click.argument("ids", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="All quarantined events.")
-@json_option
-def replay(ids: tuple[str, ...], everything: bool, as_json: bool) -> None:
+def replay(ids: tuple[str, ...], everything: bool) -> None:
     """Apply events again, by their webhook id; a running gateway or worker does it at once.
 
     An event that was applied before has no second effect.
@@ -115,11 +96,6 @@ def replay(ids: tuple[str, ...], everything: bool, as_json: bool) -> None:
         put_back = inbox.replay(connection, list(ids) if ids else None)
         notify(connection, WEBHOOKS)
     unknown = sorted(set(ids) - set(put_back))
-    if as_json:
-        print_json({"replayed": put_back, "unknown_or_pending": unknown})
-    else:
-        say(f"{len(put_back)} events are put back.")
-        if unknown:
-            say(f"Not known, or waiting anyway: {', '.join(unknown)}.")
-    if unknown:
-        raise SystemExit(1)
+    missing = f"Not known, or waiting anyway: {', '.join(unknown)}." if unknown else ""
+    done = {"replayed": put_back, "unknown_or_pending": unknown}
+    answer(done, f"{len(put_back)} events are put back.", missing, failed=unknown)

@@ -11,13 +11,13 @@ from typing import Any
 import click
 from sqlalchemy.exc import DBAPIError
 
+from midas_pipelines.cli.printing import Answering
 from midas_pipelines.settings import Settings, SettingsError, load_settings
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.gateway.audit import AuditEntry, kept, note_audit
 from midas_pipelines.store.schema.version import require_upgraded
 
 DATABASE_MODULES = ("sqlalchemy.", "psycopg.", "sqlite3")
-SILENT = ("as_json", "yes")  # options that change nothing about what a command does
 
 
 def database_error_text(error: BaseException) -> str | None:
@@ -72,7 +72,7 @@ def command_entry(
     return AuditEntry(actor(settings), f"midas {action}", target=target, detail=detail, remote="command line")
 
 
-class Changing(click.Command):
+class Changing(Answering):
     """Writes one row before anything is done, and another one only when the command fails, with its exit code."""
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -95,4 +95,4 @@ class Changing(click.Command):
     def detail(self, ctx: click.Context) -> dict[str, Any]:
         """The options and arguments that were given."""
         given = {name: value for name, value in ctx.params.items() if value not in (None, False, ())}
-        return {name: kept(value) for name, value in given.items() if name not in SILENT}
+        return {name: kept(value) for name, value in given.items() if name != "yes"}

@@ -6,13 +6,49 @@ import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
 from midas_pipelines.text import counted
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print a JSON object instead of a table.")
+
+def _keep_json(context: click.Context, _: click.Parameter, given: bool) -> None:
+    context.meta["json"] = given
+
+
+json_option = click.option(
+    "--json", is_flag=True, expose_value=False, callback=_keep_json, help="Print JSON instead of a table."
+)
+
+
+def wants_json() -> bool:
+    """Whether the command that runs was given --json."""
+    return bool(click.get_current_context().meta.get("json"))
+
+
+class Answering(click.Command):
+    """A command with --json, which prints its result by `answer`."""
+
+    def __init__(self, *args: Any, **named: Any) -> None:
+        super().__init__(*args, **named)
+        json_option(self)
+
+
+class Room(click.Group):
+    """A group of such commands."""
+
+    command_class = Answering
+
+
+class Table(NamedTuple):
+    """Rows under a title; `none` is the sentence where there are none, and `more` says how to see all of `total`."""
+
+    title: str
+    rows: Sequence[Mapping[str, Any]]
+    none: str = ""
+    total: int = 0
+    more: str = ""
 
 
 def clean(text: str) -> str:
@@ -31,40 +67,37 @@ def print_json(record: Mapping[str, Any]) -> None:
     click.echo("".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in written))
 
 
-def print_result(as_json: bool, record: Mapping[str, Any], *sentences: str) -> None:
-    """The record for programs, or the sentences for people, each on a line."""
-    if as_json:
+def answer(record: Mapping[str, Any], *said: str | Table, failed: object = False) -> None:
+    """Prints the record for programs, or tables and sentences for people, but empty ones; exits 1 where it `failed`."""
+    if wants_json():
         print_json(record)
-        return
-    for sentence in sentences:
-        say(sentence)
-
-
-def print_rows(as_json: bool, name: str, rows: Sequence[Mapping[str, Any]], *, title: str, none: str) -> None:
-    """Rows under `name` for programs, as a table for people; the sentence `none` where there are none."""
-    if as_json:
-        print_json({name: rows})
-    elif rows:
-        print_table(title, rows)
     else:
-        say(none)
+        for one in said:
+            if isinstance(one, Table):
+                print_table(one)
+            elif one:
+                say(one)
+    if failed:
+        raise SystemExit(1)
 
 
-def print_table(
-    title: str, rows: Sequence[Mapping[str, Any]], total: int | None = None, more: str = ""
-) -> None:
-    """Rows as a table, numbers to the right, without empty columns; where there are more in `total`, says `more`:
-    how to see the rest."""
+def print_table(shown: Table) -> None:
+    """Numbers to the right, without empty columns."""
+    rows = shown.rows
+    if not rows:
+        if shown.none:
+            say(shown.none)
+        return
     from rich.console import Console  # here, so that a sentence needs none of it
-    from rich.table import Table
+    from rich.table import Table as RichTable
     from rich.text import Text
 
     def cell(value: object) -> Text:
         """The value as it is, times in UTC: brackets are no markup, and nothing in it moves the terminal's cursor."""
         return Text(clean(f"{value:%Y-%m-%d %H:%M:%S}" if isinstance(value, datetime) else str(value)))
 
-    table = Table(title=cell(title), title_justify="left", title_style="bold")
-    names = [name for name in (rows[0] if rows else ()) if any(row.get(name) is not None for row in rows)]
+    table = RichTable(title=cell(shown.title), title_justify="left", title_style="bold")
+    names = [name for name in rows[0] if any(row.get(name) is not None for row in rows)]
     for name in names:
         number = all(isinstance(row.get(name), int | float | Decimal) for row in rows)
         table.add_column(cell(name.replace("_", " ")), justify="right" if number else "left", overflow="fold")
@@ -74,16 +107,16 @@ def print_table(
     if not console.is_terminal:
         console.width = 120  # a file or a pipe has no width of its own
     console.print(table)
-    if total is not None and total > len(rows):
-        say(f"Showing {len(rows)} of {total}; {more}.")
+    if shown.total > len(rows):
+        say(f"Showing {len(rows)} of {shown.total}; {shown.more}.")
 
 
-def print_counts(what: str, shown: Mapping[str, Any]) -> None:
-    """A sync's result as one sentence: its counts that are not zero, what it cost, and its run."""
+def sync_sentence(what: str, shown: Mapping[str, Any]) -> str:
+    """A sync's result: its counts that are not zero, what it cost, and its run."""
     apart = ("requests", "seconds", "outcome", "run_id", "error", "problems", "dry_run", "failed_checks")
     counts = counted({name: value for name, value in shown.items() if name not in apart})
     run = str(shown["run_id"]).split("-")[0]
-    say(
+    return (
         f"{what}: {counts or 'nothing to do'}. {shown['requests']} requests, "
         f"{shown['seconds']:.2f} s, {shown['outcome']} (run {run})."
     )

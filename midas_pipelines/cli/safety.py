@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections import Counter
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -14,7 +13,7 @@ import click
 import yaml
 
 from midas_pipelines.cli.opening import Changing, shop_database
-from midas_pipelines.cli.printing import json_option, print_json, print_rows, print_table, say
+from midas_pipelines.cli.printing import Answering, Room, Table, answer, json_option
 from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.conformance import RESERVED_SKU, Tried, run_conformance
 from midas_pipelines.fourseller.contract_watch import ContractWatch, overlay
@@ -33,49 +32,41 @@ CSV = click.Path(dir_okay=False, path_type=Path)
 KEPT = {True: "kept", False: "NOT KEPT", None: "not tried"}
 
 
-@click.command()
+@click.command(cls=Answering)
 @click.option("--new-key", is_flag=True, help="Try the key; resume pushes when 4Seller takes it.")
-@json_option
-def doctor(new_key: bool, as_json: bool) -> None:
+def doctor(new_key: bool) -> None:
     """Check everything a start needs: settings, database, 4Seller, webhooks, mail, Dagster, disk.
 
     Each line is ok, a warning, or wrong with the next step. Nothing is changed or stored. Exits 1 when a line is wrong.
     """
     lines = doctor_report(new_key=new_key)
     bad = [line for line in lines if line.state == "wrong"]
-    if as_json:
-        print_json({"healthy": not bad, "lines": [asdict(line) for line in lines]})
-    else:
-        print_table("midas doctor", [asdict(line) for line in lines])
-        warnings = sum(line.state == "warning" for line in lines)
-        say(f"{len(lines) - len(bad) - warnings} ok, {warnings} warnings, {len(bad)} wrong.")
-        if bad:
-            say(f"Next: {bad[0].next_step}")
-    sys.exit(1 if bad else 0)
+    warnings = sum(line.state == "warning" for line in lines)
+    rows = [asdict(line) for line in lines]
+    answer(
+        {"healthy": not bad, "lines": rows},
+        Table("midas doctor", rows),
+        f"{len(lines) - len(bad) - warnings} ok, {warnings} warnings, {len(bad)} wrong.",
+        f"Next: {bad[0].next_step}" if bad else "",
+        failed=bad,
+    )
 
 
-@click.command()
-@json_option
-def shadow(as_json: bool) -> None:
+@click.command(cls=Answering)
+def shadow() -> None:
     """Compare what shadow mode kept back with what 4Seller and the shop show by now."""
     with shop_database() as (settings, database):
         report = asyncio.run(compare_shadow(SyncContext(settings, database)))
-    if as_json:
-        print_json(asdict(report))
-        return
-    if report.differ:
-        print_table("Where shadow mode would have differed", report.differ)
-    say(
-        f"{report.kept} writes were kept back: {report.agree} agree with what is there, {len(report.differ)} differ."
-    )
+    agree, differ = report.agree, report.differ
+    said = f"{report.kept} writes were kept back: {agree} agree with what is there, {len(differ)} differ."
+    answer(asdict(report), Table("Where shadow mode would have differed", differ), said)
 
 
 @click.command(cls=Changing)
 @click.argument("run_or_plan", metavar="[RUN_OR_PLAN]", required=False)
 @click.option("--since", type=MOMENT, help="Undo all that was written from then on, by whom or what: UTC.")
 @click.option("--until", type=MOMENT, help="With --since: up to then; until now where it is left out.")
-@json_option
-def undo(run_or_plan: str | None, since: datetime | None, until: datetime | None, as_json: bool) -> None:
+def undo(run_or_plan: str | None, since: datetime | None, until: datetime | None) -> None:
     """Put back what was written to 4Seller, field by field, where 4Seller still shows it; list the rest.
 
     RUN_OR_PLAN is a run's id, as a sync prints it, or a plan's hash. What the gateway's worker wrote is undone by
@@ -91,13 +82,8 @@ def undo(run_or_plan: str | None, since: datetime | None, until: datetime | None
             report = asyncio.run(undo_run(context, run_or_plan))
         else:
             report = asyncio.run(undo_span(context, _moment(since), _moment(until)))
-    if as_json:
-        print_json(asdict(report))
-    else:
-        say(f"{report.put_back} listings are put back, {report.removed} that were created are removed.")
-        if report.left:
-            print_table("Left as it is", report.left)
-    sys.exit(1 if report.left else 0)
+    said = f"{report.put_back} listings are put back, {report.removed} that were created are removed."
+    answer(asdict(report), said, Table("Left as it is", report.left), failed=report.left)
 
 
 def _moment(given: datetime | None) -> datetime:
@@ -108,30 +94,28 @@ def _moment(given: datetime | None) -> datetime:
     return (datetime.combine(now, given.time()) if given.year == 1900 else given).replace(tzinfo=UTC)
 
 
-@click.group()
+@click.group(cls=Room)
 def contract() -> None:
     """Show where 4Seller's answers differ from the contract (openapi.yaml), and try the account against it."""
 
 
 @contract.command(name="list")
-@json_option
-def list_command(as_json: bool) -> None:
+def list_command() -> None:
     """List what was found in production: kind, place, count, first and last time. No personal data is kept."""
     found = _findings()
-    rows = found if as_json else _without(found, "example")
     none = "Everything that was looked at keeps the contract."
-    print_rows(as_json, "findings", rows, title="4Seller's answers against the contract", none=none)
+    table = Table("4Seller's answers against the contract", _without(found, "example"), none)
+    answer({"findings": found}, table)
 
 
-@contract.command(name="diff")
+@contract.command(name="diff", cls=click.Command)
 def propose_change() -> None:
     """Print the change to the contract's document that the findings propose, as an OpenAPI Overlay."""
     click.echo(yaml.safe_dump(overlay(_findings()), sort_keys=False, allow_unicode=True), nl=False)
 
 
 @contract.command(name="test", cls=Changing)
-@json_option
-def try_account(as_json: bool) -> None:
+def try_account() -> None:
     """Try the configured account: create, read, set, list, page and delete one reserved SKU; orders are only read.
 
     The first thing to run on a real account. In shadow mode only reads are tried. Exits 1 when a promise is not kept.
@@ -140,14 +124,13 @@ def try_account(as_json: bool) -> None:
     tried = asyncio.run(_try(watch))
     found = [asdict(one) for one in watch.take()]
     broken = [one for one in tried if one.kept is False]
-    if as_json:
-        print_json({"kept": not broken, "tried": [asdict(one) for one in tried], "findings": found})
-    else:
-        rows = [{**asdict(one), "kept": KEPT[one.kept]} for one in tried]
-        print_table(f"The contract, tried with {RESERVED_SKU}", rows)
-        if found:
-            print_table("Answers that differ", _without(found, "example"))
-    sys.exit(1 if broken else 0)
+    rows = [{**asdict(one), "kept": KEPT[one.kept]} for one in tried]
+    answer(
+        {"kept": not broken, "tried": [asdict(one) for one in tried], "findings": found},
+        Table(f"The contract, tried with {RESERVED_SKU}", rows),
+        Table("Answers that differ", _without(found, "example")),
+        failed=broken,
+    )
 
 
 async def _try(watch: ContractWatch) -> list[Tried]:
@@ -172,12 +155,12 @@ def _without(rows: list[dict[str, Any]], column: str) -> list[dict[str, Any]]:
     return [{name: cell for name, cell in row.items() if name != column} for row in rows]
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=Room, invoke_without_command=True)
 @click.option("--csv", "path", type=CSV, help="Also write the whole report to FILE.")
 @click.option("--most", default=30, show_default=True, help="Rows to print.")
 @json_option
 @click.pass_context
-def connect(ctx: click.Context, path: Path | None, most: int, as_json: bool) -> None:
+def connect(ctx: click.Context, path: Path | None, most: int) -> None:
     """Match the shop's items with the account's listings, and show what the first sync would change. Writes nothing.
 
     \b
@@ -195,14 +178,14 @@ def connect(ctx: click.Context, path: Path | None, most: int, as_json: bool) -> 
     if path is not None:
         first_connection.write_csv(found, path)
     counts = Counter(row.result for row in found)
-    if as_json:
-        print_json({"counts": counts, "rows": [asdict(row) for row in found]})
-        return
     rows = [{name: getattr(row, name) for name in PREVIEWED} for row in found[:most]]
-    if rows:
-        print_table("What the first sync would change, the worst first", rows, len(found), "--csv writes all")
-    say(", ".join(f"{count} {result}" for result, count in counts.items()) or "Both sides are empty.")
-    say("Nothing was written. Confirm with `midas connect accept`; then the first sync may run.")
+    title = "What the first sync would change, the worst first"
+    answer(
+        {"counts": counts, "rows": [asdict(row) for row in found]},
+        Table(title, rows, total=len(found), more="--csv writes all"),
+        ", ".join(f"{count} {result}" for result, count in counts.items()) or "Both sides are empty.",
+        "Nothing was written. Confirm with `midas connect accept`; then the first sync may run.",
+    )
 
 
 @connect.command(cls=Changing)
@@ -213,7 +196,8 @@ def match(sku: str, listing_id: str) -> None:
     with shop_database() as (settings, database):
         context = SyncContext(settings, database)
         tied = asyncio.run(first_connection.confirm_matches(context, [(sku, listing_id)], accept=False))
-    say(f"{sku} is tied to {listing_id}." if tied else f"{sku} was tied to {listing_id} already.")
+    said = f"{sku} is tied to {listing_id}." if tied else f"{sku} was tied to {listing_id} already."
+    answer({"sku": sku, "listing_id": listing_id, "tied": bool(tied)}, said)
 
 
 @connect.command(cls=Changing)
@@ -235,4 +219,5 @@ def accept(path: Path | None, titles: bool) -> None:
             found = asyncio.run(first_connection.make_preview(context))
             pairs = [(row.sku, row.listing_id) for row in found if row.result in first_connection.SURE]
         tied = asyncio.run(first_connection.confirm_matches(context, pairs, accept=True))
-    say(f"{tied} items are tied to their listings. The first sync may run: `midas sync products --full`.")
+    more = "The first sync may run: `midas sync products --full`."
+    answer({"tied": tied}, f"{tied} items are tied to their listings. {more}")

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from midas_pipelines.cli import cli
 from midas_pipelines.cli.orders.reading import orders
-from midas_pipelines.cli.printing import clean, print_json, print_table, say
+from midas_pipelines.cli.printing import Table, clean, print_json, print_table, say
 from midas_pipelines.errors import WrongInput
 
 TITLES = [
@@ -30,7 +30,7 @@ TITLES = [
 def test_brackets_are_no_markup_and_nothing_is_cut_off(
     capsys: pytest.CaptureFixture[str], title: str
 ) -> None:
-    print_table("T", [{"line": 1, "title": title}])
+    print_table(Table("T", [{"line": 1, "title": title}]))
     printed = [line for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
     cells = [line.split("│")[2].strip() for line in printed]
     assert "".join(cells).replace(" ", "") == title.replace(" ", "")
@@ -44,7 +44,7 @@ ODD = [
 
 @pytest.mark.parametrize("odd", ODD)
 def test_nothing_moves_the_terminals_cursor(capsys: pytest.CaptureFixture[str], odd: str) -> None:
-    print_table(odd, [{odd: odd, "n": 1}])
+    print_table(Table(odd, [{odd: odd, "n": 1}]))
     assert all(line.isprintable() for line in capsys.readouterr().out.split("\n"))
 
 
@@ -77,14 +77,14 @@ def test_why_a_command_failed_is_one_line_with_its_exit_code(monkeypatch: pytest
 def test_what_is_not_known_is_left_empty_and_numbers_stand_to_the_right(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    print_table("T", [{"name": None, "count": 5}, {"name": "b", "count": 12345}])
+    print_table(Table("T", [{"name": None, "count": 5}, {"name": "b", "count": 12345}]))
     printed = capsys.readouterr().out
     assert "None" not in printed
     assert "│     5 │" in printed
 
 
 def test_a_pipe_is_120_columns_wide_and_no_wider(capsys: pytest.CaptureFixture[str]) -> None:
-    print_table("T", [{"name": "word " * 100}])
+    print_table(Table("T", [{"name": "word " * 100}]))
     assert max(map(len, capsys.readouterr().out.splitlines())) <= 120
 
 
@@ -106,7 +106,7 @@ def test_programs_get_one_object_with_moments_and_amounts_as_text(capsys: pytest
 
 
 def test_a_column_that_is_empty_in_every_row_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
-    print_table("T", [{"a": 1, "empty": None, "b": None}, {"a": 0, "empty": None, "b": "x"}])
+    print_table(Table("T", [{"a": 1, "empty": None, "b": None}, {"a": 0, "empty": None, "b": "x"}]))
     shown = capsys.readouterr().out
     assert "empty" not in shown
     assert "b" in shown

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from midas_pipelines.cli.printing import json_option, print_json
+from midas_pipelines.cli.printing import Room, answer
 from midas_pipelines.settings import Settings, SettingsError, load_settings
 from midas_pipelines.workflows import WORKFLOWS, pool_of
 
@@ -77,14 +77,13 @@ def limit_pools(settings: Settings) -> None:
             instance.event_log_storage.set_concurrency_slots(pool_of(workflow.makes[-1]), slots)
 
 
-@click.group()
+@click.group(cls=Room)
 def instance() -> None:
     """Prepare what Dagster itself needs: its settings in DAGSTER_HOME, and its storage."""
 
 
 @instance.command()
-@json_option
-def prepare(as_json: bool) -> None:
+def prepare() -> None:
     """Write dagster.yaml into DAGSTER_HOME and set the limits of runs at once. Run it before Dagster's daemon.
 
     \b
@@ -98,12 +97,13 @@ def prepare(as_json: bool) -> None:
         raise SettingsError("DAGSTER_HOME is not set: name the folder for Dagster's settings and files.")
     path = write_dagster_yaml(Path(home), settings)
     limit_pools(settings)
-    storage = "postgresql" if settings.dagster_postgres_url is not None else "sqlite"
-    if as_json:
-        print_json({"file": str(path), "storage": storage, "product_syncs_at_once": settings.shards_at_once})
-        return
-    click.echo(f"{path}: Dagster keeps its history in {'PostgreSQL' if storage != 'sqlite' else 'SQLite'}.")
-    click.echo(f"Up to {settings.shards_at_once} product syncs at once, one run of each other workflow.")
+    storage = "PostgreSQL" if settings.dagster_postgres_url is not None else "SQLite"
+    most = settings.shards_at_once
+    answer(
+        {"file": str(path), "storage": storage.lower(), "product_syncs_at_once": most},
+        f"{path}: Dagster keeps its history in {storage}.",
+        f"Up to {most} product syncs at once, one run of each other workflow.",
+    )
 
 
 @click.command(name="step-worker")

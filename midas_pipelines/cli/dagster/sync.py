@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from midas_pipelines.cli.opening import Changing, shop_database
-from midas_pipelines.cli.printing import json_option, print_counts, print_json, print_table, say
+from midas_pipelines.cli.printing import Room, Table, answer, say, sync_sentence
 from midas_pipelines.store.operations.sync_log import sync_of_run
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.listings.scan import make_plan, read_plan
@@ -24,7 +24,7 @@ NEW_FILE = click.Path(dir_okay=False, path_type=Path)
 OLD_FILE = click.Path(dir_okay=False, exists=True, path_type=Path)
 
 
-@click.group()
+@click.group(cls=Room)
 def sync() -> None:
     """Sync products, stock and orders now.
 
@@ -48,55 +48,45 @@ class Applying(Changing):
 @click.option("--sku", "skus", multiple=True, metavar="SKU", help="Only this item; may be repeated.")
 @click.option("--plan", "plan_file", type=NEW_FILE, help="Write what would be done to FILE and send nothing.")
 @click.option("--apply", "apply_file", type=OLD_FILE, help="Send a plan's FILE, if its steps still hold.")
-@json_option
 def products(
-    full: bool,
-    dry_run: bool,
-    skus: tuple[str, ...],
-    plan_file: Path | None,
-    apply_file: Path | None,
-    as_json: bool,
+    full: bool, dry_run: bool, skus: tuple[str, ...], plan_file: Path | None, apply_file: Path | None
 ) -> None:
     """Create, update and take off products on 4Seller, so that it shows what the shop sells.
 
     What would zero, remove or reprice too much of the catalog at once waits while the rest is sent: write it with
     --plan, read it, and send it with --apply, which refuses when anything in it has changed since.
     """
+    config: dict[str, Any] = {"skus": list(skus), "ignore_delays": True}
     if plan_file is not None:
-        _write_plan(plan_file, full, list(skus), as_json)
+        _write_plan(plan_file, full, list(skus))
         return
     if apply_file is not None:
-        config: dict[str, Any] = {"apply_plan": str(apply_file.resolve())}
-        _run("incremental_sync", {"fourseller_listings": config}, "products", PRODUCT_COUNTS, as_json)
-    if dry_run:
-        _plan(full, list(skus), as_json)
+        config = {"apply_plan": str(apply_file.resolve())}
+    elif dry_run:
+        _plan(full, list(skus))
         return
-    if full and not skus:
-        _run("full_sync", None, "products", PRODUCT_COUNTS, as_json)
-    config = {"skus": list(skus), "ignore_delays": True}
-    _run("incremental_sync", {"fourseller_listings": config}, "products", PRODUCT_COUNTS, as_json)
+    elif full and not skus:
+        _run("full_sync", "products", PRODUCT_COUNTS)
+    _run("incremental_sync", "products", PRODUCT_COUNTS, {"fourseller_listings": config})
 
 
 @sync.command(cls=Changing)
-@json_option
-def inventory(as_json: bool) -> None:
+def inventory() -> None:
     """Push the quantities of items whose stock changed."""
     config = {"inventory_levels": {"ignore_delays": True}}
-    _run("inventory_push", config, "inventory", INVENTORY_COUNTS, as_json)
+    _run("inventory_push", "inventory", INVENTORY_COUNTS, config)
 
 
 @sync.command(cls=Changing)
-@json_option
-def orders(as_json: bool) -> None:
+def orders() -> None:
     """Import the sales that 4Seller has and the shop has not."""
-    _run("order_import", None, "orders", ORDER_COUNTS, as_json)
+    _run("order_import", "orders", ORDER_COUNTS)
 
 
 @sync.command(cls=Changing)
-@json_option
-def status(as_json: bool) -> None:
+def status() -> None:
     """Sync order statuses, both ways."""
-    _run("status_sync", None, "status", STATUS_COUNTS, as_json)
+    _run("status_sync", "status", STATUS_COUNTS)
 
 
 CHANGES = ("created", "updated", "deleted", "unchanged")
@@ -107,7 +97,7 @@ STATUS_COUNTS = ("scanned", "pushed", "refused", "moved_on", "failed")
 
 
 def execute(
-    job: str, ops: dict[str, Any] | None, kind: str, counts: tuple[str, ...]
+    job: str, kind: str, counts: tuple[str, ...], ops: dict[str, Any] | None = None
 ) -> tuple[Run, dict[str, Any], dict[str, Any]]:
     """Runs the job here; returns the run, all counts of its sync, and those to be shown with its outcome."""
     with shop_database() as (settings, database):
@@ -134,20 +124,15 @@ def end(run: Run, wrong: Iterable[str | None], *, failed: object) -> NoReturn:
     sys.exit(int(bool(failed)) if run.failure is None else run.exit_code)
 
 
-def _run(job: str, ops: dict[str, Any] | None, kind: str, counts: tuple[str, ...], as_json: bool) -> NoReturn:
-    run, found, shown = execute(job, ops, kind, counts)
+def _run(job: str, kind: str, counts: tuple[str, ...], ops: dict[str, Any] | None = None) -> NoReturn:
+    run, found, shown = execute(job, kind, counts, ops)
     shown["failed_checks"] = run.broken
-    if as_json:
-        print_json(shown)
-    else:
-        print_counts(kind.capitalize(), shown)
-        if shown.get("problems"):
-            print_table("Needs a look", shown["problems"])
+    answer(shown, sync_sentence(kind.capitalize(), shown), Table("Needs a look", shown.get("problems", ())))
     wrong = [*filter(None, [found.get("stopped")]), *run.broken]
     end(run, wrong, failed=shown.get("failed") or wrong)
 
 
-def _write_plan(path: Path, full: bool, skus: list[str], as_json: bool) -> None:
+def _write_plan(path: Path, full: bool, skus: list[str]) -> None:
     with shop_database() as (settings, database):
         context = SyncContext(settings, database)
         ids = mapping_ids(context, skus) if skus else None
@@ -157,25 +142,18 @@ def _write_plan(path: Path, full: bool, skus: list[str], as_json: bool) -> None:
         except OSError as failed:
             raise click.UsageError(f"The plan cannot be written to {path}: {failed.strerror}.") from None
     counts = Counter(step.action for step in plan.steps)
-    if as_json:
-        print_json({"plan": str(path), "hash": plan.hash, "steps": len(plan.steps), **counts})
-    else:
-        summary = ", ".join(f"{count} {action}" for action, count in sorted(counts.items()))
-        say(
-            f"{path}: {summary or 'nothing to do'}. Nothing was sent. Apply it with `midas sync products --apply {path}`."
-        )
+    summary = ", ".join(f"{count} {action}" for action, count in sorted(counts.items())) or "nothing to do"
+    record = {"plan": str(path), "hash": plan.hash, "steps": len(plan.steps), **counts}
+    apply = f"Apply it with `midas sync products --apply {path}`."
+    answer(record, f"{path}: {summary}. Nothing was sent. {apply}")
 
 
-def _plan(full: bool, skus: list[str], as_json: bool) -> None:
+def _plan(full: bool, skus: list[str]) -> None:
     ops = {"sync_plan": {"full": full, "skus": skus}}
-    run, _, shown = execute("plan_sync", ops, "products", PRODUCT_COUNTS)
+    run, _, shown = execute("plan_sync", "products", PRODUCT_COUNTS, ops)
     if run.failure is not None or run.result is None:
         end(run, (), failed=True)
     steps: list[dict[str, Any]] = run.result.output_for_node("sync_plan")
     shown["dry_run"] = True
-    if as_json:
-        print_json(shown | {"plan": steps})
-        return
-    if steps:
-        print_table("What a sync would do", steps)
-    print_counts("Planned, nothing sent", shown)
+    said = sync_sentence("Planned, nothing sent", shown)
+    answer(shown | {"plan": steps}, Table("What a sync would do", steps), said)

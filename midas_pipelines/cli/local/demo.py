@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ import httpx
 import sqlalchemy as sa
 
 from midas_pipelines.cli.local.workplace import API_KEY, SELLER_ID, Workplace, seed, workplace_option
-from midas_pipelines.cli.printing import json_option, print_json, print_table
+from midas_pipelines.cli.printing import Answering, Table, answer, wants_json
 from midas_pipelines.sandbox.background import BackgroundSandbox
 from midas_pipelines.sandbox.config import SandboxConfig
 from midas_pipelines.store.database import Database
@@ -42,10 +41,9 @@ class DemoStep:
     passed: bool = True
 
 
-@click.command()
+@click.command(cls=Answering)
 @workplace_option
-@json_option
-def demo(workplace: Path, as_json: bool) -> None:
+def demo(workplace: Path) -> None:
     """Show the whole system at work on a sample shop, in a minute.
 
     Seeds a shop of 556 items, starts a sandbox of 4Seller, and runs every workflow once. The runs stay in Dagster's
@@ -56,20 +54,16 @@ def demo(workplace: Path, as_json: bool) -> None:
         place.prepare()
         place.clear_shop()
         started = time.perf_counter()
-        steps = _walk(place, quiet=as_json)
+        steps = _walk(place, quiet=wants_json())
     failed = [step for step in steps if not step.passed]
-    if as_json:
-        print_json({"steps": [vars(step) for step in steps], "passed": not failed})
-    else:
-        rows = [vars(step) | {"run": step.run.split("-")[0], "passed": None} for step in steps]
-        print_table("midas demo", rows)
-        click.echo(
-            f"{len(steps)} steps in {time.perf_counter() - started:.0f} s. `make dev` (`midas dev`) goes on with this shop: it "
-            "prints a link that signs you in to the console, where you settle what needs a person, and one to the runs."
-        )
+    answer(
+        {"steps": [vars(step) for step in steps], "passed": not failed},
+        Table("midas demo", [vars(step) | {"run": step.run[:8], "passed": None} for step in steps]),
+        f"{len(steps)} steps in {time.perf_counter() - started:.0f} s. `make dev` (`midas dev`) goes on with this shop: it "
+        "prints a link that signs you in to the console, where you settle what needs a person, and one to the runs.",
+    )
     if failed:
-        click.echo(f"Error: {failed[0].step} did not end well: {failed[0].what_happened}", err=True)
-        sys.exit(1)
+        raise click.ClickException(f"{failed[0].step} did not end well: {failed[0].what_happened}")
 
 
 def _walk(place: Workplace, *, quiet: bool) -> list[DemoStep]:

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from midas_pipelines.cli.opening import shop_database
-from midas_pipelines.cli.printing import json_option, print_json
+from midas_pipelines.cli.printing import Room, answer
 from midas_pipelines.sandbox.background import serve
 from midas_pipelines.sandbox.config import SandboxConfig
 from midas_pipelines.sandbox.habits import HABITS, read_habit
@@ -75,7 +75,7 @@ def _list_habits(context: click.Context) -> None:
     context.exit()
 
 
-@click.group()
+@click.group(cls=Room)
 def store() -> None:
     """Make a sample shop."""
 
@@ -83,8 +83,7 @@ def store() -> None:
 @store.command()
 @click.option("--products", default=sample.CATALOGUE_SIZE, show_default=True, help="Sellable items to make.")
 @click.option("--seed", default=1, show_default=True, help="The same seed makes the same shop.")
-@json_option
-def seed(products: int, seed: int, as_json: bool) -> None:
+def seed(products: int, seed: int) -> None:
     """Fill the database with a made-up phone-repair shop; its tables are created where they are missing.
 
     Rows that are there already stay. Running it again with the same seed adds nothing.
@@ -96,7 +95,5 @@ def seed(products: int, seed: int, as_json: bool) -> None:
             created = sample.create_shop_tables(connection)
             added = sample.seed_shop(connection, items=products, seed=seed)
         migrate.upgrade(database)
-    if as_json:
-        print_json({"tables_created": created, "items_added": added, "seed": seed})
-    else:
-        click.echo(f"{added} items added." if added else f"The shop of seed {seed} is there already.")
+    said = f"{added} items added." if added else f"The shop of seed {seed} is there already."
+    answer({"tables_created": created, "items_added": added, "seed": seed}, said)

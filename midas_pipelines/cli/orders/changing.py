@@ -13,7 +13,7 @@ import click
 from midas_pipelines.cli.opening import Changing, shop_database
 from midas_pipelines.cli.orders import reading
 from midas_pipelines.cli.orders.reading import by_hand, line_option, locked, opened, orders, parse_lines
-from midas_pipelines.cli.printing import clean, json_option, print_result
+from midas_pipelines.cli.printing import answer, clean, wants_json
 from midas_pipelines.errors import WrongInput
 from midas_pipelines.fourseller import carriers
 from midas_pipelines.storefront.catalog import items_by_sku
@@ -28,13 +28,13 @@ from midas_pipelines.sync.privacy.erase import erase_order, hold_buyer, release_
 
 
 def changing(name: str) -> Callable[[Any], Any]:
-    """A command of the group that changes the order ID, with --json; audited."""
-    return lambda function: orders.command(name, cls=Changing)(reading.order_argument(json_option(function)))
+    """A command of the group that changes the order ID, audited."""
+    return lambda function: orders.command(name, cls=Changing)(reading.order_argument(function))
 
 
-def _done(as_json: bool, name: str, words: str, **facts: Any) -> None:
+def _done(name: str, words: str, **facts: Any) -> None:
     """Prints the facts of a changed order for programs, or a sentence."""
-    print_result(as_json, {"order": name} | facts, f"Order {name}: {words}")
+    answer({"order": name} | facts, f"Order {name}: {words}")
 
 
 @changing("ship")
@@ -44,7 +44,7 @@ def _done(as_json: bool, name: str, words: str, **facts: Any) -> None:
 @click.option("--force", is_flag=True, help="Accept a number that does not match the carrier's formats.")
 @click.option("--replaces", metavar="NUMBER", help="Correct the shipment on record under this number.")
 @line_option
-def ship(order_id: str, replaces: str | None, lines: Sequence[str], as_json: bool, **label: Any) -> None:
+def ship(order_id: str, replaces: str | None, lines: Sequence[str], **label: Any) -> None:
     """Record a shipment: everything that is left to ship, or the given lines.
 
     The shop's order is updated at once; the next `midas sync status` pushes status and tracking number to 4Seller.
@@ -72,7 +72,7 @@ def ship(order_id: str, replaces: str | None, lines: Sequence[str], as_json: boo
     page = [shipment.url or "No tracking page is known for this shipment."] if shipped.new else []
     record = {"order": name, **asdict(shipped), **shipment.model_dump()}
     record |= {"corrected": bool(replaces), "unpushed": unpushed}
-    print_result(as_json, record, f"Order {name}: {news}", *page)
+    answer(record, f"Order {name}: {news}", *page)
 
 
 @changing("map")
@@ -84,7 +84,7 @@ def ship(order_id: str, replaces: str | None, lines: Sequence[str], as_json: boo
     help="Its number in `show`.",
 )
 @click.option("--sku", required=True, help="The SKU of the shop's item that was sold.")
-def map_(order_id: str, number: int, sku: str, as_json: bool) -> None:
+def map_(order_id: str, number: int, sku: str) -> None:
     """Map an unmapped line to an item; its stock is allocated now, once."""
     with opened(order_id) as (settings, database, row):
         item = database.read(items_by_sku, [sku]).get(sku)
@@ -92,19 +92,19 @@ def map_(order_id: str, number: int, sku: str, as_json: bool) -> None:
             raise WrongInput(f"The shop has no item with the SKU {sku}.")
         done = map_line(database, row.id, number, item, OrderContext(by_hand(settings, "map")))
     words = f"line {number} is {sku} {'now' if done else 'already; nothing changed'}."
-    _done(as_json, row.marketplace_order_id, words, line=number, sku=sku, mapped=done)
+    _done(row.marketplace_order_id, words, line=number, sku=sku, mapped=done)
 
 
 @changing("return")
 @line_option
-def return_(order_id: str, lines: Sequence[str], as_json: bool) -> None:
+def return_(order_id: str, lines: Sequence[str]) -> None:
     """Put returned goods back in stock: all that has left, or the given lines; never more than has left.
 
     A refund without a return needs no command: it puts nothing back.
     """
     with locked(order_id, "return") as order:
         back = restock_units(order, "returned", units=parse_lines(lines, returnable(order)))
-    _done(as_json, order.marketplace_order_id, f"{back} units back in stock.", units=back)
+    _done(order.marketplace_order_id, f"{back} units back in stock.", units=back)
 
 
 @changing("resolve")
@@ -116,7 +116,7 @@ def return_(order_id: str, lines: Sequence[str], as_json: bool) -> None:
     help="The status that counts.",
 )
 @click.option("--restock", is_flag=True, help="With `cancelled`: shipped goods are back in stock.")
-def resolve(order_id: str, decision: str, restock: bool, as_json: bool) -> None:
+def resolve(order_id: str, decision: str, restock: bool) -> None:
     """Resolve a conflict between a cancellation and a shipment.
 
     As shipped: the sale is valid, its stock is allocated again, and the shop's status is pushed to 4Seller. As cancelled:
@@ -127,23 +127,23 @@ def resolve(order_id: str, decision: str, restock: bool, as_json: bool) -> None:
     with locked(order_id, "resolve") as order:
         resolve_conflict(order, decision, restock=restock)
     record = {"order": order.marketplace_order_id, "settled": decision, "restock": restock}
-    print_result(as_json, record, f"Order {order.marketplace_order_id} counts as {decision}.")
+    answer(record, f"Order {order.marketplace_order_id} counts as {decision}.")
 
 
 @changing("dismiss")
-def dismiss_(order_id: str, as_json: bool) -> None:
+def dismiss_(order_id: str) -> None:
     """Accept an order as it is: unexpected quantities, totals, statuses, edits, refusals.
 
     A quarantined order stays on record and is retried only by `midas orders retry`.
     """
     with locked(order_id, "dismiss") as order:
         seen = dismiss(order)
-    _done(as_json, order.marketplace_order_id, f"{', '.join(seen)} dismissed.", dismissed=seen)
+    _done(order.marketplace_order_id, f"{', '.join(seen)} dismissed.", dismissed=seen)
 
 
 @changing("retry")
 @click.option("--mail", is_flag=True, help="Also send again what was given up, or may have gone out.")
-def retry(order_id: str, mail: bool, as_json: bool) -> None:
+def retry(order_id: str, mail: bool) -> None:
     """Read the order from 4Seller again and do everything that is open on it.
 
     Exits 1 when it is still quarantined.
@@ -161,30 +161,28 @@ def retry(order_id: str, mail: bool, as_json: bool) -> None:
     summary = f"Order {done.order}: {news}; {'; '.join(left) or 'nothing is open on it'}."
     quarantined = done.exception == "quarantined"
     failure = f"Order {done.order} is still quarantined: {done.reason}"
-    print_result(as_json, vars(done), failure if quarantined else summary)
-    if quarantined:
-        raise SystemExit(1)
+    answer(vars(done), failure if quarantined else summary, failed=quarantined)
 
 
 @changing("erase")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-def erase(order_id: str, yes: bool, as_json: bool) -> None:
+def erase(order_id: str, yes: bool) -> None:
     """Erase who bought an order: name, addresses, phone and what the marketplace sent. The sale itself stays.
 
     What the buyer changes on the marketplace later is not written down again. 4Seller keeps its own copy.
     """
     with opened(order_id) as (settings, database, found):
-        if not yes and not as_json:
+        if not (yes or wants_json()):
             order = clean(found.marketplace_order_id)
             click.confirm(f"Erase the buyer of order {order} for good?", abort=True)
         erase_order(database, found.id, OrderContext(by_hand(settings, "erase")))
-    _done(as_json, found.marketplace_order_id, "its buyer is erased; amounts and stock stay.", erased=True)
+    _done(found.marketplace_order_id, "its buyer is erased; amounts and stock stay.", erased=True)
 
 
 @changing("hold")
 @click.option("--until", required=True, type=click.DateTime(["%Y-%m-%d"]), help="The day on which it ends.")
 @click.option("--because", required=True, metavar="TEXT", help="The law or the case, without any name.")
-def hold(order_id: str, until: datetime, because: str, as_json: bool) -> None:
+def hold(order_id: str, until: datetime, because: str) -> None:
     """Keep the buyer of an order until a date, because the law wants it; replaces an earlier hold."""
     end = until.replace(tzinfo=UTC)
     if end <= datetime.now(UTC):
@@ -197,14 +195,14 @@ def hold(order_id: str, until: datetime, because: str, as_json: bool) -> None:
             raise WrongInput(f"Order {name}: its buyer is erased already.")
         hold_buyer(order.connection, order.id, until=end, because=because, by=str(order.context.run_id))
         order.log("held", f"The buyer is kept until {end:%Y-%m-%d}.")
-    _done(as_json, name, f"its buyer is kept until {end:%Y-%m-%d}.", held_until=end)
+    _done(name, f"its buyer is kept until {end:%Y-%m-%d}.", held_until=end)
 
 
 @changing("release")
-def release(order_id: str, as_json: bool) -> None:
+def release(order_id: str) -> None:
     """End the hold on an order; its buyer is erased when that is due."""
     with locked(order_id, "release") as order:
         name, ended = order.marketplace_order_id, release_hold(order.connection, order.id)
         if ended:
             order.log("released_hold", "The hold was ended.")
-    _done(as_json, name, "the hold is ended." if ended else "no hold was in force.", released=ended)
+    _done(name, "the hold is ended." if ended else "no hold was in force.", released=ended)

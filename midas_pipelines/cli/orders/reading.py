@@ -13,7 +13,7 @@ import click
 import sqlalchemy as sa
 
 from midas_pipelines.cli.opening import Changing, actor, shop_database
-from midas_pipelines.cli.printing import json_option, print_json, print_result, print_rows, print_table, say
+from midas_pipelines.cli.printing import Room, Table, answer
 from midas_pipelines.errors import WrongInput
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
@@ -38,7 +38,7 @@ line_option = click.option(
 )
 
 
-@click.group()
+@click.group(cls=Room)
 def orders() -> None:
     """Show marketplace orders, ship them, and resolve exceptions.
 
@@ -84,15 +84,11 @@ def parse_lines(lines: Sequence[str], whole: dict[int, int]) -> dict[int, int] |
 @click.option("--exception", type=click.Choice(EXCEPTIONS), help="Only orders that need a person for this.")
 @click.option("--status", type=click.Choice(STATUSES), help="Only orders with this status.")
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 10_000), help="How many.")
-@json_option
-def list_orders_command(exception: str | None, status: str | None, limit: int, as_json: bool) -> None:
+def list_orders_command(exception: str | None, status: str | None, limit: int) -> None:
     """List orders, the newest first."""
     which: Any = True if exception == "any" else exception and [exception]
     with shop_database() as (settings, database), database.reading() as connection:
         found = list_orders(connection, Filters(status, exception=which), limit=limit + 1)
-    if as_json:
-        print_json({"orders": found[:limit], "more": len(found) > limit})
-        return
     rows = [  # what fits on a screen of 80 columns; `--json` has everything
         {
             "order": row["marketplace_order_id"],
@@ -108,35 +104,30 @@ def list_orders_command(exception: str | None, status: str | None, limit: int, a
         }
         for row in found[:limit]
     ]
-    print_rows(False, "orders", rows, title="Orders", none="No such orders.")
-    if len(found) > limit:
-        say(f"There are more; --limit {limit * 2} shows the next ones too.")
+    more = len(found) > limit
+    hint = f"There are more; --limit {limit * 2} shows the next ones too." if more else ""
+    answer({"orders": found[:limit], "more": more}, Table("Orders", rows, "No such orders."), hint)
 
 
 @orders.command("show")
 @order_argument
-@json_option
-def show_order(order_id: str, as_json: bool) -> None:
+def show_order(order_id: str) -> None:
     """Show an order's timeline: steps, stock, shipments and messages, with times and causes."""
     with opened(order_id) as (_, database, row), database.reading() as connection:
         timeline = read_timeline(connection, row)
-    if as_json:
-        print_json(asdict(timeline))
-        return
     order = timeline.order
-    say(
+    said: list[str | Table] = [
         f"Order {order['marketplace_order_id']} on {order['sales_channel'] or 'a marketplace'}, "
         f"{order['order_number'] or 'no order of the shop'} (id {order['local_order_id'] or 'none'}): "
         f"{order['status']} there, {order['shop_status'] or 'unknown'} in the shop; "
         f"{order['total']} {order['currency'] or 'of an unknown currency'}."
-    )
+    ]
     if order["exception"] or order["reason"]:
         dismissed = order["outcome"] == "dismissed"
         state = "Dismissed" if dismissed else f"Needs a person: {order['exception'] or 'quarantined'}"
-        say(f"{state}. {order['reason'] or ''}".rstrip())
-    if timeline.lines:
-        names = ("line", "sku", "title", "quantity", "allocated", "released", "backordered", "shipped")
-        print_table("Lines", [{name: line[name] for name in names} for line in timeline.lines])
+        said.append(f"{state}. {order['reason'] or ''}".rstrip())
+    names = ("line", "sku", "title", "quantity", "allocated", "released", "backordered", "shipped")
+    said.append(Table("Lines", [{name: line[name] for name in names} for line in timeline.lines]))
     if timeline.entries:
         this_year = {one.at.year for one in timeline.entries} <= {datetime.now(UTC).year}
         form = "%m-%d %H:%M:%S" if this_year else "%Y-%m-%d %H:%M:%S"
@@ -144,21 +135,19 @@ def show_order(order_id: str, as_json: bool) -> None:
             {"UTC": f"{one.at:{form}}", "what": one.what, "detail": one.detail, "cause": one.cause}
             for one in timeline.entries
         ]
-        print_table(f"What happened, from {timeline.entries[0].at:%Y-%m-%d}", entries)
+        said.append(Table(f"What happened, from {timeline.entries[0].at:%Y-%m-%d}", entries))
+    answer(asdict(timeline), *said)
 
 
 @orders.command(cls=Changing)
 @click.option("--send-again", is_flag=True, help="Send again what was given up, or may have gone out.")
-@json_option
-def messages(send_again: bool, as_json: bool) -> None:
+def messages(send_again: bool) -> None:
     """List messages to customers that were not sent, or may not have been."""
     with shop_database() as (_, database):
         count = 0
         if send_again:
             count = database.write(put_back, given_up=True)
         found = unsent_messages(database)
-    if as_json or send_again:
-        record = {"messages": found, "put_back": count}
-        print_result(as_json, record, f"{count} messages are sent with the next round.")
-    else:
-        print_rows(False, "messages", found, title="Messages not sent", none="Every message was sent.")
+    listed = Table("Messages not sent", found, "Every message was sent.")
+    said = f"{count} messages are sent with the next round." if send_again else listed
+    answer({"messages": found, "put_back": count}, said)

@@ -8,7 +8,7 @@ import click
 import sqlalchemy as sa
 
 from midas_pipelines.cli.opening import Changing, actor, command_entry, shop_database
-from midas_pipelines.cli.printing import json_option, print_json, print_result, print_rows, print_table, say
+from midas_pipelines.cli.printing import Room, Table, answer, print_table, wants_json
 from midas_pipelines.errors import WrongInput
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
@@ -29,7 +29,7 @@ from midas_pipelines.store.privacy.keys import (
 ROLES = click.Choice([role.value for role in Role])
 
 
-@click.group()
+@click.group(cls=Room)
 def keys() -> None:
     """Make, list, rotate and revoke keys for the gateway; rotate those that payloads are sealed with.
 
@@ -44,45 +44,42 @@ def keys() -> None:
 @click.option("--role", type=ROLES, required=True, help="What its holder may do.")
 @click.option("--name", required=True, help="Whose it is, such as shop or grafana.")
 @click.option("--days", type=click.IntRange(1, 365), help="Days until it ends; by default MIDAS_KEY_DAYS.")
-@json_option
-def create(role: str, name: str, days: int | None, as_json: bool) -> None:
+def create(role: str, name: str, days: int | None) -> None:
     """Make a key and show it, once; only a hash of it is kept."""
     if not name.isprintable() or not 0 < len(name) <= 100:
         raise click.BadParameter("give 1 to 100 printable characters", param_hint="--name")
     with shop_database() as (settings, database), database.writing() as connection:
         caller, key = create_key(connection, name=name, role=Role(role), days=days or settings.key_days)
         _note(connection, settings, "keys create", caller)
-    _show(caller, key, as_json)
+    _show(caller, key)
 
 
 @keys.command(name="list")
-@json_option
-def list_command(as_json: bool) -> None:
+def list_command() -> None:
     """List every key there ever was, without its secret: its age in days, its end, when it was used last."""
     with shop_database() as (_, database):
         rows = _aged(database)
     none = "There is no key yet: make one with `midas keys create --role operator --name shop`."
-    print_rows(as_json, "keys", rows, title="Keys", none=none)
+    answer({"keys": rows}, Table("Keys", rows, none))
 
 
 @keys.command(cls=Changing)
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@json_option
-def review(yes: bool, as_json: bool) -> None:
+def review(yes: bool) -> None:
     """Confirm that each valid key is still needed, by the right holder, with the right role; do so every quarter.
 
     Revoke what is not needed first. Who reviewed what is recorded, and `midas compliance` shows when.
     """
     with shop_database() as (settings, database):
         rows = [row for row in _aged(database) if row["state"] == "valid"]
-        if not as_json:
-            print_table("Valid keys", rows)
-        if not yes and not as_json:
+        if not wants_json():
+            print_table(Table("Valid keys", rows))
+        if not (yes or wants_json()):
             click.confirm(f"Are all {len(rows)} needed, with these roles?", abort=True)
         reviewed = {"keys": [row["key_id"] for row in rows]}
         database.write(record_proof, "key_review", passed=True, by=actor(settings), detail=reviewed)
     said = f"Recorded: {len(rows)} keys were reviewed. The next review is due in 90 days."
-    print_result(as_json, {"reviewed": rows}, said)
+    answer({"reviewed": rows}, said)
 
 
 def _aged(database: Database) -> list[dict[str, Any]]:
@@ -93,14 +90,13 @@ def _aged(database: Database) -> list[dict[str, Any]]:
 
 @keys.command()
 @click.argument("key_id")
-@json_option
-def revoke(key_id: str, as_json: bool) -> None:
+def revoke(key_id: str) -> None:
     """End a key at once."""
     with shop_database() as (settings, database), database.writing() as connection:
         caller = revoke_key(connection, key_id)
         _note(connection, settings, "keys revoke", caller)
     done = {"id": caller.key_id, "name": caller.name, "role": caller.role.value, "state": "revoked"}
-    print_result(as_json, done, f"The key {caller.key_id} ({caller.name}) is revoked.")
+    answer(done, f"The key {caller.key_id} ({caller.name}) is revoked.")
 
 
 @keys.command()
@@ -113,13 +109,12 @@ def revoke(key_id: str, as_json: bool) -> None:
     type=click.IntRange(0, 10_080),
     help="Minutes for which the old key still works.",
 )
-@json_option
-def rotate(key_id: str, grace_minutes: int, as_json: bool) -> None:
+def rotate(key_id: str, grace_minutes: int) -> None:
     """Replace a key by a new one of the same name and role, and show that, once."""
     with shop_database() as (settings, database), database.writing() as connection:
         caller, key = rotate_key(connection, key_id, grace_minutes=grace_minutes, days=settings.key_days)
         _note(connection, settings, "keys rotate", caller)
-    _show(caller, key, as_json)
+    _show(caller, key)
 
 
 def _note(connection: sa.Connection, settings: Settings, action: str, caller: Caller) -> None:
@@ -127,16 +122,14 @@ def _note(connection: sa.Connection, settings: Settings, action: str, caller: Ca
     note_audit(connection, command_entry(settings, action, caller.key_id, detail), "answered")
 
 
-def _show(caller: Caller, key: str, as_json: bool) -> None:
+def _show(caller: Caller, key: str) -> None:
     made = {"id": caller.key_id, "name": caller.name, "role": caller.role.value, "key": key}
-    shown = f"Key {caller.key_id} for {caller.name}, {caller.role.value}. It is shown this once:"
-    print_result(as_json, made, shown, key)
+    answer(made, f"Key {caller.key_id} for {caller.name}, {caller.role.value}. It is shown this once:", key)
 
 
 @keys.command()
 @click.option("--new", is_flag=True, help="Print a fresh key, to be put before the others.")
-@json_option
-def payload(new: bool, as_json: bool) -> None:
+def payload(new: bool) -> None:
     """Show the keys that payloads are sealed with: where they come from, and how many payloads each has sealed."""
     if new:
         click.echo(new_key())
@@ -147,17 +140,13 @@ def payload(new: bool, as_json: bool) -> None:
     state = dict.fromkeys(known, "older") | {known[0]: "newest"}
     names = dict.fromkeys([*known, *counted])
     rows = [{"key": key, "state": state.get(key, "missing"), "payloads": counted[key]} for key in names]
-    if as_json:
-        print_json({"source": key_source(settings), "keys": rows})
-    else:
-        print_table("Payload keys", rows)
-        say(f"They come from {key_source(settings)}.")
+    source = key_source(settings)
+    answer({"source": source, "keys": rows}, Table("Payload keys", rows), f"They come from {source}.")
 
 
 @keys.command("rotate-payload", cls=Changing)
 @click.option("--retire", is_flag=True, help="Then drop keys that no payload needs from the key file.")
-@json_option
-def rotate_payload(retire: bool, as_json: bool) -> None:
+def rotate_payload(retire: bool) -> None:
     """Seal every payload under a new key, while everything runs; a rotation that was stopped goes on.
 
     A key file gets the new key here. In MIDAS_PAYLOAD_KEY, or what MIDAS_KEY_COMMAND prints, put it before the others
@@ -182,11 +171,10 @@ def rotate_payload(retire: bool, as_json: bool) -> None:
             keep_keys(path, kept)
     unreadable = sum(map(len, done.unreadable.values()))
     kept_under = f"{done.rewrapped} payloads are sealed under the key {kept[0].key_id}"
-    said = [f"{kept_under}; {retired} older keys retired."]
-    if unreadable:
-        missing = f"{unreadable} payloads open with no key here"
-        said.append(f"{missing}: `midas keys payload` shows which they need.")
-    result = {"rewrapped": done.rewrapped, "unreadable": done.unreadable, "retired": retired}
-    print_result(as_json, result, *said)
-    if unreadable:
-        raise SystemExit(1)
+    missing = f"{unreadable} payloads open with no key here: `midas keys payload` shows which they need."
+    answer(
+        {"rewrapped": done.rewrapped, "unreadable": done.unreadable, "retired": retired},
+        f"{kept_under}; {retired} older keys retired.",
+        missing if unreadable else "",
+        failed=unreadable,
+    )

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from midas_pipelines.cli.opening import Changing, actor, shop_database
-from midas_pipelines.cli.printing import json_option, print_json, print_result, print_rows, print_table, say
+from midas_pipelines.cli.printing import Room, Table, answer, print_json, wants_json
 from midas_pipelines.errors import WrongInput
 from midas_pipelines.store.privacy.register import register_page, register_rows
 from midas_pipelines.sync.context import SyncContext
@@ -22,47 +22,40 @@ from midas_pipelines.sync.privacy.requests import (
 )
 
 
-@click.group()
+@click.group(cls=Room)
 def privacy() -> None:
     """Show where personal data is; find, export and erase a person."""
 
 
 @privacy.command()
 @click.option("--markdown", is_flag=True, help="Print docs/personal-data.md, with the record of Art. 30.")
-@json_option
-def register(markdown: bool, as_json: bool) -> None:
+def register(markdown: bool) -> None:
     """Show each column that may hold personal data: what, why, and how it ends."""
     if markdown:
         click.echo(register_page(), nl=False)
         return
-    print_rows(as_json, "register", register_rows(), title="Personal data", none="No column holds any.")
+    answer({"register": register_rows()}, Table("Personal data", register_rows()))
 
 
 @privacy.command("due")
-@json_option
-def due_weeks(as_json: bool) -> None:
+def due_weeks() -> None:
     """Show by week whose time comes, who was erased, and whom the law keeps."""
     with shop_database() as (settings, database):
         found = erasure_weeks(database, settings)
-    if as_json:
-        print_json(vars(found))
-        return
-    print_table("Buyers by week", found.weeks)
-    say(
-        f"{found.due} are due now ({found.overdue} overdue), {found.erased} erased, {found.held} held by law, "
-        f"{found.never} never to be erased."
+    now = (
+        f"{found.due} are due now ({found.overdue} overdue), {found.erased} erased, {found.held} held by law"
     )
+    answer(vars(found), Table("Buyers by week", found.weeks), f"{now}, {found.never} never to be erased.")
 
 
 @privacy.command("erase-due", cls=Changing)
-@json_option
-def erase_due(as_json: bool) -> None:
+def erase_due() -> None:
     """Erase every buyer whose time has come, as the workflow buyer_erasure does each night."""
     with shop_database() as (settings, database):
         by_hand = f"{actor(settings)[:40]}: midas privacy erase-due"
         report = erase_due_buyers(SyncContext(settings, database, run_id=by_hand))
     said = f"{report.erased} buyers erased, {report.events} old events emptied, {report.left} left."
-    print_result(as_json, vars(report), said)
+    answer(vars(report), said)
 
 
 class AboutPerson(Changing):
@@ -86,7 +79,7 @@ def person_options(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-def _answer(kind: str, given: dict[str, str | None]) -> PrivacyAnswer:
+def _request(kind: str, given: dict[str, str | None]) -> PrivacyAnswer:
     named = [Subject(name, text) for name, text in given.items() if text is not None]
     if len(named) != 1:
         raise WrongInput("Name the person in one way: --email, --phone, --name, --account or --order.")
@@ -98,58 +91,51 @@ def _answer(kind: str, given: dict[str, str | None]) -> PrivacyAnswer:
 
 @privacy.command(cls=AboutPerson)
 @person_options
-@json_option
-def find(as_json: bool, **given: str | None) -> None:
+def find(**given: str | None) -> None:
     """Find the orders and events of a person, though what is stored is sealed."""
-    answer = _answer("find", given)
-    events = f", {answer.events} events of no known order" if answer.events else ""
-    said = f"Request {answer.request}: {len(answer.orders)} orders{events}. {', '.join(answer.orders)}"
-    print_result(as_json, {**vars(answer), "done": answer.done}, said.rstrip())
+    found = _request("find", given)
+    events = f", {found.events} events of no known order" if found.events else ""
+    said = f"Request {found.request}: {len(found.orders)} orders{events}. {', '.join(found.orders)}"
+    answer({**vars(found), "done": found.done}, said.rstrip())
 
 
 @privacy.command(cls=AboutPerson)
 @person_options
 def export(**given: str | None) -> None:
     """Print the copy that Art. 15 and 20 GDPR ask for: all data of a person, with purposes, recipients and periods."""
-    print_json(_answer("export", given).export or {})
+    print_json(_request("export", given).export or {})
 
 
 @privacy.command("erase", cls=AboutPerson)
 @person_options
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@json_option
-def erase_person(yes: bool, as_json: bool, **given: str | None) -> None:
+def erase_person(yes: bool, **given: str | None) -> None:
     """Erase a person from every order and event; what the law keeps stays, and is named.
 
     Exits 1 while something is left: run it again then. What has to be sent to others is shown; record it with
     `midas privacy sent`.
     """
-    if not yes and not as_json:
+    if not (yes or wants_json()):
         click.confirm("Erase this person for good? `midas privacy find` shows the orders", abort=True)
-    answer = _answer("erase", given)
-    print_result(
-        as_json,
-        {**vars(answer), "done": answer.done},
-        f"Request {answer.request}: {len(answer.erased)} orders erased, {answer.events} events emptied.",
-        *answer.held.values(),
-        *(f"Order {order} is busy, or shadow mode keeps it: try again." for order in answer.left),
-        *(f"Inform {name}: {what}." for name, what in answer.notify.items()),
+    found = _request("erase", given)
+    answer(
+        {**vars(found), "done": found.done},
+        f"Request {found.request}: {len(found.erased)} orders erased, {found.events} events emptied.",
+        *found.held.values(),
+        *(f"Order {order} is busy, or shadow mode keeps it: try again." for order in found.left),
+        *(f"Inform {name}: {what}." for name, what in found.notify.items()),
+        failed=not found.done,
     )
-    if not answer.done:
-        raise SystemExit(1)
 
 
 @privacy.command()
-@json_option
-def requests(as_json: bool) -> None:
+def requests() -> None:
     """List requests of persons: when they came, until when they have to be answered, the proof, what was sent to whom."""
     with shop_database() as (_, database), database.reading() as connection:
         found = list_requests(connection)
-    if as_json:
-        print_json({"requests": found})
-    else:
-        shown = ("id", "kind", "asked_by", "received_at", "due_at", "done_at", "proof", "sent")
-        print_table("Requests", [{name: row[name] for name in shown} for row in found])
+    shown = ("id", "kind", "asked_by", "received_at", "due_at", "done_at", "proof", "sent")
+    rows = [{name: row[name] for name in shown} for row in found]
+    answer({"requests": found}, Table("Requests", rows, "There is no request."))
 
 
 @privacy.command(cls=AboutPerson)
@@ -160,4 +146,4 @@ def sent(request_id: int, to: str, what: str) -> None:
     """Record that you informed someone about a request, as Art. 19 GDPR asks."""
     with shop_database() as (settings, database), database.writing() as connection:
         note_sent(connection, request_id, to=to, what=what, by=actor(settings))
-    say(f"Request {request_id}: sent to {to}.")
+    answer({"request": request_id, "sent_to": to}, f"Request {request_id}: sent to {to}.")

@@ -12,7 +12,7 @@ import click
 from pyrage import x25519
 
 from midas_pipelines.cli.opening import Changing, actor, command_entry, shop_database
-from midas_pipelines.cli.printing import json_option, print_json, print_result, print_rows, print_table, say
+from midas_pipelines.cli.printing import Room, Table, answer, json_option, say, wants_json
 from midas_pipelines.errors import WrongInput
 from midas_pipelines.recovery import incident as incidents
 from midas_pipelines.recovery.backup import create_backup, verify_backup
@@ -28,7 +28,7 @@ AUDIT_COLUMNS = ("at", "actor", "event", "action", "target", "detail", "status",
 FILE = click.Path(dir_okay=False, path_type=Path)
 
 
-@click.group()
+@click.group(cls=Room)
 def backup() -> None:
     """Make encrypted backups, verify and restore them, and prove by a drill that they can be restored.
 
@@ -36,7 +36,7 @@ def backup() -> None:
     """
 
 
-@backup.command()
+@backup.command(cls=click.Command)
 @click.argument("file", type=FILE)
 def key(file: Path) -> None:
     """Make a key for backups: the secret goes to FILE, which belongs on another machine; the public part is printed."""
@@ -51,19 +51,17 @@ def key(file: Path) -> None:
 
 
 @backup.command(cls=Changing)
-@json_option
-def create(as_json: bool) -> None:
+def create() -> None:
     """Write one backup to MIDAS_BACKUP_TO, and remove those that are too old."""
     with shop_database() as (settings, database):
         made = create_backup(settings, database, actor(settings))
     removed = f" {made.removed} old backups were removed." if made.removed else ""
     said = f"{made.name}: {made.rows} rows, {made.parts} parts, {made.size} bytes in {made.seconds:.1f} s.{removed}"
-    print_result(as_json, asdict(made), said)
+    answer(asdict(made), said)
 
 
 @backup.command("list")
-@json_option
-def list_backups(as_json: bool) -> None:
+def list_backups() -> None:
     """List the whole backups, the newest first."""
     rows = [
         {"name": folder.name, "made_at": manifest.made_at, "kind": manifest.kind}
@@ -72,16 +70,15 @@ def list_backups(as_json: bool) -> None:
         for folder, manifest in backups(backup_place(load_settings()))
     ]
     none = "There is no backup: make one with `midas backup create`."
-    print_rows(as_json, "backups", rows, title="Backups", none=none)
+    answer({"backups": rows}, Table("Backups", rows, none))
 
 
 @backup.command("verify")
 @click.argument("name", required=False)
-@json_option
-def verify_copy(name: str | None, as_json: bool) -> None:
+def verify_copy(name: str | None) -> None:
     """Open every part of a backup, the newest without NAME. Exits 1 when something is missing or damaged."""
     found, size = verify_backup(load_settings(), name)
-    print_result(as_json, {"name": found, "size": size, "whole": True}, f"{found} is whole: {size} bytes.")
+    answer({"name": found, "size": size, "whole": True}, f"{found} is whole: {size} bytes.")
 
 
 @backup.command()
@@ -94,8 +91,7 @@ def verify_copy(name: str | None, as_json: bool) -> None:
     help="Restore though the payload key is lost. Nothing proves then that the backup is yours: a person who can write to "
     "MIDAS_BACKUP_TO can plant one, and its SQL runs as your database user.",
 )
-@json_option
-def restore(name: str | None, replace: bool, history: bool, unsigned: bool, as_json: bool) -> None:
+def restore(name: str | None, replace: bool, history: bool, unsigned: bool) -> None:
     """Restore a backup, the newest without NAME, into the database of MIDAS_DATABASE_URL: all of it or nothing.
 
     Stop gateway and schedules first. Pushes stay stopped until `midas sync orders` has read every order since the
@@ -111,8 +107,7 @@ def restore(name: str | None, replace: bool, history: bool, unsigned: bool, as_j
     if history:
         restore_history(found, database=settings.dagster_database(), home=settings.home())
     done = {"name": folder.name, "made_at": manifest.made_at, "tables": tables}
-    print_result(
-        as_json,
+    answer(
         done | {"size": manifest.parts[0].size},
         f"Restored {folder.name}, made at {manifest.made_at}: {tables} tables.",
         "Now run `midas sync orders`, then `midas sync products --full`. Nothing is pushed before the first.",
@@ -121,48 +116,41 @@ def restore(name: str | None, replace: bool, history: bool, unsigned: bool, as_j
 
 
 @backup.command(cls=Changing)
-@json_option
-def drill(as_json: bool) -> None:
+def drill() -> None:
     """Restore the newest backup into a scratch database, check every invariant on it, and show what it took.
 
     Exits 1 when an invariant is broken on it.
     """
     with shop_database() as (settings, database):
         found = run_drill(settings, database, actor(settings))
-    print_result(
-        as_json,
+    answer(
         asdict(found) | {"passed": found.passed},
         f"{found.name}: restored and checked in {found.rto_seconds:.1f} s (RTO); "
         f"{found.rpo_seconds:.0f} s of work would have been lost (RPO).",
         *(f"Error: {invariant}: {count} rows break it." for invariant, count in found.broken.items()),
+        failed=not found.passed,
     )
-    if not found.passed:
-        raise SystemExit(1)
 
 
-@click.group()
+@click.group(cls=Room)
 def audit() -> None:
     """Show who changed what, and check that no row of that log was changed or removed."""
 
 
 @audit.command("list")
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 10_000), help="The newest N.")
-@json_option
-def list_audit(limit: int, as_json: bool) -> None:
+def list_audit(limit: int) -> None:
     """List calls, commands and refusals, the newest first."""
     with shop_database() as (_, database), database.reading() as connection:
         rows = read_audit(connection, before=None, limit=limit)
-    if as_json:
-        print_json({"audit": rows})
-        return
-    for row in rows:
-        row |= {"at": f"{row['at']:%Y-%m-%d %H:%M:%S}", "detail": row["detail"] and json.dumps(row["detail"])}
-    print_table("Audit log", [{name: row[name] for name in AUDIT_COLUMNS} for row in rows])
+    shown = [{name: row[name] for name in AUDIT_COLUMNS} for row in rows]
+    for row in shown:
+        row["detail"] = row["detail"] and json.dumps(row["detail"])
+    answer({"audit": rows}, Table("Audit log", shown, "Nothing is in the log yet."))
 
 
 @audit.command("verify")
-@json_option
-def verify_log(as_json: bool) -> None:
+def verify_log() -> None:
     """Read the whole log and check its chain of hashes. Exits 1 when a row was changed, added or removed.
 
     Keep the hash it prints somewhere else: a log that was rewritten from the beginning has another one.
@@ -170,45 +158,41 @@ def verify_log(as_json: bool) -> None:
     with shop_database() as (_, database), database.reading() as connection:
         state = verify_audit(connection)
     whole = f"The audit log is whole: {state.rows} rows, the last hash is {state.last_hash}."
-    print_result(as_json, asdict(state) | {"whole": not state.problems}, *([] if state.problems else [whole]))
-    for problem in () if as_json else state.problems:
+    for problem in state.problems:
         say(f"Error: {problem}", err=True)
-    if state.problems:
-        raise SystemExit(1)
+    record = asdict(state) | {"whole": not state.problems}
+    answer(record, "" if state.problems else whole, failed=state.problems)
 
 
-@click.group()
+@click.group(cls=Room)
 def incident() -> None:
     """Lock everything but the import of orders, and pack evidence; docs/incident.md says what to do when."""
 
 
 @incident.command(cls=Changing)
 @click.option("--because", required=True, metavar="TEXT", help="What happened, without any name.")
-@json_option
-def lock(because: str, as_json: bool) -> None:
+def lock(because: str) -> None:
     """Revoke every key and stop all pushes to 4Seller; orders are imported as ever."""
     with shop_database() as (settings, database), database.writing() as connection:
         revoked = incidents.lock_system(connection, because=because, by=actor(settings))
     said = f"Locked: {revoked} keys are revoked and nothing is pushed. `midas incident unlock` allows pushes again."
-    print_result(as_json, {"locked": True, "revoked": revoked}, said)
+    answer({"locked": True, "revoked": revoked}, said)
 
 
 @incident.command(cls=Changing)
-@json_option
-def unlock(as_json: bool) -> None:
+def unlock() -> None:
     """Allow pushes again. Revoked keys stay revoked: make new ones with `midas keys create`."""
     with shop_database() as (_, database), database.writing() as connection:
         ended, why = incidents.unlock_system(connection), why_stopped(connection)
     waits = f"Nothing is pushed yet: {why}. Run `midas sync orders`."
     said = f"{waits if why else 'Pushes are allowed again.'} Make new keys with `midas keys create`."
-    print_result(as_json, {"unlocked": ended}, said if ended else "Nothing was locked.")
+    answer({"unlocked": ended}, said if ended else "Nothing was locked.")
 
 
 @incident.command(cls=Changing)
 @click.option("--since", required=True, type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M"]), help="UTC.")
 @click.option("--to", "file", type=FILE, help="The file to write.")
-@json_option
-def collect(since: datetime, file: Path | None, as_json: bool) -> None:
+def collect(since: datetime, file: Path | None) -> None:
     """Pack audit log, refused calls, keys, settings without secrets, versions and errors, encrypted as backups are."""
     target = file or Path(f"incident-{datetime.now(UTC):%Y%m%dT%H%M%S}.tar.gz.age")
     with shop_database() as (settings, database):
@@ -216,19 +200,18 @@ def collect(since: datetime, file: Path | None, as_json: bool) -> None:
             found = incidents.collect(settings, database, since.replace(tzinfo=UTC), target)
         except OSError as failed:
             raise WrongInput(f"{target} cannot be written: {failed.strerror}.") from None
-    print_result(
-        as_json,
+    answer(
         {"file": str(target), "rows": found},
         f"{target}: {', '.join(f'{count} in {name}' for name, count in found.items())}.",
         f"Open it with `age -d -i IDENTITY {target} | tar xz`.",
     )
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=Room, invoke_without_command=True)
 @click.option("--markdown", is_flag=True, help="Print a page instead of a table.")
 @json_option
 @click.pass_context
-def compliance(ctx: click.Context, markdown: bool, as_json: bool) -> None:
+def compliance(ctx: click.Context, markdown: bool) -> None:
     """Show each figure that marketplaces and the law ask for: PASS, FAIL or NOT OURS, with the reason.
 
     Compares it with the running settings and the newest proofs. Exits 1 when one fails. Not a certificate.
@@ -237,27 +220,23 @@ def compliance(ctx: click.Context, markdown: bool, as_json: bool) -> None:
         return
     with shop_database() as (settings, database):
         rows = compliance_rows(settings, database)
-    if as_json:
-        print_json({"rows": [asdict(row) for row in rows]})
-    elif markdown:
+    names = {"": "verdict", "what is asked": "asked", "by": "by", "here": "reason"}
+    shown = [{head: getattr(row, name) for head, name in names.items()} for row in rows]
+    counts = (f"{sum(row.verdict is one for row in rows)} {one}" for one in ComplianceVerdict)
+    said: list[str | Table] = [Table("Compliance", shown), f"{', '.join(counts)}. Not a certificate."]
+    if markdown and not wants_json():
         click.echo(compliance_page(rows), nl=False)
-    else:
-        names = {"": "verdict", "what is asked": "asked", "by": "by", "here": "reason"}
-        shown = [{head: getattr(row, name) for head, name in names.items()} for row in rows]
-        print_table("Compliance", shown)
-        counts = (f"{sum(row.verdict is one for row in rows)} {one}" for one in ComplianceVerdict)
-        say(f"{', '.join(counts)}. Not a certificate.")
-    if any(row.verdict is ComplianceVerdict.FAIL for row in rows):
-        raise SystemExit(1)
+        said = []
+    failed = any(row.verdict is ComplianceVerdict.FAIL for row in rows)
+    answer({"rows": [asdict(row) for row in rows]}, *said, failed=failed)
 
 
 @compliance.command(cls=Changing)
 @click.argument("name", type=click.Choice(RECORDED))
 @click.option("--failed", is_flag=True, help="It was done, and found something that is not fixed yet.")
-@json_option
-def record(name: str, failed: bool, as_json: bool) -> None:
+def record(name: str, failed: bool) -> None:
     """Record that a review, scan or test was done today, and by whom."""
     with shop_database() as (settings, database), database.writing() as connection:
         record_proof(connection, name, passed=not failed, by=actor(settings))
     said = f"Recorded: {name}, {'with open findings' if failed else 'passed'}."
-    print_result(as_json, {"recorded": name, "passed": not failed}, said)
+    answer({"recorded": name, "passed": not failed}, said)

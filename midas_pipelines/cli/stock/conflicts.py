@@ -8,15 +8,7 @@ import click
 
 from midas_pipelines.cli.dagster.sync import end, execute
 from midas_pipelines.cli.opening import Changing, actor, shop_database
-from midas_pipelines.cli.printing import (
-    json_option,
-    print_counts,
-    print_json,
-    print_result,
-    print_rows,
-    print_table,
-    say,
-)
+from midas_pipelines.cli.printing import Room, Table, answer, sync_sentence
 from midas_pipelines.store.items.conflicts import open_conflicts, read_conflict, recent_conflicts
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.listings.pins import FIELDS
@@ -27,44 +19,38 @@ CONFLICT_ID = click.IntRange(1, 2**63 - 1)
 SHOWN = ("id", "sku", "field", "shop_value", "fourseller_value", "policy", "found_at")
 
 
-@click.group()
+@click.group(cls=Room)
 def conflicts() -> None:
     """List and resolve conflicts between shop and 4Seller; pin fields to keep them as they are on 4Seller."""
 
 
 @conflicts.command("list")
 @click.option("--all", "everything", is_flag=True, help="Also the resolved ones, the newest first.")
-@json_option
-def show_all(everything: bool, as_json: bool) -> None:
+def show_all(everything: bool) -> None:
     """List the open conflicts."""
     with shop_database() as (_, database), database.reading() as connection:
         found = recent_conflicts(connection) if everything else open_conflicts(connection)
     names = (*SHOWN, "resolution", "resolved_by") if everything else SHOWN
     rows = [{name: row[name] for name in names} for row in found]
-    print_rows(as_json, "conflicts", rows, title="Conflicts", none="No conflict is open.")
+    answer({"conflicts": rows}, Table("Conflicts", rows, "No conflict is open."))
 
 
 @conflicts.command("show")
 @click.argument("conflict_id", type=CONFLICT_ID, metavar="ID")
-@json_option
-def show_conflicts(conflict_id: int, as_json: bool) -> None:
+def show_conflicts(conflict_id: int) -> None:
     """Everything on record about one conflict."""
     with shop_database() as (_, database), database.reading() as connection:
         found = read_conflict(connection, conflict_id)
     if found is None:
         raise click.UsageError(f"There is no conflict {conflict_id}: see `midas conflicts list --all`.")
-    if as_json:
-        print_json(found)
-    else:
-        rows = [{"what": name, "value": value} for name, value in found.items() if value is not None]
-        print_table(f"Conflict {conflict_id}", rows)
+    rows = [{"what": name, "value": value} for name, value in found.items() if value is not None]
+    answer(found, Table(f"Conflict {conflict_id}", rows))
 
 
 @conflicts.command("resolve", cls=Changing)
 @click.argument("conflict_id", type=CONFLICT_ID, metavar="ID")
 @click.option("--take", type=click.Choice(SIDES), required=True, help="Whose value counts.")
-@json_option
-def resolve_(conflict_id: int, take: str, as_json: bool) -> None:
+def resolve_(conflict_id: int, take: str) -> None:
     """Resolve a conflict: take the shop's value, which the next sync pushes, or the marketplace's.
 
     The marketplace's quantity becomes a row of the ledger; any other field is pinned. A product that matches no
@@ -72,34 +58,31 @@ def resolve_(conflict_id: int, take: str, as_json: bool) -> None:
     """
     with shop_database() as (settings, database):
         done = asyncio.run(resolve(SyncContext(settings, database), conflict_id, take, actor(settings)))
-    words = f"Conflict {conflict_id} is resolved: the {take}'s {done.get('field')} counts."
-    print_result(as_json, done, words)
+    answer(done, f"Conflict {conflict_id} is resolved: the {take}'s {done.get('field')} counts.")
 
 
 @conflicts.command(cls=Changing)
 @click.argument("sku")
 @click.argument("field", type=click.Choice(FIELDS))
-@json_option
-def pin(sku: str, field: str, as_json: bool) -> None:
+def pin(sku: str, field: str) -> None:
     """Leave FIELD of an item on 4Seller as it is now, whatever the shop says, until it is released."""
     with shop_database() as (settings, database):
         context = SyncContext(settings, database)
         value = asyncio.run(pin_field(context, mapping_ids(context, [sku])[0], field))
     words = f"{sku}: {field} stays {value} on 4Seller until `midas conflicts release {sku} {field}`."
-    print_result(as_json, {"sku": sku, "field": field, "value": value}, words)
+    answer({"sku": sku, "field": field, "value": value}, words)
 
 
 @conflicts.command("release", cls=Changing)
 @click.argument("sku")
 @click.argument("field", type=click.Choice((*FIELDS, "listing")), required=False)
-@json_option
-def let_go(sku: str, field: str | None, as_json: bool) -> None:
+def let_go(sku: str, field: str | None) -> None:
     """Let go of a pinned FIELD of an item, or of all of them; the next sync pushes the shop's value."""
     with shop_database() as (settings, database):
         context = SyncContext(settings, database)
         released = release_pin(context, mapping_ids(context, [sku])[0], field)
     words = f"{sku}: released {', '.join(released)}." if released else f"{sku} has no such pin."
-    print_result(as_json, {"sku": sku, "released": released}, words)
+    answer({"sku": sku, "released": released}, words)
 
 
 COUNTS = (
@@ -109,25 +92,22 @@ COUNTS = (
 
 
 @click.command(cls=Changing)
-@json_option
-def reconcile(as_json: bool) -> None:
+def reconcile() -> None:
     """Read every listing back, compare it with the shop, and resolve differences by policy.
 
     Runs the Dagster job `consistency_check` in this process. Consistency is the share of items that 4Seller showed as
     they should be, before anything was resolved; null when none could be judged. Items that are being pushed count as
     changing, those that no readable row shows as not seen. Exits 1 when it failed, 2 for wrong settings.
     """
-    run, counts, shown = execute("consistency_check", None, "reconcile", COUNTS)
-    shown["consistency"] = counts.get("consistency")
-    if as_json:
-        print_json(shown | {"note": counts.get("note"), "worst": counts.get("worst", [])})
-    else:
-        unread = bool(run.failure) or not shown.pop("complete")
-        consistency = shown.pop("consistency")
-        print_counts("Reconciled", shown)
-        say(consistency_sentence(consistency, unread=unread))
-        if counts.get("worst"):
-            print_table("What differed", counts["worst"])
+    run, counts, shown = execute("consistency_check", "reconcile", COUNTS)
+    shown["consistency"] = consistency = counts.get("consistency")
+    worst, apart = counts.get("worst", []), ("complete", "consistency")
+    answer(
+        shown | {"note": counts.get("note"), "worst": worst},
+        sync_sentence("Reconciled", {name: value for name, value in shown.items() if name not in apart}),
+        consistency_sentence(consistency, unread=bool(run.failure) or not shown["complete"]),
+        Table("What differed", worst),
+    )
     end(run, (counts.get("stopped"), counts.get("note")), failed=counts.get("failed"))
 
 

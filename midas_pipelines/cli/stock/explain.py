@@ -8,7 +8,7 @@ from datetime import datetime
 import click
 
 from midas_pipelines.cli.opening import shop_database
-from midas_pipelines.cli.printing import json_option, print_json, print_result, say
+from midas_pipelines.cli.printing import Answering, answer
 from midas_pipelines.store.items.shards import shard_names
 from midas_pipelines.sync.explain import explain_item as explanation_of
 from midas_pipelines.sync.explain import lineage
@@ -19,11 +19,10 @@ from midas_pipelines.sync.snapshots.time_travel import explain_at, lines_at
 DAY = click.DateTime(["%Y-%m-%d"])
 
 
-@click.command()
+@click.command(cls=Answering)
 @click.argument("sku")
 @click.option("--at", "at", type=DAY, help="As it was on that day, by the snapshots: YYYY-MM-DD.")
-@json_option
-def explain(sku: str, at: datetime | None, as_json: bool) -> None:
+def explain(sku: str, at: datetime | None) -> None:
     """Print the lineage of what 4Seller shows of an item: what it confirmed, the rule, the ledger rows, their causes."""
     with shop_database() as (settings, database):
         if at is None:
@@ -35,16 +34,15 @@ def explain(sku: str, at: datetime | None, as_json: bool) -> None:
         names = shard_names(settings.shards)
         lines.append(f"Shard {names[explanation['mapping_id'] % len(names)]} in Dagster.")
     title = f"{sku}:" if at is None else f"{sku} on {at:%Y-%m-%d}:"
-    print_result(as_json, explanation, title, *(f"  {line}" for line in lines))
+    answer(explanation, title, *(f"  {line}" for line in lines))
 
 
-@click.command()
+@click.command(cls=Answering)
 @click.option("--from", "start", type=DAY, required=True, help="The earlier day, YYYY-MM-DD.")
 @click.option("--to", "end", type=DAY, help="The later day; today where it is left out.")
 @click.option("--sku", "skus", multiple=True, metavar="SKU", help="Only this item; may be repeated.")
 @click.option("--most", type=click.IntRange(1, 10_000), default=50, show_default=True, help="Products shown.")
-@json_option
-def diff(start: datetime, end: datetime | None, skus: tuple[str, ...], most: int, as_json: bool) -> None:
+def diff(start: datetime, end: datetime | None, skus: tuple[str, ...], most: int) -> None:
     """Print what 4Seller shows otherwise than on an earlier day, and why: shop, ledger, orders, rules, conflicts.
 
     Reads the snapshots that `midas sync products --full` and `midas reconcile` leave each day.
@@ -54,18 +52,15 @@ def diff(start: datetime, end: datetime | None, skus: tuple[str, ...], most: int
         if last <= start.date():
             raise click.UsageError(f"--to ({last}) must be a later day than --from ({start:%Y-%m-%d}).")
         found = diff_of(database, Snapshots.of(settings), start.date(), last, skus=skus, most=most)
-    if as_json:
-        print_json(asdict(found))
-        return
     span = f"from {found.start:%Y-%m-%d %H:%M} to {found.end:%Y-%m-%d %H:%M} UTC"
-    say(f"{found.total} products changed on 4Seller {span}.")
+    said = [f"{found.total} products changed on 4Seller {span}."]
     for one in found.changed:
         moves = "; ".join(f"{name} {_said(old)} → {_said(new)}" for name, (old, new) in one.fields.items())
-        say(f"{one.sku or '(no SKU)'} {one.what}: {moves or 'its text or images'}")
-        for line in one.why:
-            say(f"  <- {line}")
+        said.append(f"{one.sku or '(no SKU)'} {one.what}: {moves or 'its text or images'}")
+        said += [f"  <- {line}" for line in one.why]
     if found.total > len(found.changed):
-        say(f"Showing {len(found.changed)} of {found.total}; --most shows more, --sku one item.")
+        said.append(f"Showing {len(found.changed)} of {found.total}; --most shows more, --sku one item.")
+    answer(asdict(found), *said)
 
 
 def _said(value: object) -> str:

@@ -7,7 +7,7 @@ from dataclasses import asdict
 import click
 
 from midas_pipelines.cli.opening import Changing, shop_database
-from midas_pipelines.cli.printing import json_option, print_json, print_result, print_rows, print_table, say
+from midas_pipelines.cli.printing import Room, Table, answer
 from midas_pipelines.store.items.listing import quarantined_items, retry_items
 from midas_pipelines.store.items.mappings import link_sku, linked_skus, unlink_sku
 from midas_pipelines.store.stock.ledger import top_movers
@@ -17,26 +17,23 @@ from midas_pipelines.sync.operations.stock_levels import check_low_stock
 from midas_pipelines.sync.orders.stock.pending_lines import map_known_lines
 
 
-@click.group()
+@click.group(cls=Room)
 def items() -> None:
     """List quarantined and failing items, and retry them."""
 
 
 @items.command("list")
-@json_option
-def list_items(as_json: bool) -> None:
+def list_items() -> None:
     """List the items that are quarantined or backing off, with their reasons."""
     with shop_database() as (_, database):
         found = quarantined_items(database)
-    none = "No item is quarantined or backing off."
-    print_rows(as_json, "items", found, title="Items that wait", none=none)
+    answer({"items": found}, Table("Items that wait", found, "No item is quarantined or backing off."))
 
 
 @items.command(cls=Changing)
 @click.argument("skus", nargs=-1, metavar="[SKU]...")
 @click.option("--all", "every", is_flag=True, help="Every item that waits.")
-@json_option
-def retry(skus: tuple[str, ...], every: bool, as_json: bool) -> None:
+def retry(skus: tuple[str, ...], every: bool) -> None:
     """Free quarantined items for the next sync: the SKUs named, or --all."""
     if bool(skus) == every:
         raise click.UsageError("Name the SKUs to retry, or give --all.")
@@ -46,9 +43,7 @@ def retry(skus: tuple[str, ...], every: bool, as_json: bool) -> None:
     words = f"{len(freed)} items freed; the next sync tries them."
     if missed:
         words += f" Not waiting, or no item of the shop: {', '.join(missed)}."
-    print_result(as_json, {"freed": freed, "not_waiting": missed}, words)
-    if missed:
-        raise SystemExit(1)
+    answer({"freed": freed, "not_waiting": missed}, words, failed=missed)
 
 
 @items.command(cls=Changing)
@@ -65,7 +60,8 @@ def link(sku: str, hub_sku: str) -> None:
                 raise click.ClickException(f"{hub_sku} is the SKU of an item of the shop: rename it first.")
             link_sku(connection, hub_sku, found[sku])
         mapped = map_known_lines(database)
-    say(f"{hub_sku} means {sku} from now on; {mapped} waiting lines were mapped.")
+    said = f"{hub_sku} means {sku} from now on; {mapped} waiting lines were mapped."
+    answer({"hub_sku": hub_sku, "sku": sku, "mapped": mapped}, said)
 
 
 @items.command(cls=Changing)
@@ -75,43 +71,37 @@ def unlink(hub_sku: str) -> None:
     with shop_database() as (_, database), database.writing() as connection:
         if not unlink_sku(connection, hub_sku):
             raise click.ClickException(f"{hub_sku} is not linked: `midas items show` lists what is.")
-    say(f"{hub_sku} is not linked any more.")
+    answer({"hub_sku": hub_sku, "linked": False}, f"{hub_sku} is not linked any more.")
 
 
 @items.command("show")
-@json_option
-def show_hub_skus(as_json: bool) -> None:
+def show_hub_skus() -> None:
     """List the hub's SKUs that were linked to items by hand."""
     with shop_database() as (_, database), database.reading() as connection:
         found = linked_skus(connection)
-    print_rows(as_json, "links", found, title="Linked SKUs", none="No SKU of the hub is linked by hand.")
+    answer({"links": found}, Table("Linked SKUs", found, "No SKU of the hub is linked by hand."))
 
 
-@click.group()
+@click.group(cls=Room)
 def stock() -> None:
     """Show low stock and top sellers."""
 
 
 @stock.command()
-@json_option
-def low(as_json: bool) -> None:
+def low() -> None:
     """The items that run out first; alerts are raised for those that have become low."""
     with shop_database() as (settings, database):
         report = check_low_stock(SyncContext(settings, database), alert=True)
-    if as_json:
-        print_json(asdict(report))
-        return
-    say(f"{report.low_items} of {report.scanned} items are low, {report.out_of_stock} are out of stock.")
-    if report.low:
-        print_table("Runs out first", report.low, report.low_items, "`midas alerts list` names the rest")
+    said = f"{report.low_items} of {report.scanned} items are low, {report.out_of_stock} are out of stock."
+    more = "`midas alerts list` names the rest"
+    answer(asdict(report), said, Table("Runs out first", report.low, total=report.low_items, more=more))
 
 
 @stock.command()
 @click.option("--days", type=click.IntRange(1, 3650), default=7, show_default=True)
-@json_option
-def movers(days: int, as_json: bool) -> None:
+def movers(days: int) -> None:
     """The ten items that sold most."""
     with shop_database() as (_, database):
         found = top_movers(database, days)
     none = f"Nothing was sold in {days} days."
-    print_rows(as_json, "movers", found, title=f"Sold most in {days} days", none=none)
+    answer({"movers": found}, Table(f"Sold most in {days} days", found, none))

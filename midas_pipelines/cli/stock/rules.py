@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from midas_pipelines.cli.opening import Changing, actor, shop_database
-from midas_pipelines.cli.printing import json_option, print_result, print_rows, print_table
+from midas_pipelines.cli.printing import Room, Table, answer
 from midas_pipelines.store.stock.rule_changes import list_rules, rules_history
 from midas_pipelines.store.stock.rules import BEGINNING, FOURSELLER, VALUES
 from midas_pipelines.sync.rules.edit import CHANNELS, clear_rule, explain_rule, find_scope, set_rule
@@ -21,7 +21,7 @@ MOMENTS = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"])
 Command = Callable[..., Any]
 
 
-@click.group()
+@click.group(cls=Room)
 def rules() -> None:
     """Shape what a channel shows: buffer, cap, allocation, fixed quantity, exclusion, minimum price, policies.
 
@@ -58,26 +58,24 @@ quantity_options = _options(
 
 @rules.command("list")
 @click.option("--channel", type=click.Choice(CHANNELS), help="Only this channel's.")
-@json_option
-def show_rules(channel: str | None, as_json: bool) -> None:
+def show_rules(channel: str | None) -> None:
     """Every rule with its scope, the widest first."""
     with shop_database() as (_, database), database.reading() as connection:
         found = [_row(rule) for rule in list_rules(connection, channel)]
     none = "No rules: every channel shows what is on hand."
-    print_rows(as_json, "rules", found, title="Rules", none=none)
+    answer({"rules": found}, Table("Rules", found, none))
 
 
 @rules.command("history")
 @click.option("--sku", help="Only the rules of this item.")
 @click.option("--category", metavar="SLUG", help="Only the rules of this category.")
-@json_option
-def show_history(sku: str | None, category: str | None, as_json: bool) -> None:
+def show_history(sku: str | None, category: str | None) -> None:
     """What each rule said, from when until when, and who set it; the newest first."""
     with shop_database() as (_, database), database.reading() as connection:
         scope = find_scope(connection, sku=sku, category=category) if sku or category else None
         found = rules_history(connection, scope)
-    rows = found if as_json else [_past(row) for row in found]
-    print_rows(as_json, "history", rows, title="Rules over time", none="No rule was ever set.")
+    rows = [_past(row) for row in found]
+    answer({"history": found}, Table("Rules over time", rows, "No rule was ever set."))
 
 
 @rules.command("set", cls=Changing)
@@ -93,8 +91,7 @@ def show_history(sku: str | None, category: str | None, as_json: bool) -> None:
 @click.option("--cover-days", type=int, metavar="DAYS", help="Alert when stock lasts fewer days.")
 @click.option("--from", "valid_from", type=MOMENTS, help="When it begins to hold, UTC.")
 @click.option("--until", "valid_until", type=MOMENTS, help="When it ends, UTC; an end that is set stays.")
-@json_option
-def put(valid_from: datetime | None, valid_until: datetime | None, as_json: bool, **values: Any) -> None:
+def put(valid_from: datetime | None, valid_until: datetime | None, **values: Any) -> None:
     """Set fields of a rule; the others stay. The items it touches are pushed by the next sync."""
     scope = {name: values.pop(name) for name in ("channel", "sku", "category")}
     begins, ends = _utc(valid_from), _utc(valid_until)
@@ -103,38 +100,34 @@ def put(valid_from: datetime | None, valid_until: datetime | None, as_json: bool
     with shop_database() as (settings, database):
         marked = set_rule(database, values, by=actor(settings), valid_from=begins, valid_until=ends, **scope)
     words = f"Set. {marked} items will be checked again by the next sync."
-    print_result(as_json, {"set": True, "items_marked": marked}, words)
+    answer({"set": True, "items_marked": marked}, words)
 
 
 @rules.command(cls=Changing)
 @scope_options
-@json_option
-def clear(channel: str, sku: str | None, category: str | None, as_json: bool) -> None:
+def clear(channel: str, sku: str | None, category: str | None) -> None:
     """Remove the rules of exactly this scope."""
     with shop_database() as (settings, database):
         gone = clear_rule(database, channel=channel, sku=sku, category=category, by=actor(settings))
-    words = f"{gone} rules removed." if gone else "There was no rule of this scope."
-    print_result(as_json, {"cleared": gone}, words)
+    answer({"cleared": gone}, f"{gone} rules removed." if gone else "There was no rule of this scope.")
 
 
 @rules.command()
 @click.argument("sku")
 @one_channel
-@json_option
-def explain(sku: str, channel: str, as_json: bool) -> None:
+def explain(sku: str, channel: str) -> None:
     """Print the arithmetic from stock on hand to what the channel shows."""
     with shop_database() as (_, database):
         explanation = explain_rule(database, sku, channel)
     lines = [f"  {line}" for line in explanation["arithmetic"]]
-    print_result(as_json, explanation, f"{sku} on {channel}:", *lines)
+    answer(explanation, f"{sku} on {channel}:", *lines)
 
 
 @rules.command("simulate")
 @scope_options
 @quantity_options
 @click.option("--days", type=click.IntRange(1, 3650), default=30, show_default=True, help="How far back.")
-@json_option
-def simulate_rule(days: int, as_json: bool, **values: Any) -> None:
+def simulate_rule(days: int, **values: Any) -> None:
     """Run a changed rule over the ledger's past: oversells avoided, sales turned away, units withheld.
 
     Nothing is set. The fields given take the place of what the rules say now, for the items of the scope.
@@ -142,9 +135,8 @@ def simulate_rule(days: int, as_json: bool, **values: Any) -> None:
     scope = {name: values.pop(name) for name in ("channel", "sku", "category")}
     with shop_database() as (_, database):
         result = simulate(database, values, days=days, **scope)
-    print_result(as_json, asdict(result), *result.sentences())
-    if result.items and not as_json:
-        print_table("Items it would have changed most", result.items)
+    table = Table("Items it would have changed most", result.items)
+    answer(asdict(result), *result.sentences(), table)
 
 
 def _utc(moment: datetime | None) -> datetime | None:
@@ -166,8 +158,8 @@ def _past(row: dict[str, Any]) -> dict[str, Any]:
     scopes = [(name, row[f"{name}_id"]) for name in ("category", "product", "variant")]
     said = ", ".join(f"{name} {value}" for name, value in (row["said"] or {}).items())
     return {
-        "from": f"{row['changed_at']:%Y-%m-%d %H:%M:%S}",
-        "until": f"{row['changed_until']:%Y-%m-%d %H:%M:%S}" if row["changed_until"] else "",
+        "from": row["changed_at"],
+        "until": row["changed_until"],
         "scope": " ".join([row["channel"], *(f"{name} {number}" for name, number in scopes if number)]),
         "rule": said or "removed",
         "by": row["changed_by"],

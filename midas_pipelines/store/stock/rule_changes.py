@@ -101,7 +101,7 @@ def rules_history(connection: sa.Connection, scope: Scope | None = None) -> list
     """What each rule said, from when until when, and who set it; the newest first, of one scope or of all."""
     rule = rule_history.c
     same = (rule.channel, sa.func.coalesce(rule.category_id, 0), sa.func.coalesce(rule.product_id, 0))
-    until = sa.func.lead(rule.changed_at).over(
+    until = sa.func.lead(rule.changed_at, type_=rule.changed_at.type).over(
         partition_by=(*same, sa.func.coalesce(rule.variant_id, 0), rule.valid_from), order_by=rule.id
     )
     query = sa.select(rule_history, until.label("changed_until")).order_by(rule.id.desc())
