@@ -35,7 +35,7 @@ def gateway(host: str | None, port: int | None, worker: bool) -> None:
                 f"Cannot listen on {address}:{port or settings.gateway_port}: {taken.strerror or taken}."
             ) from None
         click.echo(f"The gateway listens at {address_of(listening)}; its API is described at /docs.")
-        _exit_with(server.serve(service, listening))
+        server.serve(service, listening)
 
 
 @click.command()
@@ -44,12 +44,7 @@ def worker() -> None:
     with shop_database() as (settings, database):
         service = _service(settings, database, worker=True)
         click.echo("The worker is at work.")
-        _exit_with(server.work(service))
-
-
-def _exit_with(problem: str | None) -> None:
-    if problem is not None:
-        raise click.ClickException(f"{problem} Start the command again.")
+        server.work(service)
 
 
 def _service(settings: Settings, database: Database, *, worker: bool) -> Service:

@@ -18,7 +18,7 @@ from starlette.responses import FileResponse, Response
 from midas_pipelines.errors import CallRefused, ExpectedError
 from midas_pipelines.gateway.api import orders as order_api
 from midas_pipelines.gateway.api import privacy, problems, readings, status, sync
-from midas_pipelines.gateway.api.auth import CHANGES, PERSONS, PREFIX, ROLES, GuardedRoute
+from midas_pipelines.gateway.api.auth import CHANGES, PERSONS, PREFIX, GuardedRoute, role_for
 from midas_pipelines.gateway.api.callers import Callers, Refusals
 from midas_pipelines.gateway.api.limits import Limits
 from midas_pipelines.gateway.api.problems import MEDIA_TYPE, Problem
@@ -69,7 +69,6 @@ IDEMPOTENCY_KEY = {
 }
 ENDPOINTS = (status, readings, sync, order_api, privacy)
 PAGES = (decide, items, machine_room, orders, plan, sign_in, today)
-TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".LICENSE": "text/plain"}
 
 router = APIRouter(include_in_schema=False)
 hooks = APIRouter(prefix=PREFIX, route_class=GuardedRoute, tags=["webhooks"])
@@ -171,7 +170,7 @@ def static(name: str) -> Response:
     if path is None:
         raise CallRefused(404, "There is no such file.")
     headers = {"Cache-Control": "public, max-age=31536000, immutable", "X-Content-Type-Options": "nosniff"}
-    return FileResponse(path, headers=headers, media_type=TYPES[path.suffix])
+    return FileResponse(path, headers=headers)
 
 
 @router.get("/docs")
@@ -203,7 +202,7 @@ def _complete(method: str, path: str, operation: dict[str, Any]) -> None:
     responses = operation["responses"]
     is_checked = responses.pop("422", None) is not None and not path.endswith("/webhooks")
     found = dict(ANY) | OWN.get((method, path), {})
-    if ROLES[method, path] is not None:
+    if role_for(method, path) is not None:
         found |= GUARDED
         operation["security"] = [{"HTTPBearer": []}]
     if method in ("POST", "PATCH") and path != PERSONS and not path.endswith("/webhooks"):

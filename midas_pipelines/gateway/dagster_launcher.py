@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -26,12 +25,6 @@ _SWITCHES = """
   schedules { name pipelineName scheduleState { status } futureTicks(limit: 1) { results { timestamp } } }
   sensors { name sensorState { status } }
   jobs { name runs(limit: 1) { runId status startTime } }
-} } } }
-"""
-
-_LOADED = """
-{ workspaceOrError { ... on PythonError { message causes { message } } ... on Workspace { locationEntries {
-  name loadStatus locationOrLoadError { ... on PythonError { message causes { message } } }
 } } } }
 """
 
@@ -89,18 +82,6 @@ class DagsterLauncher:
                 switch.on = one["sensorState"]["status"] == "RUNNING"
         return found
 
-    async def load_errors(self) -> list[str] | None:
-        """Why code locations did not load, a sentence each; empty when all did, None while one still loads. Raises
-        CallRefused where Dagster does not answer."""
-        workspace = (await self._ask(_LOADED)).get("workspaceOrError") or {}
-        entries = workspace.get("locationEntries")
-        if not entries:
-            return [_reason("its workspace", {"message": "it names no code location"} | workspace)]
-        if any(entry["loadStatus"] != "LOADED" for entry in entries):
-            return None
-        found = [(entry["name"], entry["locationOrLoadError"] or {}) for entry in entries]
-        return [_reason(name, error) for name, error in found if "message" in error]
-
     async def close(self) -> None:
         """Closes its connections."""
         if self._http is not None:
@@ -141,14 +122,6 @@ class DagsterLauncher:
                 why = f"answered {failed.response.status_code}; a redirect is not followed"
             raise CallRefused(503, f"Dagster at MIDAS_DAGSTER_URL {why}.", RETRY) from None
         return data if isinstance(data, dict) else {}
-
-
-def _reason(name: str, error: dict[str, Any]) -> str:
-    """A sentence from the last line of the first cause, without Dagster's class and advice on working directories."""
-    message = [error, *error.get("causes", [])][-1]["message"]
-    last = message.strip().splitlines()[-1].partition(" Local modules were resolved")[0]
-    reason = re.sub(r"^[a-z_]+[.][\w.]+: ", "", last).rstrip(".")
-    return f"Dagster could not load {name}: {reason}."
 
 
 def _moment(seconds: float | None) -> datetime | None:

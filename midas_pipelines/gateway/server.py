@@ -17,6 +17,7 @@ from typing import Any
 import uvicorn
 import uvloop
 
+from midas_pipelines.errors import ExpectedError
 from midas_pipelines.gateway.api.limits import PatientProtocol
 from midas_pipelines.gateway.app import create_app
 from midas_pipelines.gateway.service import Service
@@ -84,17 +85,16 @@ def server_of(service: Service) -> uvicorn.Server:
     return server
 
 
-def serve(service: Service, listening: socket.socket) -> str | None:
-    """Serves until SIGTERM or SIGINT, or until a task of the service cannot go on: then it returns which one. Raises
-    SettingsError where the worker cannot start."""
+def serve(service: Service, listening: socket.socket) -> None:
+    """Serves until SIGTERM or SIGINT. Raises SettingsError where the worker cannot start, ExpectedError where a task of the
+    service cannot go on."""
     server = server_of(service)
-    problem = _run(service, server.serve(sockets=[listening]), lambda: setattr(server, "should_exit", True))
+    _run(service, server.serve(sockets=[listening]), lambda: setattr(server, "should_exit", True))
     if not server.started:
         raise SettingsError("The gateway could not start; see the error above.")
-    return problem
 
 
-def work(service: Service) -> str | None:
+def work(service: Service) -> None:
     """Runs the service's worker without HTTP; ends as `serve` does."""
     stopped = asyncio.Event()
 
@@ -104,31 +104,29 @@ def work(service: Service) -> str | None:
         async with service.running():
             await stopped.wait()
 
-    return _run(service, working(), stopped.set)
+    _run(service, working(), stopped.set)
 
 
-def _run(service: Service, main: Coroutine[Any, Any, None], end: Callable[[], None]) -> str | None:
-    """Runs until `main` ends; where a task of the service cannot go on it is asked to, and which one is returned."""
+def _run(service: Service, main: Coroutine[Any, Any, None], end: Callable[[], None]) -> None:
+    """Runs until `main` ends, which it is asked to where a task of the service cannot go on."""
 
-    async def end_when_broken() -> str | None:
-        problem = await service.supervisor.broken()
-        if problem is not None:
+    async def end_when_broken() -> None:
+        if (problem := await service.supervisor.broken()) is not None:
             log.error("%s This process ends, so that it is started again.", problem)
             # A thread that never returns would keep the process from ending.
             hard = threading.Timer(2 * STOP_SECONDS, os._exit, [1])
             hard.daemon = True
             hard.start()
             end()
-        return problem
+            raise ExpectedError(f"{problem} Start the command again.")
 
-    async def supervised() -> str | None:
+    async def supervised() -> None:
         ending = asyncio.create_task(end_when_broken())
         await main
         if ending.done():
-            return ending.result()
+            await ending
         ending.cancel()
-        return None
 
     sys.setswitchinterval(SWITCH_SECONDS)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(supervised())
+        runner.run(supervised())

@@ -212,18 +212,17 @@ def note_clocks(database: Database, fourseller_ahead: float | None) -> dict[str,
     if fourseller_ahead is not None:
         found["4Seller"] = fourseller_ahead
     with database.reading() as connection:
-        kept, alerted = read_clocks(connection), open_subjects(connection, CLOCK_APART)
+        kept = read_clocks(connection)
     moved = {whose for whose, ahead in found.items() if abs(ahead - kept.get(whose, -1e9)) >= MOVED_SECONDS}
     if not moved:  # checked every few seconds, and mostly there is nothing to write
         return found
     with database.writing() as connection:
         for whose in sorted(moved):
-            ahead = found[whose]
-            keep_clock(connection, whose, ahead)
-            if abs(ahead) >= APART_SECONDS:
-                raise_alert(connection, kind=CLOCK_APART, subject=whose, text=_sentence(whose, ahead))
-            elif whose in alerted:
-                clear_alert(connection, kind=CLOCK_APART, subject=whose)
+            keep_clock(connection, whose, found[whose])
+        texts = {
+            whose: _sentence(whose, ahead) for whose, ahead in found.items() if abs(ahead) >= APART_SECONDS
+        }
+        match_alerts(connection, kind=CLOCK_APART, texts=texts, unknown={"4Seller"} - found.keys())
     return found
 
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
+import click
 import pytest
 
+from midas_pipelines.cli.local.dev import Children, Part
 from midas_pipelines.cli.local.workplace import Workplace
-from midas_pipelines.gateway.dagster_launcher import DagsterLauncher
 from midas_pipelines.sandbox.background import BackgroundSandbox
 from midas_pipelines_tests.cli.conftest import Midas
 
@@ -40,47 +39,28 @@ def test_a_command_uses_the_workplace_that_is_held_and_no_other(
     assert "`midas dev` starts the sample shop in .midas" in idle
 
 
-BROKEN = "dagster._core.errors.DagsterImportError: No module named 'x'. Local modules were resolved using\n"
-CAUSE = {"message": "ValueError: no such job\n"}
-LOCATIONS = [
-    ({"loadStatus": "LOADING", "locationOrLoadError": None}, None),
-    ({"loadStatus": "LOADED", "locationOrLoadError": {}}, []),
-    (
-        {"loadStatus": "LOADED", "locationOrLoadError": {"message": BROKEN, "causes": []}},
-        ["Dagster could not load midas_pipelines: No module named 'x'."],
-    ),
-    (
-        {"loadStatus": "LOADED", "locationOrLoadError": {"message": "Loading\nmodule=x", "causes": [CAUSE]}},
-        ["Dagster could not load midas_pipelines: ValueError: no such job."],
-    ),
-]
-
-
-@pytest.mark.parametrize(("entry", "expected"), LOCATIONS, ids=["loading", "loaded", "broken", "caused"])
-def test_what_dagster_says_of_its_code_location(entry: dict[str, object], expected: list[str] | None) -> None:
-    workspace = {"locationEntries": [{"name": "midas_pipelines"} | entry]}
-    answer = json.dumps({"data": {"workspaceOrError": workspace}}).encode()
+def test_a_part_is_ready_once_its_page_shows_the_text_and_says_when_it_has_ended(tmp_path: Path) -> None:
+    answers = [b"{}", b"{}", b"full_sync"]
 
     class Webserver(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
+        def do_GET(self) -> None:
             self.send_response(200)
             self.end_headers()
-            self.wfile.write(answer)
+            self.wfile.write(answers.pop(0))
 
         def log_message(self, format: str, *arguments: object) -> None:
             pass
 
-    async def ask(url: str) -> list[str] | None:
-        dagster = DagsterLauncher(url)
-        try:
-            return await dagster.load_errors()
-        finally:
-            await dagster.close()
-
-    with HTTPServer(("127.0.0.1", 0), Webserver) as server:
-        threading.Thread(target=server.handle_request, daemon=True).start()
-        assert asyncio.run(ask(f"http://127.0.0.1:{server.server_port}")) == expected
+    with HTTPServer(("127.0.0.1", 0), Webserver) as server, Children() as children:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        child = children.start(["sleep", "60"], tmp_path / "log")
+        part = Part("It", f"http://127.0.0.1:{server.server_port}", "full_sync", tmp_path / "log", child)
+        part.wait_until_ready(threading.Event())
+        assert answers == []
+        server.shutdown()
+    assert child.poll() is not None
+    with pytest.raises(click.ClickException, match="It ended unexpectedly; see"):
+        part.require_alive()
 
 
 def test_a_sandbox_that_was_killed_is_noticed() -> None:

@@ -27,6 +27,25 @@ from midas_pipelines_tests.sync.world import World
 
 SECRET = "whsec_" + "bWlkYXMtZ2F0ZXdheS1zZWNyZXQtMDEyMzQ1"
 HOOK = "/api/marketplace/webhooks"
+API = "/api/marketplace"
+ROLES: dict[tuple[str, str], Role | None] = {
+    **dict.fromkeys([("GET", "/healthz"), ("GET", "/readyz"), ("POST", HOOK)]),
+    **dict.fromkeys([("GET", "/metrics"), ("GET", f"{API}/orders/{{order_id}}")], Role.VIEWER),
+    **{("GET", f"{API}/sync/{kind}"): Role.VIEWER for kind in ("products", "inventory")},
+    **{
+        ("GET", f"{API}/{path}"): Role.VIEWER
+        for path in (
+            *("status", "orders", "exceptions", "items", "explain"),
+            *("conflicts", "plan", "rules", "stock", "alerts"),
+        )
+    },
+    **{("POST", f"{API}/sync/{kind}"): Role.OPERATOR for kind in ("products", "inventory")},
+    **dict.fromkeys([("POST", f"{API}/orders"), ("PATCH", f"{API}/orders/{{order_id}}")], Role.OPERATOR),
+    ("POST", f"{API}/conflicts/{{conflict_id}}"): Role.OPERATOR,
+    ("GET", f"{API}/audit"): Role.ADMIN,
+    **{(method, f"{API}/privacy/requests"): Role.ADMIN for method in ("GET", "POST")},
+}
+"""Every endpoint with the role that it needs; None for one without a key."""
 WAIT_SECONDS = 120.0
 """Longer than any wait on a busy machine; only a test that fails waits so long."""
 

@@ -7,7 +7,7 @@ from unittest.mock import Mock
 import pytest
 import sqlalchemy as sa
 
-from midas_pipelines.gateway.api.auth import PREFIX, ROLES
+from midas_pipelines.gateway.api.auth import PREFIX, role_for
 from midas_pipelines.gateway.api.callers import MOST_ROWS, Refusals
 from midas_pipelines.gateway.server import require_keys
 from midas_pipelines.settings import SettingsError
@@ -25,7 +25,7 @@ from midas_pipelines.store.schema.gateway_tables import gateway_keys
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.context import ChannelDown
 from midas_pipelines_tests.gateway.conftest import Start
-from midas_pipelines_tests.gateway.running import Gateway, running_gateway
+from midas_pipelines_tests.gateway.running import ROLES, Gateway, running_gateway
 from midas_pipelines_tests.shop import add_product, rows, run, value
 
 DONE = (200, 202, 404, 422)
@@ -35,7 +35,7 @@ DONE = (200, 202, 404, 422)
 def test_the_table_names_every_endpoint_and_nothing_else(door: Gateway) -> None:
     document = door.call("GET", "/openapi.json").json()
     served = {(method.upper(), path) for path, found in document["paths"].items() for method in found}
-    assert served == set(ROLES)
+    assert {one: role_for(*one) for one in served} == ROLES
 
 
 def test_every_endpoint_with_every_role_no_key_and_a_revoked_key(

@@ -15,13 +15,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis.errors import Unsatisfiable
 
 from midas_pipelines.gateway.api import limits
-from midas_pipelines.gateway.api.auth import PREFIX, ROLES
+from midas_pipelines.gateway.api.auth import PREFIX
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.gateway import keys
 from midas_pipelines.store.gateway.keys import Role
 from midas_pipelines_tests.conftest import create_upgraded_shop
 from midas_pipelines_tests.copies import SqliteCopies, connect
-from midas_pipelines_tests.gateway.running import Gateway, exchange, running_gateway
+from midas_pipelines_tests.gateway.running import ROLES, Gateway, exchange, running_gateway
 from midas_pipelines_tests.shop import add_product
 from midas_pipelines_tests.sync.conftest import background_sandbox  # noqa: F401 - a fixture
 from midas_pipelines_tests.sync.world import World

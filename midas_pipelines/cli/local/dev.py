@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import ctypes
 import os
 import signal
@@ -11,10 +10,10 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import click
@@ -23,7 +22,6 @@ import httpx
 from midas_pipelines.cli.dagster.instance import limit_pools, shipped
 from midas_pipelines.cli.local.beside import WORKPLACE
 from midas_pipelines.cli.local.workplace import API_KEY, SELLER_ID, Workplace, seed, workplace_option
-from midas_pipelines.gateway.dagster_launcher import DagsterLauncher
 from midas_pipelines.lib.doctor.report import doctor_report
 from midas_pipelines.sandbox.background import BackgroundSandbox
 from midas_pipelines.sandbox.config import SandboxConfig
@@ -33,6 +31,8 @@ from midas_pipelines.store.gateway.keys import Caller, Role, create_key, list_ke
 READY_SECONDS = 120
 ORDERS_KEPT = timedelta(days=30)  # days of orders that a sample shop keeps
 
+JOBS = "{repositoriesOrError{...on RepositoryConnection{nodes{jobs{name}}}}}"
+"""Asks Dagster for what it has loaded: no job, until its code location is there."""
 
 KEY_NAME = "midas dev"
 LINK_MINUTES = 12 * 60  # how long the link into the console waits for its one use
@@ -40,31 +40,29 @@ LINK_MINUTES = 12 * 60  # how long the link into the console waits for its one u
 
 @dataclass
 class Part:
-    """A process of the whole, and where it says that it is ready."""
+    """A process of the whole; it is ready once the page at `url` shows `text`."""
 
     name: str
-    ready_url: str
-    command: list[str]
+    url: str
+    text: str
     log: Path
-    child: subprocess.Popen[bytes] | None = None
+    child: subprocess.Popen[bytes]
 
     def wait_until_ready(self, stop: threading.Event) -> None:
-        """Returns when it answers, or `stop` is set. Raises click.ClickException when it does not begin."""
+        """Returns when it is ready, or `stop` is set. Raises click.ClickException when it does not begin."""
         deadline = time.monotonic() + READY_SECONDS
         while not stop.wait(0.3):
             self.require_alive()
-            try:
-                if httpx.get(self.ready_url, timeout=2.0).status_code == 200:
+            with suppress(httpx.HTTPError):
+                if self.text in httpx.get(self.url, timeout=2.0).text:
                     return
-            except httpx.HTTPError:
-                pass
             if time.monotonic() > deadline:
                 words = f"{self.name} was not ready after {READY_SECONDS} s"
                 raise click.ClickException(f"{words}; see {self.log}.")
 
     def require_alive(self) -> None:
         """Raises click.ClickException when it has ended."""
-        if self.child is not None and self.child.poll() is not None:
+        if self.child.poll() is not None:
             raise click.ClickException(f"{self.name} ended unexpectedly; see {self.log}.")
 
 
@@ -120,22 +118,21 @@ def _run(place: Workplace, port: int, sandbox_port: int, gateway_port: int, shop
         for line in doctor_report():
             if line.state == "wrong":
                 click.echo(f"Doctor: {line.check} is wrong. {line.found} {line.next_step}", err=True)
-        gateway_url = f"http://127.0.0.1:{gateway_port}"
+        gateway_url, dagster_url = f"http://127.0.0.1:{gateway_port}", f"http://127.0.0.1:{port}"
         gateway = [_script("midas"), "gateway", "--port", str(gateway_port)]
-        parts = [
-            Part("The gateway", f"{gateway_url}/readyz", gateway, place.root / "gateway.log"),
-            Part(
-                "Dagster", f"http://127.0.0.1:{port}/server_info", _dagster(port), place.root / "dagster.log"
-            ),
-        ]
-        for part in parts:
-            click.echo(f"Starting {part.name} (its log is {part.log}) ...")
-            part.child = children.start(part.command, part.log)
+        dagster = [_script("dagster"), "dev", "-w", str(shipped("workspace.yaml")), "-h", "127.0.0.1"]
+        parts = []
+        for title, url, text, command in (
+            ("The gateway", f"{gateway_url}/readyz", "ready", gateway),
+            ("Dagster", f"{dagster_url}/graphql?query={JOBS}", "full_sync", [*dagster, "-p", str(port)]),
+        ):
+            log = place.root / f"{title.split()[-1].lower()}.log"
+            click.echo(f"Starting {title} (its log is {log}) ...")
+            parts.append(Part(title, url, text, log, children.start(command, log)))
         for part in parts:
             part.wait_until_ready(stop)
-        _wait_until_loaded(f"http://127.0.0.1:{port}", place.root / "dagster.log", stop)
         if not stop.is_set():
-            click.echo(f"  Dagster UI  http://127.0.0.1:{port}")
+            click.echo(f"  Dagster UI  {dagster_url}")
             click.echo(f"  4Seller     {sandbox.root}/ (sandbox)")
             click.echo(f"  Console     {gateway_url}/sign-in?link={link}")
             click.echo(f"              (signs you in once; then {gateway_url}/ and the key below)")
@@ -154,24 +151,6 @@ def _run(place: Workplace, port: int, sandbox_port: int, gateway_port: int, shop
     click.echo("Everything is stopped.")
 
 
-def _wait_until_loaded(url: str, log: Path, stop: threading.Event) -> None:
-    """Returns when every code location is loaded, or `stop` is set. Raises click.ClickException when one cannot be."""
-    while not stop.is_set():
-        if (errors := asyncio.run(_load_errors(url))) is not None:
-            if errors:
-                raise click.ClickException(f"{' '.join(errors)} See {log}.")
-            return
-        stop.wait(0.5)
-
-
-async def _load_errors(url: str) -> list[str] | None:
-    dagster = DagsterLauncher(url)
-    try:
-        return await dagster.load_errors()
-    finally:
-        await dagster.close()
-
-
 def _new_key(database: Database) -> tuple[Caller, str]:
     """A key for this start; the last start's ends."""
     with database.writing() as connection:
@@ -179,12 +158,6 @@ def _new_key(database: Database) -> tuple[Caller, str]:
             if row["name"] == KEY_NAME and row["state"] == "valid":
                 revoke_key(connection, row["key_id"])
         return create_key(connection, name=KEY_NAME, role=Role.ADMIN)
-
-
-def _dagster(port: int) -> list[str]:
-    # the workspace file names the code location as everywhere else
-    workspace = str(shipped("workspace.yaml"))
-    return [_script("dagster"), "dev", "-w", workspace, "-h", "127.0.0.1", "-p", str(port)]
 
 
 def _script(name: str) -> str:
@@ -201,32 +174,24 @@ def _require_free(port: int, option: str) -> None:
 
 
 GRACE_SECONDS = 20.0
-PR_SET_CHILD_SUBREAPER = 36
 PR_SET_PDEATHSIG = 1
 
 
 class Children:
-    """A context that stops every process started in it, and what those started, however deep.
-
-    On Linux this process becomes the reaper of orphans, so that a grandchild whose parent has gone is still found.
-    """
+    """A context that stops the processes started in it, each with the group that it leads."""
 
     def __init__(self) -> None:
         self._started: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> Self:
-        if sys.platform == "linux":
-            ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for signal_number, patience in ((signal.SIGINT, GRACE_SECONDS), (signal.SIGKILL, GRACE_SECONDS)):
-            for child in self._started:
-                _signal_group(child, signal_number)
-            if self._all_gone(patience):
-                return
+    def __exit__(self, *_: object) -> None:
+        self._signal(signal.SIGINT)
+        for child in self._started:
+            with suppress(subprocess.TimeoutExpired):
+                child.wait(GRACE_SECONDS)
+        self._signal(signal.SIGKILL)  # what they left, such as runs
 
     def start(self, command: list[str], log: Path) -> subprocess.Popen[bytes]:
         """Starts a command in a group of its own, its output going to `log`; a terminal's Ctrl-C does not reach it."""
@@ -242,41 +207,11 @@ class Children:
         self._started.append(child)
         return child
 
-    def _all_gone(self, patience: float) -> bool:
-        deadline = time.monotonic() + patience
-        while time.monotonic() < deadline:
-            for child in self._started:
-                child.poll()
-            _reap_orphans({child.pid for child in self._started})
-            if not any(_group_lives(child.pid) for child in self._started):
-                return True
-            time.sleep(0.1)
-        return False
+    def _signal(self, number: int) -> None:
+        for child in self._started:
+            with suppress(ProcessLookupError):
+                os.killpg(child.pid, number)
 
 
 def _die_with_parent() -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-
-
-def _signal_group(child: subprocess.Popen[bytes], number: int) -> None:
-    try:
-        os.killpg(child.pid, number)
-    except ProcessLookupError:
-        return
-
-
-def _group_lives(group: int) -> bool:
-    try:
-        os.killpg(group, 0)
-    except (ProcessLookupError, PermissionError):
-        return False
-    return True
-
-
-def _reap_orphans(ours: set[int]) -> None:
-    for group in ours:
-        try:
-            while os.waitpid(-group, os.WNOHANG)[0]:
-                pass
-        except ChildProcessError:
-            continue
