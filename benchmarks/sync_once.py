@@ -51,7 +51,7 @@ def timed(
 
 def main(kind: str) -> None:
     """Runs a `full` sync or a `reconcile`."""
-    run.read_listing = timed("read", run.read_listing)
+    product_sync.read_listing = run.read_listing = timed("read", run.read_listing)
     ReadBack.judge_all = timed("compare", ReadBack.judge_all)  # type: ignore[method-assign]
     product_sync.scan = timed("scan", product_sync.scan)
     # These two run in threads beside the event loop, which is what sends.

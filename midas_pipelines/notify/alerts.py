@@ -146,9 +146,9 @@ def mark_alert(connection: sa.Connection, alert_id: int, /, **values: Any) -> bo
     return bool(connection.execute(sa.update(alerts).where(mine).values(values)).rowcount)
 
 
-def open_subjects(connection: sa.Connection, kind: str) -> set[str]:
-    """The subjects of open alerts of this kind."""
-    query = sa.select(alerts.c.subject, alerts.c.members).where(_open(kind))
+def open_subjects(connection: sa.Connection, *kinds: str) -> set[str]:
+    """The subjects of open alerts of these kinds."""
+    query = sa.select(alerts.c.subject, alerts.c.members).where(sa.or_(*map(_open, kinds)))
     return {subject for row in connection.execute(query) for subject in (row.members or [row.subject])}
 
 

@@ -62,9 +62,11 @@ def read_items(connection: sa.Connection, keys: Sequence[ItemKey]) -> dict[ItemK
     product, variant, query = products.c, product_variants.c, _query(has_product_status(connection))
     rows: list[sa.Row[Any]] = []
     if product_ids := {product_id for product_id, variant_id in keys if variant_id is None}:
-        rows += connection.execute(query.where(product.id.in_(product_ids), variant.id.is_(None)))
+        rows += connection.execute(
+            query.where(any_of(connection, product.id, product_ids), variant.id.is_(None))
+        )
     if variant_ids := {variant_id for _, variant_id in keys if variant_id is not None}:
-        rows += connection.execute(query.where(variant.id.in_(variant_ids)))
+        rows += connection.execute(query.where(any_of(connection, variant.id, variant_ids)))
     images = _images(connection, {row.product_id for row in rows})
     return {(row.product_id, row.variant_id): _item(row, images.get(row.product_id, ())) for row in rows}
 
@@ -102,7 +104,9 @@ def _images(connection: sa.Connection, product_ids: set[int]) -> dict[int, tuple
         return {}
     image = product_images.c
     first = sa.func.coalesce(image.is_primary, sa.false()).desc()
-    query = sa.select(image.product_id, image.image_url).where(image.product_id.in_(product_ids))
+    query = sa.select(image.product_id, image.image_url).where(
+        any_of(connection, image.product_id, product_ids)
+    )
     images: dict[int, tuple[str, ...]] = {}
     for product_id, url in connection.execute(
         query.order_by(first, sa.func.coalesce(image.display_order, 0), image.id)

@@ -90,11 +90,11 @@ class Gate:
         it cannot be read."""
         if self.connected or "listing" in self._shadowed:
             return
-        if not await in_thread(cursors.is_connected, self._database):
-            page = await anext(client.product_pages()) if listed is None else None
-            if listed or (page is not None and (page.rows or page.total)):
-                raise NotConnected(FIRST)
+        page = await anext(client.product_pages()) if listed is None else None
+        if not listed and (page is None or not (page.rows or page.total)):
             await in_thread(self._database.write, cursors.note_connected)
+        elif not await in_thread(cursors.is_connected, self._database):
+            raise NotConnected(FIRST)
         self.connected = True
 
     def flush(self) -> None:
@@ -128,6 +128,15 @@ class SyncContext:
     def heartbeat(self) -> Heartbeat:
         """The heartbeat of this worker; runs while it has claims."""
         return Heartbeat(self.database, self.worker)
+
+    @asynccontextmanager
+    async def claiming(self) -> AsyncIterator[None]:
+        """Keeps this worker's lease while the block runs, which may be nested; its claims end with the lease."""
+        await in_thread(self.heartbeat.begin)
+        try:
+            yield
+        finally:
+            await in_thread(self.heartbeat.end)
 
     @property
     def written_as(self) -> str:

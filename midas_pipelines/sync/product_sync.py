@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from midas_pipelines.errors import WrongInput
 from midas_pipelines.store.items.acknowledge import PushCounts
-from midas_pipelines.store.items.mappings import ensure_items, mark_dirty
+from midas_pipelines.store.items.mappings import count_dirty, ensure_items, mark_dirty
 from midas_pipelines.store.items.shards import Shards
 from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.store.schema.version import require_columns
@@ -33,9 +33,10 @@ from midas_pipelines.sync.listings.scan import (
     scan,
     still_holds,
 )
+from midas_pipelines.sync.reconcile.apply import ReadBack
 from midas_pipelines.sync.reconcile.conflicts import close_pushed, take_marketplace_quantities
 from midas_pipelines.sync.reconcile.report import ReconcileReport
-from midas_pipelines.sync.reconcile.run import ReadListing, read_back
+from midas_pipelines.sync.reconcile.run import ReadListing, read_back, read_listing
 from midas_pipelines.sync.safety.waves import push_waves
 from midas_pipelines.sync.sync_log import PushReport, logged_sync
 from midas_pipelines.sync.threads import in_thread
@@ -103,7 +104,7 @@ async def sync_products(
         if dry_run:
             _plan_only(context, full, ids, report)
             return report
-        async with context.channel() as client:
+        async with context.channel() as client, context.claiming():
             clock.client = client
             push = Push(context, client, ids=ids, shards=shards, ignore_delays=full or ignore_delays)
             push.on_progress = on_progress
@@ -112,26 +113,49 @@ async def sync_products(
                 push.ids, push.ignore_delays = sorted(push.agreed), True
                 await _push(push, report, None)
                 return report
-            await in_thread(serve_before_push, context.database, context.run_id)
             scanned, unscanned = Scanned(), ids or []
             if full and ids is None:
-                context.database.write(ensure_items)
-                settling = await read_back(context, client, shards, ReconcileReport(), listed)
+                settling = await _compare(push, listed)
                 clock.requests = settling.report.sale_requests + (listed.requests if listed else 0)
-                await in_thread(take_marketplace_quantities, context)
                 for kind, why in (("sales", settling.report.note), ("list", settling.listing.reason)):
                     if why:
                         report.problems.append({"sku": "", "result": kind, "reason": why})
-                push.known = Known(settling.listing.products) if settling.listing.complete else None
                 scanned, unscanned = settling.scanned, settling.unscanned
+            else:
+                await in_thread(serve_before_push, context.database, context.run_id)
             if full:
-                scan(context.database, scanned, title_limit=context.settings.title_limit, ids=unscanned)
-                client.open(scanned.to_push)  # while the first of them are claimed
+                limit = context.settings.title_limit
+                await in_thread(scan, context.database, scanned, title_limit=limit, ids=unscanned)
             push.on_progress = clock.follow(scanned.to_push if full else None, on_progress)
             await _push(push, report, scanned if full else None)
             if push.known is not None:
                 await in_thread(close_pushed, context)
     return report
+
+
+async def _compare(push: Push, listed: ReadListing | None) -> ReadBack:
+    """Reads the listing and holds every item against it; makes the push ready meanwhile."""
+    context, client = push.context, push.client
+
+    def begin() -> int:
+        serve_before_push(context.database, context.run_id)
+        context.database.write(ensure_items)
+        push.begin()
+        return context.database.read(count_dirty, push.shards)
+
+    async def read() -> ReadListing:
+        return listed or await read_listing(context, client, push.shards)
+
+    reading = asyncio.ensure_future(read())
+    try:
+        waiting = await in_thread(begin)
+        client.open(0 if context.settings.shadows("listing") else waiting)
+        settling = await read_back(context, client, push.shards, ReconcileReport(), await reading)
+    finally:
+        reading.cancel()
+    await in_thread(take_marketplace_quantities, context)
+    push.known = Known(settling.listing.products) if settling.listing.complete else None
+    return settling
 
 
 def _scope(

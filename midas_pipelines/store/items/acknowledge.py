@@ -16,7 +16,7 @@ from midas_pipelines.store.items.claims import LATE_SECONDS, RETRY
 from midas_pipelines.store.items.mappings import FORGOTTEN, Mapping
 from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.storefront.types import unfit, utc_now
-from midas_pipelines.storefront.writing import in_short, update_rows, write_each
+from midas_pipelines.storefront.writing import any_of, in_short, update_rows, write_each
 
 CONFIRMING = ("listed", "quantity")
 """Results that confirm the quantity."""
@@ -87,12 +87,13 @@ def acknowledge(
     so its item is pushed again.
     """
     ids = [outcome.mapping.id for outcome in outcomes]
-    locked = _READ.where(mappings.c.id.in_(ids)).order_by(mappings.c.id).with_for_update(skip_locked=True)
+    mine = any_of(connection, mappings.c.id, ids)
+    locked = _READ.where(mine).order_by(mappings.c.id).with_for_update(skip_locked=True)
     rows = {row["id"]: row for row in connection.execute(locked).mappings()}
     found = [outcome for outcome in outcomes if outcome.mapping.id in rows]
-    mine = [one for one in found if rows[one.mapping.id]["claim_number"] == one.mapping.claim_number]
-    for lost in found if len(mine) < len(found) else ():
-        if lost not in mine and (lost.wrote or lost.uncertain):
+    ours = [one for one in found if rows[one.mapping.id]["claim_number"] == one.mapping.claim_number]
+    for lost in found if len(ours) < len(found) else ():
+        if lost not in ours and (lost.wrote or lost.uncertain):
             again: dict[str, Any] = {"recheck_at": utc_now(LATE_SECONDS if lost.uncertain else 0)}
             if lost.created:
                 again["creating_since"] = utc_now()  # the SKU may have two products now
@@ -117,7 +118,7 @@ def acknowledge(
         refused[bad.mapping.id] = _quarantined(connection, bad, why)
         write([refused[bad.mapping.id]])
 
-    write_each(connection, mine, write, quarantine)
+    write_each(connection, ours, write, quarantine)
     written = [refused.get(one.mapping.id, one) for one in found]
     return written, [one for one in outcomes if one.mapping.id not in rows]
 

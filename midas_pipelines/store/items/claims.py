@@ -30,7 +30,7 @@ from midas_pipelines.store.items.mappings import (
 from midas_pipelines.store.items.shards import Shards
 from midas_pipelines.store.schema.tables import WAS_LISTED, cursors, mappings, workers
 from midas_pipelines.storefront.types import Backoff, is_due, utc_now
-from midas_pipelines.storefront.writing import upsert, write_each
+from midas_pipelines.storefront.writing import any_of, upsert, write_each
 
 log = logging.getLogger(__name__)
 
@@ -76,11 +76,10 @@ def claim(
         ignore_delays: also those whose next attempt is not due yet.
         shards: only the items of these.
     """
-    if why_stopped(connection) is not None:
-        return []
-    conditions = [*_claimable(ignore_delays=ignore_delays), mappings.c.id > after_id]
+    stopped = sa.exists().where(cursors.c.name.in_((STOP, RESTORE_STOP)))
+    conditions = [~stopped, *_claimable(ignore_delays=ignore_delays), mappings.c.id > after_id]
     if ids is not None:
-        conditions.append(mappings.c.id.in_(ids))
+        conditions.append(any_of(connection, mappings.c.id, ids))
     if shards is not None:
         conditions.append(shards.holds(mappings.c.id))
     if listed_only:
@@ -99,7 +98,9 @@ def claim(
     claimed: list[Mapping] = []
 
     def take(part: Sequence[int]) -> None:
-        rows = connection.execute(taking.where(mappings.c.id.in_(part)).returning(*COLUMNS)).all()
+        rows = connection.execute(
+            taking.where(any_of(connection, mappings.c.id, part)).returning(*COLUMNS)
+        ).all()
         claimed.extend(Mapping(*row) for row in rows)
 
     write_each(connection, free, take)
@@ -225,18 +226,17 @@ class Heartbeat:
             self._users += 1
 
     def end(self) -> None:
-        """Releases the worker's claims, and stops where no other user is left. Raises sqlalchemy.exc.SQLAlchemyError."""
+        """Stops where no other user is left, and releases the worker's claims. Raises sqlalchemy.exc.SQLAlchemyError."""
         with self._guard:
             self._users = max(0, self._users - 1)
-            ending = None if self._users else self._thread
-            if ending is not None:
-                self._stop.set()
-                ending.join(LEASE_SECONDS)
-                self._thread = None
+            if self._users or self._thread is None:
+                return
+            self._stop.set()
+            self._thread.join(LEASE_SECONDS)
+            self._thread = None
             with self._database.writing() as connection:
                 release_claims(connection, self._worker)
-                if ending is not None:
-                    connection.execute(sa.delete(workers).where(workers.c.name == self._worker))
+                connection.execute(sa.delete(workers).where(workers.c.name == self._worker))
 
     @property
     def held(self) -> bool:

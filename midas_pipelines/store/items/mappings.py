@@ -123,7 +123,7 @@ def unlocked(
     """
     if not ids:
         return []
-    query = sa.select(mappings.c.id).where(mappings.c.id.in_(ids)).order_by(mappings.c.id)
+    query = sa.select(mappings.c.id).where(any_of(connection, mappings.c.id, ids)).order_by(mappings.c.id)
     if still is not None:
         query = query.where(still)
     return list(connection.scalars(query.with_for_update(skip_locked=True)))
@@ -132,7 +132,11 @@ def unlocked(
 def set_rows(connection: sa.Connection, ids: Sequence[int], values: dict[str, Any]) -> None:
     """Sets columns of these rows, which are locked; one that the database refuses stays as it is."""
     statement = sa.update(mappings).values(values)
-    write_each(connection, ids, lambda part: connection.execute(statement.where(mappings.c.id.in_(part))))
+
+    def write(part: Sequence[int]) -> None:
+        connection.execute(statement.where(any_of(connection, mappings.c.id, part)))
+
+    write_each(connection, ids, write)
 
 
 def mark_dirty(connection: sa.Connection, /, ids: Sequence[int], **more: Any) -> list[int]:

@@ -18,6 +18,7 @@ from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.storefront.catalog import ItemKey
 from midas_pipelines.storefront.schema import categories, products
 from midas_pipelines.storefront.types import utc_now
+from midas_pipelines.storefront.writing import any_of
 
 FOURSELLER = "fourseller"
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)  # the start of a rule that has always held
@@ -97,7 +98,7 @@ def read_rules(
         .where(sa.or_(rule.valid_until.is_(None), rule.valid_until > moment))
         .order_by(rule.valid_from, rule.id)
     )
-    mine = rule.product_id.in_({product for product, _ in items})
+    mine = any_of(connection, rule.product_id, {product for product, _ in items})
     by_scope: dict[Scope, list[dict[str, Any]]] = {}
     for which in (rule.product_id.is_(None), mine):
         for row in connection.execute(query.where(which)).mappings():

@@ -25,7 +25,14 @@ from midas_pipelines.store.orders.listing import OVERSOLD, UNMAPPED
 from midas_pipelines.store.schema.operation_tables import listing_writes
 from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.storefront.types import utc_now
-from midas_pipelines.storefront.writing import by_column, insert_columns, set_aside, update_rows, write_each
+from midas_pipelines.storefront.writing import (
+    any_of,
+    by_column,
+    insert_columns,
+    set_aside,
+    update_rows,
+    write_each,
+)
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.listings.plan import Action, Change, Planner, only_quantity
 from midas_pipelines.sync.orders.stock.pending_lines import allocate_pending_lines
@@ -92,7 +99,7 @@ class _SkuClaims:
         self._batch = {one.mapping.id: one for one in changes}  # as decided so far
         self._moving = {one.mapping.id: one for one in moving}
         self._taken: dict[str, int] = {}  # SKU -> mapping id
-        held = sa.select(*COLUMNS).where(mappings.c.sku.in_([one.sku for one in moving]))
+        held = sa.select(*COLUMNS).where(any_of(connection, mappings.c.sku, [one.sku for one in moving]))
         self._holders = {row.sku: Mapping(*row) for row in connection.execute(held)}
         if self._holders:
             self._planner = Planner(connection, [one.key for one in self._holders.values()], title_limit)
@@ -194,7 +201,7 @@ def _note_creates(connection: sa.Connection, creates: set[int], lag_seconds: flo
     noted: set[int] = set()
 
     def note(part: Sequence[int]) -> None:
-        noted.update(connection.scalars(known.where(mappings.c.id.in_(part))).all())
+        noted.update(connection.scalars(known.where(any_of(connection, mappings.c.id, part))).all())
 
     write_each(connection, sorted(creates), note)
     return noted
@@ -237,7 +244,7 @@ def _last_content(
     if not mapping_ids:
         return {}
     newest = sa.select(sa.func.max(_KEPT.id)).where(
-        _KEPT.mapping_id.in_(mapping_ids), _KEPT.content_hash.is_not(None)
+        any_of(connection, _KEPT.mapping_id, mapping_ids), _KEPT.content_hash.is_not(None)
     )
     query = sa.select(_KEPT.mapping_id, _KEPT.content_hash, _KEPT.after)
     rows = connection.execute(query.where(_KEPT.id.in_(newest.group_by(_KEPT.mapping_id))))

@@ -259,7 +259,7 @@ def is_calm(database: Database, settings: Settings) -> bool:
     with database.reading() as connection:
         if _enough_dirty(connection, min(settings.canary_items, settings.brake_items)):
             return False
-        return not open_subjects(connection, ALERT) and not open_subjects(connection, WAVE_ALERT)
+        return not open_subjects(connection, ALERT, WAVE_ALERT)
 
 
 def _enough_dirty(connection: sa.Connection, items: int) -> bool:

@@ -74,6 +74,7 @@ class Push:
         shards: only the items of these; None for all.
         held: mappings whose content, price and being there are left as they are: a wave of the plan failed.
         brake: turns changes that may not be sent now into waits, as items are claimed; None for one of this push.
+        down: whether the last run found 4Seller down; None until `begin` was called.
     """
 
     context: SyncContext
@@ -86,6 +87,7 @@ class Push:
     shards: Shards | None = None
     held: frozenset[int] = frozenset()
     brake: RollingBrake | None = None
+    down: bool | None = None
     on_progress: Callable[[PushCounts], None] | None = None
     tally: PushCounts = field(default_factory=PushCounts)
 
@@ -103,14 +105,18 @@ class Push:
             BadCredentials, ChannelDown: it ended early; what was not sent stays dirty.
         """
         with in_haste(0.002):
-            return await self._run()
+            async with self.context.claiming():
+                return await self._run()
 
     async def _run(self) -> PushCounts:
         try:
             # While 4Seller counts as down, one read is tried first, so that an outage costs the items no attempts.
-            down = await in_thread(self._begin)
-            if down and (still := await self._cannot_be_read()) is not None:
+            if self.down is None:
+                await in_thread(self.begin)
+            if self.down and (still := await self._cannot_be_read()) is not None:
                 raise ChannelDown(f"4Seller is still down: {still} Nothing was tried; all stays dirty.")
+            if self.agreed is None and self.brake is None:
+                await in_thread(self._weigh)
             if not self.quantities_only:
                 listed = self.known.listed if self.known is not None else None
                 await self.context.gate.ensure_connected(self.client, listed)
@@ -127,8 +133,6 @@ class Push:
                 self._all_sent.set()  # answers from before the stop are still written
         except ExceptionGroup as trouble:
             raise _first(trouble) from None
-        finally:
-            await in_thread(self.context.heartbeat.end)
         if stopped is not None:
             raise stopped
         return self.tally
@@ -141,14 +145,11 @@ class Push:
             return str(failed)
         return None
 
-    def _begin(self) -> bool:
-        """Makes ready for the first claim; returns whether the last run found 4Seller down."""
-        self.context.heartbeat.begin()
+    def begin(self) -> None:
+        """Marks dirty what is due to be pushed again, and looks whether the last run found 4Seller down."""
         claims.free_dead_claims(self.context.database)
         mark_rules_due(self.context.database)
-        if self.agreed is None and self.brake is None:
-            self._weigh()
-        return channel_is_down(self.context.database)
+        self.down = channel_is_down(self.context.database)
 
     def _weigh(self) -> RollingBrake:
         # All dirty items are counted before any is sent; what exceeds the brake waits while the rest goes on.

@@ -57,14 +57,12 @@ class ReadListing(NamedTuple):
 async def reconcile(
     context: SyncContext,
     *,
-    push: bool = True,
     shards: Shards | None = None,
     listed: ReadListing | None = None,
 ) -> ReconcileReport:
     """Reads every listing, writes what was observed, records conflicts, and settles them by policy.
 
     Args:
-        push: whether what the shop wins is sent at once; otherwise the next sync sends it.
         shards: judges the items of these alone, and no product that is no item's; None for all. 4Seller can only be
             read whole.
         listed: what was read before, in the same run or backfill; read now where it is left out.
@@ -76,9 +74,10 @@ async def reconcile(
         async with context.channel() as client:
             clock.client = client
             await in_thread(take_marketplace_quantities, context)
+            listed = listed or await read_listing(context, client, shards)
             settling = await read_back(context, client, shards, report, listed)
-            clock.requests = report.sale_requests + (listed.requests if listed is not None else 0)
-            if push and settling.to_push and context.gate.connected:
+            clock.requests = report.sale_requests + listed.requests
+            if settling.to_push and context.gate.connected:
                 known = Known(settling.listing.products) if settling.listing.complete else None
                 pushing = Push(context, client, known=known, ids=settling.to_push, ignore_delays=True)
                 tally = await pushing.run()
@@ -94,14 +93,13 @@ async def read_back(
     client: FourSeller,
     shards: Shards | None,
     report: ReconcileReport,
-    listed: ReadListing | None = None,
+    listed: ReadListing,
 ) -> ReadBack:
-    """Reads every listing, judges every item, and settles by policy what differs; imports sales where one may explain it.
+    """Judges every item by the listing, and settles by policy what differs; imports sales where one may explain it.
 
-    Where sales cannot be imported, the quantities they may explain are left as they are. Raises BadCredentials, or
-    ChannelDown when not even the first page of products can be had.
+    Where sales cannot be imported, the quantities they may explain are left as they are. Raises BadCredentials.
     """
-    read_at, listing, _ = listed or await read_listing(context, client, shards)
+    read_at, listing, _ = listed
     if shards is not None:  # else each is met in its turn
         await in_thread(_tie_all, context, listing)
     settling = ReadBack(context, listing, read_at, shards=shards, report=report)

@@ -86,16 +86,13 @@ async def undo_writes(
         async with limit:
             await undo.item(mapping, work[mapping.id])
 
-    await in_thread(context.heartbeat.begin)
-    try:
+    async with context.claiming():
         for part in slices(list(work)):  # each claim begins when its work does
             held = await in_thread(_claim, context, part or [])
             for mapping_id in set(part or []) - held.keys():
                 why = "It is being pushed, or is no item any more: try again."
                 undo.report.leave(work[mapping_id], "all", why)
             await asyncio.gather(*map(one, held.values()))
-    finally:
-        await in_thread(context.heartbeat.end)
     return undo.report
 
 

@@ -44,7 +44,7 @@ def settled(world: World, compared: Compared) -> World:
 
 
 def again(world: World) -> ReconcileReport:
-    return asyncio.run(reconcile(world.sync_context(read_back_grace_seconds=0), push=False))
+    return asyncio.run(reconcile(world.sync_context(read_back_grace_seconds=0)))
 
 
 def without_triggers(statement: str) -> Callable[[World, pytest.MonkeyPatch], None]:

@@ -267,7 +267,7 @@ def test_by_default_too_no_sync_takes_a_sale_for_an_edit(two: World) -> None:
 
 def test_a_change_of_the_shops_that_is_on_its_way_is_no_discrepancy(two: World) -> None:
     run(two.database, "UPDATE products SET stock_quantity = 4 WHERE sku = 'A-1'")
-    report = reconciled(two, push=False)
+    report = reconciled(two)
     assert (report.discrepancies, report.changing, report.equal) == (0, 1, 1)
 
 
@@ -461,5 +461,5 @@ def test_what_fails_again_and_again_is_no_change_on_its_way(two: World) -> None:
     two.habits("product-updates-ignored")
     run(two.database, "UPDATE products SET price = 8 WHERE sku = 'A-1'")
     two.incremental()
-    report = reconciled(two, push=False)
+    report = reconciled(two)
     assert (report.changing, report.discrepancies, report.consistency) == (0, 1, 0.5)
