@@ -22,6 +22,7 @@ from midas_pipelines.store.schema.triggers import (
     NOT_PUSHED,
     ORDER_MOVED,
     PUSHED,
+    TOGETHER,
     WEBHOOKS,
     marked_dirty,
 )
@@ -63,6 +64,20 @@ _ON_SHOP = {
     IF TG_OP = 'INSERT' THEN PERFORM midas_detach_lines(NEW.id, NULL, NEW.sku); END IF;
     PERFORM midas_record_stock(NEW.id, NULL, NEW.stock_quantity, 'opening');
   END IF;""",
+    # The same for all products that a statement of ours changes. A full join is never made row by row, and the quantity is
+    # that of now: a trigger of the shop's may have changed it again.
+    "midas_products_changed": f"""
+  UPDATE {MAPPINGS} SET {marked_dirty("clock_timestamp()")} WHERE product_id = ANY (ARRAY(
+    SELECT before.id FROM before FULL JOIN after ON after.id = before.id WHERE before.* IS DISTINCT FROM after.*));
+  INSERT INTO {LEDGER} (product_id, delta, quantity_after, source, cause)
+  SELECT id, stock_quantity - coalesce(last, 0), stock_quantity, 'website', 'changed' FROM (
+    SELECT id, stock_quantity, (SELECT quantity_after FROM {LEDGER}
+                                WHERE product_id = products.id AND coalesce(variant_id, 0) = 0
+                                ORDER BY id DESC LIMIT 1) AS last
+    FROM products WHERE id = ANY (ARRAY(
+      SELECT before.id FROM before FULL JOIN after ON after.id = before.id
+      WHERE before.stock_quantity IS DISTINCT FROM after.stock_quantity))) known
+  WHERE last IS DISTINCT FROM stock_quantity;""",
     "midas_variant_changed": f"""
   IF TG_OP = 'UPDATE' AND (OLD.product_id, OLD.id) IS NOT DISTINCT FROM (NEW.product_id, NEW.id) THEN
     PERFORM midas_mark_dirty(NEW.product_id, NEW.id, false);
@@ -156,11 +171,17 @@ _SHIPMENT = f"BEFORE UPDATE OF {', '.join(PUSHED)} ON {order_shipments.name}"
 _SHIPMENT_DIFFERS = " OR ".join(f"OLD.{one} IS DISTINCT FROM NEW.{one}" for one in PUSHED)
 _ORDER = "AFTER UPDATE OF status, payment_status ON orders"
 _DIFFERS, _RENAMED = "OLD.* IS DISTINCT FROM NEW.*", "OLD.name IS DISTINCT FROM NEW.name"
+_TOGETHER = f"coalesce(current_setting('midas.{TOGETHER}', true), '') = 'on'"
+_ALONE = f"{_DIFFERS} AND (OLD.id <> NEW.id OR NOT {_TOGETHER})"
+_BOTH = "REFERENCING OLD TABLE AS before NEW TABLE AS after"
 _BECAME_READY = f"{_ready('NEW')} AND NOT {_ready('OLD')}"
 _WEBHOOK = f"AFTER INSERT ON {marketplace_webhooks.name}"
 TRIGGERS = {
     "midas_products_insert": _call("AFTER INSERT ON products", "product_changed()"),
-    "midas_products_update": _call("AFTER UPDATE ON products", "product_changed()", _DIFFERS),
+    "midas_products_update": _call("AFTER UPDATE ON products", "product_changed()", _ALONE),
+    "midas_products_together": _call(
+        f"AFTER UPDATE ON products {_BOTH}", "products_changed()", _TOGETHER, each="STATEMENT"
+    ),
     "midas_products_delete": _call("AFTER DELETE ON products", "product_changed()"),
     "midas_variants_insert": _call("AFTER INSERT ON product_variants", "variant_changed()"),
     "midas_variants_update": _call("AFTER UPDATE ON product_variants", "variant_changed()", _DIFFERS),

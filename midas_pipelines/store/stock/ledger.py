@@ -10,10 +10,14 @@ import sqlalchemy as sa
 
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.schema.tables import LEDGER_KEY, inventory_changes
+from midas_pipelines.store.schema.triggers import mark_together
 from midas_pipelines.storefront.catalog import ItemKey, has_product_status, lock_stock, set_stock
 from midas_pipelines.storefront.schema import product_variants, products
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.storefront.writing import insert_columns
+
+MANY = 20
+"""Items whose triggers run for all of them at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +56,10 @@ def move_stock(connection: sa.Connection, moves: Sequence[StockMove]) -> list[in
     if rows:
         names = ("product_id", "variant_id", "source", "cause", "reference", "delta", "quantity_after")
         insert_columns(connection, inventory_changes, dict(zip(names, zip(*rows, strict=True), strict=True)))
-        set_stock(connection, {item: units for item, units in stock.items() if units != before[item]})
+        changed = {item: units for item, units in stock.items() if units != before[item]}
+        if len(changed) >= MANY:
+            mark_together(connection)
+        set_stock(connection, changed)
     return moved
 
 

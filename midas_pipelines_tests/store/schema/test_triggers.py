@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.migrate import upgrade
+from midas_pipelines.store.schema.triggers import mark_together
 from midas_pipelines.store.stock.ledger import unexplained_stock
 from midas_pipelines_tests.copies import connect
 from midas_pipelines_tests.shop import (
@@ -107,6 +108,27 @@ def test_renumbering_a_product_marks_both_numbers(parts: Database) -> None:
     _push_all(parts)
     run(parts, "UPDATE products SET id = 9 WHERE id = 1")
     assert _dirty(parts) == {A, (9, None)}
+    assert unexplained_stock(parts) == []
+
+
+@pytest.mark.parametrize(
+    ("statement", "marked"),
+    [
+        ("UPDATE products SET stock_quantity = stock_quantity - id", {A, B, C, C1, C2}),
+        ("UPDATE products SET price = price + 1 WHERE id < 3", {A, B}),
+        ("UPDATE products SET price = price + 1 WHERE id = 99", set()),
+        ("UPDATE products SET id = id + 10 WHERE id = 2", {B, (12, None)}),
+    ],
+)
+def test_products_marked_together_are_those_that_changed(
+    parts: Database, statement: str, marked: set[Item]
+) -> None:
+    run(parts, "DELETE FROM product_images")
+    _push_all(parts)
+    with parts.writing() as connection:
+        mark_together(connection)
+        connection.exec_driver_sql(statement)
+    assert _dirty(parts) == marked
     assert unexplained_stock(parts) == []
 
 
@@ -364,6 +386,30 @@ def test_emptying_a_table_marks_every_item(postgresql_shop: Database, table: str
     _push_all(postgresql_shop)
     run(postgresql_shop, f"TRUNCATE {table} CASCADE")
     assert _dirty(postgresql_shop) == {(product, None)}
+
+
+def test_what_a_trigger_of_the_shops_changes_beside_it_is_marked_too(postgresql_shop: Database) -> None:
+    for _ in range(3):
+        add_product(postgresql_shop)
+    run(
+        postgresql_shop,
+        "CREATE FUNCTION unbundle() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN "
+        "UPDATE products SET stock_quantity = stock_quantity - 1 WHERE id IN (OLD.id, 3) "
+        "AND pg_trigger_depth() = 1; RETURN NULL; END'",
+    )
+    run(
+        postgresql_shop,
+        "CREATE TRIGGER unbundle AFTER UPDATE ON products FOR EACH ROW EXECUTE FUNCTION unbundle()",
+    )
+    _push_all(postgresql_shop)
+    with postgresql_shop.writing() as connection:
+        mark_together(connection)
+        connection.exec_driver_sql("UPDATE products SET stock_quantity = 9, name = name WHERE id < 3")
+    run(postgresql_shop, "DROP FUNCTION unbundle CASCADE")
+    stock = rows(postgresql_shop, "SELECT stock_quantity FROM products ORDER BY id")
+    assert [row[0] for row in stock] == [8, 8, 3]
+    assert _dirty(postgresql_shop) == {A, B, C}
+    assert unexplained_stock(postgresql_shop) == []
 
 
 def test_the_shops_own_trigger_still_keeps_updated_at(postgresql_shop: Database) -> None:
