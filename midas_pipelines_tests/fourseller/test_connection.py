@@ -4,6 +4,7 @@ import asyncio
 import base64
 import datetime
 import ipaddress
+import socket
 import ssl
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from midas_pipelines.fourseller.errors import Unavailable
-from midas_pipelines.fourseller.http.wire import AiohttpTransport
+from midas_pipelines.fourseller.http.connections import Connections
 from midas_pipelines_tests.fourseller.channel import channel
 
 pytestmark = pytest.mark.usefixtures("quick")
@@ -115,7 +116,7 @@ def test_no_call_is_sent_again_but_by_the_client_which_counts_it() -> None:
     async def run() -> None:
         server = await asyncio.start_server(handle, "127.0.0.1", 0)
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
-        transport = AiohttpTransport(None)
+        transport = Connections(None)
         await transport.exchange("GET", url, [], None)
         with pytest.raises(httpx.ReadError, match="ServerDisconnectedError"):
             await transport.exchange("GET", url, [], None)
@@ -124,6 +125,30 @@ def test_no_call_is_sent_again_but_by_the_client_which_counts_it() -> None:
 
     asyncio.run(run())
     assert len(asked) == 2
+
+
+@pytest.mark.parametrize("size", [10, 5_000_000], ids=["small", "more than a connection takes at once"])
+def test_a_body_is_written_at_once_as_far_as_it_goes_and_then_to_its_end(size: int) -> None:
+    async def run() -> int:
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            url = f"http://127.0.0.1:{listening.getsockname()[1]}/"
+            transport = Connections(None)
+            await transport.connect(url, 1)
+            call = asyncio.create_task(transport.exchange("POST", url, [], size * b"x"))
+            await asyncio.sleep(0)  # the task has run until it waits
+            server, _ = listening.accept()
+            received = server.recv(65_536, socket.MSG_DONTWAIT).partition(b"\r\n\r\n")[2]
+            assert received[:10] == 10 * b"x"
+            server.setblocking(False)
+            while len(received) < size:
+                received += await asyncio.get_running_loop().sock_recv(server, size)
+            server.sendall(OK)
+            await call
+            await transport.aclose()
+            server.close()
+        return len(received)
+
+    assert asyncio.run(run()) == size
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])

@@ -102,7 +102,8 @@ def test_the_sandbox_refuses_a_wrong_key_or_seller(sandbox: BackgroundSandbox) -
 
 def test_tls_is_verified() -> None:
     wire = Wire("https://x.com", SecretStr(KEY), SELLER)
-    context = wire._transport.tls  # type: ignore[attr-defined]
+    context = wire._connections.tls
+    assert context is not None
     assert context.check_hostname
     assert context.verify_mode.name == "CERT_REQUIRED"
     assert KEY not in repr(wire)
