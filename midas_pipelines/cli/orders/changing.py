@@ -26,6 +26,8 @@ from midas_pipelines.sync.orders.stock.pending_lines import map_line
 from midas_pipelines.sync.orders.stock.units import left_to_ship, restock_units, returnable
 from midas_pipelines.sync.privacy.erase import erase_order, hold_buyer, release_hold
 
+DECISIONS = ["shipped", "cancelled"]
+
 
 def changing(name: str) -> Callable[[Any], Any]:
     """A command of the group that changes the order ID, audited."""
@@ -54,35 +56,26 @@ def ship(order_id: str, replaces: str | None, lines: Sequence[str], **label: Any
         raise WrongInput("--replaces corrects a shipment as it is: it takes no --line.")
     with locked(order_id, "ship") as order:
         name, shipment = order.marketplace_order_id, carriers.tracking(**label)
-        unpushed, shipped = None, shipments.Shipped(new=False)
+        named, unpushed, shipped = f"{shipment.carrier} {shipment.number}", None, shipments.Shipped(new=False)
         if replaces:
             unpushed = shipments.replace_shipment(order, replaces, shipment)
+            news = f"the shipment {replaces} is {named} now; {unpushed or 'it is pushed to 4Seller again'}."
         else:
             whole = {line.line: left_to_ship(line) or line.quantity for line in order.lines()}
             shipped = shipments.ship_locked(order, shipment, units=parse_lines(lines, whole))
-    named = f"{shipment.carrier} {shipment.number}"
-    if replaces:
-        news = f"the shipment {replaces} is {named} now; {unpushed or 'it is pushed to 4Seller again'}."
-    elif not shipped.new:
-        rest = "" if shipped.complete else " Record the rest as another shipment."
-        news = f"this shipment is on record already; nothing changed.{rest}"
-    else:
+            news = "this shipment is on record already; nothing changed."
+    if shipped.new:
         rest = "everything has left" if shipped.complete else "the rest is still to ship"
         news = f"{shipped.units} units in {named}; {rest}."
+    elif not replaces and not shipped.complete:
+        news += " Record the rest as another shipment."
     page = [shipment.url or "No tracking page is known for this shipment."] if shipped.new else []
-    record = {"order": name, **asdict(shipped), **shipment.model_dump()}
-    record |= {"corrected": bool(replaces), "unpushed": unpushed}
-    answer(record, f"Order {name}: {news}", *page)
+    facts = asdict(shipped) | shipment.model_dump() | {"corrected": bool(replaces), "unpushed": unpushed}
+    answer({"order": name, **facts}, f"Order {name}: {news}", *page)
 
 
 @changing("map")
-@click.option(
-    "--line",
-    "number",
-    type=click.IntRange(1, reading.MOST_UNITS),
-    required=True,
-    help="Its number in `show`.",
-)
+@click.option("--line", "number", type=click.IntRange(1, reading.MOST_UNITS), required=True, help="Which.")
 @click.option("--sku", required=True, help="The SKU of the shop's item that was sold.")
 def map_(order_id: str, number: int, sku: str) -> None:
     """Map an unmapped line to an item; its stock is allocated now, once."""
@@ -103,18 +96,12 @@ def return_(order_id: str, lines: Sequence[str]) -> None:
     A refund without a return needs no command: it puts nothing back.
     """
     with locked(order_id, "return") as order:
-        back = restock_units(order, "returned", units=parse_lines(lines, returnable(order)))
+        back = restock_units(order, units=parse_lines(lines, returnable(order)))
     _done(order.marketplace_order_id, f"{back} units back in stock.", units=back)
 
 
 @changing("resolve")
-@click.option(
-    "--as",
-    "decision",
-    required=True,
-    type=click.Choice(["shipped", "cancelled"]),
-    help="The status that counts.",
-)
+@click.option("--as", "decision", type=click.Choice(DECISIONS), required=True, help="The status that counts.")
 @click.option("--restock", is_flag=True, help="With `cancelled`: shipped goods are back in stock.")
 def resolve(order_id: str, decision: str, restock: bool) -> None:
     """Resolve a conflict between a cancellation and a shipment.
@@ -126,8 +113,7 @@ def resolve(order_id: str, decision: str, restock: bool) -> None:
         raise WrongInput("--restock goes with --as cancelled.")
     with locked(order_id, "resolve") as order:
         resolve_conflict(order, decision, restock=restock)
-    record = {"order": order.marketplace_order_id, "settled": decision, "restock": restock}
-    answer(record, f"Order {order.marketplace_order_id} counts as {decision}.")
+    _done(order.marketplace_order_id, f"it counts as {decision}.", settled=decision, restock=restock)
 
 
 @changing("dismiss")
@@ -159,9 +145,9 @@ def retry(order_id: str, mail: bool) -> None:
     if done.unsent > done.messages:
         left.append(f"{done.unsent - done.messages} messages wait for `--mail`")
     summary = f"Order {done.order}: {news}; {'; '.join(left) or 'nothing is open on it'}."
-    quarantined = done.exception == "quarantined"
-    failure = f"Order {done.order} is still quarantined: {done.reason}"
-    answer(vars(done), failure if quarantined else summary, failed=quarantined)
+    if quarantined := done.exception == "quarantined":
+        summary = f"Order {done.order} is still quarantined: {done.reason}"
+    answer(vars(done), summary, failed=quarantined)
 
 
 @changing("erase")

@@ -29,13 +29,8 @@ EXCEPTIONS = ["any", QUARANTINED, *(exception.value for exception in OrderExcept
 STATUSES = ["pending", "processing", "shipped", "delivered", "cancelled", "refunded"]
 
 order_argument = click.argument("order_id", metavar="ID")
-line_option = click.option(
-    "--line",
-    "lines",
-    multiple=True,
-    metavar="N[=UNITS]",
-    help="Only this line of the order, or UNITS of it; may be given several times.",
-)
+_ONE_LINE = "Only this line of the order, or UNITS of it; may be given several times."
+line_option = click.option("--line", "lines", multiple=True, metavar="N[=UNITS]", help=_ONE_LINE)
 
 
 @click.group(cls=Room)
@@ -55,8 +50,7 @@ def by_hand(settings: Settings, command: str) -> str:
 def opened(order_id: str) -> Iterator[tuple[Settings, Database, sa.Row[Any]]]:
     """Settings, database and our row of the order with this id. Raises NoSuchOrder."""
     with shop_database() as (settings, database):
-        row = database.read(find_order, order_id)
-        yield settings, database, row
+        yield settings, database, database.read(find_order, order_id)
 
 
 @contextmanager
@@ -98,9 +92,9 @@ def list_orders_command(exception: str | None, status: str | None, limit: int) -
             "shop_status": row["shop_status"],
             "total": f"{row['total']} {row['currency'] or ''}".rstrip() if row["total"] is not None else "",
             "placed": f"{settings.day_of(row['placed_at'])}" if row["placed_at"] else "",
-            "exception": (
-                row["exception"] or ("quarantined" if row["outcome"] == "quarantined" else "")
-            ).replace(",", ", "),
+            "exception": (row["exception"] or (QUARANTINED if row["outcome"] == QUARANTINED else "")).replace(
+                ",", ", "
+            ),
         }
         for row in found[:limit]
     ]
@@ -144,9 +138,7 @@ def show_order(order_id: str) -> None:
 def messages(send_again: bool) -> None:
     """List messages to customers that were not sent, or may not have been."""
     with shop_database() as (_, database):
-        count = 0
-        if send_again:
-            count = database.write(put_back, given_up=True)
+        count = database.write(put_back, given_up=True) if send_again else 0
         found = unsent_messages(database)
     listed = Table("Messages not sent", found, "Every message was sent.")
     said = f"{count} messages are sent with the next round." if send_again else listed

@@ -206,7 +206,7 @@ async def set_status(request: Request, order_id: str, status: Annotated[str, For
 def take_return(request: Request, order_id: str, line: Line, units: Units) -> Response:
     """Puts returned units back in stock; never more than have left."""
     with _locked(request, order_id, "return") as order:
-        back = restock_units(order, "returned", units={line: units})
+        back = restock_units(order, units={line: units})
     return web.done(request, f"{back} units of order {order_id} are back in stock.")
 
 

@@ -187,7 +187,7 @@ def come_back(world: World, order_id: str, units: dict[int, int] | None = None) 
     """A parcel comes back, or some of its units by line; how many went back in stock, 0 where it was refused."""
     row = order(world, order_id).id
     with world.database.writing() as connection, suppress(WrongInput):
-        return restock_units(lock_order(connection, row), "returned", units=units)
+        return restock_units(lock_order(connection, row), units=units)
     return 0
 
 

@@ -104,7 +104,7 @@ def returned(world: World, order: str) -> None:
     shipped_in_part(world, order)
     with world.database.writing() as connection:
         row = lock_order(connection, desk.order(world, order).id)
-        restock_units(row, "returned", units={1: 1})
+        restock_units(row, units={1: 1})
 
 
 def settled(world: World, order: str) -> None:

@@ -125,7 +125,7 @@ class Walk:
         with self.world.database.writing() as connection:
             order = lock_order(connection, desk.order(self.world, order_id).id)
             with suppress(WrongInput):
-                restock_units(order, "returned", units=units)
+                restock_units(order, units=units)
 
     def shop_moves(self, order_id: str) -> None:
         desk.shop_sets(

@@ -112,7 +112,8 @@ def _cancel(order: StoredOrder, *, restock: bool) -> None:
     units.release_units(order, OrderStatus.CANCELLED, all_shipped=all_shipped)
     queue_status_mail(order, OrderStatus.CANCELLED)
     if restock:
-        units.restock_units(order, "cancelled", all_shipped=all_shipped)
+        left = units.returnable(order, all_shipped=all_shipped)
+        units.give_back(order, left, "cancelled", "operator", had_shipped=True)
 
 
 def _uphold(order: StoredOrder) -> None:

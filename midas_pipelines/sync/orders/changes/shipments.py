@@ -86,9 +86,9 @@ def replace_shipment(order: StoredOrder, number: str, parcel: Tracking) -> str |
     if _find_shipment(order, parcel.number, but=old.id) is not None:
         raise CannotShip(f"Order {name} has another shipment {parcel.number}.")
     order.connection.execute(sa.delete(order_shipments).where(_SHIPMENTS.id == old.id))
-    kept = {column: getattr(old, column) for column in ("shipped_at", "booked_at", "contents")}
-    if old.shipped_at is None:  # a date of the shop's own code that cannot be read
-        del kept["shipped_at"]
+    kept = {"booked_at": old.booked_at, "contents": old.contents}
+    if old.shipped_at is not None:  # else a date of the shop's own code that cannot be read
+        kept["shipped_at"] = old.shipped_at
     shipment_id = _insert(order, parcel, source="operator", **kept)
     now = f"{parcel.carrier} {parcel.number}"
     order.log("corrected", f"The shipment {number} is {now}: an operator corrected it.")
@@ -96,8 +96,11 @@ def replace_shipment(order: StoredOrder, number: str, parcel: Tracking) -> str |
     if order.status in ENDED:
         return f"it is not pushed to 4Seller: the order is {order.status} there"
     queue_mail(order, "shipped", shipment_id=shipment_id)
-    conflict = order.has(OrderException.CONFLICT)
-    return "it is pushed to 4Seller when the conflict is resolved" if conflict else None
+    return (
+        "it is pushed to 4Seller when the conflict is resolved"
+        if order.has(OrderException.CONFLICT)
+        else None
+    )
 
 
 def count_shipments(database: Database, order_context: OrderContext) -> int:
@@ -169,9 +172,8 @@ def _find_shipment(order: StoredOrder, number: str | None, *, but: int = 0) -> s
 
 def _insert(order: StoredOrder, parcel: Tracking, **columns: Any) -> int:
     label = {"carrier": parcel.carrier, "tracking_number": parcel.number, "tracking_url": parcel.url}
-    row = {"order_id": order.local_order_id, **label, **columns}
-    made = order.connection.execute(sa.insert(order_shipments).values(row).returning(_SHIPMENTS.id))
-    return int(made.scalar_one())
+    adding = sa.insert(order_shipments).values(order_id=order.local_order_id, **label, **columns)
+    return int(order.connection.execute(adding.returning(_SHIPMENTS.id)).scalar_one())
 
 
 def _recorded_units(
@@ -179,9 +181,8 @@ def _recorded_units(
 ) -> tuple[dict[int, int], str]:
     """The units by line number that the shop's own code recorded for the shipment, at most those left; all left where it
     recorded none. And which of the recorded units do not fit, in words."""
-    ended = order.status in ENDED  # its units are released: the resolution accounts for those shipped
     left = {line.order_item_id: left_to_ship(line) for line in lines}
-    if ended:
+    if order.status in ENDED:  # its units are released: the resolution accounts for those shipped
         left = {line.order_item_id: max(0, line.quantity - line.shipped) for line in lines}
     query = sa.select(_HELD.order_item_id, _HELD.quantity).where(_HELD.shipment_id == shipment_id)
     named = {row.order_item_id: row.quantity for row in order.connection.execute(query)} or left

@@ -202,17 +202,15 @@ def returnable(order: StoredOrder, *, all_shipped: bool | None = None) -> dict[i
     return {line.line: away(line, all_shipped=whole) for line in order.lines()}
 
 
-def restock_units(
-    order: StoredOrder, cause: str, *, units: Mapping[int, int] | None = None, all_shipped: bool | None = None
-) -> int:
-    """Restocks returned goods, by line number or all that is `returnable`; returns how many units. `cause` is the ledger's word,
-    returned or cancelled. Raises WrongInput where fewer units of a line are returnable."""
-    left = returnable(order, all_shipped=all_shipped)
+def restock_units(order: StoredOrder, units: Mapping[int, int] | None = None) -> int:
+    """Restocks returned goods, by line number or all that is `returnable`; returns how many units. Raises WrongInput where fewer
+    units of a line are returnable."""
+    left = returnable(order)
     for number, count in (units or {}).items():
         if count > left.get(number, 0):
             why = f"Line {number} has {left.get(number, 0)} units that have left and not come back."
             raise WrongInput(f"{why} Nothing was changed.")
-    return give_back(order, left if units is None else units, cause, "operator", had_shipped=True)
+    return give_back(order, left if units is None else units, "returned", "operator", had_shipped=True)
 
 
 def give_back(

@@ -28,7 +28,7 @@ def gives_back(world: World, order_id: str) -> int:
     """The parcel of an order is back on the shelf."""
     with world.database.writing() as connection:
         order = lock_order(connection, desk.order(world, order_id).id)
-        return restock_units(order, "returned")
+        return restock_units(order)
 
 
 def maps(world: World, product: int) -> None:
