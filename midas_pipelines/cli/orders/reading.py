@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from midas_pipelines.cli.opening import Changing, actor, shop_database
 from midas_pipelines.cli.printing import Room, Table, answer
 from midas_pipelines.errors import WrongInput
+from midas_pipelines.fourseller.status import OrderStatus
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.orders.listing import QUARANTINED, Filters, list_orders
@@ -26,7 +27,7 @@ from midas_pipelines.sync.orders.model.order_log import OrderContext, StoredOrde
 MOST_UNITS = 2**31 - 1
 NUMBER = re.compile("[0-9]{1,10}")
 EXCEPTIONS = ["any", QUARANTINED, *(exception.value for exception in OrderException)]
-STATUSES = ["pending", "processing", "shipped", "delivered", "cancelled", "refunded"]
+STATUSES = [status.value for status in OrderStatus]
 
 order_argument = click.argument("order_id", metavar="ID")
 _ONE_LINE = "Only this line of the order, or UNITS of it; may be given several times."

@@ -216,10 +216,9 @@ def _exception() -> sa.Label[str | None]:
 
 def needing_a_person(database: Database) -> list[dict[str, Any]]:
     """Orders that are quarantined or have an exception, the oldest first."""
-    number = orders.c.order_number.label("number")
     exception = sa.func.coalesce(_ORDERS.exception, QUARANTINED).label("exception")
     why = (exception, _ORDERS.reason, _ORDERS.imported_at.label("since"))
-    query = sa.select(_ORDER, number, _ORDERS.status, *why)
+    query = sa.select(_ORDER, orders.c.order_number.label("number"), _ORDERS.status, *why)
     query = query.outerjoin(orders, orders.c.id == _ORDERS.local_order_id).where(NEEDS_A_PERSON)
     return database.rows(query.order_by(_ORDERS.id))
 

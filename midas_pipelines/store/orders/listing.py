@@ -122,16 +122,14 @@ def waiting_lines(
     return [dict(row) for row in found.mappings()]
 
 
+DayOf = Callable[[datetime], date]
 Sales = dict[str, int | float]
 """Of one day: orders, units and revenue, also by channel; cancelled orders, whose units and revenue do not count; those with
 an exception."""
 
 
 def orders_by_day(
-    database: Database,
-    day_of: Callable[[datetime], date],
-    placed_from: datetime | None = None,
-    placed_to: datetime | None = None,
+    database: Database, day_of: DayOf, placed_from: datetime | None = None, placed_to: datetime | None = None
 ) -> dict[date, Sales]:
     """The sales of imported orders placed, or without a date imported, from one moment until before another, by day."""
     cancelled = _ORDER.status == "cancelled"
@@ -170,9 +168,7 @@ UNCOUNTED = ("processing", "shipped", "delivered", "tracking_pushed", "confirmed
 """Steps of an order that change nothing which `orders_by_day` counts."""
 
 
-def days_with_changed_orders(
-    database: Database, day_of: Callable[[datetime], date], since: datetime | None
-) -> set[date]:
+def days_with_changed_orders(database: Database, day_of: DayOf, since: datetime | None) -> set[date]:
     """The days on which the orders were placed that were imported, cancelled or edited since then, or whose exception
     changed; None for all days with orders."""
     query = sa.select(*QUARTER).where(_ORDER.local_order_id.is_not(None)).distinct()

@@ -106,7 +106,8 @@ def read_timeline(connection: sa.Connection, order: sa.Row[Any]) -> Timeline:
 
     order_id, found = order.marketplace_order_id, list[TimelineEntry]()
     for row in rows(order_processing_logs, order_processing_logs.c.marketplace_order_id == order_id):
-        cause = cause_in_words(row.run_id)
+        run = row.run_id or ""  # Dagster's UI finds a run by the start of its id
+        cause = f"run {run[:8]}" if RUN.fullmatch(run) else run
         found.append(TimelineEntry(row.created_at, row.step, row.detail or "", cause, _fields(row, "run_id")))
     lines = StoredOrder(connection, order).lines()
     skus, prefix = {line.line: line.sku or line.title for line in lines}, f"{CHANNEL}:{order_id}:"
@@ -133,11 +134,6 @@ def read_timeline(connection: sa.Connection, order: sa.Row[Any]) -> Timeline:
         found.append(TimelineEntry(row.created_at, f"message: {row.kind}", detail, "customer mail", facts))
     shown = [_fields(line, LINE_FIELDS) for line in lines]
     return Timeline(_fields(order, ORDER_FIELDS), shown, sorted(found, key=lambda one: one.at))
-
-
-def cause_in_words(run_id: str | None) -> str:
-    """The cause: a Dagster run by the start of its id, which its UI finds; others as recorded."""
-    return f"run {run_id[:8]}" if run_id and RUN.fullmatch(run_id) else run_id or ""
 
 
 def _fields(row: sa.Row[Any], names: str) -> dict[str, Any]:
@@ -193,7 +189,7 @@ async def retry_order(context: SyncContext, text: str, *, mail: bool = False) ->
         left = sa.select(sa.func.count()).where(mails.order_id == row.id, mails.state.in_(UNSENT))
         unsent = connection.scalar(left) or 0
     aside = now.outcome == "quarantined"
-    exception, reason = ("quarantined" if aside else now.exception), (now.reason if aside else None)
+    exception, reason = ("quarantined", now.reason) if aside else (now.exception, None)
     read = (bool(result.imported), bool(result.moved_on), result.mapped + mapped, allocated)
     return Retried(order_id, *read, exception, reason, messages, unsent)
 

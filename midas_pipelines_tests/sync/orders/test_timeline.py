@@ -13,7 +13,7 @@ from midas_pipelines.cli.printing import print_json
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.orders.changes.close import resolve_conflict
 from midas_pipelines.sync.orders.customer_mail import send_mails
-from midas_pipelines.sync.orders.lookup import Timeline, cause_in_words, find_order, read_timeline
+from midas_pipelines.sync.orders.lookup import Timeline, find_order, read_timeline
 from midas_pipelines.sync.orders.model.order_log import OrderContext, lock_order
 from midas_pipelines.sync.orders.stock import pending_lines
 from midas_pipelines.sync.orders.stock.units import restock_units
@@ -237,19 +237,6 @@ def test_the_run_behind_each_step_is_named(world: World, monkeypatch: pytest.Mon
     steps = [entry for entry in story(world, order).entries if "run_id" in entry.facts]
     assert len(steps) >= 10
     assert {(entry.cause, entry.facts["run_id"]) for entry in steps} == {("run 0f5e3a52", RUN)}
-
-
-@pytest.mark.parametrize(
-    ("given", "words"),
-    [
-        (None, ""),
-        ("", ""),
-        (RUN, "run 0f5e3a52"),
-        ("an operator: midas orders ship", "an operator: midas orders ship"),
-    ],
-)
-def test_a_cause_in_words(given: str | None, words: str) -> None:
-    assert cause_in_words(given) == words
 
 
 @pytest.mark.both_databases

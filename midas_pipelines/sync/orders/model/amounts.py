@@ -19,16 +19,6 @@ DISCOUNT_FIELDS = ("discount", "discount_total", "total_discount", "discounts")
 PLAIN_FIELDS = frozenset((*TAX_FIELDS, *DISCOUNT_FIELDS))
 
 
-def extra(raw: dict[str, Any], names: Iterable[str]) -> Decimal:
-    """The first of these fields that holds an amount other than 0, or a list of amounts, whatever its sign; 0 without one."""
-    for name in names:
-        value = raw.get(name)
-        amounts = [read_amount(part) for part in (value if isinstance(value, list) else [value])]
-        if total := sound(sum(filter(None, amounts), Decimal(0)).copy_abs()):
-            return total
-    return ZERO
-
-
 def read_amount(value: Any) -> Decimal | None:
     """The amount in a field; None where it cannot be read or the shop's tables cannot hold it."""
     try:
@@ -93,6 +83,12 @@ def extras(
                     added = sum((one for one in parts if one > 0), ZERO)
                     return added, added - sum(parts)
     return plain
+
+
+def extra(raw: dict[str, Any], names: Iterable[str]) -> Decimal:
+    """The first of these fields that holds an amount other than 0, or a list of amounts, whatever its sign; 0 without one."""
+    found = (one for name in names if name in raw for _, one in _amounts_in(name, raw[name], None))
+    return next(filter(None, (sound(amount.copy_abs()) for amount in found)), ZERO)
 
 
 def _named(raw: dict[str, Any], items: list[dict[str, Any]]) -> list[tuple[str, Decimal]]:
