@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 
 from midas_pipelines.cli import cli
 from midas_pipelines_tests.cli.conftest import Midas
-from midas_pipelines_tests.shop import add_product, amend, rows
+from midas_pipelines_tests.shop import add_product, rows
 from midas_pipelines_tests.sync.orders import desk
 from midas_pipelines_tests.sync.world import World
 
@@ -319,17 +319,6 @@ def test_on_80_columns_no_line_is_longer_and_nothing_is_cut_off(orders: Command,
     assert "…" not in listed
     order_cells = [line.split("│")[1].strip() for line in listed.splitlines() if line.startswith("│")]
     assert all(f"114-{number}" * 9 in "".join(order_cells) for number in range(3))
-
-
-def test_the_year_is_told_where_not_all_is_of_this_one(orders: Command, world: World) -> None:
-    order_id, now = desk.sold(world, A=1), world.database.now()
-    assert f"│ {now:%m-%d} " in orders("show", order_id).output
-    assert f"│ {now:%Y-%m-%d} " not in orders("show", order_id).output
-    moment = f"{now.year - 1}-12-31 23:59:59.000000"
-    amend(world.database, f"UPDATE order_processing_logs SET created_at = '{moment}' WHERE step = 'imported'")
-    told = orders("show", order_id).output
-    assert f"│ {now.year - 1}-12-31 23:59:59 " in told
-    assert f"│ {now:%Y-%m-%d} " in told
 
 
 def test_one_more_order_than_is_shown_is_told(orders: Command, world: World) -> None:

@@ -26,6 +26,7 @@ from midas_pipelines.sync.orders.stock.pending_lines import map_line
 from midas_pipelines.sync.orders.stock.units import left_to_ship, restock_units, returnable
 from midas_pipelines.sync.privacy.erase import erase_order, hold_buyer, release_hold
 
+LINE_NUMBER = click.IntRange(1, reading.MOST_UNITS)
 DECISIONS = ["shipped", "cancelled"]
 
 
@@ -75,7 +76,7 @@ def ship(order_id: str, replaces: str | None, lines: Sequence[str], **label: Any
 
 
 @changing("map")
-@click.option("--line", "number", type=click.IntRange(1, reading.MOST_UNITS), required=True, help="Which.")
+@click.option("--line", "number", type=LINE_NUMBER, required=True, help="Its number in `show`.")
 @click.option("--sku", required=True, help="The SKU of the shop's item that was sold.")
 def map_(order_id: str, number: int, sku: str) -> None:
     """Map an unmapped line to an item; its stock is allocated now, once."""

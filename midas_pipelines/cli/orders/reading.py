@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -123,14 +122,9 @@ def show_order(order_id: str) -> None:
         said.append(f"{state}. {order['reason'] or ''}".rstrip())
     names = ("line", "sku", "title", "quantity", "allocated", "released", "backordered", "shipped")
     said.append(Table("Lines", [{name: line[name] for name in names} for line in timeline.lines]))
-    if timeline.entries:
-        this_year = {one.at.year for one in timeline.entries} <= {datetime.now(UTC).year}
-        form = "%m-%d %H:%M:%S" if this_year else "%Y-%m-%d %H:%M:%S"
-        entries = [
-            {"UTC": f"{one.at:{form}}", "what": one.what, "detail": one.detail, "cause": one.cause}
-            for one in timeline.entries
-        ]
-        said.append(Table(f"What happened, from {timeline.entries[0].at:%Y-%m-%d}", entries))
+    shown = {"UTC": "at", "what": "what", "detail": "detail", "cause": "cause"}
+    entries = [{name: getattr(one, field) for name, field in shown.items()} for one in timeline.entries]
+    said.append(Table("What happened", entries))
     answer(asdict(timeline), *said)
 
 
