@@ -69,15 +69,12 @@ def _linked(asset: Any, code_url: str | None) -> Any:
         return asset
     function = inspect.unwrap(asset.op.compute_fn.decorated_fn)  # type: ignore[union-attr]
     path, line = Path(function.__code__.co_filename), function.__code__.co_firstlineno
-    found = dg.CodeReferencesMetadataValue(code_references=[_reference(path, line, code_url)])
+    reference: Any = dg.LocalFileCodeReference(file_path=str(path), line_number=line, label=path.name)
+    if code_url is not None:
+        url = f"{code_url.rstrip('/')}/{path.relative_to(ROOT).as_posix()}#L{line}"
+        reference = dg.UrlCodeReference(url=url, label=path.name)
+    found = dg.CodeReferencesMetadataValue(code_references=[reference])
     return asset.map_asset_specs(lambda spec: spec.merge_attributes(metadata={KEY: found}))
-
-
-def _reference(path: Path, line: int, code_url: str | None) -> Any:
-    if code_url is None:
-        return dg.LocalFileCodeReference(file_path=str(path), line_number=line, label=path.name)
-    inside = path.relative_to(ROOT).as_posix()
-    return dg.UrlCodeReference(url=f"{code_url.rstrip('/')}/{inside}#L{line}", label=path.name)
 
 
 defs = load(SETTINGS)

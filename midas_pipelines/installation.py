@@ -18,7 +18,7 @@ DATABASE_KIND = "postgres" if IS_POSTGRESQL else "sqlite"
 """The kind of assets that are tables of the shop's database."""
 
 
-def table(name: str) -> dict[str, str]:
+def table_name(name: str) -> dict[str, str]:
     """The metadata that names an asset's table: database, schema, table."""
     database = _URL.path.rpartition("/")[2].removesuffix(".db") or "shop"
     return {"dagster/table_name": f"{database}.{'public' if IS_POSTGRESQL else 'main'}.{name}"}

@@ -5,17 +5,23 @@ Nothing below the edge (`defs`, `gateway`, `cli`) reads the environment: it is h
 
 from __future__ import annotations
 
+import ast
+import inspect
 import os
 import re
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, time
 from difflib import get_close_matches
+from functools import cache
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
+from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
+from pydantic_core import PydanticUndefined
 
 from midas_pipelines import setting_checks as checks
 from midas_pipelines import setting_groups as groups
@@ -244,3 +250,41 @@ def _sentence(location: tuple[int | str, ...], message: str) -> str:
     if not text.startswith(("must", "is")):
         text = f"is wrong: {text}"
     return f"{VARIABLES.get(name, name)} {text}."
+
+
+SIGNS = {Ge: "≥", Gt: ">", Le: "≤", Lt: "<"}
+
+
+def setting_rows(now: Settings | None = None) -> list[dict[str, Any]]:
+    """A row for each setting; with the value in force, and where it comes from, where `now` is given."""
+    rows = []
+    for name, field in Settings.model_fields.items():
+        row = {
+            "name": VARIABLES[name],
+            "default": "" if field.default in (None, PydanticUndefined) else str(field.default),
+            "bounds": ", ".join(
+                f"{sign} {getattr(bound, kind.__name__.lower())}"
+                for bound in field.metadata
+                for kind, sign in SIGNS.items()
+                if isinstance(bound, kind)
+            ),
+            "what": _descriptions()[name],
+        }
+        if now is not None:
+            value = getattr(now, name)
+            row["now"] = "(set)" if isinstance(value, SecretStr) else str("" if value is None else value)
+            row["source"] = "environment" if name in now.model_fields_set else "default"
+        rows.append(row)
+    return rows
+
+
+@cache
+def _descriptions() -> dict[str, str]:
+    """What each setting decides: the docstring below it, read here alone, since that takes longer than the settings."""
+    statements = ast.walk(ast.parse(inspect.getsource(groups)))
+    bodies = [model.body for model in statements if isinstance(model, ast.ClassDef)]
+    return {
+        ast.unparse(field.target): " ".join(ast.literal_eval(below.value).split())
+        for field, below in chain.from_iterable(map(pairwise, bodies))
+        if isinstance(field, ast.AnnAssign) and isinstance(below, ast.Expr)
+    }

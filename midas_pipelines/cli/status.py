@@ -8,10 +8,9 @@ import click
 
 from midas_pipelines.cli.opening import shop_database
 from midas_pipelines.cli.printing import Answering, Table, answer
-from midas_pipelines.lib.settings_list import setting_rows
 from midas_pipelines.lib.timetable import Entry, timetable
 from midas_pipelines.notify.delivery import require_understood
-from midas_pipelines.settings import load_settings
+from midas_pipelines.settings import load_settings, setting_rows
 from midas_pipelines.store.operations.backlog import overview
 
 

@@ -13,7 +13,6 @@ from pydantic import Field
 from midas_pipelines.errors import ExpectedError
 from midas_pipelines.installation import SETTINGS
 from midas_pipelines.lib import engine
-from midas_pipelines.lib.executors import executor
 from midas_pipelines.lib.snapshot_io import SnapshotIO
 from midas_pipelines.settings import VARIABLES, Settings, load_settings
 
@@ -48,10 +47,25 @@ class MidasResource(dg.ConfigurableResource):
         try:
             settings = self.settings()
             with engine.Database(settings.database(), settings.limits("bulk")) as database:
-                (engine.require_tables if as_it_is else engine.require_upgraded)(database)
+                (engine.version.require_tables if as_it_is else engine.version.require_upgraded)(database)
                 yield engine.SyncContext(settings, database, run_id=context.run.run_id)
         except ExpectedError as error:
             raise failure_of(error) from None
+
+
+def executor(settings: Settings) -> dg.ExecutorDefinition:
+    """The executor of every job. Raises SettingsError where Celery is chosen and its addresses are missing.
+
+    In the run's process is best for small shops, and on a Celery worker, which takes whole runs: starting a process for
+    each step takes longer than most steps. The processes of the multiprocess executor are forked from one that has
+    loaded everything.
+    """
+    if settings.executor == "celery":
+        settings.queue()
+    if settings.executor == "multiprocess":
+        preload = {"preload_modules": ["midas_pipelines.definitions"]}
+        return dg.multiprocess_executor.configured({"start_method": {"forkserver": preload}})
+    return dg.in_process_executor
 
 
 SECRETS = ("database_url", "fourseller_api_key")
@@ -75,7 +89,7 @@ def shop(*, as_it_is: bool = False) -> "Iterator[engine.Database | dg.SkipReason
     try:
         settings = load_settings()
         with engine.Database(settings.database(), settings.limits("bulk")) as database:
-            (engine.require_tables if as_it_is else engine.require_upgraded)(database)
+            (engine.version.require_tables if as_it_is else engine.version.require_upgraded)(database)
             yield database
     except ExpectedError as error:
         yield dg.SkipReason(str(error))

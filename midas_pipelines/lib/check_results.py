@@ -109,7 +109,8 @@ def brake_spec(asset: str) -> dg.AssetCheckSpec:
 
 
 def brake_result(
-    sync: "engine.SyncContext", report: "engine.InventoryReport | engine.ProductReport"
+    sync: "engine.SyncContext",
+    report: "engine.product_sync.InventoryReport | engine.product_sync.ProductReport",
 ) -> dg.AssetCheckResult:
     """The check of a push: what waits now, of whichever items the push was, is no more than may be sent."""
     brake = engine.RollingBrake(sync.database, sync.settings)

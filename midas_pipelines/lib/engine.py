@@ -1,4 +1,4 @@
-"""The engine for what Dagster loads: each name is imported from its module when it is first used (PEP 562).
+"""The engine for what Dagster loads: each name or module is imported when it is first used (PEP 562).
 
 Every Dagster process loads all definitions, and most of them run one small thing: SQLAlchemy, the channel's client and
 the rest of the engine would double the time to load. The imports below are for type checkers, and the one list of what
@@ -14,18 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from midas_pipelines.fourseller.errors import BadCredentials
     from midas_pipelines.fourseller.status import BACKWARD
-    from midas_pipelines.notify.alerts import (
-        DAGSTER,
-        GATEWAY,
-        RUN_FAILED,
-        beat,
-        clear_alerts,
-        match_alerts,
-        open_subjects,
-        report_failure,
-        report_recovery,
-        report_stuck,
-    )
+    from midas_pipelines.notify import alerts
     from midas_pipelines.notify.delivery import Delivered, deliver, read_targets, something_due
     from midas_pipelines.recovery.backup import create_backup
     from midas_pipelines.recovery.compliance import PROOFS, compliance_rows
@@ -34,71 +23,25 @@ if TYPE_CHECKING:
     from midas_pipelines.store.gateway import audit, webhooks
     from midas_pipelines.store.gateway.keys import expiring_keys
     from midas_pipelines.store.items.mappings import count_dirty, shard_totals
-    from midas_pipelines.store.operations import sync_metrics
-    from midas_pipelines.store.operations.backlog import (
-        dropped_webhooks,
-        needs_a_person,
-        stale_items,
-        stale_webhooks,
-    )
+    from midas_pipelines.store.operations import backlog, sync_metrics
     from midas_pipelines.store.operations.cursors import last_proofs, recent_findings
     from midas_pipelines.store.operations.page_urls import Names, page_names
     from midas_pipelines.store.operations.retention import delete_old
-    from midas_pipelines.store.orders.checks import (
-        count_looked_at,
-        needing_a_person,
-        stale_orders,
-        statuses_gone_back,
-        unbalanced_orders,
-        unexplained_deductions,
-        unpaired_orders,
-    )
-    from midas_pipelines.store.orders.listing import (
-        OVERSOLD,
-        days_with_changed_orders,
-        last_import,
-        open_orders,
-        orders_by_day,
-        waiting_lines,
-    )
-    from midas_pipelines.store.schema.version import (
-        EXPECTED,
-        differing_columns,
-        require_tables,
-        require_upgraded,
-    )
-    from midas_pipelines.store.stock.ledger import (
-        active_totals,
-        count_quantities,
-        duplicate_skus,
-        negative_stock,
-        stock_totals,
-        top_movers,
-        unexplained_stock,
-    )
+    from midas_pipelines.store.orders import checks, listing
+    from midas_pipelines.store.schema import version
+    from midas_pipelines.store.stock import ledger
+    from midas_pipelines.sync import product_sync
     from midas_pipelines.sync.context import NEEDS_KEY, SyncContext
     from midas_pipelines.sync.listings.brake import RollingBrake
     from midas_pipelines.sync.listings.scan import ApprovedPlan, read_plan
-    from midas_pipelines.sync.operations import capacity
+    from midas_pipelines.sync.operations import capacity, stock_levels
     from midas_pipelines.sync.operations.daily_report import send_report, write_report
-    from midas_pipelines.sync.operations.stock_levels import (
-        LowStockReport,
-        availability_summary,
-        check_low_stock,
-    )
     from midas_pipelines.sync.orders.customer_mail import mail_due, send_mails, unsent_messages
     from midas_pipelines.sync.orders.intake.pages import OrderReport
     from midas_pipelines.sync.orders.intake.poll import Window, import_orders, order_progress
     from midas_pipelines.sync.orders.status.status_sync import push_statuses, sync_statuses
     from midas_pipelines.sync.privacy.due import erase_due_buyers, erasure_weeks, overdue_buyers
     from midas_pipelines.sync.privacy.requests import late_requests
-    from midas_pipelines.sync.product_sync import (
-        InventoryReport,
-        Mode,
-        ProductReport,
-        push_inventory,
-        sync_products,
-    )
     from midas_pipelines.sync.reconcile.report import ReconcileReport
     from midas_pipelines.sync.reconcile.run import reconcile
     from midas_pipelines.sync.safety.shadow_report import compare_shadow

@@ -5,7 +5,7 @@ Where those pages are the settings say (MIDAS_SHOP_PAGE and the like); without t
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, TypedDict
+from typing import Any
 from urllib.parse import quote
 
 import dagster as dg
@@ -13,7 +13,6 @@ import dagster as dg
 from midas_pipelines.installation import SETTINGS
 from midas_pipelines.lib import engine
 from midas_pipelines.text import counted, escaped
-from midas_pipelines.workflows import pool_of
 
 OWNERS = [SETTINGS.owner]
 SHOP, FOURSELLER = {"writes/shop": ""}, {"writes/fourseller": ""}
@@ -21,23 +20,11 @@ SHOP, FOURSELLER = {"writes/shop": ""}, {"writes/fourseller": ""}
 PERSONAL = {"data/personal": ""}  # the tag of what handles names and addresses of customers
 
 
-class RunOptions(TypedDict):
-    """Options of `dg.asset`."""
-
-    owners: list[str]
-    pool: str
-
-
-def run_options(name: str) -> RunOptions:
-    """Owners and pool of an asset, as the table of workflows has them, for `dg.asset`."""
-    return {"owners": OWNERS, "pool": pool_of(name)}
-
-
 def observed(key: Sequence[str], **options: Any) -> Callable[[Callable[..., dg.ObserveResult]], Any]:
     """The decorator of such an asset; its function returns what it saw. `options` are those of `dg.AssetSpec`."""
 
     def declare(look: Callable[..., dg.ObserveResult]) -> Any:
-        spec = dg.AssetSpec(list(key), description=look.__doc__, owners=OWNERS, **options)
+        spec = dg.AssetSpec(list(key), description=look.__doc__, **options)
         return dg.multi_observable_source_asset(specs=[spec], name="__".join(key))(look)
 
     return declare

@@ -167,11 +167,11 @@ def policies(settings: Settings) -> dict[str, dg.FreshnessPolicy]:
 
 
 def with_freshness(assets: Iterable[Any], settings: Settings) -> list[Any]:
-    """The assets with their policies."""
+    """The assets with their owners and policies."""
     known = policies(settings)
 
     def attach(spec: dg.AssetSpec) -> dg.AssetSpec:
         policy = known.get(spec.key.to_user_string())
-        return dg.apply_freshness_policy(spec, policy) if policy is not None else spec
+        return spec.replace_attributes(owners=OWNERS, freshness_policy=policy)
 
     return list(dg.map_asset_specs(attach, list(assets)))

@@ -110,7 +110,7 @@ def _serves(files: "engine.Snapshots", name: str, run_id: str | None) -> bool:
     return bool(facts) and (facts["counts"]["is_complete"] or facts["run_id"] == run_id)
 
 
-def already_made(
+def made_for_this_shop(
     context: dg.AssetExecutionContext, sync: "engine.SyncContext"
 ) -> dg.MaterializeResult[Any] | None:
     """The result for an asset whose snapshot of the day another run of the same set has made; None where none has.

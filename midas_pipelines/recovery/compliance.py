@@ -6,7 +6,6 @@ against that table, never a certificate.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -64,37 +63,28 @@ class ComplianceRow:
     reason: str
 
 
-@dataclass(frozen=True)
-class Facts:
-    """What the rows are judged by; `keys` are the valid ones, `overdue` and `late` count buyers and requests."""
-
-    settings: Settings
-    now: datetime
-    proofs: Mapping[str, Any]
-    keys: list[dict[str, Any]]
-    audit: AuditState
-    overdue: int
-    late: int
-
-
 Judged = tuple[bool, str]
+"""Whether a figure passes, and why."""
 
 
 def compliance_rows(settings: Settings, database: Database) -> list[ComplianceRow]:
     """Every row, judged by the settings, proofs, keys, the whole audit log, overdue erasures and late requests."""
-    now, overdue = database.now(), len(overdue_buyers(database, settings))
+    now = database.now()
     with database.reading() as connection:
         proofs, keys, audit = last_proofs(connection), list_keys(connection), verify_audit(connection)
     valid = [key for key in keys if key["state"] == "valid"]
-    facts = Facts(settings, now, proofs, valid, audit, overdue, len(late_requests(database)))
+    overdue, late = len(overdue_buyers(database, settings)), len(late_requests(database))
+    judged = _judged(settings, now, valid, audit, overdue, late)
+    judged |= {
+        name: _proven(proofs.get(proof), now, days, how) for name, (proof, days, how) in PROOFS.items()
+    }
     rows = []
     for name, asked in FIGURES.items():
-        if name in OUTSIDE:
-            rows.append(ComplianceRow(name, *asked, ComplianceVerdict.NOT_OURS, OUTSIDE[name]))
-            continue
-        passed, reason = _proven(facts, *PROOFS[name]) if name in PROOFS else JUDGES[name](facts)
+        passed, reason = judged.get(name) or (None, OUTSIDE[name])
         verdict = ComplianceVerdict.PASS if passed else ComplianceVerdict.FAIL
-        rows.append(ComplianceRow(name, *asked, verdict, reason))
+        rows.append(
+            ComplianceRow(name, *asked, ComplianceVerdict.NOT_OURS if passed is None else verdict, reason)
+        )
     return rows
 
 
@@ -106,86 +96,64 @@ def compliance_page(rows: list[ComplianceRow]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _proven(facts: Facts, name: str, days: float, how: str) -> Judged:
-    """Whether the newest proof of that name passed and is at most so many days old."""
-    if (found := facts.proofs.get(name)) is None:
+def _proven(found: Any, now: datetime, days: float, how: str) -> Judged:
+    """Whether the newest proof passed and is at most so many days old."""
+    if found is None:
         return False, f"There is no record yet: {how}."
-    at = f"{found.at:%Y-%m-%d}"
     if not found.passed:
-        return False, f"The last one, on {at}, failed: {how}."
-    if facts.now - found.at > timedelta(days=days):
-        return False, f"The last one was on {at}: {how}."
-    return True, f"Done on {at} by {found.by}."
+        return False, f"The last one, on {found.at:%Y-%m-%d}, failed: {how}."
+    if now - found.at > timedelta(days=days):
+        return False, f"The last one was on {found.at:%Y-%m-%d}: {how}."
+    return True, f"Done on {found.at:%Y-%m-%d} by {found.by}."
 
 
-def _retention(facts: Facts) -> Judged:
-    days = facts.settings.erase_after(None)
+def _judged(
+    settings: Settings, now: datetime, keys: list[dict[str, Any]], audit: AuditState, overdue: int, late: int
+) -> dict[str, Judged]:
+    """The other figures; `keys` are the valid ones, `overdue` and `late` count buyers and requests."""
+    days, backup_days = settings.erase_after(None), settings.longest_backup_days()
+    old = ", ".join(key["key_id"] for key in keys if (now - key["created_at"]).days > 365)
+    retention = True, f"Buyers are erased {days} days after delivery; none is overdue."
+    if overdue:
+        retention = False, f"{overdue} buyers are overdue: `midas privacy erase-due`."
     if days is None or days > 30:
-        return False, f"MIDAS_ERASE_BUYERS_AFTER_DAYS is {days or 'never'}: set 30 or fewer."
-    if facts.overdue:
-        return False, f"{facts.overdue} buyers are overdue: `midas privacy erase-due`."
-    return True, f"Buyers are erased {days} days after delivery; none is overdue."
-
-
-def _database_tls(facts: Facts) -> Judged:
-    for url in (facts.settings.database(), facts.settings.dagster_database()):
-        if url is None or url.get_backend_name() == "sqlite":
+        retention = False, f"MIDAS_ERASE_BUYERS_AFTER_DAYS is {days or 'never'}: set 30 or fewer."
+    tls = True, "Databases are on this machine or reached with sslmode=verify-full."
+    for url in (settings.database(), settings.dagster_database()):
+        if url is None or url.get_backend_name() == "sqlite" or url.query.get("sslmode") == "verify-full":
             continue
-        here = url.host in LOCAL and "host" not in url.query
-        if not here and url.query.get("sslmode") != "verify-full":
-            return False, f"The database on {url.host} is not asked for sslmode=verify-full."
-    return True, "Databases are on this machine or reached with sslmode=verify-full."
-
-
-def _keys_age(facts: Facts) -> Judged:
-    old = [key["key_id"] for key in facts.keys if (facts.now - key["created_at"]).days > 365]
-    if old:
-        return False, f"Older than a year: {', '.join(old)}: `midas keys rotate`."
-    return True, f"{len(facts.keys)} valid keys, none older than a year."
-
-
-def _audit_whole(facts: Facts) -> Judged:
-    if facts.audit.problems:
-        return False, f"{facts.audit.problems[0]} See `midas audit verify`."
-    days = facts.settings.keep_audit_days
-    return True, f"The chain of {facts.audit.rows} rows is whole; rows are kept for {days} days."
-
-
-def _backup_age(facts: Facts) -> Judged:
-    days, promise = facts.settings.longest_backup_days(), facts.settings.erase_after(None)
-    if promise is None or days <= promise:
-        return True, f"Backups are removed after {days} days."
-    return False, f"Backups are kept for {days} days, buyers for {promise}."
-
-
-def _purpose(facts: Facts) -> Judged:
-    if any("amazon" in name.lower() for name in facts.settings.mail_channels_on):
-        return False, "MIDAS_MAIL_CHANNELS_ON names amazon: its buyers may not be written to."
-    return True, "Mail is about an order alone, and none goes to buyers of Amazon."
-
-
-def _alerts(facts: Facts) -> Judged:
-    if facts.settings.notify_urls is None:
-        return False, "MIDAS_NOTIFY_URLS is not set: alerts reach no person."
-    return True, "Alerts go to staff."
-
-
-def _contact(facts: Facts) -> Judged:
-    contact = facts.settings.incident_contact
-    return bool(contact), f"It is {contact}." if contact else "MIDAS_INCIDENT_CONTACT is not set."
-
-
-JUDGES: dict[str, Callable[[Facts], Judged]] = {
-    "pii_retention": _retention,
-    "requests_in_time": lambda facts: (not facts.late, f"{facts.late or 'No'} requests are late."),
-    "purpose": _purpose,
-    "payloads_encrypted": lambda _: (True, "What marketplaces sent is sealed with AES-256-GCM."),
-    "database_tls": _database_tls,
-    "lockout": lambda _: (MOST_FAILURES <= 10, f"The gateway locks out after {MOST_FAILURES} wrong keys."),
-    "key_rotation": _keys_age,
-    "audit_log": _audit_whole,
-    "alerts": _alerts,
-    "incident_contact": _contact,
-    "backup_retention": _backup_age,
-}
-"""How each of the other figures is judged: whether it passes, and why."""
+        if url.host not in LOCAL or "host" in url.query:
+            tls = False, f"The database on {url.host} is not asked for sslmode=verify-full."
+    purpose = True, "Mail is about an order alone, and none goes to buyers of Amazon."
+    if any("amazon" in name.lower() for name in settings.mail_channels_on):
+        purpose = False, "MIDAS_MAIL_CHANNELS_ON names amazon: its buyers may not be written to."
+    kept = True, f"Backups are removed after {backup_days} days."
+    if days is not None and backup_days > days:
+        kept = False, f"Backups are kept for {backup_days} days, buyers for {days}."
+    whole = f"The chain of {audit.rows} rows is whole; rows are kept for {settings.keep_audit_days} days."
+    broken = [f"{problem} See `midas audit verify`." for problem in audit.problems]
+    contact, staff = settings.incident_contact, settings.notify_urls is not None
+    return {
+        "pii_retention": retention,
+        "requests_in_time": (not late, f"{late or 'No'} requests are late."),
+        "purpose": purpose,
+        "payloads_encrypted": (True, "What marketplaces sent is sealed with AES-256-GCM."),
+        "database_tls": tls,
+        "lockout": (MOST_FAILURES <= 10, f"The gateway locks out after {MOST_FAILURES} wrong keys."),
+        "key_rotation": (
+            not old,
+            f"Older than a year: {old}: `midas keys rotate`."
+            if old
+            else f"{len(keys)} valid keys, none older than a year.",
+        ),
+        "audit_log": (not broken, [*broken, whole][0]),
+        "alerts": (
+            staff,
+            "Alerts go to staff." if staff else "MIDAS_NOTIFY_URLS is not set: alerts reach no person.",
+        ),
+        "incident_contact": (
+            bool(contact),
+            f"It is {contact}." if contact else "MIDAS_INCIDENT_CONTACT is not set.",
+        ),
+        "backup_retention": kept,
+    }

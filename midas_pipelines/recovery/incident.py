@@ -6,17 +6,17 @@ import hashlib
 import io
 import json
 import tarfile
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from pydantic import SecretStr
 
 from midas_pipelines.notify.alerts import clear_alert, raise_alert
 from midas_pipelines.recovery.sealing import recipients, seal
-from midas_pipelines.settings import Settings
+from midas_pipelines.settings import Settings, setting_rows
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.gateway.audit import verify_audit
 from midas_pipelines.store.gateway.keys import list_keys, revoke_all_keys
@@ -82,14 +82,9 @@ def _documents(settings: Settings, database: Database, since: datetime) -> dict[
             found[moment.table.name] = [dict(row) for row in connection.execute(query).mappings()]
         found["keys"] = list_keys(connection)
         state = verify_audit(connection)
-    shown = {
-        name: "(set)" if isinstance(value, SecretStr) else "" if value is None else str(value)
-        for name, value in settings
-    }
-    versions = sorted(f"{one.name} {one.version}" for one in distributions())
     return found | {
-        "audit": [{"rows": state.rows, "last_hash": state.last_hash, "problems": state.problems}],
-        "settings": [shown],
-        "versions": versions,
+        "audit": [asdict(state)],
+        "settings": [{row["name"]: row["now"] for row in setting_rows(settings)}],
+        "versions": sorted(f"{one.name} {one.version}" for one in distributions()),
         "collected": [{"at": datetime.now(UTC), "since": since}],
     }

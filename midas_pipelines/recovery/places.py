@@ -54,10 +54,6 @@ class Manifest:
         """When the snapshot was taken."""
         return datetime.fromisoformat(self.made_at)
 
-    def part(self, name: str) -> BackupPart | None:
-        """The part of that name, if the backup has it."""
-        return next((part for part in self.parts if part.name == name), None)
-
     def signed_with(self, key: MasterKey) -> str:
         """The signature under that key: its id, and an HMAC of all the rest."""
         text = json.dumps(asdict(self) | {"signature": ""}, sort_keys=True)
@@ -75,7 +71,7 @@ class Backup:
     def open(self, name: str, take: Callable[[bytes], object]) -> None:
         """Hands the plain content of a part to `take`, chunk by chunk. Raises Damaged where it is missing, or not
         what was written."""
-        part = self.manifest.part(name)
+        part = next((part for part in self.manifest.parts if part.name == name), None)
         if part is None or not (self.folder / name).exists():
             raise Damaged(f"{self.folder.name} lacks the part {name}.")
         with (self.folder / name).open("rb") as file:

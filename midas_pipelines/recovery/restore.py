@@ -85,10 +85,11 @@ def restore_shop(backup: Backup, target: URL, *, replace: bool = False, drill: b
 def restore_history(backup: Backup, *, database: URL | None, home: Path) -> int:
     """Writes Dagster's storage: its tables into a database, its files into a folder; returns how many files. Raises
     NotEmpty where there is a history already."""
-    if backup.manifest.part(HISTORY) is not None and database is not None:
+    parts = {part.name for part in backup.manifest.parts}
+    if HISTORY in parts and database is not None:
         with Database(database) as history, history.writing() as connection:
             _run_script(connection, backup, HISTORY, replace=False)
-    if backup.manifest.part(HOME) is None:
+    if HOME not in parts:
         return 0
     if (home / "history").exists():
         raise NotEmpty(f"{home} holds a history of Dagster's already: move it away, or leave out --history.")
@@ -160,9 +161,8 @@ def run_drill(settings: Settings, database: Database, by: str) -> Drill:
             with Database(url) as copy:
                 found = broken_invariants(copy)
     except Exception as failed:
-        with database.writing() as connection:
-            why = {"error": type(failed).__name__}
-            record_proof(connection, "backup_drill", passed=False, by=by, detail=why)
+        why = {"error": type(failed).__name__}
+        database.write(record_proof, "backup_drill", passed=False, by=by, detail=why)
         raise
     took = time.monotonic() - began
     rpo = (datetime.now(UTC) - backup.manifest.moment).total_seconds() - took
@@ -175,11 +175,10 @@ def run_drill(settings: Settings, database: Database, by: str) -> Drill:
 def broken_invariants(database: Database) -> dict[str, int]:
     """How many rows break each invariant that the database alone can show."""
     require_upgraded(database)
-    audit = database.read(verify_audit).problems
     offenders: dict[str, Sequence[Any]] = {
-        "audit_log_is_whole": audit,
-        "ledger_explains_stock": list(stock.unexplained_stock(database)),
-        "no_negative_stock": list(stock.negative_stock(database)),
+        "audit_log_is_whole": database.read(verify_audit).problems,
+        "ledger_explains_stock": stock.unexplained_stock(database),
+        "no_negative_stock": stock.negative_stock(database),
         "order_totals_add_up": orders.unbalanced_orders(database),
         "one_shop_order_each": orders.unpaired_orders(database),
         "deductions_equal_items": orders.unexplained_deductions(database),

@@ -12,7 +12,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -26,7 +26,6 @@ from midas_pipelines.sandbox.shoppers import Shoppers
 from midas_pipelines.sandbox.state import Json, Refused, State, level, moment, now_text
 from midas_pipelines.sandbox.webhooks import Webhooks
 
-LARGEST_BODY = 4 * 1024 * 1024
 CALLS_KEPT = 500
 
 
@@ -66,7 +65,7 @@ class Sandbox:
         if config.state_file:
             self.state.open(config.state_file)
         self.faults = Faults(config)
-        self.limit = RateLimit(config.rate_limit, config.burst)
+        self.limit = RateLimit(config.rate_limit)
         self.calls = CallLog()
         self.webhooks = Webhooks(config)
         self.habits = Habits(self.state, config.habits)
@@ -170,11 +169,8 @@ def _failure(status: int, code: str, message: str, details: Any = None, headers:
 
 
 async def _body(receive: Receive) -> bytes:
-    body = b""
-    while True:
+    body, more = b"", True
+    while more:
         message = await receive()
-        if message["type"] != "http.request":
-            return body
-        body += cast("bytes", message.get("body", b""))
-        if not message.get("more_body") or len(body) > LARGEST_BODY:
-            return body
+        body, more = body + message.get("body", b""), message.get("more_body", False)
+    return body

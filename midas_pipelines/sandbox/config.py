@@ -36,7 +36,6 @@ class SandboxConfig:
     latency_ms: float = 0.0
     jitter_ms: float = 0.0
     rate_limit: float | None = None  # requests a second; None for no limit
-    burst: int | None = None  # requests above the rate taken at once; None for a tenth of a second's worth
     faults: dict[str, float] = field(default_factory=dict)  # share of calls by kind
     fault_rate: float = 0.0  # shortcut: this share of calls, spread over MIX
     habits: dict[str, float] = field(default_factory=dict)  # what `habits` names, with their numbers
@@ -47,9 +46,6 @@ class SandboxConfig:
     state_file: str | None = None
     webhook_url: str | None = None
     webhook_secret: str | None = None
-    webhook_duplicates: float = 0.0  # share of webhooks delivered twice
-    webhook_reorder: float = 0.0  # share of webhooks held back so that later ones overtake
-    webhook_retries: int = 5
     shoppers_rate: float = 0.0  # actions a second; 0 for none
     seed: int | None = None
 
@@ -124,25 +120,22 @@ class Faults:
 
 
 class RateLimit:
-    """A rate limit with a small burst (GCRA: one number, the time the next request is due)."""
+    """A rate limit (GCRA: one number, the time the next request is due); a tenth of a second's worth may come at once."""
 
-    def __init__(
-        self, rate: float | None, burst: int | None = None, *, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._clock = clock
+    def __init__(self, rate: float | None) -> None:
         self._due = 0.0
-        self.set(rate, burst)
+        self.set(rate)
 
-    def set(self, rate: float | None, burst: int | None = None) -> None:
+    def set(self, rate: float | None) -> None:
         """Changes the limit; None or 0 lifts it. Raises ValueError."""
         self.rate = checked_number("rate_limit", rate or 0) or None
-        self.burst = burst if burst is not None else max(2, math.ceil((rate or 0) / 10))
+        self.burst = max(2, math.ceil((rate or 0) / 10))
 
     def take(self) -> float:
         """0 when the request is within the limit, else the seconds until one will be."""
         if self.rate is None:
             return 0.0
-        now = self._clock()
+        now = time.monotonic()
         due = max(self._due, now)
         wait = due - now - self.burst / self.rate
         if wait > 0:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from importlib import resources
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any
@@ -71,7 +72,6 @@ def _settings(sandbox: Sandbox) -> Json:
         "habits": sandbox.habits.on,
         **{name: getattr(sandbox.faults, name) for name in TIMES},
         "rate_limit": sandbox.limit.rate,
-        "burst": sandbox.limit.burst,
         "shoppers_rate": sandbox.shoppers.rate,
         "webhooks": sandbox.webhooks.described(),
     }
@@ -84,9 +84,8 @@ def _set(sandbox: Sandbox, body: Json) -> Json:
         "faults": sandbox.faults.set,
         "next_faults": sandbox.faults.script,
         "habits": sandbox.habits.replace,
-        **dict.fromkeys(TIMES, lambda _: None),  # below
-        "rate_limit": lambda rate: sandbox.limit.set(rate, body.get("burst")),
-        "burst": lambda _: None,  # with the rate
+        **{name: partial(_set_time, sandbox, name) for name in TIMES},
+        "rate_limit": sandbox.limit.set,
         "shoppers_rate": sandbox.shoppers.set_rate,
         "webhooks": sandbox.webhooks.configure,
     }
@@ -94,9 +93,11 @@ def _set(sandbox: Sandbox, body: Json) -> Json:
         raise ValueError(f"there is no setting {', '.join(sorted(unknown))}")
     for name in filter(body.__contains__, setters):  # in this order: setting faults drops scripted ones
         setters[name](body[name])
-    for name in filter(body.__contains__, TIMES):
-        setattr(sandbox.faults, name, checked_number(name, body[name]))
     return _settings(sandbox)
+
+
+def _set_time(sandbox: Sandbox, name: str, value: Any) -> None:
+    setattr(sandbox.faults, name, checked_number(name, value))
 
 
 def _place(sandbox: Sandbox, body: Json) -> Json:

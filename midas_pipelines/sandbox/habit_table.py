@@ -115,14 +115,18 @@ def _as_text(value: Any) -> Any:
         return value
 
 
-def _as_number(value: Any, ignored: str = "[-+ ]") -> Any:
-    digits = re.sub(ignored, "", value) if isinstance(value, str) else ""
+def _as_number(value: Any) -> Any:
+    digits = re.sub("[-+ ]", "", value) if isinstance(value, str) else ""
     return int(digits) if digits.isdecimal() else value
+
+
+def _digits_alone(value: Any) -> Any:
+    return int(value) if isinstance(value, str) and value.isdecimal() else value
 
 
 def _number_ids(row: Json, use: Use) -> None:
     if use.call.name:
-        row.update(_each(row, ("id", "product_id"), lambda value: _as_number(value, "(?!)")))
+        row.update(_each(row, ("id", "product_id"), _digits_alone))
 
 
 def _mask(row: Json, use: Use) -> None:

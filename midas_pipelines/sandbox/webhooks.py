@@ -18,6 +18,7 @@ FIRST_BACK_OFF = 0.2  # seconds; doubles with each retry
 LONGEST_BACK_OFF = 30.0
 HELD_BACK = 0.3  # seconds at most that a webhook is held so that later ones overtake it
 SENDERS = 16  # deliveries at once
+RETRIES = 5
 
 
 class Webhooks:
@@ -25,8 +26,7 @@ class Webhooks:
 
     def __init__(self, config: SandboxConfig) -> None:
         self.url, self.secret = config.webhook_url, config.webhook_secret
-        self.duplicates, self.reorder = config.webhook_duplicates, config.webhook_reorder
-        self.retries = config.webhook_retries
+        self.duplicates = self.reorder = 0.0  # shares: sent twice, and held so that later ones overtake
         self.counts: Counter[str] = Counter()
         self._random = random.Random(config.seed)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -69,7 +69,7 @@ class Webhooks:
     async def _deliver(self, event_id: str, body: str, held_seconds: float) -> None:
         """The same id and body on every attempt."""
         await asyncio.sleep(held_seconds)
-        for attempt in range(self.retries + 1):
+        for attempt in range(RETRIES + 1):
             async with self._slots:
                 self.counts["attempts"] += 1
                 if 200 <= (await self._post(event_id, body) or 0) < 300:
@@ -100,11 +100,11 @@ class Webhooks:
             checked_number(name, given.get(name, 0), 1)
         if given.get("secret"):
             Webhook(given["secret"])  # raises ValueError for no base64
-        for name in ("url", "secret", "duplicates", "reorder", "retries"):
+        for name in ("url", "secret", "duplicates", "reorder"):
             if name in given:
                 setattr(self, name, given[name])
 
     def described(self) -> Json:
         """The settings, without the secret, and the counts."""
-        shown = {name: getattr(self, name) for name in ("url", "duplicates", "reorder", "retries", "waiting")}
+        shown = {name: getattr(self, name) for name in ("url", "duplicates", "reorder", "waiting")}
         return {**shown, "secret_set": bool(self.secret), "counts": dict(self.counts)}

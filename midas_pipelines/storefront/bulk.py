@@ -47,10 +47,10 @@ def insert_sql(table: sa.Table, names: tuple[str, ...]) -> str:
 
 
 @lru_cache(maxsize=200)
-def update_sql(table: sa.Table, names: tuple[str, ...], key: str) -> str:
-    """An UPDATE with `texts` of the rows that `key` names."""
-    changes = ", ".join(f"{name} = given.{name}" for name in names if name != key)
-    return f"UPDATE {table.name} SET {changes} FROM {_given(table, names)} WHERE {table.name}.{key} = given.{key}"
+def update_sql(table: sa.Table, names: tuple[str, ...]) -> str:
+    """An UPDATE with `texts` of the rows with these ids."""
+    changes = ", ".join(f"{name} = given.{name}" for name in names if name != "id")
+    return f"UPDATE {table.name} SET {changes} FROM {_given(table, names)} WHERE {table.name}.id = given.id"
 
 
 def _given(table: sa.Table, names: tuple[str, ...]) -> str:

@@ -21,7 +21,25 @@ OF_PRODUCT = ("name", "description", "price", "discount_percentage", "image_url"
 ItemKey = tuple[int, int | None]
 """(product_id, variant_id); variant_id is None for a product sold without variants."""
 
-_BY_VARIANT = sa.exists().where(product_variants.c.product_id == products.c.id)
+STOCK = sa.union_all(
+    sa.select(
+        products.c.id.label("product_id"),
+        sa.cast(sa.null(), sa.Integer).label("variant_id"),
+        sa.literal(0).label("key"),
+        products.c.sku,
+        products.c.stock_quantity.label("on_hand"),
+        sa.exists().where(product_variants.c.product_id == products.c.id).label("by_variant"),
+    ),
+    sa.select(
+        product_variants.c.product_id,
+        product_variants.c.id,
+        product_variants.c.id,
+        product_variants.c.sku,
+        product_variants.c.stock_quantity,
+        sa.false(),
+    ).where(product_variants.c.product_id.is_not(None)),
+).subquery("stock")
+"""Every quantity that the shop keeps, that of a product sold by variant too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,28 +166,22 @@ def _item(row: sa.Row[tuple[object, ...]], images: tuple[str, ...]) -> ShopItem:
 
 def items_by_sku(connection: sa.Connection, skus: Collection[str]) -> dict[str, ItemKey]:
     """The items with these SKUs; a product with variants is not an item, so its own SKU finds nothing."""
-    if not skus:
-        return {}
-    columns = product_variants.c
-    plain = sa.select(products.c.sku, products.c.id).where(~_BY_VARIANT)
-    by_variant = sa.select(columns.sku, columns.product_id, columns.id).where(columns.product_id.is_not(None))
-    of_products = connection.execute(plain.where(any_of(connection, products.c.sku, skus)))
-    of_variants = connection.execute(by_variant.where(any_of(connection, columns.sku, skus)))
-    found: dict[str, ItemKey] = {row.sku: (row.product_id, row.id) for row in of_variants}
-    return found | {row.sku: (row.id, None) for row in of_products}
+    found = _sellable(connection, STOCK.c.sku, skus)
+    return {row.sku: (row.product_id, row.variant_id) for row in found}
 
 
 def present_items(connection: sa.Connection, keys: Collection[ItemKey]) -> set[ItemKey]:
     """The keys of items that still exist in the shop, archived or not."""
-    columns, found = product_variants.c, set[ItemKey]()
-    if product_ids := {product for product, variant in keys if variant is None}:
-        plain = sa.select(products.c.id).where(any_of(connection, products.c.id, product_ids), ~_BY_VARIANT)
-        found |= {(product, None) for product in connection.scalars(plain)}
-    if variant_ids := {variant for _, variant in keys if variant is not None}:
-        by_variant = sa.select(columns.product_id, columns.id)
-        present = connection.execute(by_variant.where(any_of(connection, columns.id, variant_ids)))
-        found |= {(row.product_id, row.id) for row in present}
-    return found & set(keys)
+    found = _sellable(connection, STOCK.c.product_id, {product_id for product_id, _ in keys})
+    return {(row.product_id, row.variant_id) for row in found} & set(keys)
+
+
+def _sellable(
+    connection: sa.Connection, column: sa.ColumnElement[Any], values: Collection[Any]
+) -> Sequence[sa.Row[Any]]:
+    """The items with these values, those of products without variants last."""
+    query = sa.select(STOCK).where(any_of(connection, column, values), ~STOCK.c.by_variant)
+    return connection.execute(query.order_by(STOCK.c.key.desc())).all() if values else []
 
 
 def lock_stock(connection: sa.Connection, keys: Collection[ItemKey]) -> dict[ItemKey, int]:

@@ -65,14 +65,11 @@ def set_paid(connection: sa.Connection, order_id: int | None) -> None:
     connection.execute(sa.update(orders).where(waits).values(payment_status="paid"))
 
 
-def order_status(connection: sa.Connection, order_id: int | None) -> str | None:
-    """The status of a shop order; None when the shop has deleted it."""
-    return connection.scalar(sa.select(orders.c.status).where(orders.c.id == order_id))
-
-
-def order_payment(connection: sa.Connection, order_id: int | None) -> str | None:
-    """The payment status of a shop order; None when the shop has deleted it."""
-    return connection.scalar(sa.select(orders.c.payment_status).where(orders.c.id == order_id))
+def order_state(connection: sa.Connection, order_id: int | None) -> tuple[str | None, str | None]:
+    """The status and the payment status of a shop order; None for both when the shop has deleted it."""
+    query = sa.select(orders.c.status, orders.c.payment_status).where(orders.c.id == order_id)
+    row = connection.execute(query).first()
+    return (row.status, row.payment_status) if row is not None else (None, None)
 
 
 def order_address(connection: sa.Connection, order_id: int | None) -> dict[str, Any] | None:

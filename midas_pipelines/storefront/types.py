@@ -43,14 +43,8 @@ class Money(sa.types.TypeDecorator[Decimal]):
     digits = (10, 2)
 
     def load_dialect_impl(self, dialect: sa.Dialect) -> sa.types.TypeEngine[Any]:
-        if dialect.name == "sqlite":
-            return dialect.type_descriptor(_SqliteNumber())
-        return dialect.type_descriptor(sa.Numeric(*self.digits))
-
-    def process_bind_param(self, value: Decimal | None, dialect: sa.Dialect) -> Any:
-        if value is None or dialect.name != "sqlite":
-            return value
-        return str(value)
+        as_it_is = sa.Numeric(*self.digits, asdecimal=False)
+        return dialect.type_descriptor(as_it_is if dialect.name == "sqlite" else sa.Numeric(*self.digits))
 
     def process_result_value(self, value: Any, dialect: sa.Dialect) -> Decimal | None:
         return value if value is None or isinstance(value, Decimal) else _number(value, to_cents)
@@ -101,13 +95,6 @@ def same_amount(amount: Decimal, other: Decimal, currency: str | None) -> bool:
         return True
     unit = Decimal(1).scaleb(-MINOR_UNITS.get(currency or "", 2))
     return amount.quantize(unit, ROUND_HALF_UP) == other.quantize(unit, ROUND_HALF_UP)
-
-
-class _SqliteNumber(sa.types.UserDefinedType[Any]):
-    cache_ok = True
-
-    def get_col_spec(self, **_: Any) -> str:
-        return "DECIMAL(10, 2)"
 
 
 class Words(sa.types.TypeDecorator[str]):

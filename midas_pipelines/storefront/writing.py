@@ -77,20 +77,17 @@ def insert_new(connection: sa.Connection, table: sa.Table, rows: Sequence[Row], 
     return set(connection.execute(statement_, [dict(row) for row in rows]).scalars())
 
 
-def update_rows(connection: sa.Connection, table: sa.Table, rows: Sequence[Row], key: str = "id") -> None:
-    """Sets the other columns of the rows that `key` names."""
+def update_rows(connection: sa.Connection, table: sa.Table, rows: Sequence[Row]) -> None:
+    """Sets the other columns of the rows with these ids."""
     if not rows:
         return
     names = tuple(rows[0])
     if connection.dialect.name == "postgresql":
-        connection.exec_driver_sql(update_sql(table, names, key), texts(table, by_column(rows)))
+        connection.exec_driver_sql(update_sql(table, names), texts(table, by_column(rows)))
         return
-    values: dict[str, Any] = {name: sa.bindparam(f"new_{name}") for name in names if name != key}
-    statement = sa.update(table).where(table.c[key] == sa.bindparam("row_key")).values(values)
-    parameters = [
-        {"row_key": row[key]} | {f"new_{name}": row[name] for name in names if name != key} for row in rows
-    ]
-    connection.execute(statement, parameters)
+    values: dict[str, Any] = {name: sa.bindparam(f"new_{name}") for name in names if name != "id"}
+    statement = sa.update(table).where(table.c.id == sa.bindparam("new_id")).values(values)
+    connection.execute(statement, [{f"new_{name}": row[name] for name in names} for row in rows])
 
 
 def reserve_ids(

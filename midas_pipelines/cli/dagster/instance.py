@@ -7,6 +7,7 @@ import re
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -122,9 +123,30 @@ def step_worker(concurrency: int, name: str | None) -> None:
     if settings.executor != "celery":
         raise SettingsError("MIDAS_EXECUTOR is not celery: no run would ever be handed to a worker.")
     import midas_pipelines.definitions  # noqa: F401 - loaded once, before Celery forks the processes of its pool
-    from midas_pipelines.lib.executors import make_celery  # with dagster, takes seconds to load
 
     app = make_celery(settings)
     arguments = ["worker", f"--concurrency={concurrency}", "--queues=dagster", "--loglevel=info"]
     app.worker_main([*arguments, *([f"--hostname={name}@%h"] if name else []), "--without-gossip"])
     sys.exit(0)
+
+
+def make_celery(settings: Settings) -> Any:
+    """The Celery application of our workers, with Dagster's tasks: to execute a run, and to resume one.
+
+    A run is confirmed when it has ended, so that no worker holds a second one back. One whose process died fails, and
+    Dagster tries it again. Raises SettingsError where an address or the package is missing.
+    """
+    broker, backend = settings.queue()
+    try:
+        import dagster_celery.make_app as application
+        import dagster_celery.tasks as tasks
+    except ImportError:
+        raise SettingsError(
+            "MIDAS_EXECUTOR is celery, and the package dagster-celery is not installed: "
+            "install midas-pipelines[celery]."
+        ) from None
+    config = {"task_acks_late": True, "worker_prefetch_multiplier": 1}
+    app = application.make_app({"broker": broker, "backend": backend, "config_source": config})  # type: ignore[no-untyped-call]
+    tasks.create_execute_job_task(app)
+    tasks.create_resume_job_task(app)
+    return app

@@ -41,11 +41,9 @@ def register(markdown: bool) -> None:
 def due_weeks() -> None:
     """Show by week whose time comes, who was erased, and whom the law keeps."""
     with shop_database() as (settings, database):
-        found = erasure_weeks(database, settings)
-    now = (
-        f"{found.due} are due now ({found.overdue} overdue), {found.erased} erased, {found.held} held by law"
-    )
-    answer(vars(found), Table("Buyers by week", found.weeks), f"{now}, {found.never} never to be erased.")
+        totals, weeks = erasure_weeks(database, settings)
+    now = "{due} are due now ({overdue} overdue), {erased} erased, {held} held by law, {never} never to be erased."
+    answer(totals | {"weeks": weeks}, Table("Buyers by week", weeks), now.format(**totals))
 
 
 @privacy.command("erase-due", cls=Changing)

@@ -14,7 +14,7 @@ from midas_pipelines.cli.opening import Changing, actor, shop_database
 from midas_pipelines.cli.printing import Room, Table, answer
 from midas_pipelines.store.stock.rule_changes import list_rules, rules_history
 from midas_pipelines.store.stock.rules import BEGINNING, FOURSELLER, VALUES
-from midas_pipelines.sync.rules.edit import CHANNELS, clear_rule, explain_rule, find_scope, set_rule
+from midas_pipelines.sync.rules.edit import clear_rule, explain_rule, find_scope, set_rule
 from midas_pipelines.sync.rules.simulate import simulate
 
 MOMENTS = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"])
@@ -42,7 +42,9 @@ def _options(*options: Callable[[Command], Command]) -> Callable[[Command], Comm
     return decorate
 
 
-one_channel = click.option("--channel", type=click.Choice(CHANNELS), default=FOURSELLER, show_default=True)
+one_channel = click.option(
+    "--channel", type=click.Choice([FOURSELLER]), expose_value=False, help="Rules are of this one."
+)
 scope_options = _options(
     one_channel,
     click.option("--sku", metavar="SKU", help="One item."),
@@ -57,12 +59,12 @@ quantity_options = _options(
 
 
 @rules.command("list")
-@click.option("--channel", type=click.Choice(CHANNELS), help="Only this channel's.")
-def show_rules(channel: str | None) -> None:
+@one_channel
+def show_rules() -> None:
     """Every rule with its scope, the widest first."""
     with shop_database() as (_, database), database.reading() as connection:
-        found = [_row(rule) for rule in list_rules(connection, channel)]
-    none = "No rules: every channel shows what is on hand."
+        found = [_row(rule) for rule in list_rules(connection)]
+    none = "No rules: 4Seller shows what is on hand."
     answer({"rules": found}, Table("Rules", found, none))
 
 
@@ -93,7 +95,7 @@ def show_history(sku: str | None, category: str | None) -> None:
 @click.option("--until", "valid_until", type=MOMENTS, help="When it ends, UTC; an end that is set stays.")
 def put(valid_from: datetime | None, valid_until: datetime | None, **values: Any) -> None:
     """Set fields of a rule; the others stay. The items it touches are pushed by the next sync."""
-    scope = {name: values.pop(name) for name in ("channel", "sku", "category")}
+    scope = {name: values.pop(name) for name in ("sku", "category")}
     begins, ends = _utc(valid_from), _utc(valid_until)
     if values["minimum_price"] is not None:
         values["minimum_price"] = Decimal(str(values["minimum_price"]))
@@ -105,22 +107,22 @@ def put(valid_from: datetime | None, valid_until: datetime | None, **values: Any
 
 @rules.command(cls=Changing)
 @scope_options
-def clear(channel: str, sku: str | None, category: str | None) -> None:
+def clear(sku: str | None, category: str | None) -> None:
     """Remove the rules of exactly this scope."""
     with shop_database() as (settings, database):
-        gone = clear_rule(database, channel=channel, sku=sku, category=category, by=actor(settings))
+        gone = clear_rule(database, sku=sku, category=category, by=actor(settings))
     answer({"cleared": gone}, f"{gone} rules removed." if gone else "There was no rule of this scope.")
 
 
 @rules.command()
 @click.argument("sku")
 @one_channel
-def explain(sku: str, channel: str) -> None:
-    """Print the arithmetic from stock on hand to what the channel shows."""
+def explain(sku: str) -> None:
+    """Print the arithmetic from stock on hand to what 4Seller shows."""
     with shop_database() as (_, database):
-        explanation = explain_rule(database, sku, channel)
+        explanation = explain_rule(database, sku)
     lines = [f"  {line}" for line in explanation["arithmetic"]]
-    answer(explanation, f"{sku} on {channel}:", *lines)
+    answer(explanation, f"{sku} on 4Seller:", *lines)
 
 
 @rules.command("simulate")
@@ -132,7 +134,7 @@ def simulate_rule(days: int, **values: Any) -> None:
 
     Nothing is set. The fields given take the place of what the rules say now, for the items of the scope.
     """
-    scope = {name: values.pop(name) for name in ("channel", "sku", "category")}
+    scope = {name: values.pop(name) for name in ("sku", "category")}
     with shop_database() as (_, database):
         result = simulate(database, values, days=days, **scope)
     table = Table("Items it would have changed most", result.items)

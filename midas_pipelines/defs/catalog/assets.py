@@ -3,12 +3,12 @@
 import dagster as dg
 
 from midas_pipelines.defs.resources import MidasResource
-from midas_pipelines.installation import DATABASE_KIND
-from midas_pipelines.installation import table as table_name
+from midas_pipelines.installation import DATABASE_KIND, table_name
 from midas_pipelines.lib import engine
 from midas_pipelines.lib import metadata as ui
 from midas_pipelines.lib.check_results import WARN, check_result, shop_check
-from midas_pipelines.lib.snapshot_io import already_made, kept_in, run_set, shown_of
+from midas_pipelines.lib.snapshot_io import kept_in, made_for_this_shop, run_set, shown_of
+from midas_pipelines.workflows import pool_of
 
 GROUP = "catalog"
 DAYS_COMPARED = 3
@@ -41,10 +41,10 @@ def storefront_products(context: dg.OpExecutionContext, midas: MidasResource) ->
 def columns_as_expected(context: dg.AssetCheckExecutionContext, midas: MidasResource) -> dg.AssetCheckResult:
     """The shop's tables have the columns that a sync reads and writes, of the kinds it expects; else none begins."""
     with midas.sync_context(context, as_it_is=True) as sync, sync.database.reading() as connection:
-        found = engine.differing_columns(connection)
+        found = engine.version.differing_columns(connection)
     return check_result(
         found,
-        checked=len(engine.EXPECTED),
+        checked=len(engine.version.EXPECTED),
         hint="Put these columns of the shop's tables back; `midas doctor` looks at them again.",
     )
 
@@ -52,7 +52,7 @@ def columns_as_expected(context: dg.AssetCheckExecutionContext, midas: MidasReso
 @dg.asset(
     group_name=GROUP,
     kinds={"parquet"},
-    **ui.run_options("catalog_snapshot"),
+    pool=pool_of("catalog_snapshot"),
     deps=[storefront_products, "inventory_levels"],
     io_manager_key="snapshots",
     metadata=ui.columns(
@@ -86,7 +86,7 @@ def catalog_snapshot(context: dg.AssetExecutionContext, midas: MidasResource) ->
     `fourseller_listings` and, after it, `inventory_levels` write.
     """
     with midas.sync_context(context) as sync:
-        if (earlier := already_made(context, sync)) is not None:
+        if (earlier := made_for_this_shop(context, sync)) is not None:
             return earlier
         spool, totals = engine.snapshot_catalog(sync, run_set(context))
     previews = {"preview": ui.table(totals.first), "cannot_be_listed_preview": ui.table(totals.unlistable)}
@@ -98,8 +98,8 @@ skus_unique = shop_check(
     catalog_snapshot,
     "skus_unique",
     "No two sellable items share a SKU: 4Seller could not distinguish them.",
-    lambda sync: engine.duplicate_skus(sync.database),
-    counted=lambda sync: engine.stock_totals(sync.database).items,
+    lambda sync: engine.ledger.duplicate_skus(sync.database),
+    counted=lambda sync: engine.ledger.stock_totals(sync.database).items,
     severity=WARN,
     hint="Give each of them a SKU of its own in the shop; until then the later ones are quarantined: `midas items list`.",
 )

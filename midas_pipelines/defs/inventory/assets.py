@@ -8,11 +8,11 @@ from pydantic import Field
 from midas_pipelines.defs.catalog.assets import storefront_products
 from midas_pipelines.defs.listings.assets import fourseller_listings, waiting
 from midas_pipelines.defs.resources import MidasResource
-from midas_pipelines.installation import DATABASE_KIND, SETTINGS
-from midas_pipelines.installation import table as table_name
+from midas_pipelines.installation import DATABASE_KIND, SETTINGS, table_name
 from midas_pipelines.lib import engine
 from midas_pipelines.lib import metadata as ui
 from midas_pipelines.lib.check_results import WARN, brake_result, brake_spec, shop_check
+from midas_pipelines.workflows import pool_of
 
 GROUP = "inventory"
 COUNTS = ("scanned", "pushed", "unchanged", "failed", "held")
@@ -27,7 +27,7 @@ class InventoryConfig(dg.Config):
 @dg.asset(
     group_name=GROUP,
     kinds={DATABASE_KIND, "fourseller"},
-    **ui.run_options("inventory_levels"),
+    pool=pool_of("inventory_levels"),
     tags=ui.FOURSELLER,
     deps=[storefront_products, fourseller_listings, "inventory_ledger"],
     check_specs=[brake_spec("inventory_levels")],
@@ -50,14 +50,16 @@ def inventory_levels(
     """
     with midas.sync_context(context) as sync:
         progress = engine.report_progress(context.log.info, "quantities", lambda: waiting(sync, None))
-        work = engine.push_inventory(sync, ignore_delays=config.ignore_delays, on_progress=progress)
+        work = engine.product_sync.push_inventory(
+            sync, ignore_delays=config.ignore_delays, on_progress=progress
+        )
         report = asyncio.run(work)
         context.log.info(f"Quantities: {ui.counts_in_words(report, *COUNTS)}")
-        totals = engine.stock_totals(sync.database)
-        movers = engine.top_movers(sync.database)
+        totals = engine.ledger.stock_totals(sync.database)
+        movers = engine.ledger.top_movers(sync.database)
         with sync.database.reading() as connection:
             shown = engine.shard_totals(connection, 1).get(0, {})
-            lines = engine.waiting_lines(connection, engine.OVERSOLD, limit=20)
+            lines = engine.listing.waiting_lines(connection, engine.listing.OVERSOLD, limit=20)
         names = ("sku", "quantity", "allocated", "backordered")
         order = "marketplace_order_id"
         oversold = [{"order": row[order]} | {name: row[name] for name in names} for row in lines]
@@ -97,7 +99,7 @@ def inventory_levels(
 def inventory_ledger(context: dg.OpExecutionContext, midas: MidasResource) -> dg.ObserveResult:
     """Each change of stock, with its source and cause; triggers write it, for a change by any writer."""
     with midas.sync_context(context) as sync:
-        totals = engine.stock_totals(sync.database)
+        totals = engine.ledger.stock_totals(sync.database)
         changes = engine.count_rows(sync.database, "inventory_changes")
     counts = ui.numbers(totals, "items", "out_of_stock", units_on_hand="units")
     return dg.ObserveResult(metadata={"dagster/row_count": changes, **counts})
@@ -106,7 +108,7 @@ def inventory_ledger(context: dg.OpExecutionContext, midas: MidasResource) -> dg
 @dg.asset(
     group_name=GROUP,
     kinds={"python"},
-    **ui.run_options("low_stock"),
+    pool=pool_of("low_stock"),
     deps=[storefront_products, inventory_ledger],
     metadata=ui.columns(
         sku="string: the shop's SKU",
@@ -124,10 +126,10 @@ def low_stock(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.Mat
     Beside them what the rules withhold from 4Seller: `units_available` of `units_on_hand`, and the items they touch most.
     """
     with midas.sync_context(context) as sync:
-        report = engine.check_low_stock(sync)
-        levels = engine.availability_summary(sync.database)
-        where = ui.links(sync, [*report.low, *levels.withheld_most])
-        low, withheld = ui.table(ui.titled(sync, report.low)), ui.table(ui.titled(sync, levels.withheld_most))
+        report = engine.stock_levels.check_low_stock(sync)
+        counts, withheld = engine.stock_levels.availability_summary(sync.database)
+        where = ui.links(sync, [*report.low, *withheld])
+        low, most_withheld = (ui.table(ui.titled(sync, rows)) for rows in (report.low, withheld))
     return ui.made(
         sync,
         {
@@ -135,8 +137,8 @@ def low_stock(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.Mat
             "checked": report.scanned,
             **ui.numbers(report, "low_items", "out_of_stock"),
             "low": low,
-            **ui.numbers(levels, "units_on_hand", "units_available", "excluded", with_rules="ruled"),
-            "most_withheld": withheld,
+            **counts,
+            "most_withheld": most_withheld,
             **where,
         },
     )
@@ -147,8 +149,8 @@ CHECKS = [
         inventory_ledger,
         "no_negative_stock",
         "No item has a negative quantity on hand.",
-        lambda sync: engine.negative_stock(sync.database),
-        counted=lambda sync: engine.count_quantities(sync.database),
+        lambda sync: engine.ledger.negative_stock(sync.database),
+        counted=lambda sync: engine.ledger.count_quantities(sync.database),
         hint="The shop's own code deducted more than was on hand: count the item and correct its `stock_quantity`; 4Seller "
         "shows it as sold out meanwhile.",
     ),
@@ -156,8 +158,8 @@ CHECKS = [
         inventory_ledger,
         "ledger_explains_stock",
         "For each item the ledger's deltas add up to the stock the shop has.",
-        lambda sync: engine.unexplained_stock(sync.database),
-        counted=lambda sync: engine.count_quantities(sync.database),
+        lambda sync: engine.ledger.unexplained_stock(sync.database),
+        counted=lambda sync: engine.ledger.count_quantities(sync.database),
         hint="Its stock or the ledger was changed while the triggers were missing: `midas explain SKU` shows the last row "
         "that explains it, `midas db upgrade` puts the triggers back; then count the item and correct its `stock_quantity`.",
     ),
@@ -166,9 +168,11 @@ CHECKS = [
         "nothing_sold_out_that_sells",
         "No item that sold in the last four weeks is out of stock.",
         lambda sync: [
-            row for row in engine.check_low_stock(sync).low if row["on_hand"] <= 0 and row["sold_per_day"] > 0
+            row
+            for row in engine.stock_levels.check_low_stock(sync).low
+            if row["on_hand"] <= 0 and row["sold_per_day"] > 0
         ],
-        counted=lambda sync: sync.database.read(engine.active_totals).items,
+        counted=lambda sync: sync.database.read(engine.ledger.active_totals).items,
         severity=WARN,
         hint="Reorder them; `midas stock low` lists all items that are running out, the fastest seller first.",
     ),

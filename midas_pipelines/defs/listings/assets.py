@@ -11,13 +11,13 @@ from pydantic import Field
 from midas_pipelines.defs.catalog.assets import storefront_products
 from midas_pipelines.defs.listings.reconciliation import listing_snapshot
 from midas_pipelines.defs.resources import MidasResource
-from midas_pipelines.installation import DATABASE_KIND
-from midas_pipelines.installation import table as table_name
+from midas_pipelines.installation import DATABASE_KIND, table_name
 from midas_pipelines.lib import engine, partitions
 from midas_pipelines.lib import metadata as ui
 from midas_pipelines.lib.check_results import brake_result, brake_spec
 from midas_pipelines.lib.snapshot_io import read_once
 from midas_pipelines.store.items.shards import Shards
+from midas_pipelines.workflows import pool_of
 
 GROUP, FULL, CHANGED = "listings", "full", "incremental_sync"
 COUNTS = ("scanned", "created", "updated", "deleted", "unchanged", "adopted", "failed", "held", "quarantined")
@@ -41,7 +41,7 @@ class ListingsConfig(dg.Config):
 @dg.asset(
     group_name=GROUP,
     kinds={DATABASE_KIND, "fourseller"},
-    **ui.run_options("fourseller_listings"),
+    pool=pool_of("fourseller_listings"),
     tags=ui.FOURSELLER,
     deps=[storefront_products, listing_snapshot],
     check_specs=[brake_spec("fourseller_listings")],
@@ -94,9 +94,11 @@ def _synced(
     **wish: Any,
 ) -> dg.MaterializeResult:
     """Runs one sync and logs its progress."""
-    mode = engine.Mode.FULL if scope == FULL else engine.Mode.INCREMENTAL
+    mode = engine.product_sync.Mode.FULL if scope == FULL else engine.product_sync.Mode.INCREMENTAL
     progress = engine.report_progress(context.log.info, "items", lambda: waiting(sync, shards))
-    report = asyncio.run(engine.sync_products(sync, mode, shards=shards, on_progress=progress, **wish))
+    report = asyncio.run(
+        engine.product_sync.sync_products(sync, mode, shards=shards, on_progress=progress, **wish)
+    )
     context.log.info(f"Products, {scope}: {ui.counts_in_words(report, *COUNTS)}")
     counts: Mapping[str, int | float] = ui.numbers(report, *COUNTS, "requests", "seconds", "push_seconds")
     counts = {**counts, "still_waiting": waiting(sync, shards)}
@@ -127,7 +129,7 @@ class PlanConfig(dg.Config):
 @dg.asset(
     group_name=GROUP,
     kinds={"python"},
-    **ui.run_options("sync_plan"),
+    pool=pool_of("sync_plan"),
     deps=[storefront_products, fourseller_listings],
     metadata=ui.columns(
         action="string: create, update, delete or quantity",
@@ -142,8 +144,8 @@ def sync_plan(
 ) -> dg.MaterializeResult:
     """What a sync would do to each item; a dry run that sends no request."""
     with midas.sync_context(context) as sync:
-        mode = engine.Mode.FULL if config.full else engine.Mode.INCREMENTAL
-        report = asyncio.run(engine.sync_products(sync, mode, skus=config.skus, dry_run=True))
+        mode = engine.product_sync.Mode.FULL if config.full else engine.product_sync.Mode.INCREMENTAL
+        report = asyncio.run(engine.product_sync.sync_products(sync, mode, skus=config.skus, dry_run=True))
         preview, where = ui.table(ui.titled(sync, report.plan[:20])), ui.links(sync, report.plan[:20])
     names = ("scanned", "created", "updated", "deleted", "unchanged", "quarantined", "seconds")
     counts = ui.numbers(report, *names) | {"dagster/row_count": len(report.plan)}

@@ -7,13 +7,13 @@ import dagster as dg
 
 from midas_pipelines.defs.catalog.assets import catalog_snapshot, storefront_products
 from midas_pipelines.defs.resources import MidasResource
-from midas_pipelines.installation import DATABASE_KIND
-from midas_pipelines.installation import table as table_name
+from midas_pipelines.installation import DATABASE_KIND, table_name
 from midas_pipelines.lib import check_results as checks
 from midas_pipelines.lib import engine
 from midas_pipelines.lib import metadata as ui
 from midas_pipelines.lib.partitions import SHARDS, has_several, shard_counts, shard_metadata, shards_of
-from midas_pipelines.lib.snapshot_io import LISTING, already_made, kept_in, read_once, shown_of
+from midas_pipelines.lib.snapshot_io import LISTING, kept_in, made_for_this_shop, read_once, shown_of
+from midas_pipelines.workflows import pool_of
 
 RECENT_DAYS = 7
 PROMISED = 0.999  # the share of items that 4Seller shows as the shop has them
@@ -26,11 +26,11 @@ READ_ONCE = dg.BackfillPolicy.single_run()
 class Expectation(NamedTuple):
     """One check of a read-back: what it looks at in the report, and how a failure counts."""
 
-    looks_at: str  # a field of `differing`, or the list of offenders that no item may be in
+    looks_at: str  # a field of `differing`; where nothing is `promised`, the list of offenders that no item may be in
     says: str
     hint: str
+    promised: float | None = None  # the share of items that must not differ
     severity: dg.AssetCheckSeverity = checks.ERROR
-    promised: float = PROMISED
 
 
 RULES = {
@@ -38,26 +38,27 @@ RULES = {
         "listing",
         "Every active item that can be listed is on 4Seller.",
         "`midas items list` shows why one cannot be listed; `midas sync products --full` lists the rest.",
-        promised=1.0,
+        1.0,
     ),
     "prices_match": Expectation(
         "price",
         "At least 99.9 % of the prices on 4Seller are the shop's selling prices.",
         "`midas conflicts list` shows who changed a price; `midas conflicts resolve ID --take shop` puts the shop's back.",
+        PROMISED,
     ),
     "quantities_match": Expectation(
         "quantity",
         "At least 99.9 % of the quantities on 4Seller are what the shop and its rules say.",
         "`midas explain SKU` shows where a quantity comes from; `midas sync inventory` pushes what the shop says.",
+        PROMISED,
     ),
     "content_matches": Expectation(  # wrong text or images cost no sale
         "content",
         "At least 99.9 % of the listings show the shop's text, images and dimensions.",
         "`midas conflicts list` shows what was edited on 4Seller; `midas conflicts pin SKU FIELD` keeps an edit.",
-        severity=checks.WARN,
+        PROMISED,
+        checks.WARN,
     ),
-}
-ABSOLUTE = {
     "published_not_above_available": Expectation(
         "above",
         "No item is offered on 4Seller in a greater quantity than the shop and its rules let it.",
@@ -77,13 +78,12 @@ ABSOLUTE = {
         severity=checks.WARN,
     ),
 }
-"""Checks that no item may fail."""
 
 
 @dg.asset(
     group_name="listings",
     kinds={"fourseller", "parquet"},
-    **ui.run_options("listing_snapshot"),
+    pool=pool_of("listing_snapshot"),
     io_manager_key="snapshots",
     metadata=ui.columns(
         fourseller_product_id="string: the product on 4Seller",
@@ -105,7 +105,7 @@ def listing_snapshot(context: dg.AssetExecutionContext, midas: MidasResource) ->
     `midas explain SKU --at DAY`, `midas diff` and the consistency figure read it.
     """
     with midas.sync_context(context) as sync:
-        if (earlier := already_made(context, sync)) is not None:
+        if (earlier := made_for_this_shop(context, sync)) is not None:
             return earlier
         name, files = read_once(context, sync), engine.Snapshots.of(sync.settings)
         if name == sync.run_id:
@@ -136,14 +136,14 @@ CHECKS = [
 @dg.asset(
     group_name="listings",
     kinds={DATABASE_KIND, "fourseller"},
-    **ui.run_options("listing_observation"),
+    pool=pool_of("listing_observation"),
     tags=ui.FOURSELLER,
     deps=[storefront_products, "fourseller_listings", "inventory_levels", "listing_snapshot"],
     partitions_def=SHARDS,
     backfill_policy=READ_ONCE,
     check_specs=[
         dg.AssetCheckSpec(name, asset="listing_observation", description=rule.says)
-        for name, rule in (RULES | ABSOLUTE).items()
+        for name, rule in RULES.items()
     ],
     metadata=ui.columns(
         observed_price="decimal: USD, as 4Seller last showed it",
@@ -164,10 +164,10 @@ def listing_observation(context: dg.AssetExecutionContext, midas: MidasResource)
     with midas.sync_context(context) as sync:
         listed = engine.listing_of(sync, read_once(context, sync))
         report = asyncio.run(engine.reconcile(sync, shards=shards_of(context), listed=listed))
-        for rows in ("worst", *(rule.looks_at for rule in ABSOLUTE.values())):
+        for rows in ("worst", "above", "doubled", "orphans"):
             setattr(report, rows, ui.titled(sync, getattr(report, rows)))
         where = ui.links(sync, report.worst)
-        results = [_check(name, rule, report, where) for name, rule in (RULES | ABSOLUTE).items()]
+        results = [_check(name, rule, report, where) for name, rule in RULES.items()]
         counts = shard_counts(context, sync, _counted(report))
     context.log.info(f"Read back: {ui.counts_in_words(report, *COUNTS)}")
     return ui.made(
@@ -187,14 +187,10 @@ def listing_observation(context: dg.AssetExecutionContext, midas: MidasResource)
 
 
 def _counted(report: "engine.ReconcileReport") -> dict[str, int | float]:
-    return {
-        **ui.numbers(report, "listed", "scanned", matching="equal", pending="changing", not_seen="not_seen"),
-        **ui.numbers(
-            report, "discrepancies", orphans="unknown", resolved="settled", open_conflicts="waiting"
-        ),
-        **ui.numbers(report, "pushed", "requests", "seconds"),
-        **_judged(consistency=report.consistency),
-    }
+    names = ("listed", "scanned", "not_seen", "discrepancies", "pushed", "requests", "seconds")
+    done = {"orphans": "unknown", "resolved": "settled", "open_conflicts": "waiting"}
+    counts = ui.numbers(report, *names, matching="equal", pending="changing", **done)
+    return counts if report.consistency is None else {**counts, "consistency": report.consistency}
 
 
 def _unjudged(report: "engine.ReconcileReport") -> str | None:
@@ -206,16 +202,11 @@ def _unjudged(report: "engine.ReconcileReport") -> str | None:
     return None
 
 
-def _judged(**shares: float | None) -> dict[str, float]:
-    """The known shares: a plot shows a gap where nothing was judged, not 100 %."""
-    return {name: round(share, 6) for name, share in shares.items() if share is not None}
-
-
 def _check(
     name: str, rule: Expectation, report: "engine.ReconcileReport", where: ui.Shown
 ) -> dg.AssetCheckResult:
     unjudged, checked, more = _unjudged(report), report.scanned, {}
-    if name in ABSOLUTE:
+    if rule.promised is None:
         offenders = getattr(report, rule.looks_at)
         well, total = not offenders, report.unknown if rule.looks_at == "orphans" else None
     else:
@@ -224,7 +215,7 @@ def _check(
         share = 1 - (total + report.not_seen) / seen if checked else None
         offenders = [row for row in report.worst if row["field"] == rule.looks_at]
         well = share is None or share >= rule.promised
-        more = {"not_seen": report.not_seen, **_judged(share=share)}
+        more = {"not_seen": report.not_seen} | ({} if share is None else {"share": round(share, 6)})
     return checks.check_result(
         offenders,
         name=name,

@@ -17,6 +17,7 @@ from midas_pipelines.lib import engine
 from midas_pipelines.lib import metadata as ui
 from midas_pipelines.lib.check_results import ERROR, WARN, check_result
 from midas_pipelines.recovery.figures import FIGURES
+from midas_pipelines.workflows import pool_of
 
 GROUP = "operations"
 
@@ -24,7 +25,7 @@ GROUP = "operations"
 @dg.asset(
     group_name=GROUP,
     kinds={"python"},
-    **ui.run_options("sync_performance"),
+    pool=pool_of("sync_performance"),
     deps=[fourseller_listings, inventory_levels, imported_orders, order_statuses, listing_observation],
     metadata=ui.columns(
         work="string: products, inventory, orders, status, reconcile or gateway",
@@ -53,7 +54,7 @@ def sync_performance(context: dg.AssetExecutionContext, midas: MidasResource) ->
 @dg.asset(
     group_name=GROUP,
     kinds={"python"},
-    **ui.run_options("capacity_plan"),
+    pool=pool_of("capacity_plan"),
     deps=[sync_performance],
     metadata=ui.columns(days="int: from today", full_sync_seconds="decimal: of a full sync by then")
     | ui.IN_DAGSTER,
@@ -85,7 +86,7 @@ def capacity_plan(context: dg.AssetExecutionContext, midas: MidasResource) -> dg
 @dg.asset(
     group_name=GROUP,
     kinds={"python"},
-    **ui.run_options("staff_report"),
+    pool=pool_of("staff_report"),
     deps=[sync_performance, low_stock],
     metadata=ui.columns(line="string: of the letter that staff get") | ui.IN_DAGSTER,
 )
@@ -112,7 +113,7 @@ def staff_report(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.
 @dg.asset(
     group_name=GROUP,
     kinds={"python"},
-    **ui.run_options("backups"),
+    pool=pool_of("backups"),
     tags=ui.PERSONAL,
     deps=[storefront_products, imported_orders],
     metadata=ui.columns(
@@ -161,7 +162,7 @@ def newest_backup_restores(
 @dg.asset(
     group_name=GROUP,
     kinds={"python"},
-    **ui.run_options("compliance"),
+    pool=pool_of("compliance"),
     deps=[imported_orders, order_statuses, *([backups] if SETTINGS.backup_to else [])],
     check_specs=[dg.AssetCheckSpec(name, asset="compliance") for name in FIGURES],
     metadata=ui.columns(

@@ -40,7 +40,7 @@ def health_watch(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     with shop(as_it_is=True) as database:
         if isinstance(database, dg.SkipReason):
             return database
-        engine.beat(database, engine.DAGSTER, watched=engine.GATEWAY)
+        engine.alerts.beat(database, engine.alerts.DAGSTER, watched=engine.alerts.GATEWAY)
         no_key = key_is_refused(database)
         of_key = {name for name in late if no_key and failed_for_key(context.instance, name)}
         missed = {
@@ -50,20 +50,22 @@ def health_watch(context: dg.SensorEvaluationContext) -> dg.SkipReason:
             if not works_again(context.instance, repository, name)
         }
         with database.writing() as connection:
-            engine.match_alerts(connection, kind=CHECK_FAILED, texts=failed, unknown=unknown)
+            engine.alerts.match_alerts(connection, kind=CHECK_FAILED, texts=failed, unknown=unknown)
             expiring = engine.expiring_keys(connection, KEY_DAYS)
-            engine.match_alerts(connection, kind=KEY_EXPIRES, texts=expiring)
-            engine.report_failure(connection, missed)
-            open_ones = engine.open_subjects(connection, engine.RUN_FAILED)
+            engine.alerts.match_alerts(connection, kind=KEY_EXPIRES, texts=expiring)
+            engine.alerts.report_failure(connection, missed)
+            open_ones = engine.alerts.open_subjects(connection, engine.alerts.RUN_FAILED)
             assets = {key.to_user_string() for key in repository.asset_graph.get_all_asset_keys()}
             removed = open_ones - assets - {*repository.job_names}
-            engine.clear_alerts(connection, kind=engine.RUN_FAILED, subjects=removed)
+            engine.alerts.clear_alerts(connection, kind=engine.alerts.RUN_FAILED, subjects=removed)
             over = {name for name in open_ones - removed if works_again(context.instance, repository, name)}
-            engine.report_recovery(connection, over)
+            engine.alerts.report_recovery(connection, over)
             own = {name: text for name, text in late.items() if name not in of_key}
-            engine.match_alerts(connection, kind="asset_late", texts=own, unknown=of_key)
+            engine.alerts.match_alerts(connection, kind="asset_late", texts=own, unknown=of_key)
         context.update_cursor(began.isoformat())
-        engine.report_stuck(database)  # the last: it reads the shop's tables, of which a column may be away
+        engine.alerts.report_stuck(
+            database
+        )  # the last: it reads the shop's tables, of which a column may be away
     return dg.SkipReason(
         f"{len(open_ones - removed - over)} workflows or assets and {len(failed)} checks fail, {len(late)} assets are late."
     )
@@ -82,12 +84,12 @@ def failure_alerts(context: dg.RunFailureSensorContext) -> None:
             return
         no_key = key_is_refused(database)
         texts = failure_texts(context.instance, context.repository_def, context.dagster_run, no_key)
-        database.write(engine.report_failure, texts)
+        database.write(engine.alerts.report_failure, texts)
 
 
 def key_is_refused(database: "engine.Database") -> bool:
     """Whether staff knows that 4Seller refuses the key: what fails for that reason raises no alert of its own."""
-    return bool(database.read(engine.open_subjects, engine.NEEDS_KEY))
+    return bool(database.read(engine.alerts.open_subjects, engine.NEEDS_KEY))
 
 
 def failed_for_key(instance: dg.DagsterInstance, asset: str) -> bool:

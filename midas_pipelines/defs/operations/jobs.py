@@ -82,8 +82,8 @@ def stale_work(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.Skip
             return database
         settings = load_settings()
         seconds = settings.stale_work_seconds
-        items = engine.stale_items(database, seconds)
-        webhooks = engine.stale_webhooks(database, seconds)
+        items = engine.backlog.stale_items(database, seconds)
+        webhooks = engine.backlog.stale_webhooks(database, seconds)
     started: dict[str, str] = json.loads(context.cursor or "{}")
     requests, reasons = [], []
     for workflow, newest in sorted(newest_by_workflow(items, webhooks).items()):

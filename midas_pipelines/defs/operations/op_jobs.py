@@ -40,7 +40,7 @@ def deliver_alerts(context: dg.OpExecutionContext, config: AlertConfig, midas: M
     counts: dict[str, int | float] = {}
     with midas.sync_context(context, as_it_is=True) as sync:
         if "low_stock" in config.made:
-            counts = ui.numbers(engine.check_low_stock(sync, alert=True), "raised", "cleared")
+            counts = ui.numbers(engine.stock_levels.check_low_stock(sync, alert=True), "raised", "cleared")
         if "staff_report" in config.made:
             counts["reports"] = int(engine.send_report(sync))
             if sync.settings.shadow:
@@ -157,11 +157,11 @@ def erase_buyers(context: dg.OpExecutionContext, midas: MidasResource) -> None:
     """Erases the buyers whose time has come; shows by week who is due, who was erased, and whom the law keeps."""
     with midas.sync_context(context) as sync:
         report = engine.erase_due_buyers(sync)
-        weeks = engine.erasure_weeks(sync.database, sync.settings)
-    context.log.info(f"{report.erased} buyers erased, {report.busy} busy, {weeks.overdue} overdue.")
-    every = {f"all_{name}": getattr(weeks, name) for name in ("due", "overdue", "erased", "held", "never")}
+        totals, weeks = engine.erasure_weeks(sync.database, sync.settings)
+    context.log.info(f"{report.erased} buyers erased, {report.busy} busy, {totals['overdue']} overdue.")
+    every = {f"all_{name}": count for name, count in totals.items()}
     counts = ui.numbers(report, "erased", "busy", "events", "left")
-    context.add_output_metadata(ui.known({**counts, **every, "weeks": ui.table(weeks.weeks)}))
+    context.add_output_metadata(ui.known({**counts, **every, "weeks": ui.table(weeks)}))
 
 
 buyer_erasure = op_job(SETTINGS, ERASURE, erase_buyers)

@@ -12,12 +12,12 @@ import dagster as dg
 
 from midas_pipelines.defs.catalog.assets import storefront_products
 from midas_pipelines.defs.resources import MidasResource
-from midas_pipelines.installation import DATABASE_KIND, SETTINGS
-from midas_pipelines.installation import table as table_name
+from midas_pipelines.installation import DATABASE_KIND, SETTINGS, table_name
 from midas_pipelines.lib import engine
 from midas_pipelines.lib import metadata as ui
 from midas_pipelines.lib.check_results import WARN, check_result, shop_check
 from midas_pipelines.lib.partitions import days_begun, has_partitions, has_several, order_days
+from midas_pipelines.workflows import pool_of
 
 GROUP, DAYS = "orders", dg.AssetKey("imported_orders")
 COUNTS = ("fetched", "imported", "exceptions", "failed", "postponed", "mapped", "allocated")
@@ -34,7 +34,6 @@ fourseller_orders = dg.AssetSpec(
     ["fourseller", "orders"],
     group_name=GROUP,
     kinds={"fourseller"},
-    owners=ui.OWNERS,
     description="Sales on Amazon, eBay, TikTok Shop and the others, as 4Seller's API gives them.",
     metadata=ui.columns(
         id="string: the marketplace's, unique within its channel",
@@ -51,7 +50,7 @@ fourseller_orders = dg.AssetSpec(
 @dg.asset(
     group_name=GROUP,
     kinds={DATABASE_KIND, "fourseller"},
-    **ui.run_options("imported_orders"),
+    pool=pool_of("imported_orders"),
     tags=ui.SHOP | ui.PERSONAL,
     deps=[fourseller_orders, storefront_products],
     partitions_def=order_days,
@@ -82,7 +81,7 @@ def imported_orders(context: dg.AssetExecutionContext, midas: MidasResource) -> 
         start, end = span.start.astimezone(UTC), span.end.astimezone(UTC)
         window = engine.Window(start, end - timedelta(microseconds=1))  # 4Seller's filter includes both ends
         report = asyncio.run(engine.import_orders(sync, window, on_progress=progress))
-        known = engine.orders_by_day(sync.database, sync.settings.day_of, span.start, span.end)
+        known = engine.listing.orders_by_day(sync.database, sync.settings.day_of, span.start, span.end)
         where = ui.links(sync, report.preview)
     days, words = context.partition_keys, ui.counts_in_words(report, *COUNTS, "duplicates", "moved_on")
     context.log.info(f"Orders of {days[0]} to {days[-1]}: {words}")
@@ -99,17 +98,17 @@ def _new_orders(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.M
     """Imports what is new, and records each day that it touched."""
     now = datetime.now(UTC)
     with midas.sync_context(context) as sync:
-        before = engine.last_import(sync.database)
+        before = engine.listing.last_import(sync.database)
         last = None if before is None else before - RECORDED_WITHIN
         report = asyncio.run(engine.import_orders(sync, on_progress=engine.order_progress(context.log.info)))
         shop, since = sync.settings, last or now - FIRST_DAYS
-        touched = engine.days_with_changed_orders(sync.database, shop.day_of, last)
+        touched = engine.listing.days_with_changed_orders(sync.database, shop.day_of, last)
         touched |= days_begun(shop, since, now)
         days = sorted(day for day in touched if order_days.has_partition_key(day.isoformat()))
         known: dict[date, dict[str, int | float]] = {}
         for day in days:  # which may be years apart
             span = shop.midnight(day), shop.midnight(day + timedelta(days=1))
-            known |= engine.orders_by_day(sync.database, shop.day_of, *span)
+            known |= engine.listing.orders_by_day(sync.database, shop.day_of, *span)
         where = ui.links(sync, report.preview)
     context.log.info(f"Orders: {ui.counts_in_words(report, *COUNTS, 'duplicates', 'moved_on')}")
     for day in days:
@@ -135,7 +134,7 @@ def _counted(report: "engine.OrderReport") -> dict[str, int | float]:
 @dg.asset(
     group_name=GROUP,
     kinds={DATABASE_KIND, "fourseller"},
-    **ui.run_options("order_statuses"),
+    pool=pool_of("order_statuses"),
     tags=ui.SHOP | ui.FOURSELLER,
     deps=[imported_orders, storefront_products],
     metadata=ui.columns(
@@ -152,8 +151,11 @@ def order_statuses(context: dg.AssetExecutionContext, midas: MidasResource) -> d
     """
     with midas.sync_context(context) as sync:
         report = asyncio.run(engine.sync_statuses(sync))
-        open_orders, orders = engine.open_orders(sync.database), engine.count_rows(sync.database, "orders")
-        waiting = sync.database.read(engine.needs_a_person)
+        open_orders, orders = (
+            engine.listing.open_orders(sync.database),
+            engine.count_rows(sync.database, "orders"),
+        )
+        waiting = sync.database.read(engine.backlog.needs_a_person)
     context.log.info(f"Statuses: {ui.counts_in_words(report, *STATUS_COUNTS, 'parcels', 'moved_on')}")
     return ui.made(
         sync,
@@ -169,7 +171,7 @@ def order_statuses(context: dg.AssetExecutionContext, midas: MidasResource) -> d
 
 
 def _recent(sync: "engine.SyncContext", *, lines: bool = False) -> int:
-    return engine.count_looked_at(sync.database, sync.settings.orders_checked_days, lines=lines)
+    return engine.checks.count_looked_at(sync.database, sync.settings.orders_checked_days, lines=lines)
 
 
 CHECKS = [
@@ -177,7 +179,7 @@ CHECKS = [
         imported_orders,
         "order_totals_add_up",
         "Each order's total is the sum of its items, plus shipping and tax, less discounts, to the cent.",
-        lambda sync: engine.unbalanced_orders(sync.database, sync.settings.orders_checked_days),
+        lambda sync: engine.checks.unbalanced_orders(sync.database, sync.settings.orders_checked_days),
         counted=_recent,
         hint="`midas orders show ID` shows how each came about; a tax or discount under a name we do not know is the usual "
         "cause.",
@@ -186,7 +188,7 @@ CHECKS = [
         imported_orders,
         "one_shop_order_each",
         "Each imported marketplace order has one order in the shop, and each of those one marketplace order.",
-        lambda sync: engine.unpaired_orders(sync.database, sync.settings.orders_checked_days),
+        lambda sync: engine.checks.unpaired_orders(sync.database, sync.settings.orders_checked_days),
         counted=_recent,
         hint="Somebody deleted or copied a row of `orders`: `midas orders show ID` shows which; restore it from a backup.",
     ),
@@ -194,7 +196,7 @@ CHECKS = [
         imported_orders,
         "deductions_equal_items",
         "Each order line has allocated the units that the ledger shows for it, and they equal the units sold.",
-        lambda sync: engine.unexplained_deductions(sync.database, sync.settings.orders_checked_days),
+        lambda sync: engine.checks.unexplained_deductions(sync.database, sync.settings.orders_checked_days),
         counted=lambda sync: _recent(sync, lines=True),
         hint="`midas orders show ID` shows what the order allocated, `midas explain SKU` the item's ledger: somebody changed a "
         "row by hand. Restore it, and correct the `stock_quantity` of what you counted.",
@@ -203,7 +205,7 @@ CHECKS = [
         order_statuses,
         "statuses_never_go_back",
         "No order is at an earlier status than one it has reached, unless a person resolved it so.",
-        lambda sync: engine.statuses_gone_back(
+        lambda sync: engine.checks.statuses_gone_back(
             sync.database, engine.BACKWARD, sync.settings.orders_checked_days
         ),
         counted=_recent,
@@ -214,7 +216,7 @@ CHECKS = [
         "webhooks_come_to_an_end",
         "Each webhook that was accepted is applied, superseded or quarantined with its reason, twice the "
         "time of all retries after it came.",
-        lambda sync: engine.dropped_webhooks(sync.database, 2 * engine.webhooks.RETRY_SECONDS),
+        lambda sync: engine.backlog.dropped_webhooks(sync.database, 2 * engine.webhooks.RETRY_SECONDS),
         counted="marketplace_webhooks",
         hint="Is the gateway running, and does `midas status` show its workers? `midas webhooks list` shows each event, and "
         "`midas webhooks retry` retries the quarantined ones.",
@@ -223,8 +225,8 @@ CHECKS = [
         imported_orders,
         "no_order_open_too_long",
         "No order is pending or processing longer than MIDAS_ORDERS_AGE_LIMIT_DAYS.",
-        lambda sync: engine.stale_orders(sync.database, sync.settings.orders_age_limit_days),
-        counted=lambda sync: engine.open_orders(sync.database),
+        lambda sync: engine.checks.stale_orders(sync.database, sync.settings.orders_age_limit_days),
+        counted=lambda sync: engine.listing.open_orders(sync.database),
         severity=WARN,
         hint="Ship them (`midas orders ship ID --carrier C --number N`) or cancel them on the marketplace.",
     ),
@@ -232,7 +234,7 @@ CHECKS = [
         imported_orders,
         "no_order_waits_for_a_person",
         "No order is quarantined, and none has an exception that a person must resolve.",
-        lambda sync: engine.needing_a_person(sync.database),
+        lambda sync: engine.checks.needing_a_person(sync.database),
         counted="marketplace_orders",
         severity=WARN,
         hint="`midas orders list --exception any` shows all; docs/orders.md says what to do about each exception.",
@@ -261,7 +263,7 @@ CHECKS = [
 def orders_are_fresh(context: dg.AssetCheckExecutionContext, midas: MidasResource) -> dg.AssetCheckResult:
     """Orders were read from 4Seller within the last few intervals."""
     with midas.sync_context(context) as sync:
-        last = engine.last_import(sync.database)
+        last = engine.listing.last_import(sync.database)
         limit = timedelta(minutes=MISSED_POLLS * sync.settings.orders_interval)
     age = datetime.now(UTC) - last if last is not None else None
     last_read = "never" if last is None else f"{last:%Y-%m-%d %H:%M:%S} UTC"

@@ -16,7 +16,7 @@ from midas_pipelines.gateway.console.web import PAGE, Before, ConsoleRoute, done
 from midas_pipelines.gateway.dagster_launcher import Switch
 from midas_pipelines.gateway.service import service_of
 from midas_pipelines.lib.doctor.report import doctor_report
-from midas_pipelines.lib.settings_list import setting_rows
+from midas_pipelines.settings import setting_rows
 from midas_pipelines.store.gateway import webhooks as inbox
 from midas_pipelines.store.gateway.audit import read_audit
 from midas_pipelines.store.gateway.keys import Caller, Role, create_key, list_keys, revoke_key, rotate_key

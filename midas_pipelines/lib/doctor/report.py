@@ -12,7 +12,7 @@ from midas_pipelines.errors import ExpectedError
 from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.errors import BadCredentials, FourSellerError
 from midas_pipelines.lib.doctor import surroundings
-from midas_pipelines.lib.doctor.surroundings import Finding, ok, warning, wrong
+from midas_pipelines.lib.doctor.surroundings import Finding, ok, unless, warning, wrong
 from midas_pipelines.notify.alerts import APART_SECONDS
 from midas_pipelines.settings import Settings, SettingsError, load_settings
 from midas_pipelines.store.database import Database
@@ -88,37 +88,30 @@ def shop_lines(database: Database) -> Iterator[Finding]:
         missing = f"There is no table {', '.join(at.shop_tables_missing)}."
         yield wrong("shop's tables", missing, f"Name the shop's database in MIDAS_DATABASE_URL, {sample}")
         return
-    differing = database.read(differing_columns)
-    if differing:
-        step = "Put them back in the shop's tables; docs/architecture.md says what the integration reads."
-        worst = ", ".join(f"{row['column']} ({row['found']})" for row in differing[:10])
-        yield wrong("shop's tables", f"Columns are missing or of another kind: {worst}.", step)
-    else:
-        yield ok("shop's tables", f"All {len(NEEDED)} tables have the columns that are needed.")
-    if lacking := _not_writable(database):
-        step = f"GRANT SELECT, INSERT, UPDATE ON {lacking} TO our user."
-        yield wrong("rights", f"Our user may not write {lacking}.", step)
-    else:
-        yield ok("rights", "Our user may read and write the shop's tables.")
+    worst = ", ".join(f"{row['column']} ({row['found']})" for row in database.read(differing_columns)[:10])
+    differs = f"Columns are missing or of another kind: {worst}." if worst else ""
+    step = "Put them back in the shop's tables; docs/architecture.md says what the integration reads."
+    well = f"All {len(NEEDED)} tables have the columns that are needed."
+    yield unless(differs, "shop's tables", step, well)
+    lacking = _not_writable(database)
+    refused = f"Our user may not write {lacking}." if lacking else ""
+    step = f"GRANT SELECT, INSERT, UPDATE ON {lacking} TO our user."
+    yield unless(refused, "rights", step, "Our user may read and write the shop's tables.")
     upgrade = "Run `midas db upgrade`."
     if at.current != at.newest:
         yield wrong("our tables", f"They are at version {at.current or 'none'}, not {at.newest}.", upgrade)
         return
     yield ok("our tables", f"They are at version {at.newest}.")
-    if off := at.triggers_missing:
-        found = f"{len(off)} triggers are missing or off, such as {off[0]}: changes are not seen."
-        yield wrong("triggers", found, upgrade)
-    elif not at.triggers_fire:
+    off, step = at.triggers_missing, upgrade
+    found = f"{len(off)} triggers are missing or off, such as {off[0]}: changes are not seen." if off else ""
+    if not off and not at.triggers_fire:
         step = "Run `ALTER DATABASE ... RESET session_replication_role`, or the same for the role."
-        yield wrong("triggers", "session_replication_role keeps triggers from firing.", step)
-    else:
-        yield ok("triggers", "They are in place and on.")
+        found = "session_replication_role keeps triggers from firing."
+    yield unless(found, "triggers", step, "They are in place and on.")
     yield _clock("database", database_ahead(database))
-    if is_connected(database):
-        yield ok("first connection", "Listings may be written.")
-    else:
-        step = "Run `midas connect`; where 4Seller has listings, read it and run `midas connect accept`."
-        yield warning("first connection", "Nothing was synced yet.", step)
+    step = "Run `midas connect`; where 4Seller has listings, read it and run `midas connect accept`."
+    none = warning("first connection", "Nothing was synced yet.", step)
+    yield ok("first connection", "Listings may be written.") if is_connected(database) else none
 
 
 def _not_writable(database: Database) -> str:
@@ -134,10 +127,8 @@ def _not_writable(database: Database) -> str:
 def _clock(whose: str, ahead: float) -> Finding:
     """A clock against this machine's, by the seconds that it is ahead."""
     words = f"{abs(ahead):.1f} s {'ahead of' if ahead > 0 else 'behind'} this machine's."
-    if abs(ahead) < APART_SECONDS:
-        return ok(f"clock of {whose}", words)
     step = "Set the clocks by NTP: at five minutes webhooks are refused."
-    return wrong(f"clock of {whose}", words, step)
+    return unless(words if abs(ahead) >= APART_SECONDS else "", f"clock of {whose}", step, words)
 
 
 def channel_lines(

@@ -44,6 +44,11 @@ class Finding:
 ok, warning, wrong = partial(Finding, "ok"), partial(Finding, "warning"), partial(Finding, "wrong")
 
 
+def unless(problem: str, check: str, next_step: str, well: str) -> Finding:
+    """That the check is `well`, or wrong where there is a problem."""
+    return wrong(check, problem, next_step) if problem else ok(check, well)
+
+
 def webhook_lines(settings: Settings, database: Database | None) -> Iterator[Finding]:
     """Whether the gateway runs and takes what is signed, and whether 4Seller's events reach it; nothing is stored."""
     secret = settings.fourseller_webhook_secret
@@ -74,10 +79,10 @@ def _signed(gateway: httpx.Client, secret: str) -> Finding:
     }
     right = gateway.post(HOOK, content=b"{}", headers=headers).status_code
     unsigned = gateway.post(HOOK, content=b"{}").status_code
-    if (right, unsigned) == (NO_EVENT, 401):
-        return ok("webhooks", "The gateway accepts what is signed, and refuses what is not.")
+    found = f"The gateway answers {right} to a signed call, {unsigned} to another."
     step = "Start the gateway again with the same FOURSELLER_WEBHOOK_SECRET as here."
-    return wrong("webhooks", f"The gateway answers {right} to a signed call, {unsigned} to another.", step)
+    well = "The gateway accepts what is signed, and refuses what is not."
+    return unless(found if (right, unsigned) != (NO_EVENT, 401) else "", "webhooks", step, well)
 
 
 def _received(api_url: str, database: Database | None) -> Finding:
@@ -108,16 +113,19 @@ def mail_lines(settings: Settings) -> Iterator[Finding]:
         step = "Set MIDAS_SMTP_URL and MIDAS_MAIL_FROM to send it."
         yield warning("mail", "No mail is sent to customers.", step)
     elif not settings.mail_from:
-        step = "Set the sender, such as Shop <orders@example.com>."
-        yield wrong("mail", "MIDAS_MAIL_FROM is not set.", step)
+        yield wrong(
+            "mail", "MIDAS_MAIL_FROM is not set.", "Set the sender, such as Shop <orders@example.com>."
+        )
     else:
-        url = settings.smtp_url.get_secret_value()
+        refused, url = "", settings.smtp_url.get_secret_value()
         try:
             with SmtpConnection(url, settings.mail_from, encrypted=settings.mail_encrypted) as smtp:
                 smtp.check()
-            yield ok("mail", "The server answers, and takes the password.")
         except MailError as failed:
-            yield wrong("mail", str(failed), "Correct MIDAS_SMTP_URL.")
+            refused = str(failed)
+        yield unless(
+            refused, "mail", "Correct MIDAS_SMTP_URL.", "The server answers, and takes the password."
+        )
     require_understood(settings.notify_urls)
     if targets := read_targets(settings.notify_urls):
         yield ok("alerts", f"They go to {', '.join(sorted({target.kind for target in targets}))}.")
@@ -173,14 +181,11 @@ def _key(settings: Settings, database: Database | None) -> Finding:
         keys = key_ring(settings).all() if there else ()
     except SettingsError as failed:
         return wrong("encryption key", str(failed), "Without the key no order can be stored.")
-    closed = dict(payloads_by_key(database)) if database else {}
-    for key in keys:
-        closed.pop(key.key_id, None)
-    if closed:
-        found = f"{sum(closed.values())} payloads are sealed with a key that is missing: {', '.join(closed)}."
-        return wrong("encryption key", found, f"Put it back into {source}; without it they stay closed.")
-    found = f"None yet: the first order makes {source}. Keep a copy of it then."
-    return ok(
-        "encryption key",
-        f"Payloads are sealed with the key {keys[0].key_id}, from {source}." if keys else found,
-    )
+    known, sealed = {key.key_id for key in keys}, payloads_by_key(database) if database else {}
+    closed = {name: count for name, count in sealed.items() if name not in known}
+    found = f"{sum(closed.values())} payloads are sealed with a key that is missing: {', '.join(closed)}."
+    step = f"Put it back into {source}; without it they stay closed."
+    well = f"None yet: the first order makes {source}. Keep a copy of it then."
+    if keys:
+        well = f"Payloads are sealed with the key {keys[0].key_id}, from {source}."
+    return unless(found if closed else "", "encryption key", step, well)

@@ -250,11 +250,7 @@ def issue_token(
 ) -> str:
     """A new token of a kind: a session, a link, or what a sign-in under way must be answered with (`request`)."""
     token = secrets.token_urlsafe(32)
-    row: dict[str, Any] = {
-        "token_hash": _hash(token),
-        "kind": kind,
-        "valid_until": utc_now(int(seconds)),
-    }
+    row: dict[str, Any] = {"token_hash": _hash(token), "kind": kind, "valid_until": utc_now(int(seconds))}
     if caller is not None:
         row |= {"name": caller.name, "role": caller.role.value, "key_id": caller.key_id or None}
     connection.execute(sa.insert(console_sessions).values(row | more))

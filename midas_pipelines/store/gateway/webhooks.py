@@ -209,9 +209,9 @@ def empty_orphans(database: Database, *, days: int) -> int:
 
 def empty_events(connection: sa.Connection, ids: Sequence[int]) -> None:
     """Empties these events, and quarantines those that were not processed yet: an empty one cannot be applied."""
-    connection.execute(EMPTY.where(table.id.in_(ids)))
-    unprocessed = sa.update(marketplace_webhooks).where(table.id.in_(ids), table.processed_at.is_(None))
-    connection.execute(unprocessed.values(processed_at=utc_now(), outcome=WebhookOutcome.QUARANTINED.value))
+    outcome = sa.func.coalesce(table.outcome, WebhookOutcome.QUARANTINED.value)
+    ended = {"processed_at": sa.func.coalesce(table.processed_at, utc_now()), "outcome": outcome}
+    connection.execute(EMPTY.where(table.id.in_(ids)).values(ended))
 
 
 def _has_order(which: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:

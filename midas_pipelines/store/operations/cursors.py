@@ -26,7 +26,7 @@ from midas_pipelines.store.database import Database
 from midas_pipelines.store.schema.operation_tables import contract_findings, proofs, shadow_writes
 from midas_pipelines.store.schema.tables import api_errors, cursors, mappings, marketplace_orders
 from midas_pipelines.storefront.types import utc_now
-from midas_pipelines.storefront.writing import insert, insert_new, upsert, write_each
+from midas_pipelines.storefront.writing import insert, upsert, write_each
 
 CLOCK, CONNECTED, REFUSED = "clock: ", "connected", "refused key: "
 """Names of rows; with a colon the start of several."""
@@ -51,10 +51,10 @@ def read_cursor(database: Database, name: str) -> datetime | None:
 
 def advance_cursor(database: Database, name: str, moment: datetime) -> None:
     """Moves the cursor forward to `moment`; it never goes back, even if two readers overlap."""
-    later = sa.update(cursors).where(cursors.c.name == name, cursors.c.moment < moment)
     with database.writing() as connection:
-        insert_new(connection, cursors, [{"name": name, "moment": moment}], "name")
-        connection.execute(later.values(moment=moment))
+        adding = insert(connection, cursors).values(name=name, moment=moment)
+        later, new = cursors.c.moment < moment, {"moment": moment}
+        connection.execute(adding.on_conflict_do_update(index_elements=["name"], set_=new, where=later))
 
 
 def database_ahead(database: Database) -> float:
@@ -137,34 +137,26 @@ class ShadowRow:
     call: str
     content: dict[str, Any]
 
-    @property
-    def digest(self) -> str:
-        """What makes two writes the same."""
-        return _digest(json.dumps(list(asdict(self).values()), sort_keys=True, default=str))
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
-
 
 def record_shadow_writes(database: Database, rows: Iterable[ShadowRow], run_id: str | None) -> None:
     """Adds the rows; one that is known already counts once more."""
-    values = [asdict(row) | {"digest": row.digest, "run_id": run_id, "times": 1} for row in rows]
+    known = {json.dumps([*asdict(row).values()], sort_keys=True, default=str): row for row in rows}
+    values = {text: asdict(row) | {"run_id": run_id, "times": 1} for text, row in known.items()}
     _add(database, shadow_writes, values, changing="run_id")
 
 
 def record_findings(database: Database, findings: Sequence[Mapping[str, Any]]) -> None:
     """Adds findings, each with kind, call, place, what, example and times; a known one counts on."""
-    rows = [
-        {**one, "digest": _digest("\n".join(str(one[name]) for name in ("kind", "call", "place")))}
-        for one in findings
-    ]
-    _add(database, contract_findings, rows, changing="what")
+    named = {"\n".join(str(one[name]) for name in ("kind", "call", "place")): one for one in findings}
+    _add(database, contract_findings, named, changing="what")
 
 
-def _add(database: Database, table: sa.Table, rows: Iterable[dict[str, Any]], *, changing: str) -> None:
-    """Adds the rows by their digest; a known one counts its `times` on and gets the new value of that column."""
-    by_digest = {row["digest"]: row for row in rows}
+def _add(
+    database: Database, table: sa.Table, rows: Mapping[str, Mapping[str, Any]], *, changing: str
+) -> None:
+    """Adds the rows, by what makes two of them the same; a known one counts its `times` on and gets the new value of that
+    column."""
+    by_digest = {hashlib.sha256(text.encode()).hexdigest(): row for text, row in rows.items()}
     if not by_digest:
         return
     with database.writing() as connection:
@@ -172,7 +164,7 @@ def _add(database: Database, table: sa.Table, rows: Iterable[dict[str, Any]], *,
         new = statement.excluded
         known = {"last_at": utc_now(), "times": table.c.times + new.times, changing: new[changing]}
         adding = statement.on_conflict_do_update(index_elements=["digest"], set_=known)
-        ordered = [by_digest[digest] for digest in sorted(by_digest)]
+        ordered = [{**by_digest[digest], "digest": digest} for digest in sorted(by_digest)]
         write_each(connection, ordered, lambda part: connection.execute(adding, list(part)))
 
 

@@ -63,8 +63,12 @@ class SharedPace:
             while not self._slots:
                 async with self._refill:
                     if not self._slots:
-                        await self._use_up_half()
-                        few = self._most_held - self._most_held // 2
+                        half = (
+                            self._most_held // 2
+                        )  # of the slots that may be held: no more are still to come
+                        if len(self._last) > half:
+                            await asyncio.sleep(max(0.0, self._last[-half - 1] - time.monotonic()))
+                        few = self._most_held - half
                         taken = await asyncio.to_thread(self.reserve, min(self._waiting, few))
                         if isinstance(taken, float):
                             return taken
@@ -75,12 +79,6 @@ class SharedPace:
             self._waiting -= 1
         await asyncio.sleep(max(0.0, slot - time.monotonic()))
         return 0.0
-
-    async def _use_up_half(self) -> None:
-        """Waits until no more than half of the slots that may be held are still to come."""
-        half = self._most_held // 2
-        if len(self._last) > half:
-            await asyncio.sleep(max(0.0, self._last[-half - 1] - time.monotonic()))
 
     async def blocked(self, seconds: float) -> None:
         """4Seller answered 429 and asks for this pause: no process sends anything until it is over."""

@@ -98,12 +98,9 @@ def read_version(connection: sa.Connection) -> Version:
     if connection.dialect.name == "postgresql":
         query = "SELECT current_setting('session_replication_role') = 'origin'"
         fire = bool(connection.exec_driver_sql(query).scalar())
-    return Version(current, newest_revision(), missing, lacking, fire)
-
-
-def newest_revision() -> str:
-    """The revision of the last migration; read from its file's name, for loading Alembic takes half a second."""
-    return max(path.name.split("_")[0] for path in (MIGRATIONS / "versions").glob("[0-9]*_*.py"))
+    # read from the files' names, for loading Alembic takes half a second
+    newest = max(path.name.split("_")[0] for path in (MIGRATIONS / "versions").glob("[0-9]*_*.py"))
+    return Version(current, newest, missing, lacking, fire)
 
 
 EXPECTED = [column for table in shop.tables.values() for column in table.columns]

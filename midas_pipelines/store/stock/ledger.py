@@ -11,8 +11,8 @@ import sqlalchemy as sa
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.schema.tables import LEDGER_KEY, inventory_changes
 from midas_pipelines.store.schema.triggers import mark_together
-from midas_pipelines.storefront.catalog import ItemKey, has_product_status, lock_stock, set_stock
-from midas_pipelines.storefront.schema import product_variants, products
+from midas_pipelines.storefront.catalog import STOCK, ItemKey, has_product_status, lock_stock, set_stock
+from midas_pipelines.storefront.schema import products
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.storefront.writing import insert_columns
 
@@ -66,25 +66,6 @@ def move_stock(connection: sa.Connection, moves: Sequence[StockMove]) -> list[in
 RATE_DAYS = 28
 """The span that a rate of sale is taken over: four whole weeks, so that weekends weigh as they should."""
 
-_STOCK = sa.union_all(
-    sa.select(
-        products.c.id.label("product_id"),
-        sa.cast(sa.null(), sa.Integer).label("variant_id"),
-        sa.literal(0).label("key"),
-        products.c.sku,
-        products.c.stock_quantity.label("on_hand"),
-        sa.exists().where(product_variants.c.product_id == products.c.id).label("by_variant"),
-    ),
-    sa.select(
-        product_variants.c.product_id,
-        product_variants.c.id,
-        product_variants.c.id,
-        product_variants.c.sku,
-        product_variants.c.stock_quantity,
-        sa.false(),
-    ).where(product_variants.c.product_id.is_not(None)),
-).subquery("stock")
-"""Every quantity that the shop keeps, that of a product sold by variant too."""
 _ROW = inventory_changes.c
 
 
@@ -99,12 +80,12 @@ class StockTotals:
 
 def stock_totals(database: Database) -> StockTotals:
     """Counts over every sellable item, archived ones included."""
-    return database.read(_totals, sa.select(_STOCK).where(~_STOCK.c.by_variant).subquery())
+    return database.read(_totals, sa.select(STOCK).where(~STOCK.c.by_variant).subquery())
 
 
 def count_quantities(database: Database) -> int:
     """The number of quantities that the shop keeps, those of products sold by variant too."""
-    return database.scalar(sa.select(sa.func.count()).select_from(_STOCK)) or 0
+    return database.scalar(sa.select(sa.func.count()).select_from(STOCK)) or 0
 
 
 def active_totals(connection: sa.Connection) -> StockTotals:
@@ -122,11 +103,11 @@ def _totals(connection: sa.Connection, items: sa.Subquery) -> StockTotals:
 def active_items(connection: sa.Connection) -> sa.Subquery:
     """The sellable items of active products: `product_id`, `variant_id`, `key` (0 without a variant), `sku`, `name`,
     `category_id` and `on_hand`, which is a whole number whatever SQLite keeps."""
-    whole = sa.func.coalesce(sa.cast(_STOCK.c.on_hand, sa.Integer), 0).label("on_hand")
-    names = (_STOCK.c.product_id, _STOCK.c.variant_id, _STOCK.c.key, _STOCK.c.sku)
+    whole = sa.func.coalesce(sa.cast(STOCK.c.on_hand, sa.Integer), 0).label("on_hand")
+    names = (STOCK.c.product_id, STOCK.c.variant_id, STOCK.c.key, STOCK.c.sku)
     query = sa.select(*names, whole, products.c.name, products.c.category_id)
-    query = query.join_from(_STOCK, products, products.c.id == _STOCK.c.product_id)
-    query = query.where(~_STOCK.c.by_variant)
+    query = query.join_from(STOCK, products, products.c.id == STOCK.c.product_id)
+    query = query.where(~STOCK.c.by_variant)
     if has_product_status(connection):
         query = query.where(products.c.status == "active")
     return query.subquery("active")
@@ -134,8 +115,8 @@ def active_items(connection: sa.Connection) -> sa.Subquery:
 
 def negative_stock(database: Database) -> list[dict[str, Any]]:
     """Items with less than nothing on hand, the worst first."""
-    query = sa.select(_STOCK.c.sku, _STOCK.c.on_hand).where(_STOCK.c.on_hand < 0)
-    return database.rows(query.order_by(_STOCK.c.on_hand))
+    query = sa.select(STOCK.c.sku, STOCK.c.on_hand).where(STOCK.c.on_hand < 0)
+    return database.rows(query.order_by(STOCK.c.on_hand))
 
 
 def unexplained_stock(database: Database) -> list[dict[str, Any]]:
@@ -146,19 +127,19 @@ def unexplained_stock(database: Database) -> list[dict[str, Any]]:
         .subquery("explained")
     )
     total = sa.func.coalesce(explained.c.total, 0)
-    same = sa.and_(explained.c.product_id == _STOCK.c.product_id, explained.c.key == _STOCK.c.key)
-    query = sa.select(_STOCK.c.sku, _STOCK.c.on_hand, total.label("ledger"))
-    query = query.outerjoin_from(_STOCK, explained, same).where(total != _STOCK.c.on_hand)
-    return database.rows(query.order_by(sa.func.abs(total - _STOCK.c.on_hand).desc(), _STOCK.c.sku))
+    same = sa.and_(explained.c.product_id == STOCK.c.product_id, explained.c.key == STOCK.c.key)
+    query = sa.select(STOCK.c.sku, STOCK.c.on_hand, total.label("ledger"))
+    query = query.outerjoin_from(STOCK, explained, same).where(total != STOCK.c.on_hand)
+    return database.rows(query.order_by(sa.func.abs(total - STOCK.c.on_hand).desc(), STOCK.c.sku))
 
 
 def duplicate_skus(database: Database) -> list[dict[str, Any]]:
     """SKUs that more than one sellable item has, with how many have it and two of their products' ids."""
     count = sa.func.count().label("items")
-    first, last = sa.func.min(_STOCK.c.product_id), sa.func.max(_STOCK.c.product_id)
-    query = sa.select(_STOCK.c.sku, count, first.label("first_product"), last.label("last_product"))
-    query = query.where(_STOCK.c.sku.is_not(None), ~_STOCK.c.by_variant).group_by(_STOCK.c.sku)
-    return database.rows(query.having(count > 1).order_by(count.desc(), _STOCK.c.sku))
+    first, last = sa.func.min(STOCK.c.product_id), sa.func.max(STOCK.c.product_id)
+    query = sa.select(STOCK.c.sku, count, first.label("first_product"), last.label("last_product"))
+    query = query.where(STOCK.c.sku.is_not(None), ~STOCK.c.by_variant).group_by(STOCK.c.sku)
+    return database.rows(query.having(count > 1).order_by(count.desc(), STOCK.c.sku))
 
 
 def _sales(days: int) -> sa.Select[Any]:
@@ -194,7 +175,7 @@ def soonest_out(connection: sa.Connection, limit: int) -> list[sa.Row[Any]]:
 
 def top_movers(database: Database, days: int = 7, limit: int = 10) -> list[dict[str, Any]]:
     """The items that sold most in the last `days`, with what is left of each."""
-    sales, same = sales_of(_STOCK, days)
-    query = sa.select(_STOCK.c.sku, _STOCK.c.on_hand, sales.c.units.label("sold"))
-    query = query.join_from(_STOCK, sales, same)
-    return database.rows(query.order_by(sales.c.units.desc(), _STOCK.c.sku).limit(limit))
+    sales, same = sales_of(STOCK, days)
+    query = sa.select(STOCK.c.sku, STOCK.c.on_hand, sales.c.units.label("sold"))
+    query = query.join_from(STOCK, sales, same)
+    return database.rows(query.order_by(sales.c.units.desc(), STOCK.c.sku).limit(limit))

@@ -23,7 +23,6 @@ def put_rule(
     scope: Scope,
     values: dict[str, Any],
     *,
-    channel: str = FOURSELLER,
     valid_from: datetime = BEGINNING,
     valid_until: datetime | None = None,
     by: str = "unknown",
@@ -31,12 +30,12 @@ def put_rule(
     """Sets these fields of the scope's rule, keeping its others and its end unless it has ended, and puts its items
     on the agenda. `by` is who set it, for the history."""
     rule = channel_rules.c
-    same = (rule.channel == channel, scope.matches(channel_rules), rule.valid_from == valid_from)
+    same = (scope.matches(channel_rules), rule.valid_from == valid_from)
     ended = (rule.valid_until <= utc_now()).label("ended")
     row = connection.execute(sa.select(rule.id, ended).where(*same).with_for_update()).first()
     given = values | {"updated_at": utc_now()} | ({"valid_until": valid_until} if valid_until else {})
     if row is None:
-        whole = given | asdict(scope) | {"channel": channel, "valid_from": valid_from}
+        whole = given | asdict(scope) | {"channel": FOURSELLER, "valid_from": valid_from}
         row_id = connection.scalars(sa.insert(channel_rules).values(whole).returning(rule.id)).one()
     else:
         row_id, whole = row.id, (EMPTY if row.ended else {}) | given
@@ -46,11 +45,9 @@ def put_rule(
     return int(row_id)
 
 
-def drop_rules(
-    connection: sa.Connection, scope: Scope, *, channel: str = FOURSELLER, by: str = "unknown"
-) -> int:
+def drop_rules(connection: sa.Connection, scope: Scope, *, by: str = "unknown") -> int:
     """Removes every rule of exactly this scope; returns how many there were. `by` is who did, for the history."""
-    same = sa.and_(channel_rules.c.channel == channel, scope.matches(channel_rules))
+    same = scope.matches(channel_rules)
     _remember(connection, same, by, removed=True)
     gone = connection.execute(sa.delete(channel_rules).where(same)).rowcount
     if gone:
@@ -67,8 +64,8 @@ def restore_rules(connection: sa.Connection, scope: Scope, *, after: int, last: 
     """Takes back what changed the rules of exactly this scope behind one row of the history and up to another; False, with
     nothing changed, where nothing did, or they have changed since."""
     rule = rule_history.c
-    mine = sa.and_(rule.channel == FOURSELLER, scope.matches(rule_history))
-    rows = connection.execute(sa.select(rule_history).where(mine).order_by(rule.id)).all()
+    mine = sa.select(rule_history).where(scope.matches(rule_history)).order_by(rule.id)
+    rows = connection.execute(mine).all()
     if not rows or not after < rows[-1].id <= last:
         return False
     drop_rules(connection, scope, by=by)
@@ -100,9 +97,9 @@ def _remember(
 def rules_history(connection: sa.Connection, scope: Scope | None = None) -> list[dict[str, Any]]:
     """What each rule said, from when until when, and who set it; the newest first, of one scope or of all."""
     rule = rule_history.c
-    same = (rule.channel, sa.func.coalesce(rule.category_id, 0), sa.func.coalesce(rule.product_id, 0))
+    same = (rule.category_id, rule.product_id, rule.variant_id, rule.valid_from)
     until = sa.func.lead(rule.changed_at, type_=rule.changed_at.type).over(
-        partition_by=(*same, sa.func.coalesce(rule.variant_id, 0), rule.valid_from), order_by=rule.id
+        partition_by=same, order_by=rule.id
     )
     query = sa.select(rule_history, until.label("changed_until")).order_by(rule.id.desc())
     if scope is not None:
@@ -116,7 +113,7 @@ def _put_on_agenda(connection: sa.Connection, scope: Scope, *moments: datetime |
         connection.execute(sa.insert(rule_agenda).values(asdict(scope) | {"due_at": due}))
 
 
-def list_rules(connection: sa.Connection, channel: str | None = None) -> list[dict[str, Any]]:
+def list_rules(connection: sa.Connection) -> list[dict[str, Any]]:
     """Every rule with its scope in words: the channel's first, then categories, then items."""
     rule = channel_rules.c
     sku = sa.case((rule.variant_id.is_not(None), product_variants.c.sku), else_=products.c.sku).label("sku")
@@ -125,8 +122,6 @@ def list_rules(connection: sa.Connection, channel: str | None = None) -> list[di
         .outerjoin(categories, categories.c.id == rule.category_id)
         .outerjoin(products, products.c.id == rule.product_id)
         .outerjoin(product_variants, product_variants.c.id == rule.variant_id)
-        .order_by(rule.channel, rule.product_id.is_not(None), rule.category_id.is_not(None), rule.id)
+        .order_by(rule.product_id.is_not(None), rule.category_id.is_not(None), rule.id)
     )
-    if channel is not None:
-        query = query.where(rule.channel == channel)
     return [dict(row) for row in connection.execute(query).mappings()]

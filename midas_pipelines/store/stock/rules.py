@@ -86,16 +86,13 @@ class Scope:
         return sa.and_(*(table.c[name] == value for name, value in asdict(self).items()))  # None: IS NULL
 
 
-def read_rules(
-    connection: sa.Connection, items: Mapping[ItemKey, int | None], *, channel: str = FOURSELLER
-) -> dict[ItemKey, Rule]:
+def read_rules(connection: sa.Connection, items: Mapping[ItemKey, int | None]) -> dict[ItemKey, Rule]:
     """The merged rule of each item, given with its category, that any rule touches now."""
     rule, moment = channel_rules.c, utc_now()
     query = (
         sa.select(channel_rules, categories.c.slug.label("category"))
         .outerjoin(categories, categories.c.id == rule.category_id)
-        .where(rule.channel == channel, rule.valid_from <= moment)
-        .where(sa.or_(rule.valid_until.is_(None), rule.valid_until > moment))
+        .where(rule.valid_from <= moment, sa.or_(rule.valid_until.is_(None), rule.valid_until > moment))
         .order_by(rule.valid_from, rule.id)
     )
     mine = any_of(connection, rule.product_id, {product for product, _ in items})
@@ -170,13 +167,7 @@ def mark_rules_due(database: Database) -> int:
 
 
 def _blocks(database: Database, scope: Scope) -> Iterator[list[int]]:
-    which: sa.ColumnElement[bool] = sa.true()
-    if scope.product_id is not None:
-        variant = mappings.c.variant_id.is_not_distinct_from(scope.variant_id)
-        which = sa.and_(mappings.c.product_id == scope.product_id, variant)
-    elif scope.category_id is not None:
-        below = database.read(categories_below, scope.category_id)
-        which = mappings.c.product_id.in_(sa.select(products.c.id).where(products.c.category_id.in_(below)))
+    which = database.read(within, scope, mappings.c.product_id, mappings.c.variant_id)
     query, after = sa.select(mappings.c.id).where(which).order_by(mappings.c.id).limit(BLOCK), 0
     while rows := database.rows(query.where(mappings.c.id > after)):
         ids = [row["id"] for row in rows]
@@ -184,11 +175,17 @@ def _blocks(database: Database, scope: Scope) -> Iterator[list[int]]:
         after = ids[-1]
 
 
-def categories_below(connection: sa.Connection, category_id: int) -> set[int]:
-    """The category and every one below it."""
+def within(
+    connection: sa.Connection, scope: Scope, product: sa.ColumnElement[Any], variant: sa.ColumnElement[Any]
+) -> sa.ColumnElement[bool]:
+    """Whether an item, by these two columns, is in the scope: a category has the items of those below it too."""
+    if scope.product_id is not None:
+        return sa.and_(product == scope.product_id, variant.is_not_distinct_from(scope.variant_id))
+    if scope.category_id is None:
+        return sa.true()
     rows = connection.execute(sa.select(categories.c.id, categories.c.parent_id)).all()
-    found, above = set[int](), {category_id}
+    found, above = set[int](), {scope.category_id}
     while above:
         found |= above
         above = {row.id for row in rows if row.parent_id in above} - found
-    return found
+    return product.in_(sa.select(products.c.id).where(products.c.category_id.in_(found)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -63,11 +64,6 @@ class Level:
         lasts = f", enough for {self.days_left:g} days" if self.days_left is not None else ""
         return f"{self.sku} has {self.on_hand} left{lasts} (low at {self.threshold}): order more."
 
-    @property
-    def urgency(self) -> tuple[float, int]:
-        """What runs out first sorts first."""
-        return (self.days_left if self.days_left is not None else float(10**9), self.on_hand)
-
     def as_row(self) -> dict[str, Any]:
         """For a table."""
         return {
@@ -102,13 +98,13 @@ def check_low_stock(context: SyncContext, *, alert: bool = False) -> LowStockRep
         for rows in candidates.partitions(AT_ONCE):
             sold = ledger.units_sold(connection, {row.product_id for row in rows})
             levels += _levels(connection, context.settings, [(row, sold.get(_key(row), 0)) for row in rows])
-    levels.sort(key=lambda level: level.urgency)
+    levels.sort(key=lambda one: (math.inf if one.days_left is None else one.days_left, one.on_hand))
     low = [level for level in levels if level.low]
     shown = [level.as_row() for level in low[:MOST_SHOWN]]
     report = LowStockReport(totals.items, len(low), totals.out_of_stock, low=shown)
-    texts = {level.subject: level.text for level in low} if alert else {}
+    texts = {level.subject: level.text for level in low}
     over = [level.subject for level in levels if level.subject in alerted and level.recovered]
-    if alert and (texts or over):
+    if alert and (low or over):
         with context.database.writing() as connection:
             renew_alerts(connection, kind=ALERT, texts=texts)
             report.raised = raise_alerts(connection, kind=ALERT, texts=texts)
@@ -158,37 +154,27 @@ def _levels(
     return levels
 
 
-@dataclass
-class AvailabilitySummary:
-    """What the channel may show of all active items; counts of items and units."""
-
-    units_on_hand: int = 0
-    units_available: int = 0
-    excluded: int = 0
-    ruled: int = 0  # items that any rule touches
-    withheld_most: list[dict[str, Any]] = field(default_factory=list)
-
-
-def availability_summary(database: Database) -> AvailabilitySummary:
-    """Applies the rules to every active item."""
-    summary, ruled = AvailabilitySummary(), list[dict[str, Any]]()
+def availability_summary(database: Database) -> tuple[dict[str, int], list[dict[str, Any]]]:
+    """Applies the rules to every active item: the units on hand and available, the items that are excluded and that any
+    rule touches; and those that the rules withhold most of."""
+    counts = dict.fromkeys(("units_on_hand", "units_available", "excluded", "with_rules"), 0)
+    ruled = list[dict[str, Any]]()
     with database.reading() as connection:
         for rows in connection.execute(sa.select(ledger.active_items(connection))).partitions(AT_ONCE):
             rules = _rules(connection, rows)
             for row in rows:
                 rule = rules.get(_key(row), NO_RULE)
                 shown = available(row.on_hand, rule)
-                summary.units_on_hand += row.on_hand
-                summary.units_available += shown
+                counts["units_on_hand"] += row.on_hand
+                counts["units_available"] += shown
                 if rule is not NO_RULE:
-                    summary.excluded += bool(rule.exclude)
-                    summary.ruled += 1
+                    counts["excluded"] += bool(rule.exclude)
+                    counts["with_rules"] += 1
                     stock = {"sku": row.sku or "", "on_hand": row.on_hand, "available": shown}
                     origins = ", ".join(sorted(rule.origins))
                     ruled.append(stock | {"withheld": row.on_hand - shown, "rules": origins})
             ruled = sorted(ruled, key=lambda one: -one["withheld"])[:MOST_SHOWN]
-    summary.withheld_most = ruled
-    return summary
+    return counts, ruled
 
 
 def _key(row: sa.Row[Any]) -> ItemKey:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -145,40 +145,28 @@ def unerased_buyers(database: Database, settings: Settings) -> Iterator[Unerased
             yield UnerasedBuyer(row.id, row.marketplace_order_id, due, held.get(row.id))
 
 
-@dataclass
-class ErasureWeeks:
-    """Buyers due, erased and held by law, in all and by week."""
-
-    due: int = 0
-    overdue: int = 0
-    erased: int = 0
-    held: int = 0
-    never: int = 0
-    weeks: list[dict[str, Any]] = field(default_factory=list)
-
-
-def erasure_weeks(database: Database, settings: Settings) -> ErasureWeeks:
-    """The totals, and a row for each week from WEEKS ago to WEEKS ahead: due then, erased then, held until then."""
-    now, found = database.now(), ErasureWeeks()
-    counted: dict[str, Counter[str]] = {name: Counter() for name in ("due", "erased", "held")}
+def erasure_weeks(database: Database, settings: Settings) -> tuple[dict[str, int], list[dict[str, Any]]]:
+    """Counts of buyers due, overdue, erased, held by law and kept for ever; and a row for each week from WEEKS ago to
+    WEEKS ahead: due then, erased then, held until then."""
+    now, totals = database.now(), Counter[str]()
+    weeks: dict[str, Counter[str]] = {name: Counter() for name in ("due", "erased", "held")}
     for one in unerased_buyers(database, settings):
         if one.held_until is not None:
-            counted["held"][_week(one.held_until)] += 1
+            weeks["held"][_week(one.held_until)] += 1
         elif one.due is None:
-            found.never += 1
+            totals["never"] += 1
         else:
-            found.due += one.due <= now
-            found.overdue += one.due <= now - GRACE
-            counted["due"][_week(one.due)] += 1
+            totals["due"] += one.due <= now
+            totals["overdue"] += one.due <= now - GRACE
+            weeks["due"][_week(one.due)] += 1
     with database.reading() as connection:
         erased = sa.select(_ORDERS.erased_at).where(_ORDERS.erased_at.is_not(None))
         for moment in connection.scalars(erased.execution_options(yield_per=1000)):
-            counted["erased"][_week(moment)] += 1
-    found.held, found.erased = counted["held"].total(), counted["erased"].total()
-    for number in range(-WEEKS, WEEKS + 1):
-        week = _week(now + timedelta(weeks=number))
-        found.weeks.append({"week": week, **{name: counts[week] for name, counts in counted.items()}})
-    return found
+            weeks["erased"][_week(moment)] += 1
+    totals |= Counter(held=weeks["held"].total(), erased=weeks["erased"].total())
+    names = [_week(now + timedelta(weeks=number)) for number in range(-WEEKS, WEEKS + 1)]
+    rows = [{"week": week} | {name: counts[week] for name, counts in weeks.items()} for week in names]
+    return {name: totals[name] for name in ("due", "overdue", "erased", "held", "never")}, rows
 
 
 def _week(moment: datetime) -> str:

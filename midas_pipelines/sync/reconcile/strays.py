@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -29,6 +29,7 @@ from midas_pipelines.store.schema.rule_tables import sync_conflicts
 from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.storefront.catalog import ItemKey
 from midas_pipelines.storefront.types import utc_now
+from midas_pipelines.storefront.writing import any_of
 from midas_pipelines.sync.listings.adopt import owner, remove
 from midas_pipelines.sync.listings.brake import exceeds
 from midas_pipelines.sync.listings.plan import Action, Change, Planner
@@ -39,18 +40,6 @@ from midas_pipelines.sync.threads import in_thread
 ALERT = "stray_product"
 REMOVED = "It was set to 0 and deleted again."
 TWIN, LEFT = "its item has another product", "the shop no longer sells its item"
-
-
-class Stray(NamedTuple):
-    """A product of ours that should be gone, and why."""
-
-    product: Product
-    why: str
-
-    @property
-    def text(self) -> str:
-        """For the operator."""
-        return f"{self.product.sku or '(no SKU)'}, product {self.product.id} on 4Seller: {self.why}."
 
 
 async def settle_unknown(client: FourSeller, settling: ReadBack) -> None:
@@ -65,24 +54,27 @@ async def _remove_strays(client: FourSeller, settling: ReadBack) -> None:
     where the brake would. Raises BadCredentials."""
     strays = await in_thread(_find, settling)
     context, many, texts = settling.context, len(strays), {}
+    words = {
+        product.id: f"{product.sku or '(no SKU)'}, product {product.id} on 4Seller: {why}."
+        for product, why in strays
+    }
     if many >= context.settings.brake_items and await in_thread(
         exceeds, context.database, many, context.settings.brake_percent
     ):
         held = f"There are {many} of them, so none was removed: decide each with `midas conflicts list`."
-        texts = {orphan_subject(one.product.id): f"{one.text} {held}" for one in strays}
-        strays = []
-    ends = await asyncio.gather(*(_remove(client, stray) for stray in strays))
-    for stray, end in zip(strays, ends, strict=True):
+        texts = {orphan_subject(product_id): f"{text} {held}" for product_id, text in words.items()}
+        words = {}
+    ends = await asyncio.gather(*(_remove(client, product_id) for product_id in words))
+    for (product_id, text), end in zip(words.items(), ends, strict=True):
         if end is not None:
-            texts[orphan_subject(stray.product.id)] = f"{stray.text} {end}"
+            texts[orphan_subject(product_id)] = f"{text} {end}"
         if end in (None, REMOVED):
-            settling.listing.products.remove(stray.product.id)
+            settling.listing.products.remove(product_id)
     await in_thread(_report, settling, texts)
 
 
-async def _remove(client: FourSeller, stray: Stray) -> str | None:
+async def _remove(client: FourSeller, product_id: str) -> str | None:
     """What came of it, in a sentence; None where it is gone and the list only lags behind."""
-    product_id = stray.product.id
     try:
         await client.product(product_id)
         await client.set_quantity(product_id, 0, datetime.now(UTC))
@@ -96,12 +88,13 @@ async def _remove(client: FourSeller, stray: Stray) -> str | None:
     return REMOVED
 
 
-def _find(settling: ReadBack) -> list[Stray]:
+def _find(settling: ReadBack) -> list[tuple[Product, str]]:
+    """Each product of ours that should be gone, and why."""
     left = iter(settling.listing.products.untied())
     return [stray for part in iter(lambda: list(islice(left, CHUNK)), []) for stray in _among(settling, part)]
 
 
-def _among(settling: ReadBack, untied: list[Product]) -> list[Stray]:
+def _among(settling: ReadBack, untied: list[Product]) -> list[tuple[Product, str]]:
     context = settling.context
     marked = [(whose, one) for one in untied if (whose := owner(one)) is not None]
     if not marked:
@@ -116,7 +109,7 @@ def _among(settling: ReadBack, untied: list[Product]) -> list[Stray]:
     for whose, product in marked:
         why = _why(changes.get(whose), product, settling)
         if why and whose not in busy and product.id not in passed and orphan_subject(product.id) not in alone:
-            found.append(Stray(product, why))
+            found.append((product, why))
     return found
 
 
@@ -176,10 +169,10 @@ def _settle_orphans(settling: ReadBack) -> None:
     with settling.context.database.writing() as connection:
         rows = connection.execute(query).all()
         adopted = [row.subject for row in rows if products.is_tied(row.fourseller_product_id)]
-        for start in range(0, len(adopted), CHUNK):
-            which = conflict.subject.in_(adopted[start : start + CHUNK])
-            closed = resolve_conflicts(connection, which, resolution="gone", by="reconcile")
-            settling.report.settled += len(closed)
+        which = any_of(connection, conflict.subject, adopted)
+        settling.report.settled += len(
+            resolve_conflicts(connection, which, resolution="gone", by="reconcile")
+        )
 
 
 def _orphan_row(settling: ReadBack, product: Product) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Setting, clearing and explaining channel rules, in an operator's words: a SKU, a category's slug, a channel; their arithmetic."""
+"""Setting, clearing and explaining channel rules, in an operator's words: a SKU, a category's slug; their arithmetic."""
 
 from __future__ import annotations
 
@@ -27,7 +27,6 @@ from midas_pipelines.store.stock.rules import (
 from midas_pipelines.storefront.catalog import ShopItem, items_by_sku, read_items
 from midas_pipelines.storefront.schema import categories
 
-CHANNELS = (FOURSELLER, "website")
 MOST_UNITS = 2**31 - 1
 LARGEST_PRICE = Decimal(10) ** 8
 
@@ -57,7 +56,6 @@ def set_rule(
     database: Database,
     values: dict[str, Any],
     *,
-    channel: str = FOURSELLER,
     sku: str | None = None,
     category: str | None = None,
     valid_from: datetime | None = None,
@@ -67,29 +65,22 @@ def set_rule(
     """Sets the fields in `values` that are not None, marks dirty the items they touch, and returns how many those
     are. Outside of its validity (UTC) a rule is as if it were not there. Raises BadRule."""
     given = sound(values)
-    if channel not in CHANNELS:
-        raise BadRule(f"There is no channel {channel}: give {' or '.join(CHANNELS)}.")
     if valid_from is not None and valid_until is not None and valid_until <= valid_from:
         raise BadRule("The rule would end before it begins: give --until a later moment than --from.")
     with database.writing() as connection:
         scope = find_scope(connection, sku=sku, category=category)
         start = valid_from or BEGINNING
-        put_rule(connection, scope, given, channel=channel, valid_from=start, valid_until=valid_until, by=by)
+        put_rule(connection, scope, given, valid_from=start, valid_until=valid_until, by=by)
     return mark_rules_due(database)
 
 
 def clear_rule(
-    database: Database,
-    *,
-    channel: str = FOURSELLER,
-    sku: str | None = None,
-    category: str | None = None,
-    by: str = "unknown",
+    database: Database, *, sku: str | None = None, category: str | None = None, by: str = "unknown"
 ) -> int:
     """Removes the rules of exactly that scope, marks its items dirty, and returns how many rules there were."""
     with database.writing() as connection:
         scope = find_scope(connection, sku=sku, category=category)
-        gone = drop_rules(connection, scope, channel=channel, by=by)
+        gone = drop_rules(connection, scope, by=by)
     if gone:
         mark_rules_due(database)
     return gone
@@ -106,21 +97,21 @@ def undo_rule(
     mark_rules_due(database)
 
 
-def item_and_rule(connection: sa.Connection, sku: str, channel: str = FOURSELLER) -> tuple[ShopItem, Rule]:
+def item_and_rule(connection: sa.Connection, sku: str) -> tuple[ShopItem, Rule]:
     """The item of a SKU with its merged rule. Raises BadRule where there is none."""
     scope = find_scope(connection, sku=sku)
     assert scope.product_id is not None
     key = (scope.product_id, scope.variant_id)
     item = read_items(connection, [key])[key]
-    return item, read_rules(connection, {key: item.category_id}, channel=channel).get(key, NO_RULE)
+    return item, read_rules(connection, {key: item.category_id}).get(key, NO_RULE)
 
 
-def explain_rule(database: Database, sku: str, channel: str = FOURSELLER) -> dict[str, Any]:
+def explain_rule(database: Database, sku: str) -> dict[str, Any]:
     """The arithmetic from stock on hand to what the channel may show, with the rule behind each step."""
-    item, rule = database.read(item_and_rule, sku, channel)
+    item, rule = database.read(item_and_rule, sku)
     return {
         "sku": sku,
-        "channel": channel,
+        "channel": FOURSELLER,
         "on_hand": item.on_hand,
         "available": available(item.on_hand, rule),
         "price": item.price,

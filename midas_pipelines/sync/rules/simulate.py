@@ -21,18 +21,10 @@ from midas_pipelines.store.schema.tables import (
     marketplace_order_lines,
     marketplace_orders,
 )
-from midas_pipelines.store.stock.rules import (
-    FOURSELLER,
-    NO_RULE,
-    Rule,
-    Scope,
-    available,
-    categories_below,
-    read_rules,
-)
+from midas_pipelines.store.stock.rules import NO_RULE, Rule, Scope, available, read_rules, within
 from midas_pipelines.storefront.catalog import ItemKey, read_items
-from midas_pipelines.storefront.schema import products
 from midas_pipelines.storefront.types import utc_now
+from midas_pipelines.storefront.writing import any_of
 from midas_pipelines.sync.orders.model.lines import reference as line_reference
 from midas_pipelines.sync.rules.edit import find_scope, sound
 
@@ -96,7 +88,6 @@ def simulate(
     database: Database,
     values: dict[str, Any],
     *,
-    channel: str = FOURSELLER,
     sku: str | None = None,
     category: str | None = None,
     days: int = 30,
@@ -108,7 +99,7 @@ def simulate(
     result = Simulated(days)
     with database.reading() as connection:
         scope = find_scope(connection, sku=sku, category=category)
-        for sales, on_hand, name, rule in _items(connection, scope, channel, days):
+        for sales, on_hand, name, rule in _items(connection, scope, days):
             result.add(name, sales, on_hand, rule, replace(rule, **given))
     worst = sorted(result.items, key=lambda row: -row["avoided"] - row["turned_away"])
     return replace(result, items=worst[:SHOWN])
@@ -121,16 +112,14 @@ def outcome(sold: Sold, rule: Rule) -> tuple[int, int]:
     return min(short, refused), max(0, min(refused - short, sold.allocated))
 
 
-def _items(
-    connection: sa.Connection, scope: Scope, channel: str, days: int
-) -> Iterator[tuple[list[Sold], int, str, Rule]]:
+def _items(connection: sa.Connection, scope: Scope, days: int) -> Iterator[tuple[list[Sold], int, str, Rule]]:
     """Every item of the scope that is for sale, with its sales: what is withheld is withheld of those that sold nothing too."""
     sales = _sales(connection, scope, days)
     after = 0
     while keys := _keys(connection, scope, after):
         after = max(keys)
         items = read_items(connection, list(keys.values()))
-        rules = read_rules(connection, {k: item.category_id for k, item in items.items()}, channel=channel)
+        rules = read_rules(connection, {key: item.category_id for key, item in items.items()})
         for key, item in items.items():
             if item.active or key in sales:
                 yield sales.get(key, []), item.on_hand, item.sku or "", rules.get(key, NO_RULE)
@@ -139,8 +128,8 @@ def _items(
 def _keys(connection: sa.Connection, scope: Scope, after: int) -> dict[int, ItemKey]:
     """The next items of the scope behind a mapping's id, by that id."""
     table = mappings.c
-    within = _within(connection, scope, table.product_id, table.variant_id)
-    query = sa.select(table.id, table.product_id, table.variant_id).where(table.id > after, *within)
+    which = within(connection, scope, table.product_id, table.variant_id)
+    query = sa.select(table.id, table.product_id, table.variant_id).where(table.id > after, which)
     rows = connection.execute(query.order_by(table.id).limit(CHUNK))
     return {row.id: (row.product_id, row.variant_id) for row in rows}
 
@@ -152,7 +141,7 @@ def _sales(connection: sa.Connection, scope: Scope, days: int) -> dict[ItemKey, 
         sa.select(marketplace_order_lines, order.marketplace_order_id, order.imported_at)
         .join(marketplace_orders, order.id == line.order_id)
         .where(line.product_id.is_not(None), line.quantity > 0, order.imported_at > utc_now(-86_400 * days))
-        .where(*_within(connection, scope, line.product_id, line.variant_id))
+        .where(within(connection, scope, line.product_id, line.variant_id))
         .order_by(line.id)
     )
     lines = connection.execute(query).all()
@@ -166,11 +155,11 @@ def _sales(connection: sa.Connection, scope: Scope, days: int) -> dict[ItemKey, 
 
 def _ledger(connection: sa.Connection, product_ids: list[int]) -> dict[ItemKey, list[sa.Row[Any]]]:
     found: dict[ItemKey, list[sa.Row[Any]]] = defaultdict(list)
-    for start in range(0, len(product_ids), CHUNK):
-        these = inventory_changes.c.product_id.in_(product_ids[start : start + CHUNK])
-        query = sa.select(inventory_changes).where(these)
-        for row in connection.execute(query.order_by(inventory_changes.c.id)):
-            found[row.product_id, row.variant_id].append(row)
+    query = sa.select(inventory_changes).where(
+        any_of(connection, inventory_changes.c.product_id, product_ids)
+    )
+    for row in connection.execute(query.order_by(inventory_changes.c.id)):
+        found[row.product_id, row.variant_id].append(row)
     return found
 
 
@@ -183,15 +172,3 @@ def _shown_of(line: sa.Row[Any], ledger: list[sa.Row[Any]]) -> int:
         return int(line.allocated)
     before, delta = ledger[end - 1].quantity_after, ledger[end - 1].delta
     return int(before if line.allocated == line.quantity else max(before, before - delta))
-
-
-def _within(
-    connection: sa.Connection, scope: Scope, product: sa.ColumnElement[Any], variant: sa.ColumnElement[Any]
-) -> list[sa.ColumnElement[bool]]:
-    if scope.product_id is not None:
-        same = variant.is_(None) if scope.variant_id is None else variant == scope.variant_id
-        return [product == scope.product_id, same]
-    if scope.category_id is None:
-        return []
-    below = categories_below(connection, scope.category_id)
-    return [product.in_(sa.select(products.c.id).where(products.c.category_id.in_(below)))]

@@ -57,8 +57,10 @@ async def compare_shadow(context: SyncContext, *, tell: bool = False) -> ShadowR
         shown = {order_id: await _status(client, order_id) for order_id in statuses}
     for row in rows:
         subject = row["subject"]
-        if row["kind"] == "order":
-            theirs = _shop_order(context, subject)
+        if row["kind"] == "order":  # another connector, or a person, may have made one that names it
+            named = (column.contains(subject) for column in (orders.c.order_number, orders.c.notes))
+            found = context.database.scalar(sa.select(orders.c.id).where(sa.or_(*named)).limit(1))
+            theirs = NOT_IMPORTED if found is None else f"order {found} of the shop"
             ours = "it would be imported" if theirs == NOT_IMPORTED else theirs
         elif row["kind"] == "status":
             theirs = shown.get(subject, "not asked: there are too many")
@@ -97,10 +99,3 @@ async def _status(client: FourSeller, order_id: str) -> str:
         return (await client.order(order_id)).state.status.value
     except NotFound:
         return "no order"
-
-
-def _shop_order(context: SyncContext, order_id: str) -> str:
-    """Whether another connector, or a person, made an order of the shop that names the marketplace's."""
-    named = sa.or_(orders.c.order_number.contains(order_id), orders.c.notes.contains(order_id))
-    found = context.database.scalar(sa.select(orders.c.id).where(named).limit(1))
-    return NOT_IMPORTED if found is None else f"order {found} of the shop"

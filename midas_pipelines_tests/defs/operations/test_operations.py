@@ -16,8 +16,7 @@ from midas_pipelines.definitions import KEY, defs, load, with_code
 from midas_pipelines.defs.inventory.assets import inventory_levels
 from midas_pipelines.defs.operations.assets import capacity_plan, staff_report, sync_performance
 from midas_pipelines.defs.operations.op_jobs import retention
-from midas_pipelines.defs.resources import MidasResource, expected_in
-from midas_pipelines.lib.executors import executor
+from midas_pipelines.defs.resources import MidasResource, executor, expected_in
 from midas_pipelines.settings import SettingsError, load_settings
 from midas_pipelines.store.operations.sync_log import note_work
 from midas_pipelines.store.schema.gateway_tables import gateway_audit, marketplace_webhooks

@@ -67,7 +67,7 @@ def troubled_shop(gateway: Gateway) -> None:
         world.database, sku="EMPTY-1", name="Battery for Sample Phone", stock_quantity=0, price="5.00"
     )
     with world.database.writing() as connection:
-        put_rule(connection, Scope(), {"policy": "manual"}, channel="fourseller", by="test")
+        put_rule(connection, Scope(), {"policy": "manual"}, by="test")
     world.full()
     screen = world.sandbox.state.with_sku("SCREEN-1")[0]
     world.sandbox.state.edit(screen["id"], {"price": "7.77", "title": f"There {MARKUP}"})

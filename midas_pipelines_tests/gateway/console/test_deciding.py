@@ -29,7 +29,7 @@ def edited(world: World, **change: object) -> None:
     """A listed item that a person edits on 4Seller, under the policy that a person decides."""
     add_product(world.database, sku="SCREEN-1", name="Screen", stock_quantity=9, price="10.00")
     with world.database.writing() as connection:
-        put_rule(connection, Scope(), {"policy": "manual"}, channel="fourseller", by="test")
+        put_rule(connection, Scope(), {"policy": "manual"}, by="test")
     world.full()
     (product,) = world.sandbox.state.products.values()
     world.sandbox.state.edit(product["id"], change)

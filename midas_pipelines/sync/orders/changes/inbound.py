@@ -222,7 +222,7 @@ def _advance(order: StoredOrder, current: OrderStatus, sale: Sale) -> bool:
         left = current in SHIPPED_STATES or shop in SHIPPED_STATES
         units.release_units(order, status, all_shipped=left or (sale.shipped and not on_record))
         order.mark_for_push(None)
-    paid_back = orders.order_payment(order.connection, order.local_order_id) == "refunded"
+    paid_back = orders.order_state(order.connection, order.local_order_id)[1] == "refunded"
     if paid_back and status is not OrderStatus.REFUNDED:
         order.mark_for_push(order.shop_status_since or utc_now())  # the shop's refund is still to be pushed
     if order.context.sends_mail:
@@ -232,7 +232,7 @@ def _advance(order: StoredOrder, current: OrderStatus, sale: Sale) -> bool:
 
 def _warn_packers(order: StoredOrder, status: OrderStatus, shop: str | None) -> None:
     """Alerts staff that the marketplace ended an order that somebody may be packing; `shop` is the shop's status."""
-    payment = orders.order_payment(order.connection, order.local_order_id)
+    _, payment = orders.order_state(order.connection, order.local_order_id)
     if shop not in OPEN or payment == "refunded" or (shop == OrderStatus.PENDING and payment != "paid"):
         return
     if any(units.left_to_ship(line) for line in order.lines()):

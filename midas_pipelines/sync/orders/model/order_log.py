@@ -19,7 +19,7 @@ from midas_pipelines.store.orders.payload_vault import Vault
 from midas_pipelines.store.privacy.keys import KeyRing
 from midas_pipelines.store.schema import tables
 from midas_pipelines.store.schema.tables import marketplace_order_lines, marketplace_orders
-from midas_pipelines.storefront.orders import lock_orders, order_status, set_order_status
+from midas_pipelines.storefront.orders import lock_orders, order_state, set_order_status
 from midas_pipelines.storefront.types import to_cents, utc_now
 from midas_pipelines.storefront.writing import Columns, by_column, lock
 from midas_pipelines.sync.orders.model import lines
@@ -144,7 +144,7 @@ class StoredOrder:
 
     def shop_status(self) -> str | None:
         """The status of the shop's order; None when the shop has deleted it."""
-        return order_status(self.connection, self.local_order_id)
+        return order_state(self.connection, self.local_order_id)[0]
 
     def move(self, status: str, notes: str, payment: str | None = None) -> None:
         """Sets the status of the shop's order, and its payment status if given, with notes for its history; the trigger on it

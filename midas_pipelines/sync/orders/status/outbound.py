@@ -17,7 +17,7 @@ from midas_pipelines.fourseller.status import ENDED, SHIPPED_STATES, OrderStatus
 from midas_pipelines.store.items.claims import why_stopped
 from midas_pipelines.store.schema.order_tables import order_shipments
 from midas_pipelines.store.schema.tables import marketplace_order_lines, marketplace_orders
-from midas_pipelines.storefront.orders import order_payment
+from midas_pipelines.storefront.orders import order_state
 from midas_pipelines.storefront.schema import orders
 from midas_pipelines.storefront.types import Backoff, is_due, utc_now
 from midas_pipelines.sync.context import SyncContext
@@ -224,7 +224,7 @@ def record_pushed(order: StoredOrder, call: StatusUpdate) -> None:
 def record_done(order: StoredOrder) -> None:
     """Marks the order as pushed, unless the shop has changed it again meanwhile."""
     agree = statuses.decide(order.shop_status(), OrderStatus(order.status), resolution=order.resolution)
-    refunded = order_payment(order.connection, order.local_order_id) == "refunded"
+    refunded = order_state(order.connection, order.local_order_id)[1] == "refunded"
     if agree is not StatusDecision.AGREE or (refunded and order.status != OrderStatus.REFUNDED):
         return
     order.mark_for_push(None)
