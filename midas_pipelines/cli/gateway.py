@@ -49,7 +49,7 @@ def worker() -> None:
 
 def _service(settings: Settings, database: Database, *, worker: bool) -> Service:
     require_understood(settings.notify_urls)
-    require_columns(database)
+    database.read(require_columns)
     if worker:
         settings.channel()  # fails early when something is not set
     try:

@@ -17,7 +17,7 @@ from midas_pipelines.store.schema.version import (
     Version,
     missing_triggers,
     read_version,
-    require_columns_within,
+    require_columns,
 )
 from midas_pipelines.storefront.schema import missing_tables
 
@@ -63,7 +63,7 @@ def _install(connection: sa.Connection) -> bool:
     recorded = connection.scalar(sa.select(cursors.c.value).where(cursors.c.name == "triggers"))
     if recorded == digest and not missing_triggers(connection):
         return False
-    require_columns_within(connection)
+    require_columns(connection)
     for statement in wanted:
         connection.exec_driver_sql(statement)
     _open_ledger(connection)

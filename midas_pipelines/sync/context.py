@@ -187,7 +187,7 @@ class SyncContext:
 
         def prepare() -> tuple[SharedPace | None, bool]:
             # for the gateway once per process; /readyz looks again at each probe
-            require_columns(self.database)
+            self.database.read(require_columns)
             if not waits_for_key:
                 _require_key(self.database, access, tries=tries_key)
             cursors.follow_shadow_mode(self.database, on=bool(self.settings.shadow))

@@ -211,7 +211,7 @@ def _fill(report: ProductReport, tally: PushCounts, scanned: Scanned | None) -> 
 
 
 def _plan_only(context: SyncContext, full: bool, ids: list[int] | None, report: ProductReport) -> None:
-    require_columns(context.database)
+    context.database.read(require_columns)
     count, limit = Counter[str](), context.settings.title_limit
     for changes in chunks(context.database, title_limit=limit, ids=ids, dirty_only=not full):
         items = [change for change in changes if is_item(change)]

@@ -90,7 +90,7 @@ async def readyz(request: Request) -> dict[str, str]:
     try:
         async with asyncio.timeout(READY_SECONDS):
             await service.probe(require_upgraded)
-            await service.probe(require_columns)
+            await service.probe(lambda database: database.read(require_columns))
             problem = service.supervisor.problem()
     except TimeoutError:
         problem = "The database does not answer."

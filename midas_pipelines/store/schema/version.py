@@ -68,17 +68,12 @@ def require_upgraded(database: Database) -> None:
             "`ALTER DATABASE ... RESET session_replication_role`, or the same for the role."
         )
     if at.triggers_missing:
-        require_columns(database)  # a dropped column took them with it: no upgrade helps
+        database.read(require_columns)  # a dropped column took them with it: no upgrade helps
         raise NotUpgraded(UNPREPARED)
 
 
-def require_columns(database: Database) -> None:
+def require_columns(connection: sa.Connection) -> None:
     """Raises `NotUpgraded` with the first column of the shop's tables that is missing or of another kind."""
-    database.read(require_columns_within)
-
-
-def require_columns_within(connection: sa.Connection) -> None:
-    """As `require_columns`, in the caller's transaction."""
     if found := differing_columns(connection):
         raise NotUpgraded(
             f"The shop's tables have changed: {found[0]['column']} should be {found[0]['expected']} and is "

@@ -85,7 +85,7 @@ class CatalogTotals:
 def snapshot_catalog(context: SyncContext, run_set: str) -> tuple[Spool, CatalogTotals]:
     """Writes the catalog as it is now to a file of this machine, for a run or backfill; a few thousand rows are in
     memory."""
-    require_columns(context.database)
+    context.database.read(require_columns)
     totals = CatalogTotals()
     rows = _catalog_rows(context.database, context.settings.title_limit, totals)
     now = datetime.now(UTC)
