@@ -41,7 +41,11 @@ class FourSellerError(ExpectedError):
         self.retry_after_seconds, self.asked_seconds = retry_after_seconds, asked_seconds
 
 
-class BadItem(FourSellerError):
+class CallFailed(FourSellerError):
+    """A single call failed: others may succeed."""
+
+
+class BadItem(CallFailed):
     """4Seller refused the item itself (400, 422): sending it again changes nothing until it is corrected."""
 
 
@@ -57,23 +61,23 @@ class BadCredentials(FourSellerError):
         return self.status in (401, 403)
 
 
-class NotFound(FourSellerError):
+class NotFound(CallFailed):
     """The product or order is not there (404)."""
 
 
-class Conflict(FourSellerError):
+class Conflict(CallFailed):
     """The call contradicts what 4Seller holds (409): an illegal status move, or a SKU that exists."""
 
 
-class RateLimited(FourSellerError):
+class RateLimited(CallFailed):
     """4Seller asked for a pause longer than the call may take (429). Nothing was applied."""
 
 
-class Unavailable(FourSellerError):
+class Unavailable(CallFailed):
     """4Seller could not be reached or failed, and nothing was changed by the call."""
 
 
-class NotSent(FourSellerError):
+class NotSent(CallFailed):
     """A write that was not sent, such as one whose worker may have lost the claim on the item."""
 
 
@@ -97,11 +101,11 @@ class NeedsNewKey(BadCredentials):
     of_key = True
 
 
-class Ambiguous(FourSellerError):
+class Ambiguous(CallFailed):
     """A write whose answer was lost: it may have been applied. Look before sending it again."""
 
 
-class ContractBroken(FourSellerError):
+class ContractBroken(CallFailed):
     """4Seller's answer breaks the contract; `field` names where."""
 
 

@@ -156,8 +156,7 @@ def mark_rules_due(database: Database) -> int:
     for row in database.rows(sa.select(rule_agenda).where(rule_agenda.c.due_at <= utc_now())):
         whole = True
         for ids in _blocks(database, Scope(row["category_id"], row["product_id"], row["variant_id"])):
-            with database.writing() as connection:
-                free = mark_dirty(connection, ids, next_attempt_at=None)
+            free = database.write(mark_dirty, ids, next_attempt_at=None)
             marked += len(free)
             whole = whole and len(free) == len(ids)
         if whole:

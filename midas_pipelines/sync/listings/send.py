@@ -59,8 +59,6 @@ class _Sending:
         }
         try:
             return await steps[change.action]()
-        except errors.BadCredentials:
-            raise
         except errors.RateLimited as limited:
             return self._released(str(limited), wait_seconds=limited.retry_after_seconds)
         except errors.NotSent as unsent:
@@ -69,7 +67,7 @@ class _Sending:
             return self._end(PushResult.QUARANTINED, reason=str(refused), refused=True, settled=settled)
         except errors.NotFound as missing:
             return await self._vanished(missing)
-        except errors.FourSellerError as failed:
+        except errors.CallFailed as failed:
             silent = isinstance(failed, errors.Unavailable | errors.Ambiguous)
             unanswered = silent and failed.status in (None, 502, 503, 504)
             settled = settled and not change.mapping.in_doubt
@@ -237,9 +235,7 @@ class _Sending:
             reason = "4Seller no longer has this product; its policy does not list it again at once."
             pins = with_pins(change.mapping.pinned_fields, {"listing": {"value": None, "held": True}})
             return self._released(reason, vanished=True, pinned_fields=pins)
-        except errors.BadCredentials:
-            raise
-        except errors.FourSellerError as failed:
+        except errors.CallFailed as failed:
             reason = str(failed)
         settled = change.action is not Action.CREATE and not change.mapping.in_doubt
         return self._failed(reason, settled=settled)

@@ -110,8 +110,7 @@ def answer_request(context: SyncContext, kind: str, subject: Subject, asked_by: 
                 answer.held[name] = str(held)
             except (sa.exc.OperationalError, InShadow):  # another session holds it, or shadow mode is on
                 answer.left.append(name)
-        with database.writing() as connection:
-            empty_events(connection, events)
+        database.write(empty_events, events)
         answer.notify = dict(RECIPIENTS) if answer.erased else {}
         database.overwrite_erased()
     _record(database, answer, {*(request.orders or ()), *names})

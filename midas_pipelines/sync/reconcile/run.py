@@ -108,9 +108,7 @@ async def read_back(
         try:
             report.sale_requests = (await import_orders(context)).requests
             await settle_sold(client, settling)
-        except errors.BadCredentials:
-            raise
-        except errors.FourSellerError as failed:
+        except errors.CallFailed as failed:
             settling.leave_sales(f"New sales could not be imported, so they were not weighed: {failed}")
     await settle_unknown(client, settling)
     report.listed, report.complete = len(listing.products), listing.complete
@@ -163,9 +161,7 @@ async def _ask(client: FourSeller, product_id: str) -> ListedRow | errors.FourSe
         return await client.product_row(product_id)
     except errors.NotFound:
         return None
-    except errors.BadCredentials:
-        raise
-    except errors.FourSellerError as failed:
+    except errors.CallFailed as failed:
         return failed
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from midas_pipelines.fourseller.client import FourSeller
-from midas_pipelines.fourseller.errors import BadCredentials, FourSellerError, NotFound
+from midas_pipelines.fourseller.errors import CallFailed, NotFound
 from midas_pipelines.fourseller.models import Product
 from midas_pipelines.notify.alerts import clear_alerts, open_subjects, raise_alerts
 from midas_pipelines.store.items.acknowledge import PREVIEW
@@ -81,9 +81,7 @@ async def _remove(client: FourSeller, product_id: str) -> str | None:
         await remove(client, product_id)
     except NotFound:
         return None
-    except BadCredentials:
-        raise
-    except FourSellerError as failed:
+    except CallFailed as failed:
         return str(failed)
     return REMOVED
 

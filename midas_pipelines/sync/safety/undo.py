@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from midas_pipelines.errors import WrongInput
 from midas_pipelines.fourseller.client import FourSeller
-from midas_pipelines.fourseller.errors import BadCredentials, FourSellerError, NotFound
+from midas_pipelines.fourseller.errors import CallFailed, NotFound
 from midas_pipelines.fourseller.models import Product, ProductDraft
 from midas_pipelines.store.items.claims import claim
 from midas_pipelines.store.items.mappings import FORGOTTEN, Mapping, mark_dirty, slices
@@ -120,13 +120,11 @@ class _Undo:
         try:
             if (values := await self._act(mapping, written)) is not None:
                 await in_thread(self._record, mapping, written, values)
-        except BadCredentials:
-            raise
         except _Stays as stays:
             self.report.leave(written, *stays.args)
         except NotFound:
             self.report.leave(written, "listing", "4Seller no longer has it.")
-        except FourSellerError as failed:
+        except CallFailed as failed:
             self.report.leave(written, "all", str(failed))
 
     async def _act(self, mapping: Mapping, written: Written) -> dict[str, Any] | None:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from midas_pipelines.fourseller.client import FourSeller
-from midas_pipelines.fourseller.errors import BadCredentials, FourSellerError, NotFound
+from midas_pipelines.fourseller.errors import CallFailed, NotFound
 from midas_pipelines.notify.alerts import clear_alert, open_subjects, raise_alert
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.items.acknowledge import PushCounts
@@ -138,9 +138,7 @@ async def _why(client: FourSeller, change: Change, acked_before: int) -> str | N
         return None  # taken off, as it should be: the push has looked
     try:
         shown = await client.product(mapping.fourseller_product_id)
-    except BadCredentials:
-        raise
-    except FourSellerError as failed:
+    except CallFailed as failed:
         return "4Seller no longer has it" if isinstance(failed, NotFound) else str(failed)
     # A quantity may have been sold since.
     wrong = [one for one in differences(change, shown) if one.seen and one.field in ("price", "content")]

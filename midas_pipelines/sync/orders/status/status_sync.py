@@ -164,11 +164,9 @@ class _Push:
                 self.report.parcels += taken.shipment is not None
                 pushed |= not untaken
                 reached, order = call.status, replace(left, current=taken.status)
-        except errors.BadCredentials:
-            raise
         except errors.NotSent:  # shadow mode: it stays as it is, and due
             return False
-        except errors.FourSellerError as error:  # stays marked; a later run retries it
+        except errors.CallFailed as error:  # stays marked; a later run retries it
             refused = isinstance(error, errors.BadItem | errors.Conflict | errors.NotFound)
             await self._problem(order, "refused" if refused else "unanswered", str(error))
             return False
@@ -249,9 +247,7 @@ async def _refund(context: SyncContext, row: sa.Row[Any]) -> str | None:
     try:
         async with context.channel() as client:
             taken, _ = await _send(client, row.marketplace_order_id, current, call)
-    except errors.BadCredentials:
-        raise
-    except errors.FourSellerError as failed:
+    except errors.CallFailed as failed:
         return str(failed)
     if taken != call:
         return "4Seller answered without an error but has not refunded it."
