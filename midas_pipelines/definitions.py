@@ -29,8 +29,7 @@ def load(settings: Settings) -> dg.Definitions:
         logging.getLogger(__name__).warning(WHAT_TO_SET)
     found = dg.load_from_defs_folder(path_within_project=Path(__file__).parent)
     left_out = BACKUPS if settings.backup_to is None else ()
-    # a module that imports an asset of another names it too
-    assets = list({id(asset): asset for asset in found.assets or [] if _key(asset) not in left_out}.values())
+    assets = [asset for asset in found.assets or [] if _key(asset) not in left_out]
     return dg.Definitions(
         assets=with_freshness(with_code(assets, settings), settings),
         asset_checks=[one for one in found.asset_checks or [] if _key(one) not in left_out],

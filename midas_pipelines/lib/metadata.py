@@ -14,7 +14,7 @@ from midas_pipelines.installation import SETTINGS
 from midas_pipelines.lib import engine
 from midas_pipelines.text import counted, escaped
 
-OWNERS = [SETTINGS.owner]
+OWNERS, PRODUCTS = [SETTINGS.owner], dg.AssetKey(["storefront", "products"])
 SHOP, FOURSELLER = {"writes/shop": ""}, {"writes/fourseller": ""}
 """Tags for what an asset changes; search for them as `tag:"writes/fourseller"`."""
 PERSONAL = {"data/personal": ""}  # the tag of what handles names and addresses of customers

@@ -15,7 +15,7 @@ DAYS_COMPARED = 3
 
 
 @ui.observed(
-    ["storefront", "products"],
+    ui.PRODUCTS.path,
     group_name=GROUP,
     kinds={DATABASE_KIND},
     metadata=ui.columns(
@@ -88,10 +88,9 @@ def catalog_snapshot(context: dg.AssetExecutionContext, midas: MidasResource) ->
     with midas.sync_context(context) as sync:
         if (earlier := made_for_this_shop(context, sync)) is not None:
             return earlier
-        spool, totals = engine.snapshot_catalog(sync, run_set(context))
-    previews = {"preview": ui.table(totals.first), "cannot_be_listed_preview": ui.table(totals.unlistable)}
+        spool, previews = engine.snapshot_catalog(sync, run_set(context))
     facts = shown_of(spool.rows, spool.facts, sync.settings.today(), sync.run_id)
-    return ui.made(sync, facts | previews, value=spool)
+    return ui.made(sync, facts | {name: ui.table(rows) for name, rows in previews.items()}, value=spool)
 
 
 skus_unique = shop_check(

@@ -5,8 +5,7 @@ import asyncio
 import dagster as dg
 from pydantic import Field
 
-from midas_pipelines.defs.catalog.assets import storefront_products
-from midas_pipelines.defs.listings.assets import fourseller_listings, waiting
+from midas_pipelines.defs.listings.assets import waiting
 from midas_pipelines.defs.resources import MidasResource
 from midas_pipelines.installation import DATABASE_KIND, SETTINGS, table_name
 from midas_pipelines.lib import engine
@@ -29,7 +28,7 @@ class InventoryConfig(dg.Config):
     kinds={DATABASE_KIND, "fourseller"},
     pool=pool_of("inventory_levels"),
     tags=ui.FOURSELLER,
-    deps=[storefront_products, fourseller_listings, "inventory_ledger"],
+    deps=[ui.PRODUCTS, "fourseller_listings", "inventory_ledger"],
     check_specs=[brake_spec("inventory_levels")],
     metadata=ui.columns(
         fourseller_product_id="string: the product on 4Seller",
@@ -85,7 +84,7 @@ def inventory_levels(
     ["inventory_ledger"],
     group_name=GROUP,
     kinds={DATABASE_KIND},
-    deps=[storefront_products, "imported_orders"],
+    deps=[ui.PRODUCTS, "imported_orders"],
     metadata=ui.columns(
         product_id="int: the shop's product",
         variant_id="int: its variant, empty for a product without",
@@ -109,7 +108,7 @@ def inventory_ledger(context: dg.OpExecutionContext, midas: MidasResource) -> dg
     group_name=GROUP,
     kinds={"python"},
     pool=pool_of("low_stock"),
-    deps=[storefront_products, inventory_ledger],
+    deps=[ui.PRODUCTS, inventory_ledger],
     metadata=ui.columns(
         sku="string: the shop's SKU",
         title="string: as buyers see it",

@@ -8,8 +8,6 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from midas_pipelines.defs.catalog.assets import storefront_products
-from midas_pipelines.defs.listings.reconciliation import listing_snapshot
 from midas_pipelines.defs.resources import MidasResource
 from midas_pipelines.installation import DATABASE_KIND, table_name
 from midas_pipelines.lib import engine, partitions
@@ -43,7 +41,7 @@ class ListingsConfig(dg.Config):
     kinds={DATABASE_KIND, "fourseller"},
     pool=pool_of("fourseller_listings"),
     tags=ui.FOURSELLER,
-    deps=[storefront_products, listing_snapshot],
+    deps=[ui.PRODUCTS, "listing_snapshot"],
     check_specs=[brake_spec("fourseller_listings")],
     partitions_def=partitions.SHARDS,
     metadata=COLUMNS,
@@ -130,7 +128,7 @@ class PlanConfig(dg.Config):
     group_name=GROUP,
     kinds={"python"},
     pool=pool_of("sync_plan"),
-    deps=[storefront_products, fourseller_listings],
+    deps=[ui.PRODUCTS, fourseller_listings],
     metadata=ui.columns(
         action="string: create, update, delete or quantity",
         sku="string: the shop's SKU",

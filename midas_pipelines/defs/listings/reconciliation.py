@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import dagster as dg
 
-from midas_pipelines.defs.catalog.assets import catalog_snapshot, storefront_products
 from midas_pipelines.defs.resources import MidasResource
 from midas_pipelines.installation import DATABASE_KIND, table_name
 from midas_pipelines.lib import check_results as checks
@@ -138,7 +137,7 @@ CHECKS = [
     kinds={DATABASE_KIND, "fourseller"},
     pool=pool_of("listing_observation"),
     tags=ui.FOURSELLER,
-    deps=[storefront_products, "fourseller_listings", "inventory_levels", "listing_snapshot"],
+    deps=[ui.PRODUCTS, "fourseller_listings", "inventory_levels", "listing_snapshot"],
     partitions_def=SHARDS,
     backfill_policy=READ_ONCE,
     check_specs=[
@@ -234,7 +233,7 @@ def _check(
 
 @dg.asset_check(
     asset="listing_observation",  # after it, so that a full sync, which reads first and then pushes, judges nothing
-    additional_deps=[listing_snapshot, catalog_snapshot],
+    additional_deps=[listing_snapshot, "catalog_snapshot"],
     required_resource_keys={"midas"},
     description="At least 99.9 % of the items are on 4Seller as they should be: `catalog_snapshot` compared with `listing_snapshot`.",
 )

@@ -6,11 +6,6 @@ from typing import Any
 
 import dagster as dg
 
-from midas_pipelines.defs.catalog.assets import storefront_products
-from midas_pipelines.defs.inventory.assets import inventory_levels, low_stock
-from midas_pipelines.defs.listings.assets import fourseller_listings
-from midas_pipelines.defs.listings.reconciliation import listing_observation
-from midas_pipelines.defs.orders.assets import imported_orders, order_statuses
 from midas_pipelines.defs.resources import MidasResource
 from midas_pipelines.installation import SETTINGS
 from midas_pipelines.lib import engine
@@ -26,7 +21,13 @@ GROUP = "operations"
     group_name=GROUP,
     kinds={"python"},
     pool=pool_of("sync_performance"),
-    deps=[fourseller_listings, inventory_levels, imported_orders, order_statuses, listing_observation],
+    deps=[
+        "fourseller_listings",
+        "inventory_levels",
+        "imported_orders",
+        "order_statuses",
+        "listing_observation",
+    ],
     metadata=ui.columns(
         work="string: products, inventory, orders, status, reconcile or gateway",
         syncs="int: runs; a gateway has none",
@@ -87,7 +88,7 @@ def capacity_plan(context: dg.AssetExecutionContext, midas: MidasResource) -> dg
     group_name=GROUP,
     kinds={"python"},
     pool=pool_of("staff_report"),
-    deps=[sync_performance, low_stock],
+    deps=[sync_performance, "low_stock"],
     metadata=ui.columns(line="string: of the letter that staff get") | ui.IN_DAGSTER,
 )
 def staff_report(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.MaterializeResult:
@@ -115,7 +116,7 @@ def staff_report(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.
     kinds={"python"},
     pool=pool_of("backups"),
     tags=ui.PERSONAL,
-    deps=[storefront_products, imported_orders],
+    deps=[ui.PRODUCTS, "imported_orders"],
     metadata=ui.columns(
         name="string: a sealed file of the newest backup",
         size="int: bytes before compression",
@@ -163,7 +164,7 @@ def newest_backup_restores(
     group_name=GROUP,
     kinds={"python"},
     pool=pool_of("compliance"),
-    deps=[imported_orders, order_statuses, *([backups] if SETTINGS.backup_to else [])],
+    deps=["imported_orders", "order_statuses", *([backups] if SETTINGS.backup_to else [])],
     check_specs=[dg.AssetCheckSpec(name, asset="compliance") for name in FIGURES],
     metadata=ui.columns(
         verdict="string: PASS or FAIL",

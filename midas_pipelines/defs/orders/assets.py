@@ -10,7 +10,6 @@ from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
 
-from midas_pipelines.defs.catalog.assets import storefront_products
 from midas_pipelines.defs.resources import MidasResource
 from midas_pipelines.installation import DATABASE_KIND, SETTINGS, table_name
 from midas_pipelines.lib import engine
@@ -52,7 +51,7 @@ fourseller_orders = dg.AssetSpec(
     kinds={DATABASE_KIND, "fourseller"},
     pool=pool_of("imported_orders"),
     tags=ui.SHOP | ui.PERSONAL,
-    deps=[fourseller_orders, storefront_products],
+    deps=[fourseller_orders, ui.PRODUCTS],
     partitions_def=order_days,
     backfill_policy=BY_MONTH,
     metadata=ui.columns(
@@ -136,7 +135,7 @@ def _counted(report: "engine.OrderReport") -> dict[str, int | float]:
     kinds={DATABASE_KIND, "fourseller"},
     pool=pool_of("order_statuses"),
     tags=ui.SHOP | ui.FOURSELLER,
-    deps=[imported_orders, storefront_products],
+    deps=[imported_orders, ui.PRODUCTS],
     metadata=ui.columns(
         order_number="string: the shop's, unique",
         status="string: pending, processing, shipped, delivered, cancelled or refunded",

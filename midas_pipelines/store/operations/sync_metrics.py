@@ -176,21 +176,11 @@ def stock_measured(database: Database) -> StockMeasured:
     return StockMeasured(items, grown, backlog.dirty, oldest, int(changes), changed_items)
 
 
-@dataclass(frozen=True)
-class Trends:
-    """Sums of the last 24 hours."""
-
-    channels: list[dict[str, Any]]  # orders, units and revenue by sales channel and currency
-    orders: list[int]  # by the hour, the oldest first
-    pushes: list[int]  # by the hour
-    consistency: list[float]  # the share of items shown as they should be, by read-back, over 30 days
-    sums: Mapping[str, int | float]  # of `sum_up`
-    p50: float  # seconds from a change in the shop to 4Seller's confirmation, of half of them
-    p99: float
-
-
-def read_trends(database: Database, now: datetime) -> Trends:
-    """Reads all of it, by the small indexes on dates."""
+def read_trends(database: Database, now: datetime) -> dict[str, Any]:
+    """The last 24 hours, by the small indexes on dates: `channels` has orders, units and revenue by sales channel and
+    currency; `orders` and `pushes` counts by the hour, the oldest first; `sums` those of `sum_up`; `p50` and `p99` the
+    seconds from a change in the shop to 4Seller's confirmation. `consistency` is the share of items shown as they should
+    be, by read-back, over 30 days."""
     since, rows = now - timedelta(hours=HOURS), finished_syncs(database)
     took: Counter[float] = Counter()
     for row in rows:
@@ -213,15 +203,15 @@ def read_trends(database: Database, now: datetime) -> Trends:
         placed = connection.scalars(sa.select(order.placed_at).where(order.placed_at > since)).all()
         reports = connection.scalars(reconciled.order_by(_LOG.id)).all()
         by_channel = [dict(row) for row in connection.execute(channels.order_by(count.desc())).mappings()]
-    return Trends(
-        by_channel,
-        by_hour([(moment, 1) for moment in placed if moment], now),
-        by_hour([(row.started_at, row.written) for row in rows if row.started_at], now),
-        [share for one in reports if (share := (one or {}).get("consistency")) is not None],
-        sum_up(rows),
-        percentile(took, 0.5),
-        percentile(took, 0.99),
-    )
+    return {
+        "channels": by_channel,
+        "orders": by_hour([(moment, 1) for moment in placed if moment], now),
+        "pushes": by_hour([(row.started_at, row.written) for row in rows if row.started_at], now),
+        "consistency": [share for one in reports if (share := (one or {}).get("consistency")) is not None],
+        "sums": sum_up(rows),
+        "p50": percentile(took, 0.5),
+        "p99": percentile(took, 0.99),
+    }
 
 
 def percentile(took: Mapping[float, int], share: float) -> float:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -63,31 +62,26 @@ def schema(types: dict[str, str]) -> pa.Schema:
     return pa.schema([(name, known[one]) for one, names in types.items() for name in names.split()])
 
 
-@dataclass
-class CatalogTotals:
-    """What was counted while the rows were read, and the first few rows for people to look at."""
-
-    counts: Counter[str] = field(default_factory=Counter)
-    first: list[dict[str, Any]] = field(default_factory=list)
-    unlistable: list[dict[str, Any]] = field(default_factory=list)
-
-    def count(self, row: dict[str, Any]) -> None:
-        """Counts a row."""
-        refused = row["reason"] is not None
-        self.counts["units_on_hand"] += row["on_hand"]
-        self.counts["out_of_stock"] += row["available"] == 0
-        self.counts["cannot_be_listed"] += refused
-        for kept in (self.first, *([self.unlistable] if refused else [])):
-            if len(kept) < PREVIEW:
-                kept.append(row)
-
-
-def snapshot_catalog(context: SyncContext, run_set: str) -> tuple[Spool, CatalogTotals]:
+def snapshot_catalog(context: SyncContext, run_set: str) -> tuple[Spool, dict[str, list[dict[str, Any]]]]:
     """Writes the catalog as it is now to a file of this machine, for a run or backfill; a few thousand rows are in
-    memory."""
+    memory. Returns beside it previews: the first rows, and the first that cannot be listed."""
     context.database.read(require_columns)
-    totals = CatalogTotals()
-    rows = _catalog_rows(context.database, context.settings.title_limit, totals)
+    counts, previews = (
+        Counter[str](),
+        dict[str, list[dict[str, Any]]](preview=[], cannot_be_listed_preview=[]),
+    )
+
+    def counted() -> Iterator[dict[str, Any]]:
+        for row in _catalog_rows(context.database, context.settings.title_limit):
+            refused = row["reason"] is not None
+            counts["units_on_hand"] += row["on_hand"]
+            counts["out_of_stock"] += row["available"] == 0
+            counts["cannot_be_listed"] += refused
+            for kept in (previews["preview"], *([previews["cannot_be_listed_preview"]] if refused else [])):
+                if len(kept) < PREVIEW:
+                    kept.append(row)
+            yield row
+
     now = datetime.now(UTC)
     known = min(now, last_import(context.database) or now) + hub_ahead(context.database)
     facts = {
@@ -95,13 +89,13 @@ def snapshot_catalog(context: SyncContext, run_set: str) -> tuple[Spool, Catalog
         "sales_known_until": known,  # by 4Seller's clock
         "run_id": context.run_id,
         "run_set": run_set,
-        "counts": totals.counts,  # complete once the rows are written
+        "counts": counts,  # complete once the rows are written
     }
-    return spool(schema(CATALOG_TYPES), rows, facts), totals
+    return spool(schema(CATALOG_TYPES), counted(), facts), previews
 
 
-def _catalog_rows(database: Database, title_limit: int, totals: CatalogTotals) -> Iterator[dict[str, Any]]:
-    """A row for each active item, read a thousand at a time; counted in `totals`."""
+def _catalog_rows(database: Database, title_limit: int) -> Iterator[dict[str, Any]]:
+    """A row for each active item, read a thousand at a time."""
     after = 0
     while rows := read_chunk(database, after):
         after = rows[-1].id
@@ -109,9 +103,7 @@ def _catalog_rows(database: Database, title_limit: int, totals: CatalogTotals) -
         for mapping in rows:
             item = planner.item(mapping)
             if item is not None and item.active:
-                found = _catalog_row(mapping, item, planner)
-                totals.count(found)
-                yield found
+                yield _catalog_row(mapping, item, planner)
 
 
 def _catalog_row(mapping: Mapping, item: ShopItem, planner: Planner) -> dict[str, Any]:
