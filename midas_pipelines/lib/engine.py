@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from midas_pipelines.fourseller.errors import BadCredentials
     from midas_pipelines.fourseller.status import BACKWARD
     from midas_pipelines.notify import alerts
-    from midas_pipelines.notify.delivery import Delivered, deliver, read_targets, something_due
+    from midas_pipelines.notify.delivery import deliver, read_targets, something_due
     from midas_pipelines.recovery.backup import create_backup
     from midas_pipelines.recovery.compliance import PROOFS, compliance_rows
     from midas_pipelines.recovery.restore import run_drill
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from midas_pipelines.sync.orders.customer_mail import mail_due, send_mails, unsent_messages
     from midas_pipelines.sync.orders.intake.pages import OrderReport
     from midas_pipelines.sync.orders.intake.poll import Window, import_orders, order_progress
-    from midas_pipelines.sync.orders.status.status_sync import push_statuses, sync_statuses
+    from midas_pipelines.sync.orders.status.status_sync import sync_statuses
     from midas_pipelines.sync.privacy.due import erase_due_buyers, erasure_weeks, overdue_buyers
     from midas_pipelines.sync.privacy.requests import late_requests
     from midas_pipelines.sync.reconcile.report import ReconcileReport
