@@ -162,11 +162,8 @@ def _scope(
     mode: Mode, skus: Sequence[str], dry_run: bool, agreed: ApprovedPlan | None, shards: Shards | None
 ) -> str:
     """What the sync is about, for its log row."""
-    scope = ",".join(skus)[:200] or mode.value
-    if dry_run:
-        scope = "dry run"
-    elif agreed is not None:
-        scope = f"plan {agreed.hash[:12]}"
+    scope = f"plan {agreed.hash[:12]}" if agreed is not None else ",".join(skus)[:200] or mode.value
+    scope = "dry run" if dry_run else scope
     return scope if shards is None else scope + f", {shards}"[:150]
 
 
@@ -262,14 +259,8 @@ async def push_inventory(
     ignore_delays: bool = False,
     on_progress: Callable[[PushCounts], None] | None = None,
 ) -> InventoryReport:
-    """Sends the quantity of each dirty item that 4Seller lists; content waits for the product sync.
-
-    Args:
-        ids: only these mappings.
-
-    Raises:
-        BadCredentials, ChannelDown: the run ended early; what was not sent stays dirty.
-    """
+    """Sends the quantity of each dirty item that 4Seller lists, or of these mappings; content waits for the product sync.
+    Raises BadCredentials or ChannelDown where it ended early; what was not sent stays dirty."""
     report = InventoryReport()
     with logged_sync(context, "inventory", "dirty", report) as clock:
         async with context.channel() as client:

@@ -62,10 +62,7 @@ OnPushed = Callable[[PushOutcome, float], None]
 class PushLoop:
     """Pushes items as they become ready, from `run` to `stop`; `wake` says that there may be some.
 
-    Args:
-        context: settings, database, and the worker's name.
-        client: an open client.
-        on_pushed: called in the event loop; must return at once and raise nothing.
+    `on_pushed` is called in the event loop; it must return at once and raise nothing.
     """
 
     def __init__(
@@ -97,12 +94,8 @@ class PushLoop:
         self._woken.set()
 
     async def run(self, beat: Callable[[], None] = lambda: None, *, patience: float = 20.0) -> None:
-        """Pushes until it is stopped; then waits up to `patience` seconds for what is under way and releases the rest.
-
-        Args:
-            beat: called each time it looks.
-            patience: seconds.
-        """
+        """Pushes until it is stopped, with a `beat` each time it looks; then waits up to `patience` seconds for what is under way
+        and releases the rest."""
         writer = asyncio.create_task(self._write_outcomes())
         try:
             while not self._stopping:

@@ -27,9 +27,7 @@ LARGEST_ANSWER = 16_000_000
 class Connections:
     """Keep-alive connections, as many as there are requests at once, which the caller bounds.
 
-    Args:
-        tls: how a server's certificate is verified; None where the address is not https.
-        proxy: the address of the proxy to go through, if any.
+    `tls` is how a server's certificate is verified, None where the address is not https; `proxy` is that to go through.
     """
 
     def __init__(self, tls: ssl.SSLContext | None, proxy: str | None = None) -> None:

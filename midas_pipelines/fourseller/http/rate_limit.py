@@ -19,6 +19,7 @@ from midas_pipelines.fourseller.http.answers import LONGEST_PAUSE, Call
 
 RECENT = 64  # requests over which the rate sent is judged
 FEW = 8  # requests that are too few to judge by
+SLOWEST = 1.0  # requests a second
 GENTLY = 0.8  # what is left of a paced rate that met a 429; one that was never paced is halved
 UNKNOWN = 20.0  # requests a second taken for the rate sent when it cannot be judged
 
@@ -41,21 +42,13 @@ class AdaptivePace:
 
     In a pause of more than two minutes one call tries every two minutes, and its answer ends the pause or begins it again.
 
-    The rate grows by a step for each answered call, and the limit is lifted at `lift_at` requests a second.
+    The rate grows by `step` for each answered call, and the limit is lifted at `lift_at` requests a second.
     """
 
     def __init__(
-        self,
-        *,
-        floor: float = 1.0,
-        step: float = 0.1,
-        lift_at: float = 2000.0,
-        clock: Callable[[], float] = time.monotonic,
+        self, *, step: float = 0.1, lift_at: float = 2000.0, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._floor = floor
-        self._step = step
-        self._lift_at = lift_at
-        self._clock = clock
+        self._step, self._lift_at, self._clock = step, lift_at, clock
         self._rate: float | None = None
         self._next = 0.0  # when the next request may go
         self._blocked_until = 0.0
@@ -97,7 +90,7 @@ class AdaptivePace:
         if now >= self._blocked_until:  # the other 429s of the same burst are no news
             sent = self._sent
             seen = (len(sent) - 1) / max(sent[-1] - sent[0], 0.05) if len(sent) >= FEW else UNKNOWN
-            self._rate = max(self._floor, seen / 2 if self._rate is None else self._rate * GENTLY)
+            self._rate = max(SLOWEST, seen / 2 if self._rate is None else self._rate * GENTLY)
         if now + seconds > self._blocked_until:
             self._blocked_until, self._probe_at = now + seconds, now + min(seconds, LONGEST_PAUSE)
         self._next = self._blocked_until  # waiting callers take a new turn after the pause

@@ -64,17 +64,10 @@ def claim(
     ignore_delays: bool = False,
     shards: Shards | None = None,
 ) -> list[Mapping]:
-    """Claims up to `limit` unclaimed dirty items, in the order of their ids; none while pushes are stopped.
+    """Claims up to `limit` unclaimed dirty items behind `after_id`, in the order of their ids; none while pushes are stopped.
 
-    Args:
-        connection: in a writing transaction; the claim holds once it commits.
-        worker: the holder's name, unique among all processes.
-        lease_seconds: when the claim expires.
-        after_id: only mappings behind this one, so that one run meets an item once.
-        ids: only these mappings.
-        listed_only: only items that 4Seller has.
-        ignore_delays: also those whose next attempt is not due yet.
-        shards: only the items of these.
+    A claim holds once the transaction commits, for `lease_seconds`. The `worker` has a name of its own among all processes.
+    `ids`, `shards` and `listed_only` (by 4Seller) narrow the items; `ignore_delays` adds those whose next attempt is not due.
     """
     stopped = sa.exists().where(cursors.c.name.in_((STOP, RESTORE_STOP)))
     conditions = [~stopped, *_claimable(ignore_delays=ignore_delays), mappings.c.id > after_id]

@@ -82,12 +82,9 @@ def resolve_pushed(connection: sa.Connection) -> list[sa.Row[Any]]:
 def resolve_unseen(
     connection: sa.Connection, since: datetime, busy: set[str], shards: Shards | None = None
 ) -> list[sa.Row[Any]]:
-    """Closes conflicts that a complete read no longer found: both sides agree, or the product is gone.
+    """Closes conflicts that a complete read, which began at `since`, no longer found: both sides agree, or the product is gone.
 
-    Args:
-        since: when the read began.
-        busy: subjects that could not be judged, because they were being pushed.
-        shards: whose items alone were judged; None for all, and for products without an item.
+    Not those of `busy` subjects, which were being pushed, nor of items outside the `shards` that were judged.
     """
     query = sa.select(sync_conflicts.c.id, sync_conflicts.c.subject).where(
         OPEN, sync_conflicts.c.seen_at < since
@@ -104,8 +101,8 @@ def resolve_unseen(
 
 def open_conflicts(connection: sa.Connection, **equal: Any) -> list[dict[str, Any]]:
     """The conflicts that wait, oldest first; `equal` narrows them by column."""
-    query = sa.select(sync_conflicts).where(OPEN, *(sync_conflicts.c[k] == v for k, v in equal.items()))
-    return [dict(row) for row in connection.execute(query.order_by(sync_conflicts.c.id)).mappings()]
+    query = sa.select(sync_conflicts).where(OPEN).filter_by(**equal).order_by(sync_conflicts.c.id)
+    return [dict(row) for row in connection.execute(query).mappings()]
 
 
 def list_conflicts(
@@ -117,15 +114,10 @@ def list_conflicts(
     skip: int | None = None,
     limit: int = 50,
 ) -> list[dict[str, Any]]:
-    """The open conflicts of items, or products that are no item's, with the item's name and the money at stake.
+    """The open conflicts of items, or of products that are no item's (`orphans`), with the item's name and the money at stake.
 
-    Args:
-        connection: reads.
-        orphans: products that are no item's.
-        about: subject and field, such as `mapping:7:price`; empty for all.
-        after: the id of the last one of the page before, the oldest first.
-        skip: how many to leave out, the most money at stake first; None for the oldest first.
-        limit: the most to return.
+    `about` is a subject and field, such as `mapping:7:price`. A page begins behind the id `after`, the oldest first, or leaves
+    out so many (`skip`), the most money at stake first.
     """
     table = sync_conflicts.c
     joined = sync_conflicts.outerjoin(mappings, mappings.c.id == table.mapping_id).outerjoin(
@@ -145,16 +137,13 @@ def recent_conflicts(
     connection: sa.Connection, limit: int | None = None, **equal: Any
 ) -> list[dict[str, Any]]:
     """Conflicts, resolved ones included, the newest first; `equal` narrows them by column."""
-    query = sa.select(sync_conflicts).where(*(sync_conflicts.c[k] == v for k, v in equal.items()))
-    query = query.order_by(sync_conflicts.c.id.desc()).limit(limit)
+    query = sa.select(sync_conflicts).filter_by(**equal).order_by(sync_conflicts.c.id.desc()).limit(limit)
     return [dict(row) for row in connection.execute(query).mappings()]
 
 
 def read_conflict(connection: sa.Connection, conflict_id: int) -> dict[str, Any] | None:
     """One conflict, or None where there is none of that id."""
-    row = connection.execute(sa.select(sync_conflicts).where(sync_conflicts.c.id == conflict_id)).mappings()
-    found = row.first()
-    return dict(found) if found is not None else None
+    return next(iter(recent_conflicts(connection, id=conflict_id)), None)
 
 
 def left_alone(connection: sa.Connection, subjects: Sequence[str]) -> set[str]:

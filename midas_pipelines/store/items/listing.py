@@ -66,15 +66,10 @@ def list_items(
     skip: int | None = None,
     limit: int = 50,
 ) -> list[dict[str, Any]]:
-    """Items behind an id: what the shop has, what 4Seller confirmed, what it showed last.
+    """Items: what the shop has, what 4Seller confirmed, what it showed last.
 
-    Args:
-        connection: reads.
-        text: words that SKU, name or variant hold, in any order; empty for all.
-        state: one of `STATES`; None for all.
-        after: the id of the last item of the page before.
-        skip: how many to leave out, those with the most money on hand first; None for the order of their ids.
-        limit: the most to return.
+    Those whose SKU, name or variant hold the words of `text` in any order, in a state of `STATES`. A page begins behind the id
+    `after`, in the order of ids, or leaves out so many (`skip`), those with the most money on hand first.
     """
     stake = sa.func.coalesce(sa.cast(products.c.price, sa.Float) * ON_HAND, 0.0)
     query = sa.select(
@@ -186,11 +181,7 @@ def quarantined_items(
 
 
 def retry_items(database: Database, skus: Sequence[str] = ()) -> list[str]:
-    """Frees quarantined and delayed items for the next sync; returns their SKUs.
-
-    Args:
-        skus: only these items, as the shop spells them; none frees every one.
-    """
+    """Frees quarantined and delayed items for the next sync, all or those of these SKUs of the shop's; returns their SKUs."""
     query = sa.select(_ITEM.id, SKU).select_from(WITH_ITEMS).where(ITEM_WAITS)
     if skus:
         query = query.where(SKU.in_(skus))

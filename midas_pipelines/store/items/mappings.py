@@ -140,15 +140,9 @@ def set_rows(connection: sa.Connection, ids: Sequence[int], values: dict[str, An
 
 
 def mark_dirty(connection: sa.Connection, /, ids: Sequence[int], **more: Any) -> list[int]:
-    """Marks items dirty, as a change in the shop would; those being changed right now mark themselves.
+    """Marks items dirty, as a change in the shop would, and returns their ids; those being changed right now mark themselves.
 
-    Args:
-        connection: in a writing transaction.
-        ids: of the mappings, any number.
-        more: other columns to set, such as `next_attempt_at=None` where a delay is over too.
-
-    Returns:
-        The ids of those marked.
+    `more` are other columns to set, such as `next_attempt_at=None` where a delay is over too.
     """
     marked: list[int] = []
     for start in range(0, len(ids), MOST_AT_ONCE):
@@ -188,9 +182,8 @@ def unlink_sku(connection: sa.Connection, hub_sku: str) -> bool:
 
 def linked_skus(connection: sa.Connection) -> list[dict[str, Any]]:
     """Every linked SKU with its item."""
-    return [
-        dict(row) for row in connection.execute(sa.select(hub_skus).order_by(hub_skus.c.hub_sku)).mappings()
-    ]
+    rows = connection.execute(sa.select(hub_skus).order_by(hub_skus.c.hub_sku)).mappings()
+    return [dict(row) for row in rows]
 
 
 def linked_items(connection: sa.Connection, skus: set[str]) -> dict[str, ItemKey]:

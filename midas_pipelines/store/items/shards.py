@@ -30,12 +30,7 @@ def range_tags(count: int) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Shards:
-    """Some of the parts.
-
-    Args:
-        chosen: the numbers of the parts, from 0.
-        of: how many parts there are.
-    """
+    """The parts with the `chosen` numbers, from 0, of so many."""
 
     chosen: Collection[int]
     of: int

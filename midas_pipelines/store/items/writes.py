@@ -56,11 +56,6 @@ def of_run_or_plan(name: str) -> sa.ColumnElement[bool]:
     return sa.or_(_TABLE.run_id.startswith(name, autoescape=True), _TABLE.run_id.in_(plans))
 
 
-def of_run(run_id: str) -> sa.ColumnElement[bool]:
-    """The writes of this run."""
-    return _TABLE.run_id == run_id
-
-
 def of_span(since: datetime, until: datetime) -> sa.ColumnElement[bool]:
     """All writes of a span of time, its end not included."""
     return sa.and_(_TABLE.at >= since, _TABLE.at < until)

@@ -98,10 +98,7 @@ class RollingBrake:
     def look_ahead(self, versions: Dict[int, int], now: float, *, more: bool) -> None:
         """Counts what waits before any of it is claimed, so that no part of a large change is sent before all of it is known.
 
-        Args:
-            versions: the items that wait, each with its version.
-            now: the moment.
-            more: whether others wait behind them: then everything that waits is counted, once per window.
+        `versions` are those of the items that wait; where `more` wait behind them, all are counted, once per window.
         """
         self._harm = {key: met for key, met in self._harm.items() if now - met.at < WINDOW_SECONDS}
         if more and now - self._last_whole >= WINDOW_SECONDS:

@@ -144,12 +144,7 @@ def storable(price: Decimal | None) -> Decimal | None:
 
 
 def keep_edits(change: Change, product: Product) -> Change:
-    """The change with every protected field as the product shows it now; edits found are held for reconcile.
-
-    Args:
-        change: an update whose `guarded` fields are not to be written over unread.
-        product: as 4Seller has it this moment.
-    """
+    """The update with each `guarded` field as the product, just read, shows it; edits found are held for reconcile."""
     assert change.draft is not None
     mapping = change.mapping
     pins = followed(mapping.pinned_fields, product)

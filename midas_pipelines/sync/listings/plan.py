@@ -43,12 +43,7 @@ VARIANT_ATTRIBUTES = {"color": "color", "colour": "color", "size": "size"}
 
 
 def unlistable(item: ShopItem, title_limit: int) -> str | None:
-    """Why 4Seller cannot list the item, in words for the operator; None when it can.
-
-    Args:
-        item: as the shop has it.
-        title_limit: the longest title 4Seller takes, in characters (`MIDAS_TITLE_LIMIT`).
-    """
+    """Why 4Seller cannot list the item, in words for the operator; None when it can. `title_limit` is in characters."""
     if not item.sku:
         return "It has no SKU: give it one in the shop."
     if len(item.sku) > LONGEST_SKU:
@@ -193,13 +188,9 @@ class Change:
 
 
 def plan(mapping: Mapping, item: ShopItem | None, title_limit: int, rule: Rule = NO_RULE) -> Change:
-    """The change from the acknowledged state to the desired one, by the shop's tables and the channel's rules.
+    """The change from the acknowledged state to the desired one, by the shop's tables and the item's merged rules.
 
-    Args:
-        mapping: the item's tie to 4Seller, with what was last confirmed.
-        item: as the shop has it, or None when it is gone or now has variants.
-        title_limit: the longest title 4Seller takes, in characters.
-        rule: the item's merged rules on this channel.
+    `item` is None when it is gone or now has variants.
     """
     if item is None or not item.active:
         return _taken_off(mapping, "It is no longer sold in the shop.")
@@ -233,13 +224,7 @@ def plan(mapping: Mapping, item: ShopItem | None, title_limit: int, rule: Rule =
 
 
 class Planner:
-    """Items of the shop with their rules, read together in a fixed number of queries.
-
-    Args:
-        connection: read once, here.
-        keys: the items.
-        title_limit: the longest title 4Seller takes, in characters.
-    """
+    """Items of the shop with their rules, read once, in a fixed number of queries."""
 
     def __init__(self, connection: sa.Connection, keys: Iterable[ItemKey], title_limit: int) -> None:
         self._items = read_items(connection, list(keys))
@@ -261,10 +246,8 @@ class Planner:
 
 def _taken_off(mapping: Mapping, reason: str) -> Change:
     listed = mapping.fourseller_product_id is not None or mapping.in_doubt
-    if (
-        mapping.fourseller_product_id is not None
-        and (mapping.pinned_fields or {}).get("listing") == LISTED_PIN
-    ):
+    pinned = (mapping.pinned_fields or {}).get("listing") == LISTED_PIN
+    if pinned and mapping.fourseller_product_id is not None:
         action = Action.NOTHING if mapping.acked_quantity == 0 else Action.QUANTITY
         return Change(mapping, action, content_hash=mapping.acked_hash, quantity=0)
     return Change(mapping, Action.DELETE if listed else Action.NOTHING, reason=reason)

@@ -71,16 +71,8 @@ def chunks(
     listed_only: bool = False,
     shards: Shards | None = None,
 ) -> Iterator[list[Change]]:
-    """The change that each item needs, a thousand items at a time, in the order of their mappings.
-
-    Args:
-        database: the shop's.
-        title_limit: the longest title 4Seller takes.
-        ids: only these mappings.
-        dirty_only: only items that wait to be pushed.
-        listed_only: only items that are on 4Seller, or were until their product went missing there.
-        shards: only the items of these.
-    """
+    """The change that each item needs, a thousand items at a time, in the order of their mappings: of these `ids` and `shards`,
+    of `dirty_only` those that wait to be pushed, of `listed_only` those on 4Seller, or gone missing there."""
     query = ALL
     if dirty_only:
         query = query.where(mappings.c.dirty_since.is_not(None))

@@ -16,7 +16,8 @@ from midas_pipelines.fourseller.errors import CallFailed, NotFound
 from midas_pipelines.notify.alerts import clear_alert, open_subjects, raise_alert
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.items.acknowledge import PushCounts
-from midas_pipelines.store.items.writes import of_run, written_by
+from midas_pipelines.store.items.writes import written_by
+from midas_pipelines.store.schema.operation_tables import listing_writes
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.listings.brake import WAVE_ALERT, changes_listing, leaps
 from midas_pipelines.sync.listings.diff import differences
@@ -148,7 +149,7 @@ async def _why(client: FourSeller, change: Change, acked_before: int) -> str | N
 
 async def _roll_back(context: SyncContext, client: FourSeller, plan: frozenset[int], failed: str) -> str:
     """Puts back what this run sent of the plan; returns what is reported to staff, who hear also where it ends early."""
-    written = context.database.read(written_by, of_run(context.written_as))
+    written = context.database.read(written_by, listing_writes.c.run_id == context.written_as)
     ours = [one for one in written if one.mapping_id in plan]
     done = "It could not be put back: `midas undo` does that, by the run's id."
     try:
