@@ -44,34 +44,28 @@ class DagsterLauncher:
     """A Dagster webserver, or the lack of one."""
 
     def __init__(self, url: str | None) -> None:
-        self._url = url
-        self._http: httpx.AsyncClient | None = None
-
-    @property
-    def configured(self) -> bool:
-        """Whether there is one at all."""
-        return self._url is not None
+        self.url = url
 
     async def launch(
         self, job: str, ops: dict[str, dict[str, Any]], tags: dict[str, str] | None = None
     ) -> tuple[str, str]:
         """Launches a job with the configuration of its assets; the run's id, and where a person can watch it. Raises
         CallRefused: 409 when no webserver is configured, 503 when it does not answer or refuses."""
-        if self._url is None:
+        if self.url is None:
             raise CallRefused(409, TOO_BIG)
-        run_id = await asyncio.to_thread(self._submit, self._url, job, ops, {**DRIVER, **(tags or {})})
-        return run_id, f"{self._url}/runs/{run_id}"
+        run_id = await asyncio.to_thread(self._submit, self.url, job, ops, {**DRIVER, **(tags or {})})
+        return run_id, f"{self.url}/runs/{run_id}"
 
-    async def switches(self) -> dict[str, Switch]:
+    def switches(self) -> dict[str, Switch]:
         """Every workflow by name. Raises CallRefused where Dagster does not answer."""
-        answer = await self._ask(_SWITCHES)
+        answer = self._ask(_SWITCHES)
         found: dict[str, Switch] = {}
         for node in (answer.get("repositoriesOrError") or {}).get("nodes") or []:
             for job in node["jobs"]:
                 switch = found[job["name"]] = Switch()
                 for run in job["runs"]:
                     switch.run_status, switch.run_at = run["status"].lower(), _moment(run["startTime"])
-                    switch.run_url = f"{self._url}/runs/{run['runId']}"
+                    switch.run_url = f"{self.url}/runs/{run['runId']}"
             for one in node["schedules"]:
                 switch = found.setdefault(one["pipelineName"], Switch())
                 switch.on = one["scheduleState"]["status"] == "RUNNING"
@@ -81,12 +75,6 @@ class DagsterLauncher:
                 switch = found.setdefault(one["name"].removesuffix("_sensor"), Switch())
                 switch.on = one["sensorState"]["status"] == "RUNNING"
         return found
-
-    async def close(self) -> None:
-        """Closes its connections."""
-        if self._http is not None:
-            await self._http.aclose()
-            self._http = None
 
     def _submit(self, url: str, job: str, ops: dict[str, dict[str, Any]], tags: dict[str, str]) -> str:
         from dagster_graphql import DagsterGraphQLClient, DagsterGraphQLClientError  # a second to load
@@ -108,13 +96,12 @@ class DagsterLauncher:
             text = f"The Dagster at MIDAS_DAGSTER_URL did not launch {job}: {why}."
             raise CallRefused(503, text, RETRY) from None
 
-    async def _ask(self, query: str) -> dict[str, Any]:
-        if self._url is None:
+    def _ask(self, query: str) -> dict[str, Any]:
+        if self.url is None:
             raise CallRefused(409, "No Dagster is connected: set MIDAS_DAGSTER_URL.")
-        if self._http is None:
-            self._http = httpx.AsyncClient(timeout=SECONDS, trust_env=False)
         try:
-            response = await self._http.post(f"{self._url}/graphql", json={"query": query})
+            asked = {"query": query}
+            response = httpx.post(f"{self.url}/graphql", json=asked, timeout=SECONDS, trust_env=False)
             data = response.raise_for_status().json().get("data")
         except (httpx.HTTPError, ValueError, AttributeError) as failed:
             why = f"did not answer: {type(failed).__name__}"

@@ -44,10 +44,6 @@ class _Backlogs(Collector):
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def describe(self) -> Iterator[GaugeMetricFamily]:
-        """Nothing: what there is, is only known when it is asked."""
-        return iter(())
-
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """The backlogs as they are now; none when the database does not answer."""
         try:

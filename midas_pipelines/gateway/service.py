@@ -18,7 +18,7 @@ from midas_pipelines.gateway.metrics import Metrics
 from midas_pipelines.gateway.worker.reports import DagsterEvents
 from midas_pipelines.gateway.worker.run import Supervisor, Worker
 from midas_pipelines.settings import Settings
-from midas_pipelines.store.database import Database, Found, Given, Work
+from midas_pipelines.store.database import Database
 from midas_pipelines.store.orders.payload_vault import vault_of
 from midas_pipelines.sync.context import SyncContext, worker_name
 from midas_pipelines.sync.orders.intake.pages import OrderReport
@@ -63,6 +63,7 @@ class Service:
         url = database.engine.url
         # Each part has connections of its own, so that what uses up one part's holds up no other.
         self.database = Database(url, settings.limits("gateway"))  # calls
+        self.read, self.write = self.database.read, self.database.write
         self.door = Database(url, settings.limits("gateway"))  # webhooks coming in, and probes
         self.workshop = Database(url, settings.limits("worker"))
         self._probes = ThreadPoolExecutor(1, thread_name_prefix="midas-probes")
@@ -81,14 +82,6 @@ class Service:
         self.worker = Worker(self._worker_context(), *parts) if with_worker else None
         wake = self.worker.wake_webhooks if self.worker is not None else lambda: None
         self.inbox = Inbox(self.door, self.vault, wake)
-
-    def read(self, work: Work[Given, Found], *args: Given.args, **named: Given.kwargs) -> Found:
-        """What `work` finds in one transaction that reads."""
-        return self.database.read(work, *args, **named)
-
-    def write(self, work: Work[Given, Found], *args: Given.args, **named: Given.kwargs) -> Found:
-        """What `work` returns, done in one transaction that writes."""
-        return self.database.write(work, *args, **named)
 
     def sync_context(self, run_id: str) -> SyncContext:
         """An engine of its own for one call, named in every log row by `run_id`."""
@@ -121,7 +114,6 @@ class Service:
             await self.supervisor.stop(1.0)
             await self.background.stop()
             await self.imports.stop()
-            await self.orchestrator.close()
             await asyncio.to_thread(self.lineage.stop)
             for database in (self.database, self.door, self.workshop):
                 database.close()

@@ -12,16 +12,13 @@ import click
 import httpx
 import sqlalchemy as sa
 
-from midas_pipelines.cli.local.workplace import API_KEY, SELLER_ID, Workplace, seed, workplace_option
+from midas_pipelines.cli.local.workplace import Workplace, make_shop, workplace_option
 from midas_pipelines.cli.printing import Answering, Table, answer, wants_json
-from midas_pipelines.sandbox.background import BackgroundSandbox
-from midas_pipelines.sandbox.config import SandboxConfig
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.operations.sync_log import sync_of_run
 from midas_pipelines.storefront.schema import product_variants, products
 from midas_pipelines.text import counted
 
-LATENCY_MS = 20.0
 ORDERS = 25
 REPORTS = ("stock_watch", "performance", "daily_report", "backup", "compliance_report", "plan_sync")
 """The jobs that write nothing to 4Seller; the first runs the checks of the shop."""
@@ -67,20 +64,13 @@ def demo(workplace: Path) -> None:
 
 
 def _walk(place: Workplace, *, quiet: bool) -> list[DemoStep]:
-    config = SandboxConfig(
-        api_key=API_KEY,
-        seller_id=SELLER_ID,
-        latency_ms=LATENCY_MS,
-        state_file=str(place.sandbox_state),
-        seed=1,
-    )
     say: Callable[[str], None] = (lambda text: None) if quiet else click.echo
-    with BackgroundSandbox(config, process=True) as sandbox:
+    with place.sandbox(seed=1) as sandbox:
         settings = place.enter(sandbox.url)
         with Database(settings.database(), settings.limits("bulk")) as database:
             say("Seeding the shop, starting the sandbox and loading Dagster ...")
             started = time.perf_counter()
-            items = f"{seed(database)} items, our tables and triggers"
+            items = f"{make_shop(database)[1]} items, our tables and triggers"
             steps = [DemoStep("Seed a shop", items, None, _since(started), "")]
             workflow = _workflows(database, say)
             steps.append(workflow("Full sync", "full_sync", "products"))

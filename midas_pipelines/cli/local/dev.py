@@ -21,10 +21,8 @@ import httpx
 
 from midas_pipelines.cli.dagster.instance import limit_pools, shipped
 from midas_pipelines.cli.local.beside import WORKPLACE
-from midas_pipelines.cli.local.workplace import API_KEY, SELLER_ID, Workplace, seed, workplace_option
+from midas_pipelines.cli.local.workplace import Workplace, make_shop, workplace_option
 from midas_pipelines.lib.doctor.report import doctor_report
-from midas_pipelines.sandbox.background import BackgroundSandbox
-from midas_pipelines.sandbox.config import SandboxConfig
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.gateway.keys import Caller, Role, create_key, list_keys, make_link, revoke_key
 
@@ -90,35 +88,28 @@ def _run(place: Workplace, port: int, sandbox_port: int, gateway_port: int, shop
     stop = threading.Event()
     for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(name, lambda *_: stop.set())
-    config = SandboxConfig(
-        api_key=API_KEY,
-        seller_id=SELLER_ID,
-        latency_ms=20.0,
-        state_file=str(place.sandbox_state),
-        shoppers_rate=shoppers,
-        webhook_url=f"http://127.0.0.1:{gateway_port}/api/marketplace/webhooks",
-        webhook_secret=place.webhook_secret,
-    )
-    with BackgroundSandbox(config, process=True, port=sandbox_port) as sandbox, Children() as children:
+    gateway_url, dagster_url = f"http://127.0.0.1:{gateway_port}", f"http://127.0.0.1:{port}"
+    hooks = {"webhook_url": f"{gateway_url}/api/marketplace/webhooks", "webhook_secret": place.webhook_secret}
+    made = place.sandbox(port=sandbox_port, shoppers_rate=shoppers, **hooks)
+    with made as sandbox, Children() as children:
         os.environ.setdefault("MIDAS_ORDERS_SINCE", (datetime.now(UTC) - ORDERS_KEPT).date().isoformat())
         os.environ |= {
             "MIDAS_SCHEDULES": "true",
             "PYTHONWARNINGS": "ignore:Function `dev_command` is superseded",  # `dg dev` is no part of what is installed
-            "MIDAS_DAGSTER_URL": f"http://127.0.0.1:{port}",
-            "MIDAS_CONSOLE_URL": f"http://127.0.0.1:{gateway_port}",
+            "MIDAS_DAGSTER_URL": dagster_url,
+            "MIDAS_CONSOLE_URL": gateway_url,
             "MIDAS_FOURSELLER_PAGE": sandbox.root + "/?id={fourseller_id}",
             "MIDAS_FOURSELLER_ORDER_PAGE": sandbox.root + "/?order={order}",
         }
         settings = place.enter(sandbox.url)
         with Database(settings.database(), settings.limits("bulk")) as database:
-            seed(database)
+            make_shop(database)
             caller, key = _new_key(database)
             link = database.write(make_link, caller, minutes=LINK_MINUTES)
         limit_pools(settings)
         for line in doctor_report():
             if line.state == "wrong":
                 click.echo(f"Doctor: {line.check} is wrong. {line.found} {line.next_step}", err=True)
-        gateway_url, dagster_url = f"http://127.0.0.1:{gateway_port}", f"http://127.0.0.1:{port}"
         gateway = [_script("midas"), "gateway", "--port", str(gateway_port)]
         dagster = [_script("dagster"), "dev", "-w", str(shipped("workspace.yaml")), "-h", "127.0.0.1"]
         parts = []

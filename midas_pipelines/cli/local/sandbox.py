@@ -6,12 +6,12 @@ from typing import Any
 
 import click
 
+from midas_pipelines.cli.local.workplace import make_shop
 from midas_pipelines.cli.opening import shop_database
 from midas_pipelines.cli.printing import Room, answer
 from midas_pipelines.sandbox.background import serve
 from midas_pipelines.sandbox.config import SandboxConfig
 from midas_pipelines.sandbox.habits import HABITS, read_habit
-from midas_pipelines.store import migrate
 from midas_pipelines.storefront import sample
 
 
@@ -91,9 +91,6 @@ def seed(products: int, seed: int) -> None:
     if products < 1:
         raise click.BadParameter("at least one item is needed", param_hint="--products")
     with shop_database(upgraded=False) as (_, database):
-        with database.writing() as connection:
-            created = sample.create_shop_tables(connection)
-            added = sample.seed_shop(connection, items=products, seed=seed)
-        migrate.upgrade(database)
+        created, added = make_shop(database, items=products, seed=seed)
     said = f"{added} items added." if added else f"The shop of seed {seed} is there already."
     answer({"tables_created": created, "items_added": added, "seed": seed}, said)

@@ -10,12 +10,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 from pyrage import x25519
 
 from midas_pipelines.cli.dagster.instance import write_dagster_yaml
 from midas_pipelines.cli.local.beside import ENVIRONMENT, WORKPLACE, leave_environment
+from midas_pipelines.sandbox.background import BackgroundSandbox
+from midas_pipelines.sandbox.config import SandboxConfig
 from midas_pipelines.settings import Settings, load_settings
 from midas_pipelines.store import migrate
 from midas_pipelines.store.database import Database
@@ -38,11 +41,6 @@ class Workplace:
         return self.root / "shop.db"
 
     @property
-    def sandbox_state(self) -> Path:
-        """What the sandbox remembers between two starts."""
-        return self.root / "sandbox.json"
-
-    @property
     def dagster_home(self) -> Path:
         """Dagster's history: every run of demo and dev."""
         return self.root / "dagster_home"
@@ -53,11 +51,6 @@ class Workplace:
         return self._secret(
             "webhook-secret", lambda: "whsec_" + base64.b64encode(secrets.token_bytes(24)).decode()
         )
-
-    @property
-    def payload_key(self) -> str:
-        """What orders and webhooks are sealed with; made once."""
-        return self._secret("payload-key", lambda: base64.urlsafe_b64encode(secrets.token_bytes(32)).decode())
 
     @property
     def backup_key(self) -> str:
@@ -71,6 +64,12 @@ class Workplace:
             path.touch(mode=0o600)
             path.write_text(make())
         return path.read_text()
+
+    def sandbox(self, *, port: int = 0, **how: Any) -> BackgroundSandbox:
+        """A sandbox that goes on where the last one stopped."""
+        state = str(self.root / "sandbox.json")
+        config = SandboxConfig(api_key=API_KEY, seller_id=SELLER_ID, latency_ms=20.0, state_file=state, **how)
+        return BackgroundSandbox(config, process=True, port=port)
 
     def prepare(self) -> None:
         """Makes the folders and gives Dagster its settings."""
@@ -109,7 +108,6 @@ class Workplace:
             "FOURSELLER_API_KEY": API_KEY,
             "FOURSELLER_SELLER_ID": SELLER_ID,
             "FOURSELLER_WEBHOOK_SECRET": self.webhook_secret,
-            "MIDAS_PAYLOAD_KEY": self.payload_key,
             "MIDAS_BACKUP_TO": str((self.root / "backups").resolve()),
             "MIDAS_BACKUP_RECIPIENTS": self.backup_key,
             "MIDAS_BACKUP_IDENTITY_FILE": str((self.root / BACKUP_KEY).resolve()),
@@ -119,13 +117,14 @@ class Workplace:
         return load_settings()
 
 
-def seed(database: Database) -> int:
-    """Makes the sample shop, where it is not there yet, with our tables and triggers; returns how many items it added."""
+def make_shop(database: Database, *, items: int = sample.CATALOGUE_SIZE, seed: int = 1) -> tuple[bool, int]:
+    """Makes the sample shop, where it is not there yet, with our tables and triggers; returns whether it made the shop's
+    tables, and how many items it added."""
     with database.writing() as connection:
-        sample.create_shop_tables(connection)
-        added = sample.seed_shop(connection)
+        created = sample.create_shop_tables(connection)
+        added = sample.seed_shop(connection, items=items, seed=seed)
     migrate.upgrade(database)
-    return added
+    return created, added
 
 
 workplace_option = click.option(

@@ -3,7 +3,6 @@ that 4Seller sent; and the pages of admins: keys, settings, the audit log, the d
 
 from __future__ import annotations
 
-import asyncio
 import json
 from datetime import timedelta
 from typing import Annotated, Any, Literal
@@ -40,19 +39,14 @@ KeyId = Annotated[str, Form(pattern=r"^\w{1,20}$")]
 
 
 @router.get("/machine-room")
-async def machine_room(request: Request) -> Response:
+def machine_room(request: Request) -> Response:
     """The workflows, the backlog, and the pace of the last hour."""
     service, trouble = service_of(request), ""
     switches: dict[str, Switch] = {}
     try:
-        switches = await service.orchestrator.switches()
+        switches = service.orchestrator.switches()
     except CallRefused as why:
         trouble = str(why)
-    return await asyncio.to_thread(_machine_room, request, switches, trouble)
-
-
-def _machine_room(request: Request, switches: dict[str, Switch], trouble: str) -> Response:
-    service = service_of(request)
     stopped, rows = service.read(why_stopped), workflow_rows(service)
     for row in rows:
         row["switch"] = switches.get(row["name"]) or Switch(row["on"], row["next_at"])
@@ -78,7 +72,7 @@ async def start(
         else:
             await in_own_loop(lambda: reconcile(context))
 
-    if what != "order_import" and service.orchestrator.configured:
+    if what != "order_import" and service.orchestrator.url is not None:
         run_id, _ = await service.orchestrator.launch(what, {})
         return done(request, f"Dagster runs it as {run_id}.")
     service.background.start(here())

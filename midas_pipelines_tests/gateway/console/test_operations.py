@@ -218,7 +218,7 @@ def test_the_machine_room_shows_the_switches_of_dagster_and_starts_runs(
     assert "No Dagster is connected" in operator.see("/machine-room")
     asked: list[str] = []
 
-    async def ask(*_: object) -> dict[str, Any]:
+    def ask(*_: object) -> dict[str, Any]:
         return SEEN
 
     def submit(_: DagsterGraphQLClient, job: str, **__: object) -> str:
