@@ -97,7 +97,7 @@ class Commands(click.Group):
             formatter.write_dl([(name, COMMANDS[name][1]) for name in sorted(COMMANDS)])
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.version_option(package_name="midas-pipelines", prog_name="midas")
 def cli() -> None:
     """Keep a shop and its marketplaces in sync: products, stock, orders and statuses.

@@ -60,12 +60,9 @@ def webhooks() -> None:
     "--state",
     type=STATES,
     default="quarantined",
-    show_default=True,
     help="quarantined: a person has to look. pending: not applied yet.",
 )
-@click.option(
-    "--limit", default=50, show_default=True, type=click.IntRange(1, 1000), help="Show the newest N."
-)
+@click.option("--limit", default=50, type=click.IntRange(1, 1000), help="Show the newest N.")
 def list_webhooks(state: str, limit: int) -> None:
     """List events with their outcomes and reasons."""
     with shop_database() as (_, database), database.reading() as connection:

@@ -157,7 +157,7 @@ def _without(rows: list[dict[str, Any]], column: str) -> list[dict[str, Any]]:
 
 @click.group(cls=Room, invoke_without_command=True)
 @click.option("--csv", "path", type=CSV, help="Also write the whole report to FILE.")
-@click.option("--most", default=30, show_default=True, help="Rows to print.")
+@click.option("--most", default=30, help="Rows to print.")
 @json_option
 @click.pass_context
 def connect(ctx: click.Context, path: Path | None, most: int) -> None:

@@ -108,7 +108,7 @@ def prepare() -> None:
 
 
 @click.command(name="step-worker")
-@click.option("--concurrency", default=1, show_default=True, help="Runs at once, each in its own process.")
+@click.option("--concurrency", default=1, help="Runs at once, each in its own process.")
 @click.option("--name", default=None, help="A name that no other worker has; made up if not given.")
 def step_worker(concurrency: int, name: str | None) -> None:
     """Execute runs from the Celery queue until it is stopped; start as many as there are processors.

@@ -66,10 +66,10 @@ class Part:
 
 @click.command()
 @workplace_option
-@click.option("--port", default=3000, show_default=True, help="Port of the Dagster UI.")
-@click.option("--sandbox-port", default=4400, show_default=True, help="Port of the sandbox.")
-@click.option("--gateway-port", default=8700, show_default=True, help="Port of the gateway.")
-@click.option("--shoppers", default=0.2, show_default=True, help="Shoppers' actions a second; 0 for none.")
+@click.option("--port", default=3000, help="Port of the Dagster UI.")
+@click.option("--sandbox-port", default=4400, help="Port of the sandbox.")
+@click.option("--gateway-port", default=8700, help="Port of the gateway.")
+@click.option("--shoppers", default=0.2, help="Shoppers' actions a second; 0 for none.")
 def dev(workplace: Path, port: int, sandbox_port: int, gateway_port: int, shoppers: float) -> None:
     """Run everything on this machine: sandbox with shoppers, gateway, schedules, Dagster UI. Ctrl-C stops all of it.
 

@@ -16,12 +16,12 @@ from midas_pipelines.storefront import sample
 
 
 @click.command()
-@click.option("--port", default=4400, show_default=True, help="Port to listen on; 0 takes a free one.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--latency-ms", default=0.0, show_default=True, help="How long each call takes, at least.")
-@click.option("--jitter-ms", default=0.0, show_default=True, help="How much longer it may take, by chance.")
+@click.option("--port", default=4400, help="Port to listen on; 0 takes a free one.")
+@click.option("--host", default="127.0.0.1", help="Address to listen on.")
+@click.option("--latency-ms", default=0.0, help="How long each call takes, at least.")
+@click.option("--jitter-ms", default=0.0, help="How much longer it may take, by chance.")
 @click.option("--rate-limit", type=float, help="Calls a second, beyond which it answers 429.")
-@click.option("--fault-rate", default=0.0, show_default=True, help="Share of calls that fail (0 to 1).")
+@click.option("--fault-rate", default=0.0, help="Share of calls that fail (0 to 1).")
 @click.option("--fault", "faults", multiple=True, metavar="KIND=SHARE", help="A kind of fault and its share.")
 @click.option(
     "--habit", "habits", multiple=True, metavar="NAME[=N]", help="A way of real hubs; see --habits."
@@ -36,11 +36,11 @@ from midas_pipelines.storefront import sample
     help="List the habits and exit.",
 )
 @click.option("--state", "state_file", metavar="FILE", help="Keep the state in this file.")
-@click.option("--api-key", default="sandbox-key", show_default=True, help="The key that callers must send.")
-@click.option("--seller-id", default="sandbox-seller", show_default=True, help="That callers must send.")
+@click.option("--api-key", default="sandbox-key", help="The key that callers must send.")
+@click.option("--seller-id", default="sandbox-seller", help="That callers must send.")
 @click.option("--webhook-url", help="Where to send webhooks.")
 @click.option("--webhook-secret", envvar="FOURSELLER_WEBHOOK_SECRET", help="whsec_… that signs them.")
-@click.option("--shoppers", "shoppers_rate", default=0.0, show_default=True, help="Their actions a second.")
+@click.option("--shoppers", "shoppers_rate", default=0.0, help="Their actions a second.")
 @click.option("--seed", type=int, help="Makes chance repeatable.")
 def sandbox(port: int, host: str, faults: tuple[str, ...], habits: tuple[str, ...], **options: Any) -> None:
     """Run a 4Seller of your own: it keeps products and orders, and fails on demand.
@@ -81,8 +81,8 @@ def store() -> None:
 
 
 @store.command()
-@click.option("--products", default=sample.CATALOGUE_SIZE, show_default=True, help="Sellable items to make.")
-@click.option("--seed", default=1, show_default=True, help="The same seed makes the same shop.")
+@click.option("--products", default=sample.CATALOGUE_SIZE, help="Sellable items to make.")
+@click.option("--seed", default=1, help="The same seed makes the same shop.")
 def seed(products: int, seed: int) -> None:
     """Fill the database with a made-up phone-repair shop; its tables are created where they are missing.
 

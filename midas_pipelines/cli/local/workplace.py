@@ -130,7 +130,6 @@ def make_shop(database: Database, *, items: int = sample.CATALOGUE_SIZE, seed: i
 workplace_option = click.option(
     "--workplace",
     default=WORKPLACE,
-    show_default=True,
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder for the sample shop, the sandbox's state and Dagster's history.",
 )

@@ -77,7 +77,7 @@ def parse_lines(lines: Sequence[str], whole: dict[int, int]) -> dict[int, int] |
 @orders.command("list")
 @click.option("--exception", type=click.Choice(EXCEPTIONS), help="Only orders that need a person for this.")
 @click.option("--status", type=click.Choice(STATUSES), help="Only orders with this status.")
-@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 10_000), help="How many.")
+@click.option("--limit", default=50, type=click.IntRange(1, 10_000), help="How many.")
 def list_orders_command(exception: str | None, status: str | None, limit: int) -> None:
     """List orders, the newest first."""
     which: Any = True if exception == "any" else exception and [exception]

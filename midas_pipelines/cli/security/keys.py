@@ -105,7 +105,6 @@ def revoke(key_id: str) -> None:
     "--grace",
     "grace_minutes",
     default=0,
-    show_default=True,
     type=click.IntRange(0, 10_080),
     help="Minutes for which the old key still works.",
 )

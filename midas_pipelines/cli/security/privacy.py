@@ -94,7 +94,7 @@ def find(**given: str | None) -> None:
     found = _request("find", given)
     events = f", {found.events} events of no known order" if found.events else ""
     said = f"Request {found.request}: {len(found.orders)} orders{events}. {', '.join(found.orders)}"
-    answer({**vars(found), "done": found.done}, said.rstrip())
+    answer(found.model_dump(), said.rstrip())
 
 
 @privacy.command(cls=AboutPerson)
@@ -117,7 +117,7 @@ def erase_person(yes: bool, **given: str | None) -> None:
         click.confirm("Erase this person for good? `midas privacy find` shows the orders", abort=True)
     found = _request("erase", given)
     answer(
-        {**vars(found), "done": found.done},
+        found.model_dump(),
         f"Request {found.request}: {len(found.erased)} orders erased, {found.events} events emptied.",
         *found.held.values(),
         *(f"Order {order} is busy, or shadow mode keeps it: try again." for order in found.left),

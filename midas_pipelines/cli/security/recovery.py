@@ -138,7 +138,7 @@ def audit() -> None:
 
 
 @audit.command("list")
-@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 10_000), help="The newest N.")
+@click.option("--limit", default=50, type=click.IntRange(1, 10_000), help="The newest N.")
 def list_audit(limit: int) -> None:
     """List calls, commands and refusals, the newest first."""
     with shop_database() as (_, database), database.reading() as connection:

@@ -41,7 +41,7 @@ def explain(sku: str, at: datetime | None) -> None:
 @click.option("--from", "start", type=DAY, required=True, help="The earlier day, YYYY-MM-DD.")
 @click.option("--to", "end", type=DAY, help="The later day; today where it is left out.")
 @click.option("--sku", "skus", multiple=True, metavar="SKU", help="Only this item; may be repeated.")
-@click.option("--most", type=click.IntRange(1, 10_000), default=50, show_default=True, help="Products shown.")
+@click.option("--most", type=click.IntRange(1, 10_000), default=50, help="Products shown.")
 def diff(start: datetime, end: datetime | None, skus: tuple[str, ...], most: int) -> None:
     """Print what 4Seller shows otherwise than on an earlier day, and why: shop, ledger, orders, rules, conflicts.
 

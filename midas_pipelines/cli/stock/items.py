@@ -98,7 +98,7 @@ def low() -> None:
 
 
 @stock.command()
-@click.option("--days", type=click.IntRange(1, 3650), default=7, show_default=True)
+@click.option("--days", type=click.IntRange(1, 3650), default=7)
 def movers(days: int) -> None:
     """The ten items that sold most."""
     with shop_database() as (_, database):

@@ -128,7 +128,7 @@ def explain(sku: str) -> None:
 @rules.command("simulate")
 @scope_options
 @quantity_options
-@click.option("--days", type=click.IntRange(1, 3650), default=30, show_default=True, help="How far back.")
+@click.option("--days", type=click.IntRange(1, 3650), default=30, help="How far back.")
 def simulate_rule(days: int, **values: Any) -> None:
     """Run a changed rule over the ledger's past: oversells avoided, sales turned away, units withheld.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request
@@ -12,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 from midas_pipelines.gateway.api.auth import PREFIX, GuardedRoute
 from midas_pipelines.gateway.api.readings import Limit
 from midas_pipelines.gateway.service import service_of
-from midas_pipelines.sync.privacy.requests import Subject, answer_request, list_requests
+from midas_pipelines.sync.privacy.requests import PrivacyAnswer, Subject, answer_request, list_requests
 
 router = APIRouter(prefix=PREFIX, route_class=GuardedRoute, tags=["privacy"])
 
@@ -53,32 +52,14 @@ class AskedPrivacy(BaseModel):
         return Subject(kind, getattr(self, kind).get_secret_value())
 
 
-class AnsweredPrivacy(BaseModel):
-    """What was found and done."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    request: int = Field(description="Its number in the list of requests.")
-    kind: str
-    due_at: datetime = Field(description="30 days after it came in.")
-    done: bool
-    orders: list[str] = Field(description="The orders of the person, by the marketplace's number.")
-    events: int = Field(description="Stored events of no known order.")
-    erased: list[str]
-    held: dict[str, str] = Field(description="Orders that the law keeps, and why.")
-    left: list[str] = Field(description="Orders that were busy: send the request again.")
-    notify: dict[str, str] = Field(description="Who got data of the person, and has to hear of the erasure.")
-    export: dict[str, Any] | None = Field(description="The copy, with purposes, recipients and periods.")
-
-
 class PrivacyRequests(BaseModel):
     """Requests, the newest first; a person is named by a keyed digest."""
 
     data: list[dict[str, Any]]
 
 
-@router.post("/privacy/requests", summary="Find, export or erase a person", response_model=AnsweredPrivacy)
-def post_privacy_request(request: Request, asked: AskedPrivacy) -> object:
+@router.post("/privacy/requests", summary="Find, export or erase a person", response_model=PrivacyAnswer)
+def post_privacy_request(request: Request, asked: AskedPrivacy) -> PrivacyAnswer:
     """Records the request with its 30 days, and does it at once. Sent again, it goes on where it was cut short."""
     context = service_of(request).sync_context(request.state.request_id)
     return answer_request(context, asked.kind, asked.subject, "a call of the gateway")

@@ -11,13 +11,13 @@ from uuid import uuid4
 import sqlalchemy as sa
 from fastapi import APIRouter, Form, Query, Request, Response
 
+from midas_pipelines.console_pages import page_of
 from midas_pipelines.errors import ExpectedError, WrongInput
-from midas_pipelines.gateway.console.today import ELSEWHERE, href
 from midas_pipelines.gateway.console.web import PAGE, ConsoleRoute, clicked, done, person_of, render
 from midas_pipelines.gateway.service import service_of
 from midas_pipelines.store.items.conflicts import list_conflicts, read_conflict, resolve_conflicts
 from midas_pipelines.store.items.listing import list_items, suggest_items
-from midas_pipelines.store.operations.backlog import CAUSES, needs_a_person
+from midas_pipelines.store.operations.backlog import CAUSES, Attention, needs_a_person
 from midas_pipelines.store.orders import listing
 from midas_pipelines.store.schema.rule_tables import sync_conflicts
 from midas_pipelines.sync.connect.first_connection import confirm_matches
@@ -49,6 +49,11 @@ CARDS: dict[str, Reader] = {
 """How the cards of each cause are read, the most money at stake first."""
 
 
+def href(attention: Attention) -> str:
+    """Where that cause is settled: its cards, or a page of its own."""
+    return f"/decide?cause={attention.cause}" if attention.cause in CARDS else page_of(attention.cause)
+
+
 @router.get("/decide")
 def inbox(
     request: Request,
@@ -59,7 +64,7 @@ def inbox(
     """The cards of one cause; of the worst one where none is named."""
     with service_of(request).database.reading() as connection:
         waiting = needs_a_person(connection)
-        here = [one for one in waiting if one.cause not in ELSEWHERE]
+        here = [one for one in waiting if one.cause in CARDS]
         shown = cause if cause in CARDS else (here[0].cause if here else None)
         which = {"about": about} if shown in ("conflict", "orphan") else {}
         cards = CARDS[shown](connection, skip=skip, limit=PAGE, **which) if shown else []

@@ -18,11 +18,12 @@ from midas_pipelines.console_pages import page_of
 from midas_pipelines.errors import WrongInput
 from midas_pipelines.gateway.api.problems import NO_DATABASE
 from midas_pipelines.gateway.api.status import workflow_rows
+from midas_pipelines.gateway.console.decide import href
 from midas_pipelines.gateway.console.web import PAGE, Before, ConsoleRoute, done, older, person_of, render
 from midas_pipelines.gateway.service import Service, service_of
 from midas_pipelines.notify.alerts import mark_alert, recent_alerts
 from midas_pipelines.notify.delivery import read_targets, send_test
-from midas_pipelines.store.operations.backlog import CAUSES, Attention, needs_a_person, read_backlog
+from midas_pipelines.store.operations.backlog import CAUSES, needs_a_person, read_backlog
 from midas_pipelines.store.operations.sync_log import running_syncs
 from midas_pipelines.store.operations.sync_metrics import read_trends
 from midas_pipelines.storefront.types import utc_now
@@ -30,16 +31,6 @@ from midas_pipelines.storefront.types import utc_now
 router = APIRouter(include_in_schema=False, route_class=ConsoleRoute)
 
 MOST_OPEN = 500
-ELSEWHERE = {
-    "brake": "/plan",
-    "low_stock": "/stock",
-    "quarantined_webhook": "/webhooks?state=quarantined",
-    "alert": "/alerts",
-    "expiring_key": "/keys",
-    "channel_down": "/alerts",
-}
-"""Causes that are settled on a page of their own; all others are cards of `/decide`."""
-
 ALERT_STATES: dict[str, dict[str, bool]] = {
     "open": {"only_open": True, "snoozed": False},
     "snoozed": {"only_open": True, "snoozed": True},
@@ -65,11 +56,6 @@ def today(request: Request) -> Response:
         workflows=[row for row in workflow_rows(service) if row["kind"]],
         trouble=service.worker.trouble if service.worker is not None else None,
     )
-
-
-def href(attention: Attention) -> str:
-    """Where that cause is settled."""
-    return ELSEWHERE.get(attention.cause, f"/decide?cause={attention.cause}")
 
 
 class Live:

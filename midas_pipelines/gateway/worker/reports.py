@@ -90,8 +90,6 @@ class DagsterEvents:
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
-        self.reported = 0
-        self.failures = 0
 
     def start(self) -> None:
         """Starts reporting, if there is a Dagster to report to."""
@@ -133,9 +131,7 @@ class DagsterEvents:
             try:
                 self._report(asset, found)
                 self._reported_at[asset] = time.monotonic()
-                self.reported += 1
             except Exception as failed:
-                self.failures += 1
                 log.warning("The report of %s to Dagster failed: %s", asset, type(failed).__name__)
                 sums[asset] = found
                 self._keep(sums)
@@ -165,26 +161,6 @@ class DagsterEvents:
         self._history.report_runless_asset_event(event)
 
 
-@dataclass
-class WorkerMinute:
-    """Changes that 4Seller confirmed, and how long after the change in the shop; seconds."""
-
-    delivered: int = 0
-    delivered_seconds: float = 0.0
-    slowest_seconds: float = 0.0
-    delivered_within: dict[str, int] = field(
-        default_factory=dict
-    )  # by the bound of `BOUNDS` that it took at most
-
-    def add(self, seconds: float) -> None:
-        """Counts one."""
-        self.delivered += 1
-        self.delivered_seconds = round(self.delivered_seconds + seconds, 4)
-        self.slowest_seconds = max(self.slowest_seconds, round(seconds, 4))
-        bound = f"{next((one for one in BOUNDS if seconds <= one), seconds):g}"
-        self.delivered_within[bound] = self.delivered_within.get(bound, 0) + 1
-
-
 class WorkerStats:
     """Sums up what one worker does with one client. All but `write` is called in the worker's event loop."""
 
@@ -192,14 +168,13 @@ class WorkerStats:
         self._context = context
         self._client = client
         self._unwritten: deque[dict[str, Any]] = deque(maxlen=MOST_UNWRITTEN)
-        self._writing = threading.Lock()
         self._begin()
 
     def note(self, outcome: PushOutcome, delivered_after: float | None = None) -> None:
         """Counts the outcome of an item, and the seconds from its change to its confirmation, if confirmed."""
         self._tally.count(outcome)
         if delivered_after is not None:
-            self._delivered.add(max(0.0, delivered_after))
+            self._delivered.append(max(0.0, delivered_after))
 
     def close_minute(self, *, early: bool = False) -> None:
         """Closes the sum once it is a minute old, or at once; an empty one is dropped."""
@@ -212,17 +187,16 @@ class WorkerStats:
 
     def write(self) -> None:
         """Writes the closed sums; those that the database does not take are kept for the next time."""
-        with self._writing:  # the last housekeeping may still be running when the worker ends
-            while self._unwritten:
-                note_work(self._context.database, self._unwritten[0])
-                self._unwritten.popleft()
+        while self._unwritten:
+            note_work(self._context.database, self._unwritten[0])
+            self._unwritten.popleft()
 
     def _begin(self) -> None:
         self._began = time.monotonic()
         self._began_at = datetime.now(UTC)
         self._before = self._client.sums
         self._tally = PushCounts()
-        self._delivered = WorkerMinute()
+        self._delivered: list[float] = []
 
     def _row(self, requests: int, busy_seconds: float) -> dict[str, Any]:
         failed = self._tally.failed + self._tally.released
@@ -233,7 +207,18 @@ class WorkerStats:
             "run_id": self._context.run_id,
             "started_at": self._began_at,
             "outcome": "partial" if failed else "done",
-            "counts": counts | asdict(self._delivered) | calls_of(self._client, self._before),
+            "counts": counts | _deliveries(self._delivered) | calls_of(self._client, self._before),
             "requests": requests,
             "seconds": round(busy_seconds, 3),
         }
+
+
+def _deliveries(seconds: list[float]) -> dict[str, Any]:
+    """How many changes 4Seller confirmed, and how long after the change in the shop: by the bound that each took at most."""
+    bounds = (next((bound for bound in BOUNDS if one <= bound), one) for one in seconds)
+    return {
+        "delivered": len(seconds),
+        "delivered_seconds": round(sum(seconds), 4),
+        "slowest_seconds": round(max(seconds, default=0.0), 4),
+        "delivered_within": dict(Counter(f"{bound:g}" for bound in bounds)),
+    }

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
+from pydantic import BaseModel, ConfigDict, Field, computed_field
 
 from midas_pipelines.errors import WrongInput
 from midas_pipelines.settings import Settings
@@ -56,21 +57,23 @@ class Subject:
         return found
 
 
-@dataclass
-class PrivacyAnswer:
-    """The answer to a request. `left` names orders that are not erased yet, `held` those that the law keeps, with why."""
+class PrivacyAnswer(BaseModel):
+    """What was found and done."""
 
-    request: int
+    model_config = ConfigDict(json_schema_serialization_defaults_required=True)
+
+    request: int = Field(description="Its number in the list of requests.")
     kind: str
-    due_at: datetime
-    orders: list[str]
-    events: int = 0
-    erased: list[str] = field(default_factory=list)
-    held: dict[str, str] = field(default_factory=dict)
-    left: list[str] = field(default_factory=list)
-    notify: dict[str, str] = field(default_factory=dict)
-    export: dict[str, Any] | None = None
+    due_at: datetime = Field(description="30 days after it came in.")
+    orders: list[str] = Field(description="The orders of the person, by the marketplace's number.")
+    events: int = Field(description="Stored events of no known order.")
+    erased: list[str] = []
+    held: dict[str, str] = Field({}, description="Orders that the law keeps, and why.")
+    left: list[str] = Field([], description="Orders that were busy: send the request again.")
+    notify: dict[str, str] = Field({}, description="Who got data of the person: inform them of the erasure.")
+    export: dict[str, Any] | None = Field(None, description="The copy: data, purposes, recipients, periods.")
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def done(self) -> bool:
         """Whether nothing is left to do."""
@@ -92,7 +95,8 @@ def answer_request(context: SyncContext, kind: str, subject: Subject, asked_by: 
     with database.reading() as connection:
         found, events = _find_person(connection, vault.ring, subject)
         names = [row.marketplace_order_id for row in found]
-        answer = PrivacyAnswer(request.id, kind, request.due_at, names, len(events))
+        begun = {"request": request.id, "kind": kind, "due_at": request.due_at}
+        answer = PrivacyAnswer(**begun, orders=names, events=len(events))
         if kind == "export":
             brought = sa.select(marketplace_webhooks).where(_EVENTS.id.in_(events))
             answer.export = {
