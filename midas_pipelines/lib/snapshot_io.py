@@ -38,15 +38,9 @@ class SnapshotFiles(dg.UPathIOManager):
         kept = [] if isinstance(context, dg.OutputContext) else engine.Snapshots(self._base_path).days(kind)
         return UPath(*context.asset_key.path, f"{kept[-1] if kept else load_settings().today():%Y-%m-%d}")
 
-    def dump_to_path(
-        self, context: dg.OutputContext, obj: "engine.Spool | pd.DataFrame", path: "UPath"
-    ) -> None:
-        """Puts a spooled snapshot, or a frame, at its place."""
-        if isinstance(obj, engine.Spool):
-            engine.place(obj.path, path)
-            return
-        with path.open("wb") as file:
-            obj.to_parquet(file)
+    def dump_to_path(self, context: dg.OutputContext, obj: "engine.Spool", path: "UPath") -> None:
+        """Puts a spooled snapshot at its place."""
+        engine.place(obj.path, path)
 
     def load_from_path(self, context: dg.InputContext, path: "UPath") -> "pd.DataFrame":
         """The day's snapshot."""

@@ -31,6 +31,7 @@ from midas_pipelines.store.privacy.keys import key_ring
 from midas_pipelines.store.privacy.register import TABLES
 from midas_pipelines.store.schema.version import VERSION_TABLE, read_version
 from midas_pipelines.storefront.types import utc_now
+from midas_pipelines.sync.snapshots.files import is_local
 
 SHOP = {"postgresql": "shop.sql.gz.age", "sqlite": "shop.sqlite.gz.age"}
 HISTORY, HOME = "dagster.sql.gz.age", "home.tar.gz.age"
@@ -62,7 +63,7 @@ def create_backup(settings: Settings, database: Database, by: str) -> Made:
     with database.reading() as connection:
         moment = connection.execute(sa.select(utc_now())).scalar_one().astimezone(UTC)
         folder = place / moment.strftime(places.FORM)
-        if places.is_local(place):
+        if is_local(place):
             os.makedirs(str(folder), mode=0o700)
         kind = database.engine.url.get_backend_name()
         manifest = Manifest(moment.isoformat(), kind, read_version(connection).current)
@@ -116,7 +117,7 @@ def _write_tables(
 def _write(folder: UPath, name: str, chunks: Iterable[bytes], manifest: Manifest, keys: list[Any]) -> None:
     with (folder / name).open("wb") as file:
         counted = seal(chunks, file, keys)
-        if places.is_local(folder):
+        if is_local(folder):
             file.flush()
             os.fsync(file.fileno())
     manifest.parts.append(BackupPart(name, counted.size, counted.hash.hexdigest()))

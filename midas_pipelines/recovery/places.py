@@ -21,6 +21,7 @@ from upath import UPath
 from midas_pipelines.recovery.sealing import Damaged, identities, unseal
 from midas_pipelines.settings import Settings, SettingsError
 from midas_pipelines.store.privacy.keys import MasterKey, key_is_there, key_ring
+from midas_pipelines.sync.snapshots.files import is_local
 
 MANIFEST = "manifest.json"
 FORM = "midas-%Y%m%dT%H%M%S.%fZ"
@@ -94,11 +95,6 @@ def backup_place(settings: Settings) -> UPath:
         why = str(failed).partition("\n")[0] or type(failed).__name__
         raise SettingsError(f"MIDAS_BACKUP_TO ({settings.backup_to}) cannot be opened: {why}.") from None
     return place
-
-
-def is_local(place: UPath) -> bool:
-    """Whether it is a folder of this machine."""
-    return place.protocol in ("", "file", "local")
 
 
 def write_manifest(folder: UPath, manifest: Manifest, key: MasterKey) -> None:

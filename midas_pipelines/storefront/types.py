@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Decimal
-from typing import Any, cast
+from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import sqlite
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
@@ -162,29 +162,24 @@ class UtcDateTime(sa.types.TypeDecorator[datetime]):
 
 
 class ReadableMoment(UtcDateTime):
-    """A time that the shop's own code may write; an invalid value is read as None, without an error."""
+    """A time that the shop's own code may write; an invalid value, as SQLite lets into a date column, is read as None,
+    without an error."""
 
     cache_ok = True
 
     def load_dialect_impl(self, dialect: sa.Dialect) -> sa.types.TypeEngine[Any]:
-        if dialect.name == "sqlite":
-            return dialect.type_descriptor(_SqliteMoment())  # type: ignore[no-untyped-call]
-        return super().load_dialect_impl(dialect)
+        return sa.Text() if dialect.name == "sqlite" else super().load_dialect_impl(dialect)
 
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> Any:
+        moment = super().process_bind_param(value, dialect)
+        return moment.isoformat(" ", "microseconds") if moment and dialect.name == "sqlite" else moment
 
-class _SqliteMoment(sqlite.DATETIME):
-    """SQLite lets any text into a date column."""
-
-    def result_processor(self, dialect: sa.Dialect, coltype: object) -> Any:
-        read = super().result_processor(dialect, coltype)
-
-        def read_or_none(value: Any) -> datetime | None:
-            try:
-                return cast("datetime | None", read(value) if read else value)
-            except (ValueError, TypeError):
-                return None
-
-        return read_or_none
+    def process_result_value(self, value: Any, dialect: sa.Dialect) -> datetime | None:
+        if value is None or isinstance(value, datetime):
+            return super().process_result_value(value, dialect)
+        with suppress(ValueError, TypeError):
+            return super().process_result_value(datetime.fromisoformat(value), dialect)
+        return None
 
 
 class utc_now(FunctionElement[datetime]):  # noqa: N801 - reads as the SQL function it is

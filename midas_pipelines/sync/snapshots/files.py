@@ -66,10 +66,15 @@ def _scratch() -> Path:
         return Path(file.name)
 
 
+def is_local(place: UPath) -> bool:
+    """Whether it is a folder or file of this machine."""
+    return place.protocol in ("", "file", "local")
+
+
 def place(spooled: Path, target: UPath) -> None:
     """Puts a written file at its place; a reader finds a whole one there, or none."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    if target.protocol in ("", "file", "local"):
+    if is_local(target):
         part = Path(f"{target}.part")
         shutil.move(spooled, part)
         os.replace(part, str(target))
