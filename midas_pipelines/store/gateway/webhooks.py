@@ -115,16 +115,16 @@ def claim(
     ids = [row.id for row in due if row.subject is None or row.subject in free]
     if not ids:
         return []
-    locked = sa.select(table.id).where(table.id.in_(ids), *_due(), ~_held()).order_by(table.id)
-    mine = list(connection.scalars(locked.with_for_update(skip_locked=True)))
+    still_free = sa.select(table.id).where(*_due(), ~_held()).order_by(table.id).correlate(None)
     holding = {"claimed_by": worker, "claimed_until": utc_now(lease_seconds)}
     statement = sa.update(marketplace_webhooks).values(holding).returning(*COLUMNS)
     claimed: list[Webhook] = []
 
     def take(part: Sequence[int]) -> None:
-        claimed.extend(Webhook(*row) for row in connection.execute(statement.where(table.id.in_(part))).all())
+        mine = still_free.where(table.id.in_(part)).with_for_update(skip_locked=True)
+        claimed.extend(Webhook(*row) for row in connection.execute(statement.where(table.id.in_(mine))).all())
 
-    write_each(connection, mine, take)
+    write_each(connection, ids, take)
     return sorted(claimed, key=lambda one: one.id)
 
 
