@@ -16,10 +16,13 @@ def numbered(name: str, *columns: sa.schema.SchemaItem) -> sa.Table:
     return sa.Table(name, store, sa.Column("id", BigId, primary_key=True), *columns)
 
 
-def partial_index(table: sa.Table, name: str, columns: str, where: str, *, unique: bool = False) -> None:
+def partial_index(
+    table: sa.Table, name: str, columns: str, where: str | sa.ColumnElement[bool], *, unique: bool = False
+) -> None:
     """An index over the rows for which `where` holds, in SQL of both databases: SQLAlchemy's own would load the
     dialects of both, which takes longer than to declare all tables."""
-    made = f"CREATE {'UNIQUE ' * unique}INDEX {name} ON {table} ({columns}) WHERE {where}"
+    condition = str(where).replace(f"{table}.", "")
+    made = f"CREATE {'UNIQUE ' * unique}INDEX {name} ON {table} ({columns}) WHERE {condition}"
     sa.event.listen(table, "after_create", sa.DDL(made))  # type: ignore[no-untyped-call]
 
 
@@ -62,18 +65,14 @@ _ITEM, _LITERAL = mappings.c, sa.literal_column
 WAS_LISTED = sa.or_(_ITEM.fourseller_product_id.is_not(None), _ITEM.state == _LITERAL("'listed'"))
 """The item is on 4Seller, or was until its product went missing there; constants, so that the small index serves it."""
 
-partial_index(
-    mappings,
-    "fourseller_product_mappings_changed",
-    "dirty_since",
-    "dirty_since IS NOT NULL AND (fourseller_product_id IS NOT NULL OR state = 'listed')",
-)
+_CHANGED = sa.and_(_ITEM.dirty_since.is_not(None), WAS_LISTED)
+partial_index(mappings, "fourseller_product_mappings_changed", "dirty_since", _CHANGED)
 partial_index(mappings, "fourseller_product_mappings_recheck", "recheck_at", "recheck_at IS NOT NULL")
 
 ITEM_WAITS = sa.or_(_ITEM.state == _LITERAL("'quarantined'"), _ITEM.attempts > _LITERAL("0"))
 """The item is quarantined or backing off; constants, so that the small index serves it."""
 
-partial_index(mappings, "fourseller_product_mappings_waits", "id", "state = 'quarantined' OR attempts > 0")
+partial_index(mappings, "fourseller_product_mappings_waits", "id", ITEM_WAITS)
 
 SPELLING = sa.func.replace(sa.func.lower(_ITEM.sku), _LITERAL("' '"), _LITERAL("''"), type_=sa.String)
 """A SKU as it is compared with the spellings of a hub; constants, so that the index serves the comparison."""
@@ -150,11 +149,11 @@ sa.Index("marketplace_orders_imported", marketplace_orders.c.imported_at)
 ORDER_OPEN = marketplace_orders.c.status.in_([_LITERAL("'pending'"), _LITERAL("'processing'")])
 """The shop still has to handle the order; constants, so that the small index serves it."""
 
-partial_index(marketplace_orders, "marketplace_orders_open", "id", "status IN ('pending', 'processing')")
+partial_index(marketplace_orders, "marketplace_orders_open", "id", ORDER_OPEN)
 ORDER_QUARANTINED = marketplace_orders.c.outcome == _LITERAL("'quarantined'")
 """The order is stored, not imported; a constant, so that the small index serves it."""
 
-partial_index(marketplace_orders, "marketplace_orders_quarantined", "id", "outcome = 'quarantined'")
+partial_index(marketplace_orders, "marketplace_orders_quarantined", "id", ORDER_QUARANTINED)
 partial_index(marketplace_orders, "marketplace_orders_exceptions", "id", "exception IS NOT NULL")
 partial_index(marketplace_orders, "marketplace_orders_told", "id", "shop_status_since IS NOT NULL")
 
