@@ -80,7 +80,7 @@ class SyncClock:
             if now - self._kept_at >= PROGRESS_SECONDS:
                 self._kept_at = now
                 known = (self.context.database, self.log_id, tally.claimed, max(total, tally.claimed))
-                asyncio.get_running_loop().run_in_executor(None, note_progress, *known)
+                asyncio.get_running_loop().run_in_executor(None, _note_progress, *known)
 
         return progress
 
@@ -88,7 +88,9 @@ class SyncClock:
 @contextmanager
 def logged_sync(context: SyncContext, kind: str, scope: str, report: Report) -> Iterator[SyncClock]:
     """Opens the sync's log row, fills `requests` and `seconds` of the report, and closes the row with the outcome."""
-    log_id = begin_sync(context.database, kind, scope, context.run_id)
+    opening = sa.insert(sync_logs).values(kind=kind, scope=scope, run_id=context.run_id)
+    with context.database.writing() as connection:
+        log_id = connection.execute(opening.returning(sync_logs.c.id)).scalar_one()
     clock = SyncClock(context, log_id)
     started = time.perf_counter()
     reason: str | None = "The run was stopped from outside."
@@ -111,15 +113,10 @@ def logged_sync(context: SyncContext, kind: str, scope: str, report: Report) -> 
         for grows_with_the_catalogue in ("plan", "above", "doubled"):
             kept.pop(grows_with_the_catalogue, None)
         outcome = "failed" if reason is not None else "partial" if report.failed or held else "done"
-        end_sync(
-            context.database,
-            log_id,
-            outcome=outcome,
-            counts=kept | calls_of(clock.client),
-            requests=report.requests,
-            seconds=report.seconds,
-            reason=reason,
-        )
+        closing = {"outcome": outcome, "reason": reason, "counts": kept | calls_of(clock.client)}
+        closing |= {"requests": report.requests, "seconds": report.seconds}
+        with context.database.writing() as connection:
+            connection.execute(sa.update(sync_logs).where(sync_logs.c.id == log_id).values(closing))
 
 
 def channel_is_down(database: Database) -> bool:
@@ -187,23 +184,9 @@ def _duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
-def begin_sync(database: Database, kind: str, scope: str, run_id: str | None) -> int:
-    """Opens a row in `fourseller_sync_logs` and returns its id."""
-    with database.writing() as connection:
-        row = sa.insert(sync_logs).values(kind=kind, scope=scope, run_id=run_id).returning(sync_logs.c.id)
-        log_id: int = connection.execute(row).scalar_one()
-        return log_id
-
-
-def note_progress(database: Database, log_id: int, done: int, total: int) -> None:
+def _note_progress(database: Database, log_id: int, done: int, total: int) -> None:
     """Writes the progress of a running sync, for readers in other processes."""
     counts = {"done": done, "total": total, "at": datetime.now(UTC).isoformat()}
     running = sa.and_(sync_logs.c.id == log_id, sync_logs.c.outcome == "running")
     with database.writing() as connection:
         connection.execute(sa.update(sync_logs).where(running).values(counts=counts))
-
-
-def end_sync(database: Database, log_id: int, **columns: Any) -> None:
-    """Closes the row with its `outcome` (done, partial where some items failed, failed), counts, requests, seconds, reason."""
-    with database.writing() as connection:
-        connection.execute(sa.update(sync_logs).where(sync_logs.c.id == log_id).values(columns))

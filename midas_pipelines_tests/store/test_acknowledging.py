@@ -19,8 +19,8 @@ from midas_pipelines.store.items import claims
 from midas_pipelines.store.items.acknowledge import PushOutcome, PushResult, acknowledge
 from midas_pipelines.store.items.conflicts import record_conflicts
 from midas_pipelines.store.operations.cursors import ErrorBook
+from midas_pipelines.store.schema.tables import sync_logs
 from midas_pipelines.storefront.writing import write_each
-from midas_pipelines.sync.sync_log import begin_sync, end_sync
 from midas_pipelines_tests.shop import add_product, rows, run, value
 
 ITEMS = 12
@@ -99,8 +99,9 @@ def test_words_from_outside_are_made_writable_wherever_they_are_kept(
     )
     with ErrorBook(shop, None) as book:
         book.note(call)
-    log = begin_sync(shop, "products", words, None)
-    end_sync(shop, log, outcome="failed", counts={"problems": [words]}, requests=1, seconds=1.0, reason=words)
+    log = {"kind": "products", "scope": words, "counts": {"problems": [words]}, "reason": words}
+    with shop.writing() as connection:
+        connection.execute(sa.insert(sync_logs).values(log))
     conflict = {
         "subject": "product:1",
         "field": "content",

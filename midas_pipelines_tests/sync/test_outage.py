@@ -36,6 +36,7 @@ def test_the_next_good_run_ends_the_outage(world: World) -> None:
     world.faults(s503=1.0)
     with pytest.raises(ChannelDown):
         world.full()
+    assert value(world.database, "SELECT count(*) FROM midas_workers") == 0
     world.faults()
     assert world.full().created == 1
     assert _open(world) == set()

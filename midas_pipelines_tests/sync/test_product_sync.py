@@ -31,16 +31,19 @@ def test_a_first_full_sync_sends_one_write_per_item(world: World) -> None:
     assert settled(world)
 
 
-def test_a_full_sync_opens_connections_for_what_it_is_to_push(
+def test_a_full_sync_opens_connections_for_what_it_may_push(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: list[int] = []
     monkeypatch.setattr(FourSeller, "open", lambda _, calls: opened.append(calls))
     for _ in range(3):
         add_product(world.database)
+    world.changes = {"shadow": "true"}
+    world.full()
+    world.changes = {}
     world.full()
     world.full()
-    assert opened == [3, 0]
+    assert opened == [0, 3, 0]
 
 
 def test_a_second_full_sync_reads_and_writes_nothing(world: World) -> None:

@@ -71,11 +71,6 @@ class PushOutcome:
     pinned_fields: dict[str, Any] | None = None  # read afresh before the write, where something is pinned
     uncertain: bool = False  # 4Seller may apply a write of this push later
 
-    @property
-    def unexpected(self) -> bool:
-        """Whether it was quarantined for a reason outside the item."""
-        return self.refused or self.shared
-
 
 def acknowledge(
     connection: sa.Connection, outcomes: Sequence[PushOutcome], *, most_attempts: int
@@ -247,7 +242,7 @@ class PushCounts:
         name = sku or outcome.mapping.sku or ""
         kind = _count_of(outcome)
         self.claimed += 1
-        self.unexpected += outcome.unexpected
+        self.unexpected += outcome.refused or outcome.shared
         self.adopted += outcome.adopted
         setattr(self, kind, getattr(self, kind) + 1)
         if kind == "held" and len(self.held_items) < PREVIEW:

@@ -19,7 +19,6 @@ from sqlalchemy.exc import SQLAlchemyError
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.items.mappings import (
     COLUMNS,
-    MOST_AT_ONCE,
     ON_HAND,
     WITH_ITEMS,
     Mapping,
@@ -44,6 +43,9 @@ RETRY = Backoff(first=30, longest=3600, free=1)
 
 LATE_SECONDS = 60
 """How long after a write without an answer 4Seller may still apply it."""
+
+MOST_FREED = 5000
+"""Items whose dead claims are ended in one transaction."""
 
 NEWEST = 100
 """Of a long backlog, how many of the newest changes are looked at beside the oldest."""
@@ -181,7 +183,7 @@ def free_dead_claims(database: Database) -> int:
         mappings.c.state != "quarantined",  # pushed again once it was freed and pushed
         mappings.c.claimed_by.is_(None),
     )
-    ids = sa.select(mappings.c.id).limit(MOST_AT_ONCE)
+    ids = sa.select(mappings.c.id).limit(MOST_FREED)
     with database.writing() as connection:
         free = unlocked(connection, list(connection.scalars(ids.where(dead))), dead)
         set_rows(connection, free, ENDED)

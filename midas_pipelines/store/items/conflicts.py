@@ -8,13 +8,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from midas_pipelines.store.items.mappings import MOST_AT_ONCE
 from midas_pipelines.store.items.shards import Shards
 from midas_pipelines.store.schema.rule_tables import sync_conflicts
 from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.storefront.schema import products
 from midas_pipelines.storefront.types import utc_now
-from midas_pipelines.storefront.writing import insert, write_each
+from midas_pipelines.storefront.writing import any_of, insert, write_each
 
 OPEN = sync_conflicts.c.resolved_at.is_(None)
 
@@ -92,11 +91,8 @@ def resolve_unseen(
     if shards is not None:
         query = query.where(shards.holds(sync_conflicts.c.mapping_id))
     unseen = [row.id for row in connection.execute(query) if row.subject not in busy]
-    closed: list[sa.Row[Any]] = []
-    for start in range(0, len(unseen), MOST_AT_ONCE):
-        which = sync_conflicts.c.id.in_(unseen[start : start + MOST_AT_ONCE])
-        closed += resolve_conflicts(connection, which, resolution="gone", by="reconcile")
-    return closed
+    which = any_of(connection, sync_conflicts.c.id, unseen)
+    return resolve_conflicts(connection, which, resolution="gone", by="reconcile")
 
 
 def open_conflicts(connection: sa.Connection, **equal: Any) -> list[dict[str, Any]]:

@@ -21,9 +21,6 @@ from midas_pipelines.text import spellings
 CHUNK = 1000
 """Items read and compared at once."""
 
-MOST_AT_ONCE = 5000
-"""Ids in one statement; databases take only so many parameters."""
-
 WITH_ITEMS = mappings.outerjoin(products, products.c.id == mappings.c.product_id).outerjoin(
     product_variants, product_variants.c.id == mappings.c.variant_id
 )
@@ -144,12 +141,9 @@ def mark_dirty(connection: sa.Connection, /, ids: Sequence[int], **more: Any) ->
 
     `more` are other columns to set, such as `next_attempt_at=None` where a delay is over too.
     """
-    marked: list[int] = []
-    for start in range(0, len(ids), MOST_AT_ONCE):
-        free = unlocked(connection, ids[start : start + MOST_AT_ONCE])
-        set_rows(connection, free, CHANGED | more)
-        marked += free
-    return marked
+    free = unlocked(connection, ids)
+    set_rows(connection, free, CHANGED | more)
+    return free
 
 
 def shard_totals(connection: sa.Connection, of: int) -> dict[int, dict[str, int]]:

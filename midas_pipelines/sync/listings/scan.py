@@ -38,7 +38,6 @@ class Scanned:
 
     items: int = 0
     quarantined: int = 0  # by our own rules now, or by 4Seller before
-    unchanged: int = 0
     to_push: int = 0
 
     def count(self, change: Change) -> None:
@@ -48,7 +47,6 @@ class Scanned:
         aside = change.action is Action.QUARANTINED or (change.writes and not waits(change))
         self.items += 1
         self.quarantined += aside
-        self.unchanged += change.action is Action.NOTHING
         self.to_push += change.writes and not aside
 
 

@@ -185,7 +185,6 @@ class ReadBack:
         }
         self.report.count_equal(len(same))
         self.scanned.items += len(same)
-        self.scanned.unchanged += len(same)
         if same:
             dated = sa.update(mappings).where(any_of(connection, mappings.c.id, same))
             connection.execute(dated.values(observed_at=self.read_at))
