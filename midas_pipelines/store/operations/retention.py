@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -17,25 +18,29 @@ from midas_pipelines.storefront.types import utc_now
 BLOCK = 1000  # rows that one transaction looks at
 
 
+@dataclass(frozen=True)
+class Kept:
+    """How rows of a table grow old."""
+
+    added: sa.Column[Any]  # when a row was added; ids rise with it
+    ended: sa.Column[Any]  # from when on its days count
+    done: sa.ColumnElement[bool]  # which rows may go at all
+
+
 _WEBHOOK, _LOG, _ALERT = marketplace_webhooks.c, order_processing_logs.c, alerts.c
-KEPT: dict[str, tuple[sa.Column[Any], sa.Column[Any], sa.ColumnElement[bool]]] = {
-    "webhooks": (  # the sender's signature is too old by then, and an order is applied once however often it is sent
-        _WEBHOOK.received_at,
-        _WEBHOOK.processed_at,
-        _WEBHOOK.outcome.in_(["applied", "superseded"]),
+KEPT = {
+    "webhooks": Kept(  # the sender's signature is too old by then, and an order is applied once however often it is sent
+        _WEBHOOK.received_at, _WEBHOOK.processed_at, _WEBHOOK.outcome.in_(["applied", "superseded"])
     ),
-    "writes": (listing_writes.c.at, listing_writes.c.at, sa.true()),
-    "sync_logs": (sync_logs.c.started_at, sync_logs.c.started_at, sync_logs.c.outcome != "running"),
-    "api_errors": (api_errors.c.created_at, api_errors.c.created_at, sa.true()),
-    "order_logs": (  # what a person has decided is asked again for as long as the order is there
-        _LOG.created_at,
-        _LOG.created_at,
-        _LOG.step.not_in(["dismissed", "settled"]),
+    "writes": Kept(listing_writes.c.at, listing_writes.c.at, sa.true()),
+    "sync_logs": Kept(sync_logs.c.started_at, sync_logs.c.started_at, sync_logs.c.outcome != "running"),
+    "api_errors": Kept(api_errors.c.created_at, api_errors.c.created_at, sa.true()),
+    "order_logs": Kept(  # what a person has decided is asked again for as long as the order is there
+        _LOG.created_at, _LOG.created_at, _LOG.step.not_in(["dismissed", "settled"])
     ),
-    "alerts": (_ALERT.created_at, _ALERT.cleared_at, _ALERT.cleared_at.is_not(None)),
+    "alerts": Kept(_ALERT.created_at, _ALERT.cleared_at, _ALERT.cleared_at.is_not(None)),
 }
-"""What is deleted in time, by the name in its setting MIDAS_KEEP_..._DAYS: when a row was added (ids rise with it), from when
-on its days count, and which rows may go at all."""
+"""What is deleted in time, by the name in its setting: MIDAS_KEEP_..._DAYS."""
 
 
 def delete_old(database: Database, name: str, *, days: int, block: int = BLOCK) -> int:
@@ -44,11 +49,11 @@ def delete_old(database: Database, name: str, *, days: int, block: int = BLOCK) 
     Walks the table by its key from the oldest row on, and ends at the first block without a row that old: what it reads
     is what it deletes, the few old rows that stay, and one block.
     """
-    (added, ended, done), oldest = KEPT[name], utc_now(-days * 86_400)
-    table = added.table
+    kept, oldest = KEPT[name], utc_now(-days * 86_400)
+    table = kept.added.table
     assert isinstance(table, sa.Table)
-    gone = sa.and_(done, ended < oldest)
-    query = sa.select(table.c.id, gone.label("gone"), (added < oldest).label("old")).order_by(table.c.id)
+    gone = sa.and_(kept.done, kept.ended < oldest)
+    query = sa.select(table.c.id, gone.label("gone"), (kept.added < oldest).label("old")).order_by(table.c.id)
     removed, after = 0, 0
     while True:
         with database.writing() as connection:

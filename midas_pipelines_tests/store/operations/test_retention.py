@@ -60,7 +60,7 @@ def add(shop: Database, name: str, found: list[dict[str, Any]], first: int) -> N
 
 @pytest.mark.parametrize("name", GOES)
 def test_what_is_done_with_and_old_goes_in_small_blocks(shop: Database, name: str) -> None:
-    table = str(KEPT[name][0].table.name)
+    table = str(KEPT[name].added.table.name)
     add(shop, name, STAYS[name][:2], 0)
     add(shop, name, [GOES[name]] * 5, 10)
     add(shop, name, STAYS[name][2:], 20)
