@@ -10,9 +10,7 @@ from midas_pipelines.notify.alerts import recent_alerts
 from midas_pipelines.notify.delivery import deliver, read_targets, require_understood
 from midas_pipelines.settings import load_settings
 from midas_pipelines.store.gateway import webhooks as inbox
-from midas_pipelines.store.gateway.notifications import notify
 from midas_pipelines.store.operations.backlog import read_backlog
-from midas_pipelines.store.schema.triggers import WEBHOOKS
 
 MOST_LISTED = 100
 STATES = click.Choice(["pending", "applied", "superseded", "quarantined", "all"])
@@ -89,9 +87,8 @@ def replay(ids: tuple[str, ...], everything: bool) -> None:
     """
     if bool(ids) == everything:
         raise click.UsageError("Name webhook ids, or give --all for the quarantined ones.")
-    with shop_database() as (_, database), database.writing() as connection:
-        put_back = inbox.replay(connection, list(ids) if ids else None)
-        notify(connection, WEBHOOKS)
+    with shop_database() as (_, database):
+        put_back = database.write(inbox.replay, list(ids) or None)
     unknown = sorted(set(ids) - set(put_back))
     missing = f"Not known, or waiting anyway: {', '.join(unknown)}." if unknown else ""
     done = {"replayed": put_back, "unknown_or_pending": unknown}

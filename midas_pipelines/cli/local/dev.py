@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -23,6 +22,7 @@ from midas_pipelines.cli.dagster.instance import limit_pools, shipped
 from midas_pipelines.cli.local.beside import WORKPLACE
 from midas_pipelines.cli.local.workplace import Workplace, make_shop, workplace_option
 from midas_pipelines.lib.doctor.report import doctor_report
+from midas_pipelines.sockets import listen
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.gateway.keys import Caller, Role, create_key, list_keys, make_link, revoke_key
 
@@ -156,12 +156,10 @@ def _script(name: str) -> str:
 
 
 def _require_free(port: int, option: str) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            raise click.ClickException(f"Port {port} is taken: choose another with {option}.") from None
+    try:
+        listen("127.0.0.1", port).close()
+    except OSError:
+        raise click.ClickException(f"Port {port} is taken: choose another with {option}.") from None
 
 
 GRACE_SECONDS = 20.0

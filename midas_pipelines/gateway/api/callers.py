@@ -7,9 +7,8 @@ import hashlib
 import ipaddress
 import logging
 import time
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -96,34 +95,24 @@ class Callers:
 
 
 class Refusals:
-    """Writes who was not let in into the audit log: a row a minute for each; the others are counted in the next row. `write`
-    runs a function of a connection, as `Service.write` does."""
+    """Writes who was not let in into the audit log: a row a minute for each. `write` runs a function of a connection, as
+    `Service.write` does."""
 
     def __init__(self, write: Callable[..., object]) -> None:
         self._write = write
         self._each = Rate(1 / WINDOW_SECONDS)
         self._all = Rate(MOST_ROWS / WINDOW_SECONDS, burst_seconds=WINDOW_SECONDS)
-        self._unwritten: Counter[str] = Counter()
 
-    def due(self, address: str, actor: str, status: int, now: float) -> int | None:
-        """How many refusals of the actor, the address and the status before this one got no row; None when this one
-        gets none either. `now` is in seconds."""
-        key = f"{network(address)} {actor} {status}"
-        if not (self._each.take(key, now) or self._all.take("", now)):
-            return self._unwritten.pop(key, 0)
-        if len(self._unwritten) > MOST_CALLERS:
-            self._unwritten.clear()
-        self._unwritten[key] += 1
-        return None
+    def due(self, address: str, actor: str, status: int, now: float) -> bool:
+        """Whether this refusal of the actor, the address and the status gets a row. `now` is in seconds."""
+        return not (self._each.take(f"{network(address)} {actor} {status}", now) or self._all.take("", now))
 
     async def note(self, entry: AuditEntry, status: int) -> None:
         """Writes the row if one is due; a database that does not take it changes nothing for the caller."""
-        more = self.due(entry.remote or "local", entry.actor, status, time.monotonic())
-        if more is None:
+        if not self.due(entry.remote or "local", entry.actor, status, time.monotonic()):
             return
         try:
-            counted = replace(entry, detail={"more": more}) if more else entry
-            await asyncio.to_thread(self._write, note_audit, counted, "refused", status)
+            await asyncio.to_thread(self._write, note_audit, entry, "refused", status)
         except sa.exc.SQLAlchemyError as failed:
             log.warning("A refused call is not in the audit log: %s.", type(failed).__name__)
 

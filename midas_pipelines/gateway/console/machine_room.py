@@ -19,13 +19,11 @@ from midas_pipelines.settings import setting_rows
 from midas_pipelines.store.gateway import webhooks as inbox
 from midas_pipelines.store.gateway.audit import read_audit
 from midas_pipelines.store.gateway.keys import Caller, Role, create_key, list_keys, revoke_key, rotate_key
-from midas_pipelines.store.gateway.notifications import notify
 from midas_pipelines.store.items.claims import RESTORED, allow_pushes, stop_pushes, why_stopped
 from midas_pipelines.store.operations.backlog import overview, read_backlog
 from midas_pipelines.store.operations.cursors import last_proofs, record_proof
 from midas_pipelines.store.operations.sync_metrics import finished_syncs, sum_up
 from midas_pipelines.store.orders.payload_vault import without_persons
-from midas_pipelines.store.schema.triggers import WEBHOOKS
 from midas_pipelines.sync.product_sync import Mode, sync_products
 from midas_pipelines.sync.reconcile.run import reconcile
 from midas_pipelines.sync.threads import in_own_loop
@@ -120,9 +118,7 @@ def replay_events(
     """Applies the chosen events again, or all that are quarantined; one that was applied has no second effect."""
     if not webhook and everything != "yes":
         raise CallRefused(422, "Choose the events to replay.")
-    with service_of(request).database.writing() as connection:
-        put_back = inbox.replay(connection, None if everything == "yes" else webhook)
-        notify(connection, WEBHOOKS)
+    put_back = service_of(request).write(inbox.replay, None if everything == "yes" else webhook)
     return done(request, f"{len(put_back)} events are put back; the gateway's worker applies them now.")
 
 

@@ -123,27 +123,20 @@ class DagsterEvents:
 
     def _report_due(self, *, all_of_it: bool) -> bool:
         """Reports what is due, or everything at the end; returns False when Dagster could not be reached."""
-        with self._lock:
-            assets = list(self._sums) if all_of_it else due(self._reported_at, self._sums, time.monotonic())
-            sums = {asset: self._sums.pop(asset) for asset in assets}
-        while sums:
-            asset, found = sums.popitem()
+        waiting = dict(self._sums)  # only here any is taken away
+        for asset in waiting if all_of_it else due(self._reported_at, waiting, time.monotonic()):
+            with self._lock:
+                found = self._sums.pop(asset)
             try:
                 self._report(asset, found)
                 self._reported_at[asset] = time.monotonic()
             except Exception as failed:
                 log.warning("The report of %s to Dagster failed: %s", asset, type(failed).__name__)
-                sums[asset] = found
-                self._keep(sums)
+                with self._lock:  # for the next try
+                    found.add(self._sums.get(asset, Sum()))
+                    self._sums[asset] = found
                 return False
         return True
-
-    def _keep(self, sums: dict[str, Sum]) -> None:
-        """Puts back the sums that could not be reported, for the next try."""
-        with self._lock:
-            for asset, found in sums.items():
-                found.add(self._sums.get(asset, Sum()))
-                self._sums[asset] = found
 
     def _report(self, asset: str, found: Sum) -> None:
         import dagster as dg  # two seconds to import: here they delay no call

@@ -15,10 +15,12 @@ from typing import Any
 import sqlalchemy as sa
 
 from midas_pipelines.store.database import Database
+from midas_pipelines.store.gateway.notifications import notify
 from midas_pipelines.store.items.claims import alive_workers
 from midas_pipelines.store.orders.payload_vault import ERASED_PAYLOAD
 from midas_pipelines.store.schema.gateway_tables import marketplace_webhooks
 from midas_pipelines.store.schema.tables import marketplace_orders
+from midas_pipelines.store.schema.triggers import WEBHOOKS
 from midas_pipelines.store.stock.rules import FOURSELLER
 from midas_pipelines.storefront.types import Backoff, utc_now
 from midas_pipelines.storefront.writing import insert_new, write_each
@@ -235,11 +237,13 @@ def release_webhooks(connection: sa.Connection, worker: str) -> int:
 
 
 def replay(connection: sa.Connection, webhook_ids: Sequence[str] | None) -> list[str]:
-    """Makes events pending again, by id, or all quarantined ones; returns their ids."""
+    """Makes events pending again, by id, or all quarantined ones, and wakes the workers; returns their ids."""
     chosen = _in_state("quarantined") if webhook_ids is None else table.webhook_id.in_(webhook_ids)
     fresh = {"processed_at": None, "outcome": None, "reason": None, "attempts": 0, "next_attempt_at": None}
     statement = sa.update(marketplace_webhooks).where(chosen, table.processed_at.is_not(None)).values(fresh)
-    return sorted(connection.scalars(statement.returning(table.webhook_id)))
+    put_back = sorted(connection.scalars(statement.returning(table.webhook_id)))
+    notify(connection, WEBHOOKS)
+    return put_back
 
 
 def listed(
