@@ -14,8 +14,7 @@ from fastapi import Request
 
 from midas_pipelines.gateway.dagster_launcher import DagsterLauncher
 from midas_pipelines.gateway.inbox import Inbox, Verifier
-from midas_pipelines.gateway.metrics import Metrics
-from midas_pipelines.gateway.worker.reports import DagsterEvents
+from midas_pipelines.gateway.worker.reports import DagsterEvents, Metrics
 from midas_pipelines.gateway.worker.run import Supervisor, Worker
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from midas_pipelines.gateway.metrics import Metrics
+from midas_pipelines.gateway.worker.reports import Metrics
 from midas_pipelines.notify.alerts import raise_alert
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.gateway.keys import Role

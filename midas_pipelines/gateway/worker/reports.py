@@ -1,4 +1,4 @@
-"""What the gateway's worker did: summed in memory, and reported to Dagster and to the sync log about once a minute.
+"""What the gateway did: counted for Prometheus, and summed in memory for Dagster and the sync log, about once a minute.
 
 The first change of an asset after a quiet minute is reported to Dagster within a second, so that the UI's history is
 complete; an asset has at most 1,440 events a day. A thread of its own does it, so that a slow Dagster delays nothing.
@@ -11,15 +11,22 @@ import logging
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
+
+import prometheus_client as prometheus
+import sqlalchemy as sa
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
 
 from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.items.acknowledge import PushCounts, PushOutcome
+from midas_pipelines.store.operations.backlog import read_backlog
 from midas_pipelines.store.operations.sync_log import note_work
 from midas_pipelines.store.operations.sync_metrics import GATEWAY
 from midas_pipelines.store.orders.listing import orders_by_day
@@ -33,7 +40,6 @@ MOST_PAUSE_SECONDS = 60.0
 BY_DAY = {"imported_orders"}
 """Assets with a partition for each day: what the gateway did is reported for today."""
 
-
 MINUTE_SECONDS = 60.0  # what one row sums up
 
 BOUNDS = (0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 10, 30, 60, 300, 3600)
@@ -41,6 +47,7 @@ BOUNDS = (0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 10, 30, 60, 300,
 
 MOST_UNWRITTEN = 1440  # rows kept while the database is away, a day of them; older ones are lost
 
+LATENCIES = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0)
 
 log = logging.getLogger(__name__)
 
@@ -215,3 +222,51 @@ def _deliveries(seconds: list[float]) -> dict[str, Any]:
         "slowest_seconds": round(max(seconds, default=0.0), 4),
         "delivered_within": dict(Counter(f"{bound:g}" for bound in bounds)),
     }
+
+
+class Metrics:
+    """The counters and histograms of one process."""
+
+    def __init__(self, database: Database) -> None:
+        self.registry = prometheus.CollectorRegistry()
+        counter = partial(prometheus.Counter, registry=self.registry)
+        seconds = partial(prometheus.Histogram, buckets=LATENCIES, registry=self.registry)
+        self.calls = counter("midas_http_requests", "Calls answered", ["method", "route", "status"])
+        took = "From a call's arrival to its answer"
+        self.call_seconds = seconds("midas_http_request_seconds", took, ["method", "route"])
+        refused = "Calls refused before they were read: key, headers, signature, timestamp, rate, shed"
+        self.refused = counter("midas_http_refused", refused, ["reason"])
+        ahead = "How far a clock is ahead of this machine's: database, 4Seller"
+        self.clocks = prometheus.Gauge("midas_clock_ahead_seconds", ahead, ["clock"], registry=self.registry)
+        self.received = counter("midas_webhooks_received", "Webhooks accepted", ["new"])
+        self.finished = counter("midas_webhooks_finished", "Webhooks finished, by outcome", ["outcome"])
+        self.webhook_seconds = seconds("midas_webhook_seconds", "From a webhook's arrival to its outcome")
+        self.pushes = counter("midas_pushes", "Items acknowledged, by result", ["result"])
+        pushed = "From a change in the shop to 4Seller's confirmation"
+        self.push_seconds = seconds("midas_push_seconds", pushed)
+        self.registry.register(_Backlogs(database))
+
+
+class _Backlogs(Collector):
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """The backlogs as they are now; none when the database does not answer."""
+        try:
+            backlog = self._database.read(read_backlog)
+        except sa.exc.SQLAlchemyError:
+            return
+        for name, what, value in (
+            ("items_dirty", "Items that wait to be pushed", backlog.dirty),
+            ("items_oldest_seconds", "Age of the oldest", _age(backlog.oldest_dirty)),
+            ("items_quarantined", "Quarantined items", backlog.quarantined_items),
+            ("webhooks_pending", "Webhooks that wait", backlog.webhooks),
+            ("webhooks_oldest_seconds", "Age of the oldest", _age(backlog.oldest_webhook)),
+            ("webhooks_quarantined", "Quarantined webhooks", backlog.quarantined_webhooks),
+        ):
+            yield GaugeMetricFamily(f"midas_{name}", what, value=value)
+
+
+def _age(moment: datetime | None) -> float:
+    return 0.0 if moment is None else max(0.0, (datetime.now(UTC) - moment).total_seconds())

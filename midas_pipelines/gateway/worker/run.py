@@ -17,8 +17,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from midas_pipelines.gateway.metrics import Metrics
-from midas_pipelines.gateway.worker.reports import DagsterEvents, WorkerStats
+from midas_pipelines.gateway.worker.reports import DagsterEvents, Metrics, WorkerStats
 from midas_pipelines.gateway.worker.webhook_worker import WebhookWorker
 from midas_pipelines.notify.alerts import DAGSTER, GATEWAY, beat, note_clocks
 from midas_pipelines.store.gateway import webhooks
