@@ -96,11 +96,8 @@ def replace_shipment(order: StoredOrder, number: str, parcel: Tracking) -> str |
     if order.status in ENDED:
         return f"it is not pushed to 4Seller: the order is {order.status} there"
     queue_mail(order, "shipped", shipment_id=shipment_id)
-    return (
-        "it is pushed to 4Seller when the conflict is resolved"
-        if order.has(OrderException.CONFLICT)
-        else None
-    )
+    waits = order.has(OrderException.CONFLICT)
+    return "it is pushed to 4Seller when the conflict is resolved" if waits else None
 
 
 def count_shipments(database: Database, order_context: OrderContext) -> int:

@@ -100,37 +100,24 @@ class PendingUpdate:
     current: OrderStatus
     shipments: Sequence[ShipmentToPush]
     invalid: Sequence[tuple[sa.Row[Any], str]]  # shipments with an invalid number, and why
+    refund: bool  # the shop has refunded what 4Seller does not show as refunded
+    decision: StatusDecision  # which side has to change
+    objection: str | None  # why the shop's status is not pushed
+    goal: OrderStatus | None  # the status to bring 4Seller to, before a refund; None where it stays
 
-    @property
-    def refund(self) -> bool:
-        """Whether the shop has refunded what 4Seller does not show as refunded."""
-        refunded = self.wanted is not None and bool(self.row.paid_back)
-        return refunded and self.current is not OrderStatus.REFUNDED
 
-    @property
-    def wanted(self) -> str | None:
-        """The shop's status, where it changed; else there are only shipments."""
-        return None if self.row.shop_status_since is None else self.row.shop_status
-
-    @property
-    def decision(self) -> StatusDecision:
-        """Which side has to change."""
-        row = self.row
-        facts = {"shipped": bool(row.shipped), "in_time": bool(row.known)}
-        return statuses.decide(row.shop_status, self.current, resolution=row.resolution, **facts)
-
-    @property
-    def objection(self) -> str | None:
-        """Why the shop's status is not pushed; None when it may be, has not changed, or a refund replaces it."""
-        if self.wanted is None or (self.refund and self.wanted not in SHIPPED_STATES):
-            return None
-        return statuses.why_not_pushed(self.decision, self.wanted, self.current)
-
-    @property
-    def goal(self) -> OrderStatus | None:
-        """The status to bring 4Seller to, before a refund; None where it stays or must not be pushed."""
-        fits = self.wanted in (SHIPPED_STATES if self.refund else list(OrderStatus))
-        return OrderStatus(self.wanted) if self.wanted and fits and not self.objection else None
+def _pending(row: sa.Row[Any], shipments: Sequence[ShipmentToPush], invalid: Sequence[Any]) -> PendingUpdate:
+    """What to push of the order in that row, which need not be its status: only a changed one is, and a refund replaces one
+    that has not shipped."""
+    shop, current = row.shop_status, OrderStatus(row.status)
+    changed = row.shop_status_since is not None and shop is not None
+    refund = changed and bool(row.paid_back) and current is not OrderStatus.REFUNDED
+    facts = {"shipped": bool(row.shipped), "in_time": bool(row.known)}
+    decision = statuses.decide(shop, current, resolution=row.resolution, **facts)
+    changed = changed and (not refund or shop in SHIPPED_STATES)
+    objection = statuses.why_not_pushed(decision, shop, current) if changed else None
+    goal = OrderStatus(shop) if changed and objection is None and shop in list(OrderStatus) else None
+    return PendingUpdate(row, current, shipments, invalid, refund, decision, objection, goal)
 
 
 def _is_due(moment: sa.ColumnElement[Any], attempts: sa.ColumnElement[int]) -> sa.ColumnElement[bool]:
@@ -176,10 +163,7 @@ def pending_updates(context: SyncContext, after: int, only: int | None) -> list[
             valid[one.order_id].append(ShipmentToPush(one, label, remark if by_shop else None))
         except BadTracking as bad:
             invalid[one.order_id].append((one, str(bad)))
-    return [
-        PendingUpdate(row, OrderStatus(row.status), valid[row.local_order_id], invalid[row.local_order_id])
-        for row in found
-    ]
+    return [_pending(row, valid[row.local_order_id], invalid[row.local_order_id]) for row in found]
 
 
 def context_of(context: SyncContext) -> OrderContext:

@@ -70,8 +70,8 @@ async def push_statuses(context: SyncContext, only: int | None = None, moved_on:
             push, after = _Push(context, client, report), 0
             while found := await asyncio.to_thread(outbound.pending_updates, context, after, only):
                 after = found[-1].row.id
-                # else only a past refusal is checked
-                report.scanned += sum(bool(one.wanted or one.shipments or one.invalid) for one in found)
+                for one in found:  # else only a past refusal is checked
+                    report.scanned += bool(one.row.shop_status_since or one.shipments or one.invalid)
                 await asyncio.gather(*(push.alone(order) for order in found))
     return report
 
