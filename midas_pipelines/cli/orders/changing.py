@@ -19,8 +19,8 @@ from midas_pipelines.fourseller import carriers
 from midas_pipelines.storefront.catalog import items_by_sku
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.orders.changes import shipments
-from midas_pipelines.sync.orders.changes.close import resolve_conflict
-from midas_pipelines.sync.orders.lookup import dismiss, retry_order
+from midas_pipelines.sync.orders.changes.exceptions import dismiss, resolve_conflict
+from midas_pipelines.sync.orders.lookup import retry_order
 from midas_pipelines.sync.orders.model.order_log import OrderContext
 from midas_pipelines.sync.orders.stock.pending_lines import map_line
 from midas_pipelines.sync.orders.stock.units import left_to_ship, restock_units, returnable

@@ -20,7 +20,7 @@ from midas_pipelines.store.orders.listing import Filters, list_orders
 from midas_pipelines.storefront.catalog import items_by_sku
 from midas_pipelines.storefront.schema import orders
 from midas_pipelines.sync.orders import lookup
-from midas_pipelines.sync.orders.changes.close import resolve_conflict
+from midas_pipelines.sync.orders.changes import exceptions
 from midas_pipelines.sync.orders.model.order_log import OrderContext, StoredOrder, lock_order
 from midas_pipelines.sync.orders.status.status_sync import change_status
 from midas_pipelines.sync.orders.stock import pending_lines
@@ -125,7 +125,7 @@ def resolve_order(
     if decision not in ("shipped", "cancelled"):
         raise WrongInput("Say which status counts: shipped or cancelled.")
     with _locked(request, order_id, "resolve") as order:
-        resolve_conflict(order, decision, restock=bool(restock) and decision == "cancelled")
+        exceptions.resolve_conflict(order, decision, restock=bool(restock) and decision == "cancelled")
     return web.done(request, f"Order {order_id} counts as {decision}.")
 
 
@@ -143,7 +143,7 @@ async def retry_one(request: Request, order_id: str) -> Response:
 def dismiss_exceptions(request: Request, order_id: str) -> Response:
     """Accepts the order as it is."""
     with _locked(request, order_id, "dismiss") as order:
-        seen = lookup.dismiss(order)
+        seen = exceptions.dismiss(order)
     text = f"Order {order_id}: {', '.join(seen).replace('_', ' ')} dismissed."
     return _undoable(request, text, "dismiss", seen=",".join(seen))
 
@@ -161,7 +161,7 @@ def undo_click(
     """Takes back the item of a line, stock that was booked for it, or a dismissal."""
     with _locked(request, order_id, "undo") as order:
         if what == "dismiss":
-            lookup.undo_dismissal(order, seen.split(","))
+            exceptions.undo_dismissal(order, seen.split(","))
         elif what == "map":
             pending_lines.unmap_line(order, line or 0, forget=bool(always))
         else:

@@ -1,10 +1,10 @@
-"""Orders for a person: finds one by any of its ids, reads its timeline of steps, stock movements, shipments and messages, reads
-it from 4Seller again, and dismisses its exceptions."""
+"""Orders for a person: finds one by any of its ids, reads its timeline of steps, stock movements, shipments and messages, and
+reads it from 4Seller again."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -18,10 +18,9 @@ from midas_pipelines.store.schema.tables import inventory_changes, marketplace_o
 from midas_pipelines.storefront.schema import orders
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.context import SyncContext
-from midas_pipelines.sync.orders.changes.close import clear_unknown_status, end_quarantine
 from midas_pipelines.sync.orders.customer_mail import UNSENT, put_back
 from midas_pipelines.sync.orders.intake.batch import import_orders_read
-from midas_pipelines.sync.orders.model.lines import CHANNEL, SEEN_BY_A_PERSON, OrderException, read_exceptions
+from midas_pipelines.sync.orders.model.lines import CHANNEL, OrderException
 from midas_pipelines.sync.orders.model.order_log import OrderContext, StoredOrder, lock_order
 from midas_pipelines.sync.orders.stock.pending_lines import allocate_pending_lines
 
@@ -192,32 +191,3 @@ async def retry_order(context: SyncContext, text: str, *, mail: bool = False) ->
     exception, reason = ("quarantined", now.reason) if aside else (now.exception, None)
     read = (bool(result.imported), bool(result.moved_on), result.mapped + mapped, allocated)
     return Retried(order_id, *read, exception, reason, messages, unsent)
-
-
-def undo_dismissal(order: StoredOrder, seen: Collection[str]) -> None:
-    """Shows these exceptions of a locked order again, or quarantines it again."""
-    if order.outcome == "dismissed":
-        order.set(outcome="quarantined")
-    else:
-        order.set_exceptions(add=SEEN_BY_A_PERSON.intersection(seen))
-    order.log("undone", f"An operator took a dismissal back: {', '.join(seen)}.")
-
-
-def dismiss(order: StoredOrder) -> list[str]:
-    """Dismisses the exceptions of an order that a person has looked at; returns them. Raises WrongInput where none can be."""
-    name, current = order.marketplace_order_id, read_exceptions(order.exception)
-    seen = ["quarantined"] if order.outcome == "quarantined" else sorted(current & SEEN_BY_A_PERSON)
-    if not seen:
-        rest = ", ".join(sorted(current)) or "nothing"
-        raise WrongInput(
-            f"Order {name}: {rest} waits on it. An unmapped line ends with `midas orders map`, a conflict with "
-            "`midas orders resolve`, an oversold one when stock comes back."
-        )
-    if order.outcome == "quarantined":
-        order.set(outcome="dismissed")
-        end_quarantine(order.connection, name)
-    order.set_exceptions(drop=seen)
-    if OrderException.STATUS in seen:
-        clear_unknown_status(order.connection, order.status_word)
-    order.log("dismissed", f"An operator has looked at it: {', '.join(seen)}.")
-    return seen

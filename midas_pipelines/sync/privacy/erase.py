@@ -26,7 +26,7 @@ from midas_pipelines.storefront.orders import update_order, update_order_items
 from midas_pipelines.storefront.schema import order_status_history
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.storefront.writing import update_rows
-from midas_pipelines.sync.orders.changes.close import UNKNOWN_WORD, alert_unknown_status
+from midas_pipelines.sync.orders.changes.exceptions import UNKNOWN_WORD, alert_unknown_status
 from midas_pipelines.sync.orders.customer_mail import match_mail_alerts
 from midas_pipelines.sync.orders.model import impersonal
 from midas_pipelines.sync.orders.model.lines import OrderException, shop_origin

@@ -17,8 +17,8 @@ from midas_pipelines.store.orders.checks import (
     unpaired_orders,
 )
 from midas_pipelines.store.orders.listing import last_import, open_orders, orders_by_day
+from midas_pipelines.sync.orders.changes.exceptions import dismiss
 from midas_pipelines.sync.orders.intake.poll import Window
-from midas_pipelines.sync.orders.lookup import dismiss
 from midas_pipelines.sync.orders.model.order_log import lock_order
 from midas_pipelines_tests.shop import add_order, add_product, amend, run, value
 from midas_pipelines_tests.sync.orders import desk

@@ -15,10 +15,10 @@ from midas_pipelines.fourseller.carriers import tracking
 from midas_pipelines.sandbox.state import Json, Refused, State
 from midas_pipelines.store.schema.order_tables import order_shipments
 from midas_pipelines.store.schema.tables import marketplace_order_lines, marketplace_orders
-from midas_pipelines.sync.orders.changes.close import resolve_conflict
+from midas_pipelines.sync.orders.changes.exceptions import dismiss, resolve_conflict
 from midas_pipelines.sync.orders.changes.shipments import Shipped, replace_shipment, ship_locked
 from midas_pipelines.sync.orders.intake.batch import import_order_webhooks
-from midas_pipelines.sync.orders.lookup import Retried, dismiss, retry_order
+from midas_pipelines.sync.orders.lookup import Retried, retry_order
 from midas_pipelines.sync.orders.model.order_log import OrderContext, lock_order
 from midas_pipelines.sync.orders.status.status_sync import StatusSyncReport, push_statuses, sync_statuses
 from midas_pipelines.sync.orders.stock.units import restock_units

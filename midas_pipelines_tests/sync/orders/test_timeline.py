@@ -11,7 +11,7 @@ import pytest
 
 from midas_pipelines.cli.printing import print_json
 from midas_pipelines.sync.context import SyncContext
-from midas_pipelines.sync.orders.changes.close import resolve_conflict
+from midas_pipelines.sync.orders.changes.exceptions import resolve_conflict
 from midas_pipelines.sync.orders.customer_mail import send_mails
 from midas_pipelines.sync.orders.lookup import Timeline, find_order, read_timeline
 from midas_pipelines.sync.orders.model.order_log import OrderContext, lock_order

@@ -17,7 +17,7 @@ from midas_pipelines.fourseller.status import ENDED
 from midas_pipelines.sandbox.state import Refused
 from midas_pipelines.store.schema.tables import marketplace_order_lines, marketplace_orders
 from midas_pipelines.storefront.schema import product_variants, products
-from midas_pipelines.sync.orders.changes.close import resolve_conflict
+from midas_pipelines.sync.orders.changes.exceptions import resolve_conflict
 from midas_pipelines.sync.orders.changes.shipments import CannotShip
 from midas_pipelines.sync.orders.intake.poll import import_orders
 from midas_pipelines.sync.orders.model.lines import read_exceptions

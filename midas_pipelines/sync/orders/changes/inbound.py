@@ -11,7 +11,7 @@ from midas_pipelines.fourseller.status import StatusDecision as Decision
 from midas_pipelines.notify import alerts
 from midas_pipelines.storefront import orders
 from midas_pipelines.storefront.types import utc_now
-from midas_pipelines.sync.orders.changes import close
+from midas_pipelines.sync.orders.changes import exceptions
 from midas_pipelines.sync.orders.changes.edits import apply_edit, raise_edit_conflict, update_exceptions
 from midas_pipelines.sync.orders.changes.shipments import count_late_shipments
 from midas_pipelines.sync.orders.customer_mail import queue_mail, queue_status_mail
@@ -144,10 +144,10 @@ def _follow_status(order: StoredOrder, sale: Sale, later: bool) -> bool:
             return _advance(order, current, sale)
         case Decision.CONFLICT:
             detail = f"4Seller reports {reported}, but the order is {current.value}: a person has to decide."
-            close.find_conflict(order, sale, "refused_transition", detail)
+            exceptions.find_conflict(order, sale, "refused_transition", detail)
         case Decision.PUSH if current is OrderStatus.CANCELLED and sale.status in OPEN and later:
             detail = f"4Seller reports {reported} again, after the order was cancelled: resolve it."
-            close.find_conflict(order, sale, "conflict", detail)
+            exceptions.find_conflict(order, sale, "conflict", detail)
             order.set(status_word=sale.status_word)
         case Decision.PUSH if later and order.has_step(UNANSWERED):
             # Our call may have reached 4Seller after a newer one: the newer status is pushed again, once.
@@ -160,7 +160,7 @@ def _follow_status(order: StoredOrder, sale: Sale, later: bool) -> bool:
             detail = f"4Seller reports {reported} again or late; the order stays {current.value}."
             order.log("late", detail, once=True)
             if current is OrderStatus.REFUNDED and sale.status in SHIPPED_STATES:
-                shipped = close.ship_refunded_order(order, sale.status)
+                shipped = exceptions.ship_refunded_order(order, sale.status)
                 _end_conflict_if_over(order, current)
                 return shipped
         case _:
@@ -178,7 +178,7 @@ def _end_conflict_if_over(order: StoredOrder, current: OrderStatus) -> None:
     if not order.has(OrderException.CONFLICT) or (current in ENDED and units.shipped_after_end(order, shop)):
         return
     if decide(shop, current, shipped=units.has_shipped(order, shop)) is not Decision.CONFLICT:
-        close.end_conflict(order)
+        exceptions.end_conflict(order)
 
 
 def _advance(order: StoredOrder, current: OrderStatus, sale: Sale) -> bool:
@@ -193,7 +193,7 @@ def _advance(order: StoredOrder, current: OrderStatus, sale: Sale) -> bool:
     if reply is Decision.CONFLICT and status is OrderStatus.CANCELLED:
         do = "get the shipment back or have the cancellation withdrawn, then resolve the order."
         detail = f"The marketplace cancelled the order, but the shop has shipped it: {do}"
-        close.find_conflict(order, sale, "conflict", detail)
+        exceptions.find_conflict(order, sale, "conflict", detail)
         order.set(status_word=sale.status_word)  # 4Seller's status until a person decides
         return False
     if status in ENDED:
@@ -205,7 +205,7 @@ def _advance(order: StoredOrder, current: OrderStatus, sale: Sale) -> bool:
         note += "; the shop has deleted its order"
     elif status is OrderStatus.REFUNDED:
         shipped_as = (sale.shipped_as or OrderStatus.SHIPPED) if shipped else None
-        close.refund_shop_order(order, shop, shipped_as=shipped_as, notes=note)
+        exceptions.refund_shop_order(order, shop, shipped_as=shipped_as, notes=note)
     elif reply is Decision.FOLLOW:
         order.move(status.value, note)
         order.set(shop_status_since=None, push_after=None)
@@ -215,7 +215,7 @@ def _advance(order: StoredOrder, current: OrderStatus, sale: Sale) -> bool:
     order.log(status.value, f"{current.value} -> {status.value}. {note}.")
     if reply is Decision.CONFLICT:
         detail = f"The shop has cancelled the order, and the marketplace reports {status.value}: resolve the order."
-        close.find_conflict(order, sale, "conflict", detail)
+        exceptions.find_conflict(order, sale, "conflict", detail)
     else:
         _end_conflict_if_over(order, status)
     if status in ENDED:
@@ -251,10 +251,10 @@ def _record_status_word(order: StoredOrder, sale: Sale, news: _News, *, moved: b
         order.set(status_word=sale.status_word)
         if not sale.known_status:
             order.set_exceptions(add=(OrderException.STATUS,))
-            close.alert_unknown_status(order.connection, sale.status_word, sale.order_id)
+            exceptions.alert_unknown_status(order.connection, sale.status_word, sale.order_id)
         elif order.has(OrderException.STATUS):
             order.set_exceptions(drop=(OrderException.STATUS,))
-            close.clear_unknown_status(order.connection, order.status_word)
+            exceptions.clear_unknown_status(order.connection, order.status_word)
         if not moved:
             order.log("status_word", f"4Seller calls it {sale.status_word} now.")
     if sale.paid and sale.known_status and sale.status is not OrderStatus.REFUNDED:

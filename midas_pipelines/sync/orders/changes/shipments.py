@@ -17,7 +17,7 @@ from midas_pipelines.store.schema.order_tables import order_shipment_lines, orde
 from midas_pipelines.store.schema.tables import marketplace_order_lines, marketplace_orders
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.storefront.writing import set_aside, update_rows
-from midas_pipelines.sync.orders.changes.close import raise_conflict
+from midas_pipelines.sync.orders.changes.exceptions import raise_conflict
 from midas_pipelines.sync.orders.customer_mail import queue_mail
 from midas_pipelines.sync.orders.model.lines import OrderException
 from midas_pipelines.sync.orders.model.order_log import OrderContext, StoredOrder, lock_order

@@ -18,7 +18,7 @@ from midas_pipelines.fourseller.pages import Rejected
 from midas_pipelines.store.orders.payload_vault import Vault, vault_of
 from midas_pipelines.store.schema.tables import marketplace_orders
 from midas_pipelines.sync.context import SyncContext
-from midas_pipelines.sync.orders.changes.close import quarantine_order
+from midas_pipelines.sync.orders.changes.exceptions import quarantine_order
 from midas_pipelines.sync.orders.intake.importer import FIRST, TOO_OLD, import_sales, is_older, quarantined
 from midas_pipelines.sync.orders.intake.write import ImportCounts
 from midas_pipelines.sync.orders.model.order_log import OrderContext

@@ -23,7 +23,7 @@ from midas_pipelines.store.database import Database
 from midas_pipelines.store.operations.cursors import ShadowRow, record_shadow_writes
 from midas_pipelines.storefront import writing
 from midas_pipelines.storefront.writing import Cause, blame, was_overtaken
-from midas_pipelines.sync.orders.changes.close import quarantine_order
+from midas_pipelines.sync.orders.changes.exceptions import quarantine_order
 from midas_pipelines.sync.orders.intake.write import ImportCounts, OutOfTurn, write_batch
 from midas_pipelines.sync.orders.model.order_log import OrderContext
 from midas_pipelines.sync.orders.model.sale import Sale

@@ -24,7 +24,7 @@ from midas_pipelines.store.schema.tables import marketplace_order_lines, marketp
 from midas_pipelines.storefront import writing
 from midas_pipelines.storefront.catalog import lock_stock
 from midas_pipelines.storefront.schema import order_status_history, orders
-from midas_pipelines.sync.orders.changes.close import alert_unknown_status, end_quarantine
+from midas_pipelines.sync.orders.changes.exceptions import alert_unknown_status, end_quarantine
 from midas_pipelines.sync.orders.changes.inbound import apply_update, has_news
 from midas_pipelines.sync.orders.customer_mail import queue_received
 from midas_pipelines.sync.orders.model import lines, order_log

@@ -21,7 +21,7 @@ from midas_pipelines.storefront.orders import order_state
 from midas_pipelines.storefront.schema import orders
 from midas_pipelines.storefront.types import Backoff, is_due, utc_now
 from midas_pipelines.sync.context import SyncContext
-from midas_pipelines.sync.orders.changes.close import raise_conflict, refund_shop_order
+from midas_pipelines.sync.orders.changes.exceptions import raise_conflict, refund_shop_order
 from midas_pipelines.sync.orders.changes.shipments import set_shipment
 from midas_pipelines.sync.orders.customer_mail import queue_status_mail
 from midas_pipelines.sync.orders.model.lines import OrderException

@@ -6,7 +6,7 @@ import pytest
 
 from midas_pipelines.sandbox.state import now_text
 from midas_pipelines.store.orders.checks import unexplained_deductions
-from midas_pipelines.sync.orders.changes.close import resolve_conflict
+from midas_pipelines.sync.orders.changes.exceptions import resolve_conflict
 from midas_pipelines.sync.orders.model.order_log import lock_order
 from midas_pipelines_tests.shop import add_product, rows, value
 from midas_pipelines_tests.sync.orders import desk, paper

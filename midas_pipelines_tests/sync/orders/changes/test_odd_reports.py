@@ -6,7 +6,7 @@ import pytest
 
 from midas_pipelines.sandbox.state import State, now_text
 from midas_pipelines.store.orders.checks import unbalanced_orders
-from midas_pipelines.sync.orders.lookup import dismiss
+from midas_pipelines.sync.orders.changes.exceptions import dismiss
 from midas_pipelines.sync.orders.model.order_log import lock_order
 from midas_pipelines_tests.shop import add_product, rows, run
 from midas_pipelines_tests.sync.orders import desk, paper

@@ -8,7 +8,8 @@ import pytest
 
 from midas_pipelines.errors import WrongInput
 from midas_pipelines.sandbox.state import now_text
-from midas_pipelines.sync.orders.lookup import dismiss, retry_order
+from midas_pipelines.sync.orders.changes.exceptions import dismiss
+from midas_pipelines.sync.orders.lookup import retry_order
 from midas_pipelines.sync.orders.model.order_log import lock_order
 from midas_pipelines_tests.shop import add_product, rows, run, value
 from midas_pipelines_tests.sync.orders import desk, paper

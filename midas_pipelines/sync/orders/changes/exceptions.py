@@ -1,8 +1,9 @@
-"""Ends that are contradicted, refunded or late, and what else needs a person: conflicts and their resolution, orders that
-cannot be imported, unknown status words."""
+"""What needs a person: conflicts of the two sides and their resolution, quarantined orders, unknown status words, exceptions that
+are dismissed; and the refunds that one side reports late."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import sqlalchemy as sa
@@ -17,7 +18,7 @@ from midas_pipelines.store.schema.tables import marketplace_order_lines, marketp
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.storefront.writing import insert_new
 from midas_pipelines.sync.orders.customer_mail import queue_status_mail
-from midas_pipelines.sync.orders.model.lines import CHANNEL, OrderException
+from midas_pipelines.sync.orders.model.lines import CHANNEL, SEEN_BY_A_PERSON, OrderException, read_exceptions
 from midas_pipelines.sync.orders.model.order_log import OrderContext, StoredOrder
 from midas_pipelines.sync.orders.model.sale import Sale, short_id
 from midas_pipelines.sync.orders.stock import units
@@ -129,6 +130,35 @@ def _uphold(order: StoredOrder) -> None:
     if shop not in (None, *SHIPPED_STATES, wanted):
         order.move(wanted, "Resolved by the operator")
     order.mark_for_push(None if refunded else utc_now())
+
+
+def undo_dismissal(order: StoredOrder, seen: Collection[str]) -> None:
+    """Shows these exceptions of a locked order again, or quarantines it again."""
+    if order.outcome == "dismissed":
+        order.set(outcome="quarantined")
+    else:
+        order.set_exceptions(add=SEEN_BY_A_PERSON.intersection(seen))
+    order.log("undone", f"An operator took a dismissal back: {', '.join(seen)}.")
+
+
+def dismiss(order: StoredOrder) -> list[str]:
+    """Dismisses the exceptions of an order that a person has looked at; returns them. Raises WrongInput where none can be."""
+    name, current = order.marketplace_order_id, read_exceptions(order.exception)
+    seen = ["quarantined"] if order.outcome == "quarantined" else sorted(current & SEEN_BY_A_PERSON)
+    if not seen:
+        rest = ", ".join(sorted(current)) or "nothing"
+        raise WrongInput(
+            f"Order {name}: {rest} waits on it. An unmapped line ends with `midas orders map`, a conflict with "
+            "`midas orders resolve`, an oversold one when stock comes back."
+        )
+    if order.outcome == "quarantined":
+        order.set(outcome="dismissed")
+        end_quarantine(order.connection, name)
+    order.set_exceptions(drop=seen)
+    if OrderException.STATUS in seen:
+        clear_unknown_status(order.connection, order.status_word)
+    order.log("dismissed", f"An operator has looked at it: {', '.join(seen)}.")
+    return seen
 
 
 def quarantine_order(
