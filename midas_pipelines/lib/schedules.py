@@ -10,6 +10,7 @@ from typing import Any
 
 import dagster as dg
 
+from midas_pipelines.installation import SETTINGS
 from midas_pipelines.lib.metadata import OWNERS
 from midas_pipelines.lib.partitions import SHARDS, whole_run
 from midas_pipelines.lib.snapshot_io import TICK
@@ -77,7 +78,7 @@ def schedule_of(settings: Settings, workflow: Workflow) -> dg.ScheduleDefinition
     return tick
 
 
-def op_job(settings: Settings, name: str, *steps: dg.OpDefinition) -> dg.JobDefinition:
+def op_job(name: str, *steps: dg.OpDefinition) -> dg.JobDefinition:
     """A workflow's job that makes no asset: independent steps, described as its row in the table says."""
 
     def graph() -> None:
@@ -88,20 +89,20 @@ def op_job(settings: Settings, name: str, *steps: dg.OpDefinition) -> dg.JobDefi
         name=name,
         executor_def=dg.in_process_executor,
         owners=OWNERS,
-        description=described(settings, named(name)),
+        description=described(SETTINGS, named(name)),
     )
     job: dg.JobDefinition = make(graph)
     return job
 
 
-def sensor_options(settings: Settings, name: str) -> dict[str, Any]:
+def sensor_options(name: str) -> dict[str, Any]:
     """Name, interval, default status and description of a workflow's sensor, for `dg.sensor`."""
     workflow = named(name)
     return {
         "name": f"{name}_sensor",
         "minimum_interval_seconds": workflow.seconds,
-        "default_status": dg.DefaultSensorStatus[_status(settings, workflow)],
-        "description": described(settings, workflow),
+        "default_status": dg.DefaultSensorStatus[_status(SETTINGS, workflow)],
+        "description": described(SETTINGS, workflow),
     }
 
 

@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from midas_pipelines.defs.resources import Expected, expected_in, shop
-from midas_pipelines.installation import SETTINGS
 from midas_pipelines.lib import engine
 from midas_pipelines.lib.partitions import is_of_our_location
 from midas_pipelines.lib.schedules import sensor_options
@@ -24,7 +23,7 @@ MOST_NAMED = 10
 MADE = {workflow.name: workflow.makes for workflow in WORKFLOWS}
 
 
-@dg.sensor(**sensor_options(SETTINGS, "health_watch"))
+@dg.sensor(**sensor_options("health_watch"))
 def health_watch(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     """Makes the open alerts match what is wrong now; it launches nothing.
 
@@ -71,7 +70,7 @@ def health_watch(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     )
 
 
-@dg.run_failure_sensor(monitor_all_code_locations=True, **sensor_options(SETTINGS, "failure_alerts"))
+@dg.run_failure_sensor(monitor_all_code_locations=True, **sensor_options("failure_alerts"))
 def failure_alerts(context: dg.RunFailureSensorContext) -> None:
     """Raises an alert about the run, also one of the command line.
 

@@ -71,7 +71,7 @@ HEALED_BY = {"order": "order_import", "inventory": "consistency_check", "product
 STARTED = {"incremental_sync", *HEALED_BY.values()}
 
 
-@dg.sensor(jobs=[job for job in JOBS if job.name in STARTED], **sensor_options(SETTINGS, "stale_work"))
+@dg.sensor(jobs=[job for job in JOBS if job.name in STARTED], **sensor_options("stale_work"))
 def stale_work(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
     """Starts one run of each workflow that makes up for waiting items or webhooks, once for the newest of them.
 

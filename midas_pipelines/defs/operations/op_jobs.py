@@ -9,9 +9,8 @@ from pathlib import Path
 import dagster as dg
 from pydantic import Field
 
-from midas_pipelines.defs.resources import MidasResource, failure_of, shop
+from midas_pipelines.defs.resources import MidasResource, shop
 from midas_pipelines.errors import ExpectedError
-from midas_pipelines.installation import SETTINGS
 from midas_pipelines.lib import engine
 from midas_pipelines.lib import metadata as ui
 from midas_pipelines.lib.partitions import is_of_our_location, ops_config
@@ -52,10 +51,10 @@ def deliver_alerts(context: dg.OpExecutionContext, config: AlertConfig, midas: M
     context.add_output_metadata(ui.known({**counts, "problems": problems}))
 
 
-alert_delivery = op_job(SETTINGS, ALERTS, deliver_alerts)
+alert_delivery = op_job(ALERTS, deliver_alerts)
 
 
-@dg.sensor(job=alert_delivery, **sensor_options(SETTINGS, ALERTS))
+@dg.sensor(job=alert_delivery, **sensor_options(ALERTS))
 def alerts_due(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
     """Starts the job when an asset that staff hears of was made, or an alert is due.
 
@@ -92,10 +91,10 @@ def send_customer_mail(context: dg.OpExecutionContext, midas: MidasResource) -> 
     context.add_output_metadata(ui.known({**counts, "problems": ui.table(problems)}))
 
 
-customer_mail = op_job(SETTINGS, MAIL, send_customer_mail)
+customer_mail = op_job(MAIL, send_customer_mail)
 
 
-@dg.sensor(job=customer_mail, **sensor_options(SETTINGS, MAIL))
+@dg.sensor(job=customer_mail, **sensor_options(MAIL))
 def customer_mail_due(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
     """Starts the job when a message is due."""
     if load_settings().smtp_url is None:
@@ -124,32 +123,30 @@ OLD = {
 
 def _step(name: str, what: str) -> dg.OpDefinition:
     @dg.op(name=f"remove_old_{name}", pool=pool_of("retention"), description=f"Deletes {what}.")
-    def remove_old(context: dg.OpExecutionContext) -> None:
+    def remove_old(context: dg.OpExecutionContext, midas: MidasResource) -> None:
         days = getattr(load_settings(), f"keep_{name}_days")
-        count = _remove(context.instance, name, days)
+        count = _remove(context, midas, name, days)
         context.add_output_metadata({name: count})
         context.log.info(f"{count} {name} older than {days} days removed.")
 
     return remove_old
 
 
-def _remove(instance: dg.DagsterInstance, name: str, days: int) -> int:
+def _remove(context: dg.OpExecutionContext, midas: MidasResource, name: str, days: int) -> int:
     """Removes what is older, and returns how many. Raises `dagster.Failure` where the shop's database cannot be used."""
     before = datetime.now(UTC) - timedelta(days=days)
     if name == "runs":
-        return delete_old_runs(instance, before)
+        return delete_old_runs(context.instance, before)
     if name == "snapshots":
         settings = load_settings()
         return engine.Snapshots.of(settings).remove_before(settings.day_of(before), settings.today())
-    with shop() as database:
-        if isinstance(database, dg.SkipReason):
-            raise failure_of(ExpectedError(str(database.skip_message)))
+    with midas.sync_context(context) as sync:
         if name == "audit":
-            return engine.audit.delete_old_audit_rows(database, days=days)
-        return engine.delete_old(database, name, days=days)
+            return engine.audit.delete_old_audit_rows(sync.database, days=days)
+        return engine.delete_old(sync.database, name, days=days)
 
 
-retention = op_job(SETTINGS, "retention", *(_step(name, what) for name, what in OLD.items()))
+retention = op_job("retention", *(_step(name, what) for name, what in OLD.items()))
 
 
 @dg.op(pool=pool_of(ERASURE))
@@ -164,7 +161,7 @@ def erase_buyers(context: dg.OpExecutionContext, midas: MidasResource) -> None:
     context.add_output_metadata(ui.known({**counts, **every, "weeks": ui.table(weeks)}))
 
 
-buyer_erasure = op_job(SETTINGS, ERASURE, erase_buyers)
+buyer_erasure = op_job(ERASURE, erase_buyers)
 
 
 @dg.op(pool=pool_of(DRILL))
@@ -185,7 +182,7 @@ def restore_newest_backup(context: dg.OpExecutionContext, midas: MidasResource) 
     context.add_output_metadata({"name": drill.name, **figures})
 
 
-restore_drill = op_job(SETTINGS, DRILL, restore_newest_backup)
+restore_drill = op_job(DRILL, restore_newest_backup)
 
 
 def delete_old_runs(instance: dg.DagsterInstance, before: datetime) -> int:

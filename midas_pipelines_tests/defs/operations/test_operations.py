@@ -142,7 +142,7 @@ def test_keeping_house_tells_how_much_was_forgotten(environment: World) -> None:
         file = kept.path(CATALOG, day)
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(b"")
-    result = retention.execute_in_process()
+    result = retention.execute_in_process(resources={"midas": MidasResource()})
     told = {
         name: found.value
         for one in result.all_events
@@ -165,7 +165,7 @@ def test_keeping_house_tells_how_much_was_forgotten(environment: World) -> None:
 
 def test_retention_fails_where_the_shops_database_cannot_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MIDAS_DATABASE_URL", "")
-    result = retention.execute_in_process(raise_on_error=False)
+    result = retention.execute_in_process(raise_on_error=False, resources={"midas": MidasResource()})
     failed = [expected_in(event) for event in result.all_events if event.is_step_failure]
     assert {found and found.reason[:30] for found in failed} == {"MIDAS_DATABASE_URL is not set:"}
     assert len(failed) == 7  # runs and snapshots are in no database of the shop
