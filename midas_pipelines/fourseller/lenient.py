@@ -228,7 +228,8 @@ def read_time(value: Any) -> datetime | None:
 
 def _in_utc(moment: datetime) -> datetime:
     try:
-        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+        if moment.tzinfo is not UTC:
+            moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except OverflowError:  # year 1 or 9999, moved over its edge by the offset
         raise ValueError("is no moment") from None
     if moment.year not in YEARS:

@@ -229,10 +229,11 @@ def identifiers(payload: Any) -> list[tuple[str, str]]:
                 found += [("email", address) for address in EMAIL.findall(value)]
         elif kind is dict:
             parts += value.items()
-            first = value.get("first_name") or value.get("firstName")
-            last = value.get("last_name") or value.get("lastName")
-            if first and last:
-                found.append(("name", f"{first} {last}"))
+            if "first_name" in value or "firstName" in value:
+                first = value.get("first_name") or value.get("firstName")
+                last = value.get("last_name") or value.get("lastName")
+                if first and last:
+                    found.append(("name", f"{first} {last}"))
         elif kind is list:
             parts += [(name, one) for one in value]
         elif kind is int:

@@ -71,7 +71,7 @@ def _likeness(sold: SoldLine, row: sa.Row[Any]) -> int | None:
 
 def _said_over(line: SaleLine, row: sa.Row[Any]) -> SaleLine:
     """The line with what its message leaves out as it was."""
-    missing = line.unsaid | {name for name in NAMES if getattr(line, name) is None}
+    missing = {*line.unsaid, *(name for name in NAMES if getattr(line, name) is None)}
     kept: dict[str, Any] = {name: getattr(row, name) for name in missing}
     if "quantity" in missing:
         kept["needs_review"] = OrderException.QUANTITY in read_exceptions(row.exception)
@@ -175,7 +175,8 @@ def _change_lines(order: StoredOrder, pairs: list[Pair], changes: list[str], *, 
             update_order_items(order.connection, order.local_order_id, rows)
     added = [sold for sold, row in pairs if row is None]
     local_ids = [] if order.local_order_id is None else [order.local_order_id] * len(added)
-    units.add_lines(order.connection, added, [order.id] * len(added), local_ids)
+    units.write_lines(order.connection, added, [order.id] * len(added), shop=bool(local_ids))
+    units.allocate_lines(order.connection, added, local_ids)
     if changes:
         order.log("edited", f"The marketplace changed the order: {'; '.join(changes)}.")
     for sold, _ in pairs:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -197,13 +197,14 @@ def _rounds(sales: Sequence[Sale]) -> list[list[Sale]]:
     def updated(sale: Sale) -> datetime:
         return sale.updated_at or sale.ordered_at
 
-    found: list[list[Sale]] = []
-    earlier: Counter[str] = Counter()
-    for sale in sorted(sales, key=lambda sale: (updated(sale), RANK[sale.status])):
-        if earlier[sale.order_id] == len(found):
-            found.append([])
-        found[earlier[sale.order_id]].append(sale)
-        earlier[sale.order_id] += 1
+    of_order = defaultdict[str, list[Sale]](list)
+    for sale in sales:
+        of_order[sale.order_id].append(sale)
+    most = max(map(len, of_order.values()), default=0)
+    if most > 1:
+        for mine in of_order.values():
+            mine.sort(key=lambda sale: (updated(sale), RANK[sale.status]))
+    found = [[mine[place] for mine in of_order.values() if place < len(mine)] for place in range(most)]
     return [sorted(batch, key=lambda sale: (sale.ordered_at, updated(sale))) for batch in found]
 
 

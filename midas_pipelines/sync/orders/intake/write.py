@@ -17,7 +17,6 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from midas_pipelines.store.orders.payload_vault import Vault
 from midas_pipelines.store.schema import tables
 from midas_pipelines.store.schema.order_tables import order_shipments
 from midas_pipelines.store.schema.tables import marketplace_order_lines, marketplace_orders
@@ -33,7 +32,7 @@ from midas_pipelines.sync.orders.model.lines import CHANNEL, SoldLine, items_nam
 from midas_pipelines.sync.orders.model.order_log import OrderContext, StoredOrder
 from midas_pipelines.sync.orders.model.sale import Sale
 from midas_pipelines.sync.orders.stock import pending_lines
-from midas_pipelines.sync.orders.stock.units import add_lines, raise_oversold_alerts
+from midas_pipelines.sync.orders.stock.units import allocate_lines, raise_oversold_alerts, write_lines
 
 COUNTS = ("imported", "duplicates", "exceptions", "failed", "moved_on", "mapped")
 PREVIEW = 20
@@ -101,7 +100,7 @@ def write_batch(
     try:
         if batch.new:
             _reserve_ids(connection, batch)
-            _write_orders(connection, batch, order_context.vault)
+            _write_orders(connection, batch, order_context)
         if not turn.wait(TURN_SECONDS):
             raise OutOfTurn
         held, waiting, unmapped = _lock(connection, batch, order_context)
@@ -114,8 +113,8 @@ def write_batch(
         result.duplicates = len(sales) - len(batch.new) - len(batch.left_out)
         result.mapped = pending_lines.tie_lines(connection, held, unmapped)
         if batch.new:
-            _write_orders(connection, batch, order_context.vault, renewed=True)
-            _write_lines(connection, batch, order_context, result)
+            _write_orders(connection, batch, order_context, renewed=True)
+            _allocate(connection, batch, order_context, result)
     except writing.RowsBusy as busy:
         place = {"products": 0, "product_variants": 1}.get(busy.table)
         if busy.table == marketplace_orders.name:
@@ -140,6 +139,9 @@ class _Sorted:
     erased: set[str]  # quarantined orders whose buyer is erased
     row_ids: dict[str, int] = field(default_factory=dict)  # of our rows of the new orders
     local_ids: dict[str, int] = field(default_factory=dict)  # of the shop's
+    exceptions: defaultdict[str, set[str]] = field(
+        default_factory=lambda: defaultdict(set)
+    )  # of the new orders
 
 
 def _sort_out(connection: sa.Connection, sales: Sequence[Sale]) -> _Sorted:
@@ -169,7 +171,8 @@ def _lock(
     """Locks the orders to write, then the stock of every item that they or the new orders may move. Returns the orders that the
     transaction holds, those of them that wait for stock that it holds too, and the unmapped lines with the same identifiers
     as new ones."""
-    unmapped = pending_lines.lines_naming(connection, {line.line.named for line in batch.lines})
+    new, names = set(batch.row_ids.values()), {line.line.named for line in batch.lines}
+    unmapped = [line for line in pending_lines.lines_naming(connection, names) if line.order_id not in new]
     touched = {line.item for line in batch.lines if line.item is not None and line.wanted}
     if batch.behind:
         names = {line.named for sale in batch.behind.values() for line in sale.lines}
@@ -210,13 +213,15 @@ def _reserve_ids(connection: sa.Connection, batch: _Sorted) -> None:
     batch.local_ids = {sale.order_id: local_id for sale, local_id in zip(batch.new, ids[orders], strict=True)}
 
 
-def _write_orders(connection: sa.Connection, batch: _Sorted, vault: Vault, *, renewed: bool = False) -> None:
-    """Writes our rows and the shop's, of new orders or of those `renewed` that were quarantined. Ours are sorted by id, so
-    that two importers of the same orders do not deadlock."""
+def _write_orders(
+    connection: sa.Connection, batch: _Sorted, context: OrderContext, *, renewed: bool = False
+) -> None:
+    """Writes our rows and the shop's, of new orders or of those `renewed` that were quarantined, and ours of their lines and
+    their log. Ours are sorted by id, so that two importers of the same orders do not deadlock."""
     sales = [sale for sale in batch.new if (sale.order_id in batch.quarantined) is renewed]
     local_ids = [batch.local_ids[sale.order_id] for sale in sales]
     by_id = sorted(sales, key=lambda sale: sale.order_id)
-    ours = order_log.our_orders(by_id, batch.row_ids, batch.local_ids, vault)
+    ours = order_log.our_orders(by_id, batch.row_ids, batch.local_ids, context.vault)
     theirs = order_log.shop_orders(sales, local_ids)
     if renewed:  # replaces the record of the quarantine
         ours |= {name: [None] * len(sales) for name in ("reason", "exception")}
@@ -227,24 +232,28 @@ def _write_orders(connection: sa.Connection, batch: _Sorted, vault: Vault, *, re
     notes = [lines.origin(sale.order_id, sale.sales_channel) for sale in sales]
     history = {"order_id": local_ids, "status": theirs["status"], "notes": notes}
     writing.insert_columns(connection, order_status_history, history)
+    sold = [line for line in batch.lines if (line.sale.order_id in batch.quarantined) is renewed]
+    write_lines(connection, sold, [batch.row_ids[line.sale.order_id] for line in sold], shop=True)
+    _write_log(connection, batch, context.first_steps(sales))
 
 
-def _write_lines(
-    connection: sa.Connection, batch: _Sorted, context: OrderContext, result: ImportCounts
-) -> None:
-    """Locks the stock and allocates it to the order placed first; writes the lines, exceptions, log, alerts and mail."""
-    sold, sales = batch.lines, batch.new
-    ids = ([known[line.sale.order_id] for line in sold] for known in (batch.row_ids, batch.local_ids))
-    add_lines(connection, sold, *ids)  # from now on the shop may wait for stock
-    log = context.first_steps(sales, sold)
-    found = defaultdict[str, set[str]](set)
-    for order_id, step in zip(log["marketplace_order_id"], log["step"], strict=True):
+def _write_log(connection: sa.Connection, batch: _Sorted, log: writing.Columns) -> None:
+    writing.insert_columns(connection, tables.order_processing_logs, log)
+    for order_id, step in zip(log.get("marketplace_order_id", ()), log.get("step", ()), strict=True):
         if step in EXCEPTIONS:
-            found[order_id].add(step)
-    marked = {order_id: lines.exception_text(held) for order_id, held in found.items()}
+            batch.exceptions[order_id].add(step)
+
+
+def _allocate(connection: sa.Connection, batch: _Sorted, context: OrderContext, result: ImportCounts) -> None:
+    """Locks the stock, allocates it to the order placed first, and writes the exceptions, log, alerts and mail."""
+    sold, sales = batch.lines, batch.new
+    allocate_lines(
+        connection, sold, [batch.local_ids[line.sale.order_id] for line in sold]
+    )  # the shop may wait now
+    _write_log(connection, batch, context.line_steps(sold))
+    marked = {order_id: lines.exception_text(found) for order_id, found in batch.exceptions.items()}
     marks = [{"id": batch.row_ids[order_id], "exception": text} for order_id, text in marked.items()]
     writing.update_rows(connection, marketplace_orders, marks)
-    writing.insert_columns(connection, tables.order_processing_logs, log)
     raise_oversold_alerts(connection, sold)
     for sale in sales:
         if not sale.known_status:

@@ -80,6 +80,7 @@ class SoldLine:
     item: ItemKey | None = None
     wanted: int = 0  # units to allocate
     number: int = 0  # our number of the line: the marketplace's at first; it never changes
+    row_id: int = 0
     order_item_id: int = 0
     allocated: int = 0
     respelled: bool = False  # its SKU was taken as another spelling of the item's

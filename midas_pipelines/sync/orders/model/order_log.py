@@ -45,31 +45,44 @@ class OrderContext:
         """Whether customers get mail at all."""
         return self.settings is not None and self.settings.smtp_url is not None
 
-    def first_steps(self, sales: Sequence[Sale], lines: Sequence[SoldLine]) -> Columns:
-        """The order log of imported orders: what was imported and allocated, and what needs a person."""
+    def first_steps(self, sales: Sequence[Sale]) -> Columns:
+        """The order log of imported orders: what was imported, and what of it needs a person."""
         steps: list[tuple[str, str, str]] = []
-        of_order = {name: list(mine) for name, mine in groupby(lines, lambda line: line.sale.order_id)}
         for sale in sales:
-            name, mine = sale.order_id, of_order.get(sale.order_id, [])
+            name = sale.order_id
             placed = f"{spell_moment(sale.placed_at)[:16]} UTC" if sale.placed_at else "an unknown date"
             imported = (
                 f"{sale.sales_channel or 'Marketplace'} order of {placed}, {sale.status_word or 'no status'}, "
                 f"{len(sale.lines)} lines, {sale.priced}, as {sale.order_number}."
             )
             steps.append((name, "imported", imported))
-            taken = [line for line in mine if line.allocated]
-            if taken:
-                parts = [f"{x.allocated} of {x.line.sku or x.line.title} (line {x.number})" for x in taken]
-                steps.append((name, "deducted", f"Took {', '.join(parts)} from stock."))
-            for line in mine:
-                if line.respelled and line.item is not None:
-                    other = f"another spelling of the SKU of product {line.item[0]}"
-                    steps.append((name, "mapped", f"Line {line.number}: {line.line.sku} is {other}."))
-                steps += [(name, wrong.value, words) for wrong, words in line.exceptions.items()]
             if sale.unreadable:
                 steps.append((name, "unreadable", sale.unread))
             steps += [(name, wrong.value, words) for wrong, words in sale_exceptions(sale).items()]
-        columns = dict(zip(("marketplace_order_id", "step", "detail"), zip(*steps, strict=True), strict=True))
+        return self._columns(steps)
+
+    def line_steps(self, lines: Sequence[SoldLine]) -> Columns:
+        """The order log of the lines of imported orders: what was allocated, and what needs a person."""
+        steps: list[tuple[str, str, str]] = []
+        for name, mine in groupby(lines, lambda line: line.sale.order_id):
+            taken, others = list[str](), list[tuple[str, str, str]]()
+            for line in mine:
+                if line.allocated:
+                    taken.append(
+                        f"{line.allocated} of {line.line.sku or line.line.title} (line {line.number})"
+                    )
+                if line.respelled and line.item is not None:
+                    other = f"another spelling of the SKU of product {line.item[0]}"
+                    others.append((name, "mapped", f"Line {line.number}: {line.line.sku} is {other}."))
+                others += [(name, wrong.value, words) for wrong, words in line.exceptions.items()]
+            if taken:
+                steps.append((name, "deducted", f"Took {', '.join(taken)} from stock."))
+            steps += others
+        return self._columns(steps)
+
+    def _columns(self, steps: list[tuple[str, str, str]]) -> Columns:
+        names = ("marketplace_order_id", "step", "detail")
+        columns = dict(zip(names, zip(*steps, strict=True), strict=True)) if steps else {}
         return {**columns, "channel": [CHANNEL] * len(steps), "run_id": [self.run_id] * len(steps)}
 
     def log(self, connection: sa.Connection, name: str, step: str, detail: str, once: bool = False) -> bool:

@@ -45,14 +45,17 @@ def some_parts(content: Content, parts: Collection[str]) -> Content:
 
 
 def digest(parts: Iterable[Any]) -> str | None:
-    """A digest, 15 characters, of values as Python spells them, whatever their order; None without any."""
-    spelled = "\n".join(sorted(map(repr, parts)))
-    return blake2b(spelled.encode(), digest_size=8).hexdigest()[:15] if spelled else None
+    """A digest, 15 characters, of values, whatever their order; None without any."""
+    return _digest(sorted(parts, key=repr))
 
 
 def digest_of_fields(part: dict[str, Any]) -> str | None:
     """A digest of the fields that hold something; None when none does."""
-    return digest([item for item in part.items() if item[1] is not None])
+    return _digest(sorted([item for item in part.items() if item[1] is not None]))
+
+
+def _digest(parts: list[Any]) -> str | None:
+    return blake2b(to_json(parts).encode(), digest_size=8).hexdigest()[:15] if parts else None
 
 
 LONGEST_ID = 170
@@ -65,7 +68,7 @@ Named = tuple[str | None, str | None]
 """The identifiers of a line: 4Seller's product id, and the SKU."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, which takes three times as long to make: never changed all the same
 class SaleLine:
     """One line as sold. `quantity` is as received, 1 where it was missing; `needs_review` marks a missing or invalid one."""
 
@@ -77,7 +80,7 @@ class SaleLine:
     price: Decimal
     needs_review: bool
     total: Decimal  # price times quantity, exact; a quantity below one counts for nothing
-    unsaid: frozenset[str] = frozenset()  # which of title, quantity and price were missing
+    unsaid: Collection[str] = ()  # which of title, quantity and price were missing
 
     @property
     def named(self) -> Named:
@@ -85,9 +88,9 @@ class SaleLine:
         return (self.fourseller_product_id, self.sku)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Sale:
-    """One marketplace order. Amounts are in `currency`, exactly as received; a missing field is None."""
+    """One marketplace order, never changed once it is read. Amounts are in `currency`, exactly as received; a missing field is None."""
 
     order_id: str
     sales_channel: str | None
@@ -194,7 +197,7 @@ def read_sale(order: Order, vault: Vault | None = None, read_at: datetime | None
     sold = [(one.sku, one.fourseller_product_id, one.quantity, str(one.price)) for one in lines]
     digests = {
         "lines": digest(sold),
-        "amounts": None if given is None else digest([f"{given} {shipping} {tax} {discount}"]),
+        "amounts": None if given is None else _digest([given, shipping, tax, discount]),
         "buyer": digest_of_fields(buyer),
         "address": digest_of_fields(ship_to),
     }
@@ -235,7 +238,7 @@ def _line(number: int, item: OrderItem, held: Callable[[Decimal | None, str], De
     if total is None:
         price = total = ZERO
     sku = (item.sku or "")[: LONGEST["sku"]].strip() or None
-    said = {"title": item.title, "quantity": item.quantity, "price": said_price}
+    said = (("title", item.title), ("quantity", item.quantity), ("price", said_price))
     return SaleLine(
         line=number,
         sku=sku,
@@ -245,7 +248,7 @@ def _line(number: int, item: OrderItem, held: Callable[[Decimal | None, str], De
         price=price,
         needs_review=item.quantity is None or item.quantity < 1,
         total=total,
-        unsaid=frozenset([name for name, value in said.items() if value is None]),
+        unsaid=[name for name, value in said if value is None],
     )
 
 

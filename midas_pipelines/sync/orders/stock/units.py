@@ -21,7 +21,7 @@ from midas_pipelines.store.schema.tables import ITEM_KEY, mappings, marketplace_
 from midas_pipelines.store.stock.ledger import StockMove, move_stock
 from midas_pipelines.storefront.catalog import ItemKey
 from midas_pipelines.storefront.schema import order_items
-from midas_pipelines.storefront.writing import Columns, any_of, insert_columns, reserve_ids, update_rows
+from midas_pipelines.storefront.writing import any_of, insert_columns, reserve_ids, update_rows
 from midas_pipelines.sync.orders.model import lines
 from midas_pipelines.sync.orders.model.lines import CHANNEL, OrderException, SoldLine, reference
 from midas_pipelines.sync.orders.model.order_log import StoredOrder
@@ -136,26 +136,19 @@ def allocate_units(
     return got, words
 
 
-def add_lines(
-    connection: sa.Connection, added: Sequence[SoldLine], order_rows: Sequence[int], local_ids: Sequence[int]
+def write_lines(
+    connection: sa.Connection, added: Sequence[SoldLine], order_rows: Sequence[int], *, shop: bool
 ) -> None:
-    """Allocates stock to new lines, and writes our rows of them and the shop's, of the orders in these rows of ours and of the
-    shop's; of none of the shop's where it has deleted its order."""
-    shop_items: Columns = {}
-    if local_ids:
-        ids = reserve_ids(connection, {order_items: len(added)})[order_items]
-        for line, item_id in zip(added, ids, strict=True):
-            line.order_item_id = item_id
-        shop_items = lines.shop_lines(added, local_ids)
-    taking, moves = [(line, line.item) for line in added if line.item and line.wanted], []
-    for line, item in taking:
-        name = reference(line.sale.order_id, line.number)
-        moves.append(StockMove(item, -line.wanted, CHANNEL, "sale", name))
-    for (line, _), delta in zip(taking, move_stock(connection, moves), strict=True):
-        line.allocated = -delta  # what is missing is backordered
-    insert_columns(connection, order_items, shop_items)
+    """Writes our rows of new lines, of the orders in these rows of ours, as if the stock had all that they want, which
+    `allocate_lines` corrects; reserves ids for the shop's, unless it has deleted its order."""
+    count = len(added)
+    ids = reserve_ids(connection, {marketplace_order_lines: count, order_items: count if shop else 0})
+    of_shop = ids[order_items] or [0] * count
+    for line, row_id, item_id in zip(added, ids[marketplace_order_lines], of_shop, strict=True):
+        line.row_id, line.order_item_id, line.allocated = row_id, item_id, line.wanted
     own = ("order_item_id", "allocated", "backordered")
     ours = {
+        "id": ids[marketplace_order_lines],
         "order_id": order_rows,
         "line": [line.number for line in added],
         **{name: [getattr(line.line, name) for line in added] for name in lines.SAID},
@@ -164,6 +157,27 @@ def add_lines(
         "exception": [lines.exception_text(line.exceptions) for line in added],
     }
     insert_columns(connection, marketplace_order_lines, ours)
+
+
+def allocate_lines(connection: sa.Connection, added: Sequence[SoldLine], local_ids: Sequence[int]) -> None:
+    """Allocates stock to lines that are written, and writes the shop's rows of them, of its orders with these ids; none where
+    there are no ids, since it has deleted its order."""
+    taking, moves, short = [(line, line.item) for line in added if line.item and line.wanted], [], []
+    for line, item in taking:
+        name = reference(line.sale.order_id, line.number)
+        moves.append(StockMove(item, -line.wanted, CHANNEL, "sale", name))
+    for (line, _), delta in zip(taking, move_stock(connection, moves), strict=True):
+        if line.allocated != -delta:  # what is missing is backordered
+            line.allocated = -delta
+            short.append(line)
+    if local_ids:
+        insert_columns(connection, order_items, lines.shop_lines(added, local_ids))
+    changes = [
+        {"id": line.row_id, "allocated": line.allocated, "backordered": line.backordered}
+        | {"exception": lines.exception_text(line.exceptions)}
+        for line in short
+    ]
+    update_rows(connection, marketplace_order_lines, changes)
 
 
 def allocate_again(order: StoredOrder, shop: str | None, *, whole: bool) -> int:

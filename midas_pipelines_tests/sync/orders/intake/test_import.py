@@ -157,7 +157,7 @@ def test_dying_in_the_middle_of_an_import_leaves_nothing_half_done(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("midas_pipelines.sync.orders.model.order_log.OrderContext.first_steps", die)
+        patch.setattr("midas_pipelines.sync.orders.model.order_log.OrderContext.line_steps", die)
         with pytest.raises(KeyboardInterrupt):
             world.import_orders()
     assert (stock_of(world, product), value(world.database, "SELECT count(*) FROM orders")) == (10, 0)
