@@ -9,6 +9,7 @@ import pytest
 
 from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.errors import RateLimited, Unavailable
+from midas_pipelines.fourseller.http import rate_limit
 from midas_pipelines.fourseller.http.answers import LONGEST, LONGEST_PAUSE, seconds_asked
 from midas_pipelines.fourseller.http.rate_limit import AdaptivePace, FailedCall
 from midas_pipelines.sandbox.background import BackgroundSandbox
@@ -127,8 +128,10 @@ def test_a_pace_that_gives_no_turn_ends_with_the_deadline() -> None:
         use(client, lambda c: c.product("P1"))
 
 
-def test_the_adaptive_pace_slows_on_429_and_recovers() -> None:
-    pace = AdaptivePace(step=50, lift_at=200)
+def test_the_adaptive_pace_slows_on_429_and_recovers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rate_limit, "STEP", 50)
+    monkeypatch.setattr(rate_limit, "LIFT_AT", 200)
+    pace = AdaptivePace()
 
     async def run() -> None:
         assert pace.rate is None

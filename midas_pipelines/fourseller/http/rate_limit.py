@@ -20,6 +20,7 @@ from midas_pipelines.fourseller.http.answers import LONGEST_PAUSE, Call
 RECENT = 64  # requests over which the rate sent is judged
 FEW = 8  # requests that are too few to judge by
 SLOWEST = 1.0  # requests a second
+STEP, LIFT_AT = 0.1, 2000.0  # requests a second that each answered call adds, and at which the limit ends
 GENTLY = 0.8  # what is left of a paced rate that met a 429; one that was never paced is halved
 UNKNOWN = 20.0  # requests a second taken for the rate sent when it cannot be judged
 
@@ -41,14 +42,10 @@ class AdaptivePace:
     """Unlimited until the first 429; then it sends nothing for the pause asked, lowers its rate, and recovers.
 
     In a pause of more than two minutes one call tries every two minutes, and its answer ends the pause or begins it again.
-
-    The rate grows by `step` for each answered call, and the limit is lifted at `lift_at` requests a second.
     """
 
-    def __init__(
-        self, *, step: float = 0.1, lift_at: float = 2000.0, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._step, self._lift_at, self._clock = step, lift_at, clock
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._rate: float | None = None
         self._next = 0.0  # when the next request may go
         self._blocked_until = 0.0
@@ -99,7 +96,7 @@ class AdaptivePace:
         """Lets the rate grow, and ends a long pause whose probe was answered."""
         self._end_probe(self._clock())
         if self._rate is not None:
-            self._rate = self._rate + self._step if self._rate < self._lift_at else None
+            self._rate = self._rate + STEP if self._rate < LIFT_AT else None
 
     def _end_probe(self, now: float) -> None:
         if self._probing:

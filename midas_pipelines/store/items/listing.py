@@ -52,7 +52,7 @@ STATES: dict[str, sa.ColumnElement[bool]] = {
 
 SHOWN = ("id", "state", "reason", "dirty_since", "attempts", "pinned_fields", "fourseller_product_id")
 MOMENTS = ("acked_quantity", "acked_price", "acked_at", "observed_quantity", "observed_price", "observed_at")
-MOST_CANDIDATES = 300
+MOST_CANDIDATES, MOST_SUGGESTED = 300, 3
 NEAR = 500
 """How many ids a search tries before it looks up which of all items hold its words."""
 
@@ -98,9 +98,7 @@ def list_items(
     return [dict(row) for row in connection.execute(query).mappings()]
 
 
-def suggest_items(
-    connection: sa.Connection, title: str, sku: str = "", most: int = 3, *, in_stock: bool = False
-) -> list[dict[str, Any]]:
+def suggest_items(connection: sa.Connection, title: str, sku: str, *, in_stock: bool) -> list[dict[str, Any]]:
     """The items whose names are nearest to a title, or whose SKU is nearest to a SKU; the best first.
 
     `in_stock` leaves out the item of that SKU itself and those without stock.
@@ -131,7 +129,7 @@ def suggest_items(
         of_title = fuzz.token_set_ratio(title.lower(), f"{row['name']} {row['variant'] or ''}".lower())
         likeness = round(max(of_title, fuzz.ratio(sku.lower(), row["sku"].lower())))
         found.append(dict(row) | {"likeness": likeness})
-    return sorted(found, key=lambda row: -row["likeness"])[:most]
+    return sorted(found, key=lambda row: -row["likeness"])[:MOST_SUGGESTED]
 
 
 def _words(text: str) -> list[str]:

@@ -14,6 +14,7 @@ from midas_pipelines.store.schema.tables import sync_logs
 from midas_pipelines.storefront.types import utc_now
 
 _TABLE = listing_writes.c
+SHOWN_RUNS = 10
 Listing = dict[str, Any]
 
 
@@ -29,7 +30,7 @@ class Written:
     after: Listing
 
 
-def recent_runs(connection: sa.Connection, limit: int = 10) -> list[dict[str, Any]]:
+def recent_runs(connection: sa.Connection) -> list[dict[str, Any]]:
     """The newest runs that wrote listings, what each wrote, and how much of that is undone; writes of quantities alone
     are none."""
     count = sa.func.count
@@ -45,7 +46,7 @@ def recent_runs(connection: sa.Connection, limit: int = 10) -> list[dict[str, An
         .group_by(_TABLE.run_id)
         .order_by(sa.func.max(_TABLE.id).desc())
     )
-    return [dict(row) for row in connection.execute(query.limit(limit)).mappings()]
+    return [dict(row) for row in connection.execute(query.limit(SHOWN_RUNS)).mappings()]
 
 
 def of_run_or_plan(name: str) -> sa.ColumnElement[bool]:
