@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -38,7 +38,7 @@ from midas_pipelines.sync.reconcile.conflicts import close_pushed, take_marketpl
 from midas_pipelines.sync.reconcile.report import ReconcileReport
 from midas_pipelines.sync.reconcile.run import ReadListing, read_back, read_listing
 from midas_pipelines.sync.safety.waves import push_waves
-from midas_pipelines.sync.sync_log import PushReport, logged_sync
+from midas_pipelines.sync.sync_log import OnProgress, PushReport, logged_sync
 from midas_pipelines.sync.threads import in_thread
 
 
@@ -78,7 +78,7 @@ async def sync_products(
     ignore_delays: bool = False,
     shards: Shards | None = None,
     listed: ReadListing | None = None,
-    on_progress: Callable[[PushCounts], None] | None = None,
+    on_progress: OnProgress | None = None,
 ) -> ProductReport:
     """Brings 4Seller's products to what the shop's tables say.
 
@@ -107,8 +107,8 @@ async def sync_products(
         async with context.channel() as client, context.claiming():
             clock.client = client
             push = Push(context, client, ids=ids, shards=shards, ignore_delays=full or ignore_delays)
-            push.on_progress = on_progress
             if agreed is not None:
+                push.on_progress = clock.follow(len(agreed.steps), on_progress)
                 push.agreed = await in_thread(_begin_plan, context, agreed)
                 push.ids, push.ignore_delays = sorted(push.agreed), True
                 await _push(push, report, None)
@@ -257,7 +257,7 @@ async def push_inventory(
     *,
     ids: Sequence[int] | None = None,
     ignore_delays: bool = False,
-    on_progress: Callable[[PushCounts], None] | None = None,
+    on_progress: OnProgress | None = None,
 ) -> InventoryReport:
     """Sends the quantity of each dirty item that 4Seller lists, or of these mappings; content waits for the product sync.
     Raises BadCredentials or ChannelDown where it ended early; what was not sent stays dirty."""

@@ -65,9 +65,7 @@ class PushLoop:
     `on_pushed` is called in the event loop; it must return at once and raise nothing.
     """
 
-    def __init__(
-        self, context: SyncContext, client: FourSeller, on_pushed: OnPushed = lambda *_: None
-    ) -> None:
+    def __init__(self, context: SyncContext, client: FourSeller, on_pushed: OnPushed) -> None:
         self._context = context
         self._client = client
         self._on_pushed = on_pushed
@@ -132,8 +130,8 @@ class PushLoop:
                 return POLL_SECONDS
             changed, new, wait = found
             # A sale does not wait until new items are planned.
-            started = self._start(await self._claim(changed[:free]), self._sending)
-            started += self._start(await self._claim(new[: free - started]), self._listing)
+            started = await self._start(changed[:free], self._sending)
+            started += await self._start(new[: free - started], self._listing)
         except sa.exc.SQLAlchemyError as failed:  # the database is away for a while: all is still there later
             log.warning("The database did not answer: %s", type(failed).__name__)
             return POLL_SECONDS
@@ -184,13 +182,10 @@ class PushLoop:
         new = [one for one in due if one not in versions]
         return [one for one in due if one in versions], new[: max(0, most_new)], wait
 
-    async def _claim(self, ids: list[int]) -> list[Change]:
+    async def _start(self, ids: list[int], under_way: set[asyncio.Task[None]]) -> int:
+        """Claims the items and sends each change in a task of its own among those `under_way`; returns how many there are."""
         changes = await in_thread(self._push.claim_batch, ids) if ids else []
         self._pacing.started([change.mapping.id for change in changes], time.monotonic())
-        return changes
-
-    def _start(self, changes: list[Change], under_way: set[asyncio.Task[None]]) -> int:
-        """Sends the changes, each in a task of its own among those `under_way`; returns how many changes there are."""
         for change in changes:
             if not change.writes:
                 outcome = without_sending(change)

@@ -25,6 +25,9 @@ from midas_pipelines.sync.context import CHANNEL_DOWN, ChannelDown, SyncContext
 
 PROGRESS_SECONDS = 1.0
 
+OnProgress = Callable[[int, int, int], None]
+"""Called with how many items are done, how many of them failed, and of how many."""
+
 
 @dataclass
 class PushReport:
@@ -66,20 +69,19 @@ class SyncClock:
     requests: int = 0  # sent by other clients for this sync
     _kept_at: float = 0.0
 
-    def follow(
-        self, total: int | None, on_progress: Callable[[PushCounts], None] | None
-    ) -> Callable[[PushCounts], None]:
+    def follow(self, total: int | None, on_progress: OnProgress | None) -> Callable[[PushCounts], None]:
         """A callback for a push of `total` items, or of all dirty ones, that also keeps its progress in the log, once a second."""
         if total is None:
             total = self.context.database.read(count_dirty)
 
         def progress(tally: PushCounts) -> None:
+            of = max(total, tally.claimed)
             if on_progress is not None:
-                on_progress(tally)
+                on_progress(tally.claimed, tally.failed, of)
             now = time.monotonic()
             if now - self._kept_at >= PROGRESS_SECONDS:
                 self._kept_at = now
-                known = (self.context.database, self.log_id, tally.claimed, max(total, tally.claimed))
+                known = (self.context.database, self.log_id, tally.claimed, of)
                 asyncio.get_running_loop().run_in_executor(None, _note_progress, *known)
 
         return progress
@@ -138,44 +140,23 @@ def calls_of(client: FourSeller | None, earlier: CallSums | None = None) -> dict
     return {"calls": sums.as_counts() | {"learnt_rate": client.learnt_rate}}
 
 
-Say = Callable[[str], None]
+def progress_lines(say: Callable[[str], None], things: str) -> Callable[[int, int, int | None], None]:
+    """A callback that says, at most once a second, how many of `things` (such as `items`) are done and failed of how many, how
+    fast, and how long the rest will take."""
+    started, last = time.monotonic(), -math.inf
 
-
-class ProgressReporter:
-    """Says, at most once a second, how many of `things` (such as `items`) are done, how fast, and how long the rest
-    will take."""
-
-    def __init__(self, say: Say, things: str) -> None:
-        self._say, self._things = say, things
-        self._started, self._last = time.monotonic(), -math.inf
-
-    def __call__(self, done: int, failed: int, total: Callable[[], int | None]) -> None:
-        """Reports a batch, unless the last line is too recent; only then it asks for the total."""
+    def report(done: int, failed: int, of: int | None) -> None:
+        nonlocal last
         now = time.monotonic()
-        if now - self._last < 1.0:
+        if now - last < PROGRESS_SECONDS:
             return
-        self._last, seconds, of = now, now - self._started, total()
-        rate = done / seconds if seconds > 0 else 0.0
+        last, rate = now, done / max(now - started, 0.001)
         left = max(0, (of or 0) - done)
         ahead = f", about {_duration(left / rate)} left" if rate > 0 and left else ""
         share = f"{done} of {max(of, done)}" if of is not None else f"{done}"
-        self._say(f"{share} {self._things} done, {failed} failed; {rate:.0f} a second{ahead}.")
+        say(f"{share} {things} done, {failed} failed; {rate:.0f} a second{ahead}.")
 
-
-def report_progress(say: Say, things: str, waiting: Callable[[], int]) -> Callable[[PushCounts], None]:
-    """A callback for a push of `things`; `waiting` counts what is yet to be pushed, once, when the first line is due."""
-    reporter = ProgressReporter(say, things)
-    totals: list[int] = []
-
-    def progress(tally: PushCounts) -> None:
-        def total() -> int:
-            if not totals:
-                totals.append(tally.claimed + waiting())
-            return totals[0]
-
-        reporter(tally.claimed, tally.failed, total)
-
-    return progress
+    return report
 
 
 def _duration(seconds: float) -> str:

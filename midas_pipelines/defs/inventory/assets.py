@@ -5,7 +5,6 @@ import asyncio
 import dagster as dg
 from pydantic import Field
 
-from midas_pipelines.defs.listings.assets import waiting
 from midas_pipelines.defs.resources import MidasResource
 from midas_pipelines.installation import DATABASE_KIND, SETTINGS, table_name
 from midas_pipelines.lib import engine
@@ -48,7 +47,7 @@ def inventory_levels(
     The gateway does it within a second, and reports it here at most once a minute.
     """
     with midas.sync_context(context) as sync:
-        progress = engine.report_progress(context.log.info, "quantities", lambda: waiting(sync, None))
+        progress = engine.progress_lines(context.log.info, "quantities")
         work = engine.product_sync.push_inventory(
             sync, ignore_delays=config.ignore_delays, on_progress=progress
         )

@@ -93,7 +93,7 @@ def _synced(
 ) -> dg.MaterializeResult:
     """Runs one sync and logs its progress."""
     mode = engine.product_sync.Mode.FULL if scope == FULL else engine.product_sync.Mode.INCREMENTAL
-    progress = engine.report_progress(context.log.info, "items", lambda: waiting(sync, shards))
+    progress = engine.progress_lines(context.log.info, "items")
     report = asyncio.run(
         engine.product_sync.sync_products(sync, mode, shards=shards, on_progress=progress, **wish)
     )

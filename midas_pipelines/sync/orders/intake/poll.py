@@ -6,7 +6,7 @@ Where a list is refused or cut, it is read in narrower time spans.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -21,7 +21,7 @@ from midas_pipelines.store.operations.cursors import advance_cursor, read_cursor
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.orders.intake.pages import OrderPages, OrderReport, Progress
 from midas_pipelines.sync.orders.stock.pending_lines import allocate_pending_lines
-from midas_pipelines.sync.sync_log import ProgressReporter, Say, logged_sync
+from midas_pipelines.sync.sync_log import logged_sync, progress_lines
 
 WATERMARK, LOOK_BACK = "orders", "orders_look_back"
 LOOK_BACK_EVERY = timedelta(hours=1)
@@ -56,11 +56,11 @@ class Window:
 POLL = Window()
 
 
-def order_progress(say: Say) -> Progress:
+def order_progress(say: Callable[[str], None]) -> Progress:
     """A callback for an import of orders."""
-    reporter = ProgressReporter(say, "orders")
-    return lambda report: reporter(
-        report.imported + report.duplicates + report.failed, report.failed, lambda: report.declared or None
+    report = progress_lines(say, "orders")
+    return lambda so_far: report(
+        so_far.imported + so_far.duplicates + so_far.failed, so_far.failed, so_far.declared or None
     )
 
 
