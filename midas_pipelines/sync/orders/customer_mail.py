@@ -47,7 +47,7 @@ AN_ADDRESS = re.compile(r"://|www\.|@", re.IGNORECASE)
 """Text that no real name contains: it would make the shop send somebody's advertising."""
 EXCLUDED = MailError("The order, its buyer or the mail settings exclude it now.")
 DIED = MailError("The process that sent it died: it may have been sent.")
-_MAILS, _ORDERS = customer_mails.c, marketplace_orders.c
+_MAILS, _ORDERS, _SHIPMENTS = customer_mails.c, marketplace_orders.c, order_shipments.c
 _ORDER = _ORDERS.marketplace_order_id.label("order")
 
 
@@ -220,14 +220,12 @@ def mail_context(order: StoredOrder, mail: sa.Row[Any], settings: Settings) -> d
     address = order_address(order.connection, order.local_order_id) or {}
     name, email = (str(address.get(field) or "") for field in ("name", "email"))
     named, channel, currency = _plain(name, LONGEST_NAME), order.sales_channel or "", order.currency or ""
-    its_shipment = sa.select(order_shipments).where(order_shipments.c.id == mail.shipment_id)
-    shipment = order.connection.execute(its_shipment).first()
-    units: dict[str, int] = (shipment and shipment.contents) or {}
-    carrier, *number = (
-        getattr(shipment, name, None) for name in ("carrier", "tracking_number", "tracking_url")
-    )
+    label = (_SHIPMENTS.carrier, _SHIPMENTS.tracking_number, _SHIPMENTS.tracking_url)
+    its_shipment = sa.select(*label, _SHIPMENTS.contents).where(_SHIPMENTS.id == mail.shipment_id)
+    carrier, number, url, units = order.connection.execute(its_shipment).first() or (None, None, None, None)
+    units = units or {}
     try:
-        tracking, _ = recorded_tracking(carrier, *number)
+        tracking, _ = recorded_tracking(carrier, number, url)
     except BadTracking:
         tracking = Tracking(carrier=carrier)
     lines = [(one, units.get(str(one.order_item_id), 0 if units else one.quantity)) for one in order.lines()]
