@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -68,15 +69,11 @@ class Target:
 
 def read_targets(urls: SecretStr | None) -> list[Target]:
     """The targets of a list of addresses, separated by white space or commas; none where unset."""
-    words = urls.get_secret_value().replace(", ", " ").replace(",\n", " ").split() if urls else []
-    parts: list[str] = []
-    for word in words:  # a comma may belong to an address: only one before a new scheme separates two
-        for piece in word.split(","):
-            if "://" in piece or not parts:
-                parts.append(piece)
-            else:
-                parts[-1] += f",{piece}"
-    return [Target(part.strip(",")) for part in parts if part.strip(",")]
+    text = urls.get_secret_value().strip(", \t\n") if urls else ""
+    parts = re.split(
+        r"[\s,]+(?=[^\s,]+://)", text
+    )  # a comma may belong to an address, but not before a scheme
+    return [Target(re.sub(r"[\s,]+", ",", part)) for part in parts if part]
 
 
 def require_understood(urls: SecretStr | None) -> None:

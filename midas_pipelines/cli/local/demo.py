@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,7 +50,7 @@ def demo(workplace: Path) -> None:
         place.prepare()
         place.clear_shop()
         started = time.perf_counter()
-        steps = _walk(place, quiet=wants_json())
+        steps = _walk(place)
     failed = [step for step in steps if not step.passed]
     answer(
         {"steps": [vars(step) for step in steps], "passed": not failed},
@@ -63,49 +62,50 @@ def demo(workplace: Path) -> None:
         raise click.ClickException(f"{failed[0].step} did not end well: {failed[0].what_happened}")
 
 
-def _walk(place: Workplace, *, quiet: bool) -> list[DemoStep]:
-    say: Callable[[str], None] = (lambda text: None) if quiet else click.echo
+def _walk(place: Workplace) -> list[DemoStep]:
     with place.sandbox(seed=1) as sandbox:
         settings = place.enter(sandbox.url)
         with Database(settings.database(), settings.limits("bulk")) as database:
-            say("Seeding the shop, starting the sandbox and loading Dagster ...")
+            _say("Seeding the shop, starting the sandbox and loading Dagster ...")
             started = time.perf_counter()
             items = f"{make_shop(database)[1]} items, our tables and triggers"
-            steps = [DemoStep("Seed a shop", items, None, _since(started), "")]
-            workflow = _workflows(database, say)
-            steps.append(workflow("Full sync", "full_sync", "products"))
-            steps.append(_change_products(database))
-            steps.append(workflow("Incremental sync", "incremental_sync", "products"))
-            steps.append(_place_orders(sandbox.control_url))
-            steps.append(workflow("Import the orders", "order_import", "orders"))
-            steps.append(workflow("Push the new stock", "inventory_push", "inventory"))
-            steps.append(workflow("Sync order statuses", "status_sync", "status"))
-            steps.append(workflow("Full sync, nothing changed", "full_sync", "products"))
-            steps.append(workflow("Read back and check", "consistency_check", "reconcile"))
-            steps.append(_report(say))
-    return steps
+            return [
+                DemoStep("Seed a shop", items, None, _since(started), ""),
+                _workflow(database, "Full sync", "full_sync", "products"),
+                _change_products(database),
+                _workflow(database, "Incremental sync", "incremental_sync", "products"),
+                _place_orders(sandbox.control_url),
+                _workflow(database, "Import the orders", "order_import", "orders"),
+                _workflow(database, "Push the new stock", "inventory_push", "inventory"),
+                _workflow(database, "Sync order statuses", "status_sync", "status"),
+                _workflow(database, "Full sync, nothing changed", "full_sync", "products"),
+                _workflow(database, "Read back and check", "consistency_check", "reconcile"),
+                _report(),
+            ]
 
 
-def _workflows(database: Database, say: Callable[[str], None]) -> Callable[[str, str, str], DemoStep]:
+def _say(text: str) -> None:
+    if not wants_json():
+        click.echo(text)
+
+
+def _workflow(database: Database, step: str, job: str, kind: str) -> DemoStep:
     from midas_pipelines.cli.dagster.running import run_job  # dagster takes two seconds to import
 
-    def workflow(step: str, job: str, kind: str) -> DemoStep:
-        say(f"{step} ...")
-        run = run_job(job)
-        record = sync_of_run(database, kind, run.run_id) or {}
-        passed = run.succeeded and record.get("outcome") == "done" and not run.broken
-        summary = run.failure or _summary(record.get("counts") or {}, run.checks)
-        seconds = round(record.get("seconds") or 0.0, 2)
-        return DemoStep(step, summary, record.get("requests"), seconds, run.run_id, passed)
-
-    return workflow
+    _say(f"{step} ...")
+    run = run_job(job)
+    record = sync_of_run(database, kind, run.run_id) or {}
+    passed = run.succeeded and record.get("outcome") == "done" and not run.broken
+    summary = run.failure or _summary(record.get("counts") or {}, run.checks)
+    seconds = round(record.get("seconds") or 0.0, 2)
+    return DemoStep(step, summary, record.get("requests"), seconds, run.run_id, passed)
 
 
-def _report(say: Callable[[str], None]) -> DemoStep:
+def _report() -> DemoStep:
     from midas_pipelines.cli.dagster.running import run_job
 
     step = "Check the shop, write the reports"
-    say(f"{step} ...")
+    _say(f"{step} ...")
     started = time.perf_counter()
     runs = [run_job(name) for name in REPORTS]
     failure = next((run.failure for run in runs if not run.succeeded), None)
