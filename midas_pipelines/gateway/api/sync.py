@@ -68,8 +68,6 @@ class SyncRequest(BaseModel):
 class Item(BaseModel):
     """The state of an item after the call."""
 
-    model_config = ConfigDict(from_attributes=True)
-
     sku: str | None
     state: str
     fourseller_product_id: str | None
@@ -161,7 +159,7 @@ def _few(service: Service, wanted: SyncRequest) -> list[int] | None:
     if wanted.mode == "full":
         return None
     query = sa.select(_ITEM.id).where(_ITEM.dirty_since.is_not(None)).limit(AT_ONCE + 1)
-    dirty = service.read(lambda connection: list(connection.scalars(query)))
+    dirty = [row["id"] for row in service.database.rows(query)]
     return dirty if len(dirty) <= AT_ONCE else None
 
 
@@ -213,8 +211,8 @@ async def _items(service: Service, ids: list[int], *, wait: bool) -> list[Item]:
     shown = _ITEM.acked_quantity.label("quantity"), _ITEM.dirty_since.is_not(None).label("waits")
     query = sa.select(mappings, *shown).where(_ITEM.id.in_(ids)).order_by(_ITEM.id)
     while True:
-        rows = await asyncio.to_thread(service.read, lambda connection: connection.execute(query).all())
-        held = any(row.claimed_by is not None for row in rows)
+        rows = await asyncio.to_thread(service.database.rows, query)
+        held = any(row["claimed_by"] is not None for row in rows)
         if not wait or not held or time.monotonic() > until:
             return [Item.model_validate(row) for row in rows]
         await asyncio.sleep(0.02)

@@ -86,7 +86,7 @@ def show_buyer(request: Request, order_id: str) -> Response:
     """The same with the buyer; that someone looked is in the audit log."""
     order = _row(request, order_id).local_order_id
     query = sa.select(orders.c.shipping_address).where(orders.c.id == order)
-    address = service_of(request).read(lambda connection: connection.scalar(query))
+    address = service_of(request).database.scalar(query)
     return _page(request, order_id, buyer=address if isinstance(address, dict) else {"address": address})
 
 

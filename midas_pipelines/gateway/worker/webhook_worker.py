@@ -112,35 +112,26 @@ class WebhookWorker:
 
     async def release(self) -> None:
         """Releases the remaining claims, after `run` has ended."""
-
-        def write() -> None:
-            self.context.database.write(webhooks.release_webhooks, self.context.worker)
-
-        await in_thread(write)
+        await in_thread(self.context.database.write, webhooks.release_webhooks, self.context.worker)
 
     async def _claim(self, orders: bool) -> list[Webhook]:
-        database = self.context.database
-
-        def write() -> list[Webhook]:
-            with database.reading() as connection:
-                if not webhooks.any_due(connection, orders=orders):
-                    return []
-                if not orders and key_refused_at(connection, self.context.access) is not None:
-                    return []  # each would ask 4Seller, which refuses the key
-            with database.writing() as connection:
-                return webhooks.claim(
-                    connection,
-                    worker=self.context.worker,
-                    lease_seconds=LEASE_SECONDS,
-                    limit=BATCH,
-                    orders=orders,
-                )
-
         try:
-            return await in_thread(write)
+            return await in_thread(self._claim_due, orders)
         except sa.exc.SQLAlchemyError as failed:
             log.warning("Webhooks cannot be claimed now: %s", in_short(failed))
             return []
+
+    def _claim_due(self, orders: bool) -> list[Webhook]:
+        database, worker = self.context.database, self.context.worker
+        with database.reading() as connection:
+            if not webhooks.any_due(connection, orders=orders):
+                return []
+            if not orders and key_refused_at(connection, self.context.access) is not None:
+                return []  # each would ask 4Seller, which refuses the key
+        with database.writing() as connection:
+            return webhooks.claim(
+                connection, worker=worker, lease_seconds=LEASE_SECONDS, limit=BATCH, orders=orders
+            )
 
     async def _apply(self, claimed: list[Webhook], apply: Apply) -> None:
         try:
@@ -157,11 +148,9 @@ class WebhookWorker:
             self.on_finished(one, (now - one.webhook.received_at).total_seconds())
 
     async def _finish(self, finished: Sequence[FinishedWebhook]) -> bool:
-        def write() -> None:
-            self.context.database.write(webhooks.finish_webhooks, finished, worker=self.context.worker)
-
+        context = self.context
         try:
-            await in_thread(write)
+            await in_thread(context.database.write, webhooks.finish_webhooks, finished, worker=context.worker)
         except sa.exc.SQLAlchemyError as failed:
             log.warning("The outcomes of webhooks cannot be written now: %s", in_short(failed))
             return False
