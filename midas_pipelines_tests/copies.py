@@ -6,13 +6,14 @@ import os
 import shutil
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any, Protocol
 from uuid import uuid4
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 
@@ -158,8 +159,75 @@ class SqliteCopies:
         return self._folder / f"{next(self._numbers)}.db"
 
 
+CATALOGS = ("pg_class", "pg_attribute", "pg_proc", "pg_trigger", "pg_constraint", "pg_namespace", "pg_type")
+OURS = 16384
+"""The first oid that a database gives to what is made in it."""
+SHAPE = " UNION ALL ".join(
+    f"SELECT '{catalog}', count(*), coalesce(max(xmin::text::bigint), 0) FROM {catalog} WHERE "
+    + ("attrelid" if catalog == "pg_attribute" else "oid")
+    + f" >= {OURS}"
+    for catalog in CATALOGS
+)
+SHAPE += (
+    " UNION ALL SELECT 'settings', count(*), 0 FROM pg_db_role_setting JOIN pg_database "
+    "ON pg_database.oid = setdatabase AND datname = current_database()"
+)
+"""Differs after every change of a table, a function, a trigger, a right or a setting."""
+SPARE_BYTES = 2_000_000
+"""By so much a database may have grown and be used again."""
+
+
+class Cleaner:
+    """Brings one database back to how it was made, in a third of the time that a new one takes."""
+
+    def __init__(self, url: str) -> None:
+        self._session = psycopg.connect(url.replace("+psycopg", ""), autocommit=True)
+        self._shape, self._bytes = self._look()
+        names = "SELECT oid::regclass::text FROM pg_class WHERE relkind = '{}' AND oid >= {} ORDER BY oid"
+        tables = [name for (name,) in self._session.execute(names.format("r", OURS))]
+        numbers = [name for (name,) in self._session.execute(names.format("S", OURS))]
+        self._rows = {name: self._copied(name) for name in tables}
+        self._clean = "SET session_replication_role = replica;" + "".join(
+            f"DELETE FROM {name};" for name in tables
+        )
+        for name in numbers:
+            for value, called in self._session.execute(f"SELECT last_value, is_called FROM {name}"):
+                self._clean += f"SELECT setval('{name}', {value}, {called});"
+
+    def clean(self) -> bool:
+        """Whether it is as it was made; ends the sessions that are left in it."""
+        with suppress(psycopg.OperationalError):  # a test has ended all sessions, this one too
+            return self._cleaned()
+        return False
+
+    def _cleaned(self) -> bool:
+        others = "pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        self._session.execute(f"SELECT pg_terminate_backend(pid, 5000) FROM {others}")
+        shape, size = self._look()
+        if shape != self._shape or size > self._bytes + SPARE_BYTES:
+            return False
+        self._session.execute(self._clean)
+        for name, kept in self._rows.items():
+            if kept:
+                with self._session.cursor().copy(f"COPY {name} FROM STDIN") as copy:
+                    copy.write(kept)
+        return True
+
+    def close(self) -> None:
+        """Ends its session."""
+        self._session.close()
+
+    def _look(self) -> tuple[list[Any], int]:
+        size = self._session.execute("SELECT pg_database_size(current_database())").fetchone()
+        return self._session.execute(SHAPE).fetchall(), size[0] if size else 0
+
+    def _copied(self, name: str) -> bytes:
+        with self._session.cursor().copy(f"COPY {name} TO STDOUT") as copy:
+            return b"".join(bytes(part) for part in copy)
+
+
 class PostgresCopies:
-    """Databases on one server, under names that no other process gives."""
+    """Databases on one server, under names that no other process gives; one that is dropped unchanged is used again."""
 
     def __init__(self, url: str) -> None:
         self._url = load_settings(database_url=url).database()
@@ -167,24 +235,38 @@ class PostgresCopies:
         self._prefix = f"midas_test_{os.getpid()}_{uuid4().hex[:8]}"
         self._templates: dict[Prepare, str] = {}
         self._numbers = count()
+        self._cleaners: dict[str, tuple[Prepare, Cleaner]] = {}
         self._made: set[str] = set()
-        self._dropped: list[str] = []
+        self._clean: defaultdict[Prepare, list[str]] = defaultdict(list)
 
     def fresh(self, prepare: Prepare) -> str:
+        if self._clean[prepare]:
+            return self._clean[prepare].pop()
         if prepare not in self._templates:
             name = self._create("template0")
             _prepare(self._address(name), prepare)
             self._templates[prepare] = name
-        return self._address(self._create(self._templates[prepare]))
+        url = self._address(self._create(self._templates[prepare]))
+        self._cleaners[url] = prepare, Cleaner(url)
+        return url
 
     def latin(self) -> str:
         """The address of an empty database that holds Western European characters alone."""
         return self._address(self._create("template0 ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'"))
 
     def drop(self, url: str) -> None:
+        if url in self._cleaners:
+            prepare, cleaner = self._cleaners[url]
+            if cleaner.clean():
+                self._clean[prepare].append(url)
+                return
+            del self._cleaners[url]
+            cleaner.close()
         self._drop(url.rpartition("/")[2].partition("?")[0])
 
     def close(self) -> None:
+        for _, cleaner in self._cleaners.values():
+            cleaner.close()
         for name in sorted(self._made):
             self._drop(name)
         self._server.dispose()
@@ -192,10 +274,9 @@ class PostgresCopies:
     def _drop(self, name: str) -> None:
         self._execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
         self._made.discard(name)
-        self._dropped.append(name)
 
     def _create(self, template: str) -> str:
-        name = self._dropped.pop() if self._dropped else f"{self._prefix}_{next(self._numbers)}"
+        name = f"{self._prefix}_{next(self._numbers)}"
         self._execute(f"CREATE DATABASE {name} STRATEGY file_copy TEMPLATE {template}")
         self._made.add(name)
         return name
