@@ -12,7 +12,7 @@ from midas_pipelines.definitions import defs
 from midas_pipelines.defs.operations.health import failed_checks, failure_alerts, health_watch
 from midas_pipelines.lib.partitions import run_tags
 from midas_pipelines.notify.alerts import report_failure
-from midas_pipelines_tests.defs.conftest import tick
+from midas_pipelines_tests.defs.conftest import Execute, tick
 from midas_pipelines_tests.shop import add_product, amend, drop_watched_column, rows
 from midas_pipelines_tests.sync.world import World
 
@@ -21,33 +21,30 @@ KEYS = [dg.AssetCheckKey(dg.AssetKey("inventory_ledger"), "ledger_explains_stock
 UNSEEN = [dg.AssetCheckKey(dg.AssetKey("listing_observation"), "prices_match")]
 
 
-def test_a_broken_ledger_is_named_until_it_adds_up_again(environment: World) -> None:
+def test_a_broken_ledger_is_named_until_it_adds_up_again(
+    environment: World, execute: Execute, instance: dg.DagsterInstance
+) -> None:
     add_product(environment.database, sku="A-1", stock_quantity=3)
-    job = defs.resolve_job_def("stock_watch")
-    with dg.DagsterInstance.ephemeral() as instance:
-
-        def evaluated() -> tuple[dict[str, str], set[str]]:
-            job.execute_in_process(instance=instance, raise_on_error=False, tags=run_tags("stock_watch"))
-            return failed_checks(instance, KEYS + UNSEEN)
-
-        amend(environment.database, "UPDATE inventory_changes SET delta = delta + 1")
-        failed, unknown = evaluated()
-        assert ": 1 of 1." in failed[LEDGER]
-        assert "A-1" in failed[LEDGER]
-        assert unknown == {"listing_observation:prices_match"}
-        amend(environment.database, "UPDATE inventory_changes SET delta = delta - 1")
-        assert evaluated()[0] == {}
+    amend(environment.database, "UPDATE inventory_changes SET delta = delta + 1")
+    execute("stock_watch")
+    failed, unknown = failed_checks(instance, KEYS + UNSEEN)
+    assert ": 1 of 1." in failed[LEDGER]
+    assert "A-1" in failed[LEDGER]
+    assert unknown == {"listing_observation:prices_match"}
+    amend(environment.database, "UPDATE inventory_changes SET delta = delta - 1")
+    execute("stock_watch", checks=["ledger_explains_stock"])
+    assert failed_checks(instance, KEYS + UNSEEN)[0] == {}
 
 
-def test_a_list_that_cannot_be_judged_is_one_failed_check_in_plain_words(environment: World) -> None:
+def test_a_list_that_cannot_be_judged_is_one_failed_check_in_plain_words(
+    environment: World, execute: Execute, instance: dg.DagsterInstance
+) -> None:
     for number in range(30):
         add_product(environment.database, sku=f"A-{number}")
     environment.full()
     environment.habits("empty-lists=0")
-    job = defs.resolve_job_def("consistency_check")
-    with dg.DagsterInstance.ephemeral() as instance:
-        job.execute_in_process(instance=instance, raise_on_error=False, tags=run_tags(job.name))
-        failed, _ = failed_checks(instance, job.asset_layer.asset_graph.asset_check_keys)
+    execute("consistency_check")
+    failed, _ = failed_checks(instance, defs.resolve_asset_graph().asset_check_keys)
     ((subject, text),) = failed.items()
     assert subject == "listing_observation:consistent"
     assert "failed. 4Seller's listings could not be read completely; nothing was concluded." in text

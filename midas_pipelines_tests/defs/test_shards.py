@@ -12,7 +12,6 @@ import yaml
 from dagster._core.storage.partition_status_cache import AssetPartitionStatus  # what the asset's page shows
 
 from midas_pipelines.cli.dagster.instance import dagster_yaml
-from midas_pipelines.cli.dagster.running import QUIET
 from midas_pipelines.definitions import defs
 from midas_pipelines.defs.listings.reconciliation import listing_observation
 from midas_pipelines.defs.resources import MidasResource
@@ -60,14 +59,9 @@ def test_a_shard_leaves_the_items_of_others_alone(environment: World, execute: E
     assert row[0] % len(EVERY) == 1
 
 
-def test_one_run_over_every_shard_materializes_each(environment: World, execute: Execute) -> None:
-    add_product(environment.database)
-    result = execute("full_sync")
-    events = result.asset_materializations_for_node("fourseller_listings")
-    assert sorted(str(event.partition) for event in events) == EVERY
-
-
-def test_each_shard_tells_of_itself_alone(environment: World, execute: Execute) -> None:
+def test_one_run_over_every_shard_materializes_each_with_its_own_numbers(
+    environment: World, execute: Execute
+) -> None:
     for _ in range(len(EVERY) + 2):
         add_product(environment.database)
     events = execute("full_sync").asset_materializations_for_node("fourseller_listings")
@@ -79,41 +73,19 @@ def test_each_shard_tells_of_itself_alone(environment: World, execute: Execute) 
     )  # of the run, not theirs
 
 
-def test_a_shard_that_failed_is_tried_alone(
-    environment: World, execute: Execute, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for _ in range(3):
-        add_product(environment.database)
-    monkeypatch.setenv("FOURSELLER_API_KEY", "wrong-key")
-    assert not execute("full_sync", shard="02").success
-    monkeypatch.setenv("FOURSELLER_API_KEY", environment.background.config.api_key)
-    assert execute("full_sync", shard="02").success
-    assert len(environment.listed) == 1
-
-
 def test_a_shard_that_failed_stands_as_failed_whatever_else_is_pushed(
-    environment: World, monkeypatch: pytest.MonkeyPatch
+    environment: World, execute: Execute, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add_product(environment.database)
     listings = defs.resolve_asset_graph().get(dg.AssetKey("fourseller_listings"))
-    with dg.DagsterInstance.ephemeral() as instance:
-
-        def run(job: str, shard: str | None = None) -> bool:
-            found = defs.resolve_job_def(job).execute_in_process(
-                instance=instance,
-                run_config=QUIET,
-                partition_key=shard,
-                raise_on_error=False,
-            )
-            return found.success
-
-        monkeypatch.setenv("FOURSELLER_API_KEY", "wrong-key")
-        assert not run("full_sync", "01")
-        monkeypatch.setenv("FOURSELLER_API_KEY", environment.background.config.api_key)
-        assert run("incremental_sync")
-        assert instance.get_status_by_partition(listings.key, EVERY, SHARDS)["01"] is FAILED
-        assert run("full_sync", "01")
-        assert instance.get_status_by_partition(listings.key, EVERY, SHARDS)["01"] is MATERIALIZED
+    monkeypatch.setenv("FOURSELLER_API_KEY", "wrong-key")
+    assert not execute("full_sync", shard="01").success
+    monkeypatch.setenv("FOURSELLER_API_KEY", environment.background.config.api_key)
+    assert execute("incremental_sync").success
+    assert instance.get_status_by_partition(listings.key, EVERY, SHARDS)["01"] is FAILED
+    assert execute("full_sync", shard="01").success
+    assert instance.get_status_by_partition(listings.key, EVERY, SHARDS)["01"] is MATERIALIZED
+    assert len(environment.listed) == 1
 
 
 def test_one_shard_is_read_back_alone(environment: World, execute: Execute) -> None:
@@ -130,18 +102,17 @@ def test_one_shard_is_read_back_alone(environment: World, execute: Execute) -> N
     assert {one["scope"] for one in told} == {"this shard alone"}
 
 
-def test_several_shards_are_read_back_in_one_run(environment: World) -> None:
+def test_several_shards_are_read_back_in_one_run(environment: World, instance: dg.DagsterInstance) -> None:
     for _ in range(len(EVERY)):
         add_product(environment.database)
     environment.full()
     environment.calls()
-    with dg.DagsterInstance.ephemeral() as instance:
-        result = dg.materialize(
-            [listing_observation],
-            instance=instance,
-            resources={"midas": MidasResource()},
-            tags={RANGE_START: "03", RANGE_END: "06"},
-        )
+    result = dg.materialize(
+        [listing_observation],
+        instance=instance,
+        resources={"midas": MidasResource()},
+        tags={RANGE_START: "03", RANGE_END: "06"},
+    )
     events = result.asset_materializations_for_node("listing_observation")
     assert sorted(str(event.partition) for event in events) == ["03", "04", "05", "06"]
     assert (whole := observed(result, "listing_observation"))["scanned"] == 4

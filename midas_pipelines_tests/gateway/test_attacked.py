@@ -32,7 +32,7 @@ HOW: dict[str, Any] = {
     "derandomize": True,
     "database": None,
     "suppress_health_check": QUIET,
-    "max_examples": 3,
+    "max_examples": 2,
 }
 
 

@@ -21,6 +21,9 @@ ALL = "incremental_sync,inventory_push,order_import,status_sync"
 
 
 def test_every_door_is_shut(world: World, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "midas_pipelines.gateway.worker.run.KEEP_SECONDS", 0.1
+    )  # what it notes is written so often
     monkeypatch.setattr(product_events, "ORDER_SECONDS", 0.2)  # no order comes that would explain a quantity
     add_product(world.database, sku="SCR-1", stock_quantity=9)
     world.full()

@@ -57,7 +57,7 @@ def test_every_operation_keeps_the_contract(
     from schemathesis import GenerationMode
 
     @given(case=schema[path][method].as_strategy(generation_mode=GenerationMode(mode)))
-    @settings(max_examples=4, **HOW)
+    @settings(max_examples=2, **HOW)
     def call(case: Any) -> None:
         case.call_and_validate()
 

@@ -59,6 +59,7 @@ def bucket() -> Iterator[str]:
 )
 def test_a_run_for_another_shop_than_the_environments_replaces_no_snapshot(
     environment: World,
+    instance: dg.DagsterInstance,
     monkeypatch: pytest.MonkeyPatch,
     asset: dg.AssetsDefinition,
     field: str,
@@ -66,11 +67,12 @@ def test_a_run_for_another_shop_than_the_environments_replaces_no_snapshot(
 ) -> None:
     variable = VARIABLES[field]
     midas = MidasResource(**{field: os.environ[variable]})  # as in the launchpad
-    assert dg.materialize([asset], resources=RESOURCES | {"midas": midas}).success
+    known = {"instance": instance, "resources": RESOURCES | {"midas": midas}}
+    assert dg.materialize([asset], **known).success
     monkeypatch.setenv(variable, elsewhere)
     (kept,) = Snapshots.of(load_settings()).root.glob("*/*")
     before = kept.read_bytes()
-    result = dg.materialize([asset], resources=RESOURCES | {"midas": midas}, raise_on_error=False)
+    result = dg.materialize([asset], raise_on_error=False, **known)
     assert failure(result).startswith(f"The resource midas has another {variable} than the environment")
     assert kept.read_bytes() == before
 
@@ -121,7 +123,9 @@ def test_a_sync_counts_the_pages_that_its_run_read_for_it(
     assert value(environment.database, counted, kind=kind) == sent >= 1
 
 
-def test_a_catalogue_that_lost_half_its_items_is_a_warning_with_numbers(environment: World) -> None:
+def test_a_catalogue_that_lost_half_its_items_is_a_warning_with_numbers(
+    environment: World, instance: dg.DagsterInstance
+) -> None:
     for _ in range(2):
         add_product(environment.database)
     kept, yesterday = Snapshots.of(load_settings()), load_settings().today() - timedelta(days=1)
@@ -130,10 +134,9 @@ def test_a_catalogue_that_lost_half_its_items_is_a_warning_with_numbers(environm
     for before, passed in ((3, True), (4, False)):
         with kept.path(CATALOG, yesterday).open("wb") as target:
             pd.DataFrame({"sku": ["A"] * before}).to_parquet(target)
-        with dg.DagsterInstance.ephemeral() as instance:
-            only = dg.AssetSelection.checks(catalog_kept_its_size)
-            both = [catalog_snapshot, catalog_kept_its_size]
-            run = dg.materialize(both, instance=instance, resources=RESOURCES, selection=only)
+        only = dg.AssetSelection.checks(catalog_kept_its_size)
+        both = [catalog_snapshot, catalog_kept_its_size]
+        run = dg.materialize(both, instance=instance, resources=RESOURCES, selection=only)
         found = evaluation(run, "catalog_kept_its_size")
         assert (found.passed, found.severity) == (passed, dg.AssetCheckSeverity.WARN)
         assert found.metadata["checked"].value == 2
@@ -144,7 +147,7 @@ def test_a_catalogue_that_lost_half_its_items_is_a_warning_with_numbers(environm
 
 
 def test_snapshots_in_a_bucket_are_written_loaded_and_removed(
-    environment: World, monkeypatch: pytest.MonkeyPatch, bucket: str
+    environment: World, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, bucket: str
 ) -> None:
     monkeypatch.setenv("MIDAS_SNAPSHOTS", bucket)
     for number in range(3):
@@ -158,9 +161,8 @@ def test_snapshots_in_a_bucket_are_written_loaded_and_removed(
         both = catalog_snapshot.merge(listing_snapshot, on="fourseller_product_id")
         return dg.MaterializeResult(metadata={"skus": sorted(both["sku_x"])})
 
-    with dg.DagsterInstance.ephemeral() as instance:
-        assets = [catalog_snapshot, listing_snapshot, skus]
-        result = dg.materialize(assets, instance=instance, resources=RESOURCES)
+    assets = [catalog_snapshot, listing_snapshot, skus]
+    result = dg.materialize(assets, instance=instance, resources=RESOURCES)
     (event,) = result.asset_materializations_for_node("skus")
     assert event.metadata["skus"].value == sorted(environment.wanted)
     kept = Snapshots.of(load_settings())
@@ -205,7 +207,7 @@ def test_a_day_without_a_snapshot_is_a_sentence_with_the_nearest_days(environmen
 
 
 def test_the_runs_of_a_backfill_share_one_read_and_those_of_another_read_again(
-    environment: World,
+    environment: World, instance: dg.DagsterInstance
 ) -> None:
     for _ in EVERY:
         add_product(environment.database)
@@ -225,9 +227,8 @@ def test_the_runs_of_a_backfill_share_one_read_and_those_of_another_read_again(
         assert (catalog["dagster/row_count"], catalog["out_of_stock"]) == (len(EVERY), 0)
         return listed["dagster/row_count"], listed["requests"] > 0
 
-    with dg.DagsterInstance.ephemeral() as instance:
-        assert [read("one", shard) for shard in ("01", "02")] == [(len(EVERY), True), (len(EVERY), False)]
-        assert read("two", "03") == (len(EVERY), True)
+    assert [read("one", shard) for shard in ("01", "02")] == [(len(EVERY), True), (len(EVERY), False)]
+    assert read("two", "03") == (len(EVERY), True)
 
 
 def test_shards_alone_share_one_read_whatever_the_snapshot_of_the_day_is(

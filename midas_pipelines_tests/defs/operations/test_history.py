@@ -54,36 +54,21 @@ def finish(instance: dg.DagsterInstance, *assets: dg.AssetsDefinition, shard: st
 
 
 @pytest.mark.both_databases
-def test_what_a_newer_run_has_replaced_is_forgotten_with_its_events_and_its_file(
+def test_only_what_newer_runs_have_replaced_is_forgotten_with_its_events_and_its_file(
     instance: dg.DagsterInstance, tmp_path: Path
 ) -> None:
-    old, new = finish(instance, whole), finish(instance, whole)
-    assert delete_old_runs(instance, LATER) == 1
-    assert instance.get_run_by_id(old) is None
-    assert instance.get_run_by_id(new) is not None
-    assert [event.run_id for event in instance.fetch_materializations(whole.key, limit=10).records] == [new]
-    assert not list(tmp_path.rglob(f"{old}*"))
-
-
-@pytest.mark.both_databases
-def test_every_shard_is_still_there_after_its_run_is_old(instance: dg.DagsterInstance) -> None:
-    for shard in ("0", "1", "2", "1", "0"):
-        finish(instance, shared_out, shard=shard)
-    assert delete_old_runs(instance, LATER) == 2
+    by_shard = {shard: finish(instance, shared_out, shard=shard) for shard in ("0", "1", "2", "1", "0")}
+    old, checked = finish(instance, whole), finish(instance, whole)
+    newest = dg.materialize([whole], instance=instance).run_id
+    assert delete_old_runs(instance, LATER) == 4
+    assert {run.run_id for run in instance.get_runs()} == {*by_shard.values(), newest}
     assert instance.get_materialized_partitions(shared_out.key) == {"0", "1", "2"}
-
-
-@pytest.mark.both_databases
-def test_the_newest_result_of_a_check_outlives_its_run(
-    instance: dg.DagsterInstance,
-) -> None:
-    finish(instance, whole)
-    newest = finish(instance, whole)
-    dg.materialize([whole], instance=instance)
-    assert delete_old_runs(instance, LATER) == 2
+    made = instance.fetch_materializations(whole.key, limit=10).records
+    assert [event.run_id for event in made] == [newest]
+    assert not list(tmp_path.rglob(f"{old}*"))
     left = instance.get_latest_asset_check_evaluation_record(sound.check_key)
     assert left is not None
-    assert (left.run_id, left.status.value) == (newest, "SUCCEEDED")
+    assert (left.run_id, left.status.value) == (checked, "SUCCEEDED")
 
 
 def test_runs_that_are_young_or_not_ended_stay(instance: dg.DagsterInstance) -> None:

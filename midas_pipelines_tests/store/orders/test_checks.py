@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from midas_pipelines.settings import load_settings
 from midas_pipelines.store.orders.checks import (
@@ -17,6 +18,8 @@ from midas_pipelines.store.orders.checks import (
     unpaired_orders,
 )
 from midas_pipelines.store.orders.listing import last_import, open_orders, orders_by_day
+from midas_pipelines.store.schema.tables import marketplace_order_lines as lines
+from midas_pipelines.store.schema.tables import marketplace_orders
 from midas_pipelines.sync.orders.changes.exceptions import dismiss
 from midas_pipelines.sync.orders.intake.poll import Window
 from midas_pipelines.sync.orders.model.order_log import lock_order
@@ -27,12 +30,17 @@ from midas_pipelines_tests.sync.world import World
 CHECKS = {"total": unbalanced_orders, "pairing": unpaired_orders, "deductions": unexplained_deductions}
 
 
+def sell(world: World, first: str, second: str) -> list[str]:
+    """Three orders to import: 2 of the first; 3 of the second; 1 of each, of which the second is backordered."""
+    add_product(world.database, sku=first, stock_quantity=100)
+    add_product(world.database, sku=second, stock_quantity=3)
+    return [world.place(*lines) for lines in ([(first, 2)], [(second, 3)], [(first, 1), (second, 1)])]
+
+
 @pytest.fixture
 def sold(world: World) -> list[str]:
-    """Three orders: 2 of A; 3 of B; 1 of each, of which one B is backordered."""
-    add_product(world.database, sku="A", stock_quantity=100)
-    add_product(world.database, sku="B", stock_quantity=3)
-    placed = [world.place(*lines) for lines in ([("A", 2)], [("B", 3)], [("A", 1), ("B", 1)])]
+    """Three orders of A and B."""
+    placed = sell(world, "A", "B")
     world.import_orders()
     assert failed(world) == {}
     return placed
@@ -55,82 +63,105 @@ def _named(row: dict[str, Any]) -> str:
     return str(row["order"] or row["order_number"])
 
 
-OURS = "status, outcome, total, lines_total, shipping_cost, tax, discount, placed_at"
-
-
-def copied(number: str, total: str = "total_amount") -> str:
-    """The first shop order once more, under another number."""
-    same = "status, shipping_address, billing_address, payment_status"
-    columns = f"id, order_number, total_amount, {same}"
-    return f"INSERT INTO orders ({columns}) SELECT 500, '{number}', {total}, {same} FROM orders WHERE id = 1"
-
-
 BROKEN: dict[str, tuple[list[str], dict[str, list[int | str]]]] = {
     "a cent more on the order": (
-        ["UPDATE orders SET total_amount = total_amount + 0.01 WHERE id = 1"],
+        ["UPDATE orders SET total_amount = total_amount + 0.01 WHERE id = {order[0]}"],
         {"total": [0]},
     ),
     "a cent less on an item": (
-        ["UPDATE order_items SET total_price = total_price - 0.01 WHERE id = 2"],
+        ["UPDATE order_items SET total_price = total_price - 0.01 WHERE id = {item[1]}"],
         {"total": [1]},
     ),
-    "a tax that nobody paid": (["UPDATE marketplace_orders SET tax = 1 WHERE id = 3"], {"total": [2]}),
-    "an item deleted": (["DELETE FROM order_items WHERE id = 1"], {"total": [0]}),
-    "a shop order copied": ([copied("4S-COPY")], {"pairing": ["4S-COPY"]}),
-    "a shop order deleted": (["DELETE FROM orders WHERE id = 2"], {"pairing": [1]}),
+    "a tax that nobody paid": (
+        ["UPDATE marketplace_orders SET tax = 1 WHERE id = {ours[2]}"],
+        {"total": [2]},
+    ),
+    "an item deleted": (["DELETE FROM order_items WHERE id = {item[0]}"], {"total": [0]}),
+    "a shop order copied": (
+        [
+            "INSERT INTO orders (order_number, total_amount, status, shipping_address, billing_address, "
+            "payment_status) SELECT '4S-COPY', total_amount, status, shipping_address, billing_address, "
+            "payment_status FROM orders WHERE id = {order[0]}"
+        ],
+        {"pairing": ["4S-COPY"]},
+    ),
+    "a shop order deleted": (["DELETE FROM orders WHERE id = {order[1]}"], {"pairing": [1]}),
     "a tie lost": (
-        ["UPDATE marketplace_orders SET local_order_id = NULL WHERE id = 1"],
+        ["UPDATE marketplace_orders SET local_order_id = NULL WHERE id = {ours[0]}"],
         {"pairing": [0, "4S-{0}"]},
     ),
     "a tie to nothing": (
-        ["UPDATE marketplace_orders SET local_order_id = 999 WHERE id = 1"],
+        ["UPDATE marketplace_orders SET local_order_id = 999 WHERE id = {ours[0]}"],
         {"pairing": [0, "4S-{0}"]},
     ),
     "a unit taken too few": (
-        ["UPDATE marketplace_order_lines SET allocated = allocated - 1 WHERE id = 1"],
+        ["UPDATE marketplace_order_lines SET allocated = allocated - 1 WHERE id = {line[0]}"],
         {"deductions": [0]},
     ),
     "two errors that cancel out": (
         [
-            "UPDATE marketplace_order_lines SET allocated = allocated - 1 WHERE id = 1",
-            "UPDATE marketplace_order_lines SET allocated = allocated + 1 WHERE id = 3",
+            "UPDATE marketplace_order_lines SET allocated = allocated - 1 WHERE id = {line[0]}",
+            "UPDATE marketplace_order_lines SET allocated = allocated + 1 WHERE id = {line[2]}",
         ],
         {"deductions": [0, 2]},
     ),
     "more sold than taken": (
         [
-            "UPDATE marketplace_order_lines SET quantity = 9 WHERE id = 1",
-            "UPDATE order_items SET quantity = 9 WHERE id = 1",
+            "UPDATE marketplace_order_lines SET quantity = 9 WHERE id = {line[0]}",
+            "UPDATE order_items SET quantity = 9 WHERE id = {item[0]}",
         ],
         {"deductions": [0]},
     ),
     "backordered no more": (
-        ["UPDATE marketplace_order_lines SET backordered = 0 WHERE id = 4"],
+        ["UPDATE marketplace_order_lines SET backordered = 0 WHERE id = {line[3]}"],
         {"deductions": [2]},
     ),
     "given back in one place": (
-        ["UPDATE marketplace_order_lines SET released = 1 WHERE id = 2"],
+        ["UPDATE marketplace_order_lines SET released = 1 WHERE id = {line[1]}"],
         {"deductions": [1]},
     ),
     "other units in the shop's line": (
-        ["UPDATE order_items SET quantity = 7 WHERE id = 1"],
+        ["UPDATE order_items SET quantity = 7 WHERE id = {item[0]}"],
         {"deductions": [0]},
     ),
-    "our line deleted": (["DELETE FROM marketplace_order_lines WHERE id = 2"], {"deductions": [1]}),
+    "our line deleted": (["DELETE FROM marketplace_order_lines WHERE id = {line[1]}"], {"deductions": [1]}),
 }
 
 
-@pytest.mark.parametrize("case", BROKEN)
-def test_who_breaks_a_row_is_found_and_the_order_named(world: World, sold: list[str], case: str) -> None:
-    statements, expected = BROKEN[case]
-    for statement in statements:
-        run(world.database, statement)
-    assert failed(world) == {
-        check: {one.format(*sold) if isinstance(one, str) else sold[one] for one in orders}
-        for check, orders in expected.items()
-    }
-    rows = unexplained_deductions(world.database)
-    assert len(rows) == len(expected.get("deductions", ()))  # one for each line
+def ids(world: World, orders: list[str]) -> dict[str, list[int]]:
+    """The ids of these orders, of their lines and of what the shop has of them, in the order of the lines."""
+    query = sa.select(
+        marketplace_orders.c.id, marketplace_orders.c.local_order_id, lines.c.id, lines.c.order_item_id
+    ).join_from(marketplace_orders, lines)
+    found = []
+    with world.database.reading() as connection:
+        for order in orders:
+            of_order = query.where(marketplace_orders.c.marketplace_order_id == order).order_by(lines.c.line)
+            found += connection.execute(of_order).all()
+    ours, shops, line, item = (list(column) for column in zip(*found, strict=True))
+    return {"ours": ours, "order": shops, "line": line, "item": item}
+
+
+def test_who_breaks_a_row_is_found_and_the_order_named(world: World) -> None:
+    placed: dict[str, list[str]] = {}
+    for number, case in enumerate(BROKEN):
+        placed[case] = sell(world, f"A-{number}", f"B-{number}")
+    world.import_orders()
+    assert failed(world) == {}
+    expected, wrong_lines = dict[str, set[str]](), 0
+    for case, (statements, named) in BROKEN.items():
+        known = ids(world, placed[case])
+        for statement in statements:
+            run(world.database, statement.format(**known))
+        for check, orders in named.items():
+            names = {
+                one.format(*placed[case]) if isinstance(one, str) else placed[case][one] for one in orders
+            }
+            expected[check] = expected.get(check, set()) | names
+            assert failed(world)[check] == expected[check], case
+        wrong_lines += len(named.get("deductions", ()))
+        assert len(unexplained_deductions(world.database)) == wrong_lines, case
+        assert failed(world) == expected, case
 
 
 @pytest.mark.parametrize(
