@@ -220,7 +220,7 @@ def flagged_otherwise(found: Sequence[sa.Row[Any]]) -> list[str]:
 @pytest.mark.parametrize("seed", [1])
 def test_whatever_happens_to_six_orders_all_of_it_adds_up(world: World, seed: int) -> None:
     walk = Walk(world, seed)
-    for _ in range(30):
+    for _ in range(16):
         walk.step()
         walk.check()
 

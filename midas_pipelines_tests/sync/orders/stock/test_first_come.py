@@ -44,7 +44,6 @@ def test_a_new_order_does_not_get_what_another_waits_for(world: World, report: R
     desk.assert_whole(world)
 
 
-@pytest.mark.both_databases
 @BOTH_WAYS
 @pytest.mark.parametrize("word", ["cancelled", "refunded"])
 def test_what_an_order_frees_goes_to_who_waits_and_not_to_the_new_one_beside_it(
