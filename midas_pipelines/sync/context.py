@@ -165,20 +165,13 @@ class SyncContext:
 
     @asynccontextmanager
     async def channel(
-        self,
-        book: ErrorBook | None = None,
-        *,
-        tries_key: bool = False,
-        waits_for_key: bool = False,
-        real_time: bool = False,
+        self, book: ErrorBook | None = None, *, tries_key: bool = False
     ) -> AsyncIterator[FourSeller]:
         """An open client; every failed call it makes is written to `fourseller_api_errors`.
 
-        Args:
-            book: collects failed calls for a long-lived client; its owner flushes it.
-            tries_key: may try a key now and then that 4Seller refused.
-            waits_for_key: opens also while the key is refused: its owner looks before it sends.
-            real_time: its calls go before those of bulk work, where MIDAS_RATE_LIMIT is set.
+        A long-lived one in real time has a `book` of failed calls, which its owner flushes: it opens also while the key is
+        refused, for its owner looks before it sends, and its calls go before those of bulk work where MIDAS_RATE_LIMIT is set.
+        One that `tries_key` may try a refused key now and then.
 
         Raises SettingsError, NotUpgraded where a column of the shop's tables is not as expected, NeedsNewKey where 4Seller
         refused the key; nothing was sent.
@@ -188,10 +181,10 @@ class SyncContext:
         def prepare() -> tuple[SharedPace | None, bool]:
             # for the gateway once per process; /readyz looks again at each probe
             self.database.read(require_columns)
-            if not waits_for_key:
+            if book is None:
                 _require_key(self.database, access, tries=tries_key)
             cursors.follow_shadow_mode(self.database, on=bool(self.settings.shadow))
-            rate, kind = self.settings.rate_limit, RealTimePace if real_time else SharedPace
+            rate, kind = self.settings.rate_limit, SharedPace if book is None else RealTimePace
             pace = kind(self.database, rate) if self.gate and rate is not None else None
             return pace, self.database.read(why_stopped) is not None
 

@@ -177,17 +177,12 @@ EXPECTED = frozenset({200, 201, 204})
 
 @dataclass
 class AnswerSample:
-    """Counts and times the answers of clients by call, and hands some of them on to be compared with the contract.
+    """Counts and times the answers of clients by call, and hands some of them on to be compared with the contract: one of
+    `sample`, of reads the first too, for a process may make few, and each of an unexpected status."""
 
-    Args:
-        sample: of how many answers one is handed on, 0 for none; of reads the first too, for a process may make few.
-        compare: takes these, and every answer of an unexpected status.
-        seconds: by call, the number of answers and the seconds that they took together.
-    """
-
-    sample: int
+    sample: int  # 0 for none
     compare: Callable[[Call, Answer], None]
-    seconds: dict[str, list[float]] = field(default_factory=dict)
+    seconds: dict[str, list[float]] = field(default_factory=dict)  # by call: how many answers, and how long
     _counts: Counter[str] = field(default_factory=Counter)
 
     def note(self, call: Call, answer: Answer, seconds: float) -> None:

@@ -218,25 +218,15 @@ class FailedCall:
 
 @dataclass
 class CallSums:
-    """Sums over calls as they were sent, each attempt counted; a call lasts from its sending to its answer.
+    """Sums over calls as they were sent, each attempt counted; a call lasts from its sending to its answer."""
 
-    Args:
-        requests: finished calls, so that no share of them is above one.
-        failed: those of them that failed, also where a retry succeeded.
-        limited: failed calls that met 4Seller's rate limit (429).
-        writes: calls that change something.
-        seconds: how long all calls lasted together.
-        write_seconds: how long the writes lasted together.
-        busy_seconds: for how long at least one call was under way.
-    """
-
-    requests: int = 0
-    failed: int = 0
-    limited: int = 0
-    writes: int = 0
-    seconds: float = 0.0
-    write_seconds: float = 0.0
-    busy_seconds: float = 0.0
+    requests: int = 0  # finished calls, so that no share of them is above one
+    failed: int = 0  # also where a retry succeeded
+    limited: int = 0  # failed calls that met 4Seller's rate limit (429)
+    writes: int = 0  # calls that change something
+    seconds: float = 0.0  # how long all calls lasted together
+    write_seconds: float = 0.0  # how long the writes lasted together
+    busy_seconds: float = 0.0  # for how long at least one call was under way
 
     def since(self, earlier: CallSums) -> CallSums:
         """The difference to `earlier`, a reading of the same meter."""

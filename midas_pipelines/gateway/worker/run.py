@@ -186,7 +186,7 @@ class Worker:
         context = self.context
         self._loop = asyncio.get_running_loop()
         book = ErrorBook(context.database, context.run_id, block=sys.maxsize)
-        async with context.channel(book, waits_for_key=True, real_time=True) as client:
+        async with context.channel(book) as client:
             self._client = client
             client.open()  # before calls wait for this event loop
             self._work_log = WorkerStats(context, client)

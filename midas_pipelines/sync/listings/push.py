@@ -61,33 +61,19 @@ GATHER_SECONDS = 0.1
 
 @dataclass
 class Push:
-    """One pass over the dirty items, each met once.
-
-    Args:
-        context: settings, database and run.
-        client: an open client.
-        known: products without an item, read before this push began, for adoption without a look-up; None looks each up.
-        ids: only these mappings; None for all.
-        quantities_only: leaves content alone and changes only listed items.
-        ignore_delays: also items whose next attempt is not due.
-        agreed: the steps of an approved plan, by mapping; nothing else is sent then, without a brake.
-        shards: only the items of these; None for all.
-        held: mappings whose content, price and being there are left as they are: a wave of the plan failed.
-        brake: turns changes that may not be sent now into waits, as items are claimed; None for one of this push.
-        down: whether the last run found 4Seller down; None until `begin` was called.
-    """
+    """One pass over the dirty items, each met once."""
 
     context: SyncContext
     client: FourSeller
-    known: Known | None = None
-    ids: Sequence[int] | None = None
-    quantities_only: bool = False
-    ignore_delays: bool = False
-    agreed: dict[int, PlanStep] | None = None
-    shards: Shards | None = None
-    held: frozenset[int] = frozenset()
-    brake: RollingBrake | None = None
-    down: bool | None = None
+    known: Known | None = None  # products without an item, read just before; None looks each item up
+    ids: Sequence[int] | None = None  # only these mappings; None for all
+    quantities_only: bool = False  # leaves content alone and changes only listed items
+    ignore_delays: bool = False  # also items whose next attempt is not due
+    agreed: dict[int, PlanStep] | None = None  # by mapping, the steps of an approved plan: all that is sent
+    shards: Shards | None = None  # only the items of these; None for all
+    held: frozenset[int] = frozenset()  # of a failed wave: content, price and being there stay as they are
+    brake: RollingBrake | None = None  # makes a wait of what may not be sent now; None for one of this push
+    down: bool | None = None  # whether the last run found 4Seller down; None until `begin` was called
     on_progress: Callable[[PushCounts], None] | None = None
     tally: PushCounts = field(default_factory=PushCounts)
 

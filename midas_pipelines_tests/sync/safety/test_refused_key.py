@@ -8,6 +8,7 @@ import pytest
 
 from midas_pipelines.fourseller.errors import BadCredentials, NeedsNewKey
 from midas_pipelines.lib.doctor.report import channel_lines
+from midas_pipelines.store.operations.cursors import ErrorBook
 from midas_pipelines.sync.context import SyncContext, accept_key, key_is_refused
 from midas_pipelines.sync.orders.intake.poll import import_orders
 from midas_pipelines.sync.product_sync import sync_products
@@ -69,7 +70,7 @@ def test_a_worker_that_waits_does_not_refuse_again_what_another_process_resumed(
     context = locked_out.sync_context()
 
     async def wait() -> None:
-        async with context.channel(waits_for_key=True) as client:
+        async with context.channel(ErrorBook(locked_out.database, None)) as client:
             with pytest.raises(BadCredentials):
                 await client.product("P1")
             context.keep_notes(client)
