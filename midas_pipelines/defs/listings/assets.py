@@ -56,21 +56,31 @@ def fourseller_listings(
     runs of no shard, so that a failed shard stays failed until it is done. An item that cannot be listed is quarantined
     with its reason and never blocks another.
     """
+    full = not (context.run.job_name == CHANGED or config.skus or config.apply_plan)
+    shards, scope = partitions.shards_of(context) if full else None, ", ".join(config.skus) or "incremental"
     with midas.sync_context(context) as sync:
-        if not (context.run.job_name == CHANGED or config.skus or config.apply_plan):
-            listed = engine.listing_of(sync, read_once(context, sync))
-            return _synced(context, sync, FULL, shards=partitions.shards_of(context), listed=listed)
-        plan = engine.read_plan(Path(config.apply_plan)) if config.apply_plan else None
-        if plan is not None:
-            _note_approval(context.run.tags, sync, plan)
-        return _synced(
-            context,
-            sync,
-            ", ".join(config.skus) or "incremental",
-            skus=config.skus,
-            agreed=plan,
-            ignore_delays=config.ignore_delays,
-        )
+        progress = engine.progress_lines(context.log.info, "items")
+        wish: dict[str, Any] = {"shards": shards, "on_progress": progress}
+        if full:
+            scope, mode = FULL, engine.product_sync.Mode.FULL
+            wish["listed"] = engine.listing_of(sync, read_once(context, sync))
+        else:
+            mode, plan = engine.product_sync.Mode.INCREMENTAL, None
+            if config.apply_plan:
+                plan = engine.read_plan(Path(config.apply_plan))
+                _note_approval(context.run.tags, sync, plan)
+            wish |= {"skus": config.skus, "agreed": plan, "ignore_delays": config.ignore_delays}
+        report = asyncio.run(engine.product_sync.sync_products(sync, mode, **wish))
+        context.log.info(f"Products, {scope}: {ui.counts_in_words(report, *COUNTS)}")
+        counts: Mapping[str, int | float] = ui.numbers(report, *COUNTS, "requests", "seconds", "push_seconds")
+        counts = {**counts, "still_waiting": waiting(sync, shards)}
+        if full:
+            counts = partitions.shard_counts(context, sync, counts)
+            scope = f"{scope}, {partitions.shard_metadata(context)}"
+        problems, where = ui.table(ui.titled(sync, report.problems)), ui.links(sync, report.problems)
+        results = [brake_result(sync, report)]
+    shown = {**counts, "scope": scope, "problems": problems, **where}
+    return ui.made(sync, shown, shared=partitions.has_several(context), check_results=results)
 
 
 def _note_approval(tags: Mapping[str, str], sync: "engine.SyncContext", plan: "engine.ApprovedPlan") -> None:
@@ -81,35 +91,6 @@ def _note_approval(tags: Mapping[str, str], sync: "engine.SyncContext", plan: "e
     detail = {"plan": plan.hash}
     entry = engine.audit.AuditEntry(actor, "Dagster apply_plan", target=sync.run_id, detail=detail)
     sync.database.write(engine.audit.note_audit, entry, "asked")
-
-
-def _synced(
-    context: dg.AssetExecutionContext,
-    sync: "engine.SyncContext",
-    scope: str,
-    *,
-    shards: Shards | None = None,
-    **wish: Any,
-) -> dg.MaterializeResult:
-    """Runs one sync and logs its progress."""
-    mode = engine.product_sync.Mode.FULL if scope == FULL else engine.product_sync.Mode.INCREMENTAL
-    progress = engine.progress_lines(context.log.info, "items")
-    report = asyncio.run(
-        engine.product_sync.sync_products(sync, mode, shards=shards, on_progress=progress, **wish)
-    )
-    context.log.info(f"Products, {scope}: {ui.counts_in_words(report, *COUNTS)}")
-    counts: Mapping[str, int | float] = ui.numbers(report, *COUNTS, "requests", "seconds", "push_seconds")
-    counts = {**counts, "still_waiting": waiting(sync, shards)}
-    if scope == FULL:
-        counts, scope = (
-            partitions.shard_counts(context, sync, counts),
-            f"{scope}, {partitions.shard_metadata(context)}",
-        )
-    problems = ui.table(ui.titled(sync, report.problems))
-    shown = {**counts, "scope": scope, "problems": problems, **ui.links(sync, report.problems)}
-    return ui.made(
-        sync, shown, shared=partitions.has_several(context), check_results=[brake_result(sync, report)]
-    )
 
 
 def waiting(sync: "engine.SyncContext", shards: Shards | None) -> int:
