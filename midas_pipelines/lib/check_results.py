@@ -13,7 +13,7 @@ import dagster as dg
 from midas_pipelines.console_pages import in_console
 from midas_pipelines.installation import SETTINGS
 from midas_pipelines.lib import engine
-from midas_pipelines.lib.metadata import Shown, links, table, titled
+from midas_pipelines.lib.metadata import links, table, titled
 
 MOST_SHOWN = 20
 WARN, ERROR = dg.AssetCheckSeverity.WARN, dg.AssetCheckSeverity.ERROR
@@ -27,7 +27,6 @@ def check_result(
     passed: bool | None = None,
     name: str | None = None,
     description: str | None = None,
-    links: Shown | None = None,
     more: Mapping[str, Any] | None = None,
     total: int | None = None,
     checked: int | None = None,
@@ -54,7 +53,6 @@ def check_result(
             **({} if well and not offenders else {"failed": len(offenders) if total is None else total}),
             **({"offenders": table(offenders[:MOST_SHOWN])} if offenders else {}),
             **{name: dg.MetadataValue.md(text) for name, text in shown.items()},
-            **(links or {}),
             **(more or {}),
         },
     )
@@ -85,7 +83,7 @@ def shop_check(
             worst, shown = titled(sync, found[:MOST_SHOWN]), links(sync, found)
             checked = engine.count_rows(sync.database, counted) if isinstance(counted, str) else counted(sync)
         return check_result(
-            worst, total=len(found), hint=hint, severity=severity, links=shown, checked=checked
+            worst, total=len(found), hint=hint, severity=severity, more=shown, checked=checked
         )
 
     return check

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from datetime import UTC
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -67,22 +68,25 @@ def create_backup(settings: Settings, database: Database, by: str) -> Made:
             os.makedirs(str(folder), mode=0o700)
         kind = database.engine.url.get_backend_name()
         manifest = Manifest(moment.isoformat(), kind, read_version(connection).current)
+        write = partial(_write, folder, manifest, keys)
         present = set(sa.inspect(connection).get_table_names())
         names = [name for name in OUR_TABLES if name in present]
         counts = (sa.select(sa.func.count()).select_from(sa.table(name)) for name in names)
         manifest.facts["rows"] = sum(connection.scalar(count) or 0 for count in counts)
         manifest.facts["audit_hash"] = verify_audit(connection).last_hash
         if database.is_postgresql:
-            _write_tables(folder, SHOP[kind], connection, names, manifest, keys)
+            manifest.tables[SHOP[kind]] = names
+            write(SHOP[kind], dumps.dump(connection, names))
         else:
             with dumps.snapshot(Path(str(database.engine.url.database)).absolute()) as copy:
-                _write(folder, SHOP[kind], dumps.chunks_of(copy), manifest, keys)
+                write(SHOP[kind], dumps.chunks_of(copy))
     if (url := settings.dagster_database()) is not None:
         with Database(url) as history, history.reading() as connection:
             names = [name for name in dumps.tables_of(connection) if name not in OUR_TABLES]
-            _write_tables(folder, HISTORY, connection, names, manifest, keys)
+            manifest.tables[HISTORY] = names
+            write(HISTORY, dumps.dump(connection, names))
     if settings.home().is_dir():
-        _write(folder, HOME, _tar_of(settings.home()), manifest, keys)
+        write(HOME, _tar_of(settings.home()))
     size, seconds = sum(part.size for part in manifest.parts), round(time.monotonic() - began, 3)
     manifest.facts |= {"size": size, "seconds": seconds}
     places.write_manifest(folder, manifest, signer)
@@ -101,20 +105,7 @@ def verify_backup(settings: Settings, name: str | None) -> tuple[str, int]:
     return backup.folder.name, sum(part.size for part in backup.manifest.parts)
 
 
-def _write_tables(
-    folder: UPath,
-    name: str,
-    connection: sa.Connection,
-    tables: list[str],
-    manifest: Manifest,
-    keys: list[Any],
-) -> None:
-    dumps.be_patient(connection)
-    manifest.tables[name] = tables
-    _write(folder, name, dumps.dump(connection, tables), manifest, keys)
-
-
-def _write(folder: UPath, name: str, chunks: Iterable[bytes], manifest: Manifest, keys: list[Any]) -> None:
+def _write(folder: UPath, manifest: Manifest, keys: list[Any], name: str, chunks: Iterable[bytes]) -> None:
     with (folder / name).open("wb") as file:
         counted = seal(chunks, file, keys)
         if is_local(folder):

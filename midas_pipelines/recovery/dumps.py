@@ -75,6 +75,7 @@ def be_patient(connection: sa.Connection) -> None:
 def dump(connection: sa.Connection, tables: Sequence[str]) -> Iterator[bytes]:
     """Those tables and their rows, in one transaction's snapshot, as a script that makes them again; foreign keys
     only among them. Raises ExpectedError."""
+    be_patient(connection)
     yield _written(*connection.scalars(sa.text(ENUMS)))
     if tables and (program := _pg_dump(connection)) is not None:  # named no table, it dumps all
         yield from _by_pg_dump(connection, tables, program)

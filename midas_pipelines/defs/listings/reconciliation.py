@@ -225,9 +225,8 @@ def _check(
         passed=unjudged is None and well,
         description=unjudged,
         hint=rule.hint,
-        links=where if offenders else None,
         checked=checked,
-        more=more,
+        more=more | (where if offenders else {}),
     )
 
 
@@ -251,7 +250,6 @@ def consistent(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
         description=found.unjudged,
         hint="`midas reconcile` compares again and resolves by policy; `midas conflicts list` shows what needs a person; "
         "`midas diff` shows what changed on 4Seller, and why.",
-        links=shown,
         checked=found.items,
-        more={"matching": found.equal, "pending": found.changing, **share},
+        more={"matching": found.equal, "pending": found.changing, **share, **shown},
     )

@@ -20,6 +20,7 @@ CHECK_FAILED, KEY_EXPIRES = "check_failed", "key"  # kinds of alerts
 KEY_DAYS = 30  # days before its end at which staff hears of a key of the gateway
 OF_ASSETS = "__ASSET_JOB"  # Dagster's own job for runs that name assets: a person's, or a backfill's
 MOST_NAMED = 10
+Failures = Mapping[str, Expected | None]  # by asset or step; None for an error that was not expected
 MADE = {workflow.name: workflow.makes for workflow in WORKFLOWS}
 
 
@@ -115,8 +116,7 @@ def failure_texts(
     found = _failed_assets(instance, repository, run)
     if not found and run.job_name != OF_ASSETS:
         found = {run.job_name: []}
-    url = load_settings().dagster_url
-    return {name: _run_in_words(name, failed, failures, run, url) for name, failed in found.items()}
+    return {name: _run_in_words(name, failed, failures, run) for name, failed in found.items()}
 
 
 def works_again(instance: dg.DagsterInstance, repository: dg.RepositoryDefinition, name: str) -> bool:
@@ -165,7 +165,7 @@ def _failed_assets(
     }
 
 
-def _is_of_key(failures: Mapping[str, Expected | None]) -> bool:
+def _is_of_key(failures: Failures) -> bool:
     """Whether steps failed, and each of them since 4Seller refused the key."""
     return bool(failures) and all(failed is not None and failed.of_key for failed in failures.values())
 
@@ -181,14 +181,9 @@ def _failures(instance: dg.DagsterInstance, run: dg.DagsterRun) -> dict[str, Exp
     return found
 
 
-def _run_in_words(
-    name: str,
-    partitions: list[str],
-    failures: Mapping[str, Expected | None],
-    run: dg.DagsterRun,
-    url: str | None,
-) -> str:
+def _run_in_words(name: str, partitions: list[str], failures: Failures, run: dg.DagsterRun) -> str:
     """What failed, why, and where to look."""
+    url = load_settings().dagster_url
     started = f"The workflow {run.job_name}" if run.job_name != OF_ASSETS else "A run of assets"
     steps = name if partitions else ", ".join(failures)
     where = f" at {steps}" if steps and steps != run.job_name else ""

@@ -51,12 +51,15 @@ class Matched:
     doubled: list[Product]
 
 
+Way = tuple[str, Callable[[Sought], Hashable], Callable[[Product], Hashable]]  # its name, and the keys
+
+
 def match_listings(items: Sequence[Sought], products: Sequence[Product]) -> Matched:
     """Pairs items and listings, the surest way first; one that several would fit is left for a person."""
     shown = Counter(product.sku for product in products if product.sku)
     here = {item.mapping_id: item for item in items}
     there = {product.id: product for product in products if shown[product.sku or ""] <= 1}
-    ways: list[tuple[str, Callable[[Sought], Hashable], Callable[[Product], Hashable]]] = [
+    ways: list[Way] = [
         ("sku", lambda item: item.sku, lambda product: product.sku),
         ("spelling", lambda item: _letters(item.sku), lambda product: _letters(product.sku)),
         ("barcode", lambda item: _barcode(item.sku), _shown_barcode),
@@ -65,7 +68,7 @@ def match_listings(items: Sequence[Sought], products: Sequence[Product]) -> Matc
     pairs: list[Match] = []
     for way in (*ways, None):
         mine, theirs = list(here.values()), list(there.values())
-        found = _by_title(mine, theirs) if way is None else _alike(mine, theirs, *way)
+        found = _by_title(mine, theirs) if way is None else _alike(mine, theirs, way)
         pairs += found
         for one in found:
             del here[one.item.mapping_id], there[one.product.id]
@@ -89,14 +92,9 @@ def _shown_barcode(product: Product) -> str | None:
     return next((code for one in given if (code := _barcode(one)) is not None), None)
 
 
-def _alike(
-    items: Iterable[Sought],
-    products: Iterable[Product],
-    how: str,
-    of_item: Callable[[Sought], Hashable],
-    of_product: Callable[[Product], Hashable],
-) -> list[Match]:
+def _alike(items: Iterable[Sought], products: Iterable[Product], way: Way) -> list[Match]:
     """The pairs with the same key, where no other item or listing has it."""
+    how, of_item, of_product = way
     here: dict[Hashable, list[Sought]] = defaultdict(list)
     there: dict[Hashable, list[Product]] = defaultdict(list)
     for item in items:
