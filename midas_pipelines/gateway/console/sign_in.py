@@ -26,6 +26,7 @@ from midas_pipelines.settings import Settings
 from midas_pipelines.store.gateway import keys as sessions
 from midas_pipelines.store.gateway.audit import note_audit
 from midas_pipelines.store.gateway.keys import Caller, Role
+from midas_pipelines.storefront.types import utc_now
 
 FORM_COOKIE = "midas_sign_in"  # ties the sign-in form to the browser that it was made for
 NO_KEY = "This is no valid key: an admin makes one with `midas keys create`."
@@ -135,17 +136,19 @@ def _let_in(
     recheck_minutes: int | None = None,
     until: datetime | None = None,
 ) -> Response:
-    """A new session for the caller, whatever the browser had before; it ends no later than `until`."""
+    """A new session for the caller, whatever the browser had before (without a key id it is judged by its role); it ends
+    no later than `until`, the end of the one that it goes on from. The provider is asked again after `recheck_minutes`."""
     service = service_of(request)
-    hours = service.settings.console_hours
+    seconds = int(service.settings.console_hours * 3600)
+    recheck_at = None if recheck_minutes is None else utc_now(60 * recheck_minutes)
+    more = {"recheck_at": recheck_at, "valid_until": until}
+    given = {name: value for name, value in more.items() if value is not None}
     with service.database.writing() as connection:
         sessions.end_session(connection, request.cookies.get(web.COOKIE, ""))
-        token = sessions.start_session(
-            connection, caller, hours=hours, recheck_minutes=recheck_minutes, until=until
-        )
+        token = sessions.issue_token(connection, sessions.SIGNED_IN, caller, seconds=seconds, **given)
     service.write(note_audit, audit_entry(request, "/sign-in", caller), "answered", 303)
     response = web.go_to(web.local_path(to))
-    _set_cookie(request, response, web.COOKIE, token, seconds=int(hours * 3600))
+    _set_cookie(request, response, web.COOKIE, token, seconds=seconds)
     response.delete_cookie(FORM_COOKIE)
     return response
 

@@ -189,24 +189,6 @@ def key_is_valid() -> sa.ColumnElement[bool]:
     return sa.or_(table.valid_until.is_(None), table.valid_until > utc_now())
 
 
-def start_session(
-    connection: sa.Connection,
-    caller: Caller,
-    *,
-    hours: float,
-    recheck_minutes: int | None = None,
-    until: datetime | None = None,
-) -> str:
-    """Signs a caller in (without a key id it is judged by its role) for so many hours, or `until` the end of the
-    session that this one goes on from, and returns the new token, which is not stored. The provider is asked
-    again after `recheck_minutes`; None for a key."""
-    connection.execute(sa.delete(console_sessions).where(session.valid_until < utc_now()))
-    more: dict[str, Any] = {} if recheck_minutes is None else {"recheck_at": utc_now(60 * recheck_minutes)}
-    if until is not None:
-        more["valid_until"] = until
-    return issue_token(connection, SIGNED_IN, caller, seconds=hours * 3600, **more)
-
-
 def find_person(connection: sa.Connection, token: str, *, idle_minutes: int) -> Person | None:
     """The person behind a token, with the role of the key now: a revoked key ends its sessions; None where none is
     signed in by it any more."""
@@ -236,8 +218,9 @@ def update_session(connection: sa.Connection, session_id: int, /, **values: Any)
 
 
 def end_session(connection: sa.Connection, token: str) -> None:
-    """Signs out."""
-    connection.execute(sa.delete(console_sessions).where(session.token_hash == _hash(token)))
+    """Signs out, and forgets sessions that are over."""
+    over = sa.or_(session.token_hash == _hash(token), session.valid_until < utc_now())
+    connection.execute(sa.delete(console_sessions).where(over))
 
 
 def make_link(connection: sa.Connection, caller: Caller, *, minutes: int) -> str:
