@@ -12,7 +12,7 @@ import click
 
 from midas_pipelines.cli.opening import Changing, shop_database
 from midas_pipelines.cli.printing import Room, Table, answer, say, sync_sentence
-from midas_pipelines.store.operations.sync_log import sync_of_run
+from midas_pipelines.store.operations.sync_log import newest_sync
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.listings.scan import make_plan, read_plan
 from midas_pipelines.sync.product_sync import mapping_ids
@@ -106,7 +106,7 @@ def execute(
         from midas_pipelines.cli.dagster.running import run_job  # dagster takes two seconds to import
 
         run = run_job(job, ops)
-        record = sync_of_run(database, kind, run.run_id) or {}
+        record = database.read(newest_sync, kind, run.run_id) or {}
     found = record.get("counts") or {}
     shown: dict[str, Any] = {name: found.get(name, 0) for name in counts}
     shown |= {name: record.get(name) or 0 for name in ("requests", "seconds")}

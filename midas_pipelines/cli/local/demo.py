@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from midas_pipelines.cli.local.workplace import Workplace, make_shop, workplace_option
 from midas_pipelines.cli.printing import Answering, Table, answer, wants_json
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.operations.sync_log import sync_of_run
+from midas_pipelines.store.operations.sync_log import newest_sync
 from midas_pipelines.storefront.schema import product_variants, products
 from midas_pipelines.text import counted
 
@@ -94,7 +94,7 @@ def _workflow(database: Database, step: str, job: str, kind: str) -> DemoStep:
 
     _say(f"{step} ...")
     run = run_job(job)
-    record = sync_of_run(database, kind, run.run_id) or {}
+    record = database.read(newest_sync, kind, run.run_id) or {}
     passed = run.succeeded and record.get("outcome") == "done" and not run.broken
     summary = run.failure or _summary(record.get("counts") or {}, run.checks)
     seconds = round(record.get("seconds") or 0.0, 2)

@@ -24,7 +24,15 @@ from midas_pipelines.cli.local.workplace import Workplace, make_shop, workplace_
 from midas_pipelines.lib.doctor.report import doctor_report
 from midas_pipelines.sockets import listen
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.gateway.keys import Caller, Role, create_key, list_keys, make_link, revoke_key
+from midas_pipelines.store.gateway.keys import (
+    LINK,
+    Caller,
+    Role,
+    create_key,
+    issue_token,
+    list_keys,
+    revoke_key,
+)
 
 READY_SECONDS = 120
 ORDERS_KEPT = timedelta(days=30)  # days of orders that a sample shop keeps
@@ -105,7 +113,7 @@ def _run(place: Workplace, port: int, sandbox_port: int, gateway_port: int, shop
         with Database(settings.database(), settings.limits("bulk")) as database:
             make_shop(database)
             caller, key = _new_key(database)
-            link = database.write(make_link, caller, minutes=LINK_MINUTES)
+            link = database.write(issue_token, LINK, caller, seconds=LINK_MINUTES * 60)
         limit_pools(settings)
         for line in doctor_report():
             if line.state == "wrong":

@@ -98,7 +98,7 @@ skus_unique = shop_check(
     "skus_unique",
     "No two sellable items share a SKU: 4Seller could not distinguish them.",
     lambda sync: engine.ledger.duplicate_skus(sync.database),
-    counted=lambda sync: engine.ledger.stock_totals(sync.database).items,
+    counted=lambda sync: sync.database.read(engine.ledger.stock_totals).items,
     severity=WARN,
     hint="Give each of them a SKU of its own in the shop; until then the later ones are quarantined: `midas items list`.",
 )

@@ -53,7 +53,7 @@ def inventory_levels(
         )
         report = asyncio.run(work)
         context.log.info(f"Quantities: {ui.counts_in_words(report, *COUNTS)}")
-        totals = engine.ledger.stock_totals(sync.database)
+        totals = sync.database.read(engine.ledger.stock_totals)
         movers = engine.ledger.top_movers(sync.database)
         with sync.database.reading() as connection:
             shown = engine.shard_totals(connection, 1).get(0, {})
@@ -97,7 +97,7 @@ def inventory_levels(
 def inventory_ledger(context: dg.OpExecutionContext, midas: MidasResource) -> dg.ObserveResult:
     """Each change of stock, with its source and cause; triggers write it, for a change by any writer."""
     with midas.sync_context(context) as sync:
-        totals = engine.ledger.stock_totals(sync.database)
+        totals = sync.database.read(engine.ledger.stock_totals)
         changes = engine.count_rows(sync.database, "inventory_changes")
     counts = ui.numbers(totals, "items", "out_of_stock", units_on_hand="units")
     return dg.ObserveResult(metadata={"dagster/row_count": changes, **counts})
@@ -170,7 +170,7 @@ CHECKS = [
             for row in engine.stock_levels.check_low_stock(sync).low
             if row["on_hand"] <= 0 and row["sold_per_day"] > 0
         ],
-        counted=lambda sync: sync.database.read(engine.ledger.active_totals).items,
+        counted=lambda sync: sync.database.read(engine.ledger.stock_totals, active=True).items,
         severity=WARN,
         hint="Reorder them; `midas stock low` lists all items that are running out, the fastest seller first.",
     ),

@@ -17,7 +17,7 @@ from midas_pipelines.gateway.api.auth import PREFIX, GuardedRoute
 from midas_pipelines.gateway.service import Service, service_of
 from midas_pipelines.store.items.mappings import mark_dirty
 from midas_pipelines.store.items.shards import range_tags
-from midas_pipelines.store.operations.sync_log import last_ended, running_syncs
+from midas_pipelines.store.operations.sync_log import newest_sync, running_syncs
 from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.sync import product_sync
 from midas_pipelines.sync.listings.brake import BrakeEngaged
@@ -220,7 +220,7 @@ async def _items(service: Service, ids: list[int], *, wait: bool) -> list[Item]:
 
 def _state(connection: sa.Connection, kind: Kind) -> dict[str, Any]:
     sync = next((one for one in reversed(running_syncs(connection)) if one.kind == kind), None)
-    last = last_ended(connection, kind)
+    last = newest_sync(connection, kind)
     if last is not None:
         last["counts"] = {k: v for k, v in (last["counts"] or {}).items() if isinstance(v, int | float)}
     if sync is None:

@@ -223,11 +223,6 @@ def end_session(connection: sa.Connection, token: str) -> None:
     connection.execute(sa.delete(console_sessions).where(over))
 
 
-def make_link(connection: sa.Connection, caller: Caller, *, minutes: int) -> str:
-    """A token that signs in once, in place of the caller's key."""
-    return issue_token(connection, LINK, caller, seconds=minutes * 60)
-
-
 def issue_token(
     connection: sa.Connection, kind: str, caller: Caller | None, /, *, seconds: float, **more: Any
 ) -> str:

@@ -19,17 +19,9 @@ def note_work(database: Database, row: dict[str, Any]) -> None:
         connection.execute(sa.insert(sync_logs).values(row))
 
 
-def sync_of_run(database: Database, kind: str, run_id: str) -> dict[str, Any] | None:
-    """The newest row of that kind written by a run, as a dictionary."""
-    return database.read(_newest, kind, sync_logs.c.run_id == run_id)
-
-
-def last_ended(connection: sa.Connection, kind: str) -> dict[str, Any] | None:
-    """The newest row of that kind that has ended."""
-    return _newest(connection, kind, sync_logs.c.outcome != "running")
-
-
-def _newest(connection: sa.Connection, kind: str, which: sa.ColumnElement[bool]) -> dict[str, Any] | None:
+def newest_sync(connection: sa.Connection, kind: str, run_id: str | None = None) -> dict[str, Any] | None:
+    """The newest row of that kind that a run wrote, or without one that has ended."""
+    which = sync_logs.c.outcome != "running" if run_id is None else sync_logs.c.run_id == run_id
     query = sa.select(sync_logs).where(sync_logs.c.kind == kind, which).order_by(sync_logs.c.id.desc())
     row = connection.execute(query.limit(1)).mappings().first()
     return dict(row) if row is not None else None

@@ -78,22 +78,15 @@ class StockTotals:
     out_of_stock: int
 
 
-def stock_totals(database: Database) -> StockTotals:
-    """Counts over every sellable item, archived ones included."""
-    return database.read(_totals, sa.select(STOCK).where(~STOCK.c.by_variant).subquery())
-
-
 def count_quantities(database: Database) -> int:
     """The number of quantities that the shop keeps, those of products sold by variant too."""
     return database.scalar(sa.select(sa.func.count()).select_from(STOCK)) or 0
 
 
-def active_totals(connection: sa.Connection) -> StockTotals:
-    """Counts over the sellable items of active products."""
-    return _totals(connection, active_items(connection))
-
-
-def _totals(connection: sa.Connection, items: sa.Subquery) -> StockTotals:
+def stock_totals(connection: sa.Connection, *, active: bool = False) -> StockTotals:
+    """Counts over every sellable item, archived ones included, or over those of `active` products."""
+    every = sa.select(STOCK).where(~STOCK.c.by_variant).subquery()
+    items = active_items(connection) if active else every
     units = sa.func.coalesce(sa.func.sum(items.c.on_hand), 0)
     empty = sa.func.count().filter(items.c.on_hand <= 0)
     counts = connection.execute(sa.select(sa.func.count(), units, empty).select_from(items)).one()

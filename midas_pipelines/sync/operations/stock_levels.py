@@ -93,7 +93,7 @@ def check_low_stock(context: SyncContext, *, alert: bool = False) -> LowStockRep
     levels: list[Level] = []
     with context.database.reading() as connection:
         alerted = open_subjects(connection, ALERT)
-        totals = ledger.active_totals(connection)
+        totals = ledger.stock_totals(connection, active=True)
         candidates = connection.execute(_candidates(connection, context.settings, alerted))
         for rows in candidates.partitions(AT_ONCE):
             sold = ledger.units_sold(connection, {row.product_id for row in rows})

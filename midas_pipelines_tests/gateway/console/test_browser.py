@@ -13,7 +13,7 @@ from typing import Literal
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from midas_pipelines.store.gateway.keys import Caller, Role, make_link
+from midas_pipelines.store.gateway.keys import LINK, Caller, Role, issue_token
 from midas_pipelines.store.stock.rule_changes import put_rule
 from midas_pipelines.store.stock.rules import Scope
 from midas_pipelines.sync.reconcile.run import reconcile
@@ -46,7 +46,7 @@ def browser() -> Iterator[Browser]:
 def signed_in(browser: Browser, gateway: Gateway, role: Role, width: int = 1280) -> Page:
     """A window of someone with that role."""
     with gateway.world.database.writing() as connection:
-        link = make_link(connection, Caller("", "Alex Sample", role), minutes=5)
+        link = issue_token(connection, LINK, Caller("", "Alex Sample", role), seconds=300)
     page = browser.new_context(viewport={"width": width, "height": 900}).new_page()
     page.set_default_timeout(20_000)
     page.goto(f"{gateway.url}/sign-in?link={link}")

@@ -6,7 +6,7 @@ import pytest
 
 from midas_pipelines.gateway.console.web import COOKIE, local_path
 from midas_pipelines.store.gateway import keys
-from midas_pipelines.store.gateway.keys import Caller, Role, make_link, revoke_key
+from midas_pipelines.store.gateway.keys import LINK, Caller, Role, issue_token, revoke_key
 from midas_pipelines_tests.gateway.console.visitor import Visitor
 from midas_pipelines_tests.shop import rows, run, value
 
@@ -32,7 +32,7 @@ def test_a_key_signs_in_and_its_end_signs_out(visitor: Visitor) -> None:
 
 def test_a_link_signs_in_once(visitor: Visitor) -> None:
     with visitor.world.database.writing() as connection:
-        link = make_link(connection, Caller("", "Kim Sample", Role.ADMIN), minutes=5)
+        link = issue_token(connection, LINK, Caller("", "Kim Sample", Role.ADMIN), seconds=300)
     assert visitor.client.get(f"/sign-in?link={link}").headers["location"] == "/"
     assert "Kim Sample" in visitor.see("/")
     visitor.client.cookies.clear()
