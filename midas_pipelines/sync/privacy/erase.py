@@ -1,7 +1,7 @@
 """Erases the buyer of an order, unless the law holds it: what stays are numbers, SKUs, ids, known words and times.
 
 All other text goes, wherever it lies, since a buyer may have written it: which columns, `store/privacy/register.py` says.
-`erased_at` of our row marks the order: later updates are stored in the same way (`sync/orders/model/impersonal.py`).
+`erased_at` of our row marks the order: later updates are stored in the same way (`sync/orders/model/lines.py`).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from midas_pipelines.errors import ExpectedError
+from midas_pipelines.fourseller import known_words
 from midas_pipelines.notify.alerts import clear_alerts
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.gateway.webhooks import empty_finished
@@ -28,8 +29,7 @@ from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.storefront.writing import update_rows
 from midas_pipelines.sync.orders.changes.exceptions import UNKNOWN_WORD, alert_unknown_status
 from midas_pipelines.sync.orders.customer_mail import match_mail_alerts
-from midas_pipelines.sync.orders.model import impersonal
-from midas_pipelines.sync.orders.model.lines import OrderException, shop_origin
+from midas_pipelines.sync.orders.model.lines import IMPERSONAL_PARTS, OrderException, line_words, shop_origin
 from midas_pipelines.sync.orders.model.order_log import OrderContext, StoredOrder, lock_order
 from midas_pipelines.sync.orders.model.sale import some_parts, write_content
 
@@ -76,8 +76,8 @@ def erase_order(
 def erase_buyer(order: StoredOrder) -> None:
     """Permanently erases the buyer from every table that holds data of the order."""
     connection, name, local_id = order.connection, order.marketplace_order_id, order.local_order_id
-    channel = impersonal.known_channel(order.sales_channel)
-    currency, word = impersonal.known_currency(order.currency), impersonal.known_status(order.status_word)
+    channel = known_words.known_channel(order.sales_channel)
+    currency, word = known_words.known_currency(order.currency), known_words.known_status(order.status_word)
     if local_id is not None:
         words: dict[str, Any] = {"shipping_address": FORGOTTEN, "billing_address": FORGOTTEN}
         words |= shop_origin(name, channel, currency)
@@ -88,7 +88,7 @@ def erase_buyer(order: StoredOrder) -> None:
         "sales_channel": channel,
         "currency": currency,
         "status_word": word,
-        "content_hash": write_content(some_parts(order.content, impersonal.IMPERSONAL_PARTS)),
+        "content_hash": write_content(some_parts(order.content, IMPERSONAL_PARTS)),
     }
     order.set(erased_at=utc_now(), **_replaced("marketplace_orders", words))
     _name_lines(order)
@@ -120,7 +120,7 @@ def _name_lines(order: StoredOrder) -> None:
     """Names each line by its SKU or number, in our rows and the shop's."""
     rows, items = [], []
     for line in order.lines():
-        words = impersonal.line_words(line, line.product_id is not None)
+        words = line_words(line, line.product_id is not None)
         rows.append({"id": line.id, **_replaced("marketplace_order_lines", words)})
         if line.order_item_id:
             title = {"product_name": words["title"]}

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 import pytest
 import sqlalchemy as sa
 
+from midas_pipelines.fourseller.known_words import known_channel
 from midas_pipelines.gateway.inbox import read_event
 from midas_pipelines.notify.alerts import raise_alert
 from midas_pipelines.store.gateway import webhooks
@@ -26,7 +27,6 @@ from midas_pipelines.storefront.types import Json, utc_now
 from midas_pipelines.sync.orders.intake.batch import import_order_webhooks
 from midas_pipelines.sync.orders.intake.poll import Window
 from midas_pipelines.sync.orders.lookup import retry_order
-from midas_pipelines.sync.orders.model.impersonal import known_channel
 from midas_pipelines.sync.orders.model.order_log import OrderContext, lock_order
 from midas_pipelines.sync.orders.model.sale import short_id
 from midas_pipelines.sync.privacy.erase import erase_buyer, hold_buyer

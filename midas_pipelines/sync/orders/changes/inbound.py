@@ -15,8 +15,7 @@ from midas_pipelines.sync.orders.changes import exceptions
 from midas_pipelines.sync.orders.changes.edits import apply_edit, raise_edit_conflict, update_exceptions
 from midas_pipelines.sync.orders.changes.shipments import count_late_shipments
 from midas_pipelines.sync.orders.customer_mail import queue_mail, queue_status_mail
-from midas_pipelines.sync.orders.model.impersonal import without_personal_data
-from midas_pipelines.sync.orders.model.lines import OrderException, shop_origin
+from midas_pipelines.sync.orders.model.lines import OrderException, shop_origin, without_personal_data
 from midas_pipelines.sync.orders.model.order_log import UNANSWERED, StoredOrder
 from midas_pipelines.sync.orders.model.sale import PARTS, Content, Sale, changed_parts, some_parts
 from midas_pipelines.sync.orders.stock import units
@@ -175,7 +174,10 @@ def _follow_status(order: StoredOrder, sale: Sale, later: bool) -> bool:
 def _end_conflict_if_over(order: StoredOrder, current: OrderStatus) -> None:
     """Ends the order's conflict if the two sides no longer contradict each other."""
     shop = order.shop_status()
-    if not order.has(OrderException.CONFLICT) or (current in ENDED and units.shipped_after_end(order, shop)):
+    if not order.has(OrderException.CONFLICT):
+        return
+    gone = units.units_shipped(order, shop)
+    if current in ENDED and any(gone[line.line] > units.accounted(line) for line in order.lines()):
         return
     if decide(shop, current, shipped=units.has_shipped(order, shop)) is not Decision.CONFLICT:
         exceptions.end_conflict(order)

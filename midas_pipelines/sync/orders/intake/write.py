@@ -17,6 +17,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from midas_pipelines.fourseller.known_words import known_channel, known_currency
 from midas_pipelines.store.schema import tables
 from midas_pipelines.store.schema.order_tables import order_shipments
 from midas_pipelines.store.schema.tables import marketplace_order_lines, marketplace_orders
@@ -27,8 +28,7 @@ from midas_pipelines.sync.orders.changes.exceptions import alert_unknown_status,
 from midas_pipelines.sync.orders.changes.inbound import apply_update, has_news
 from midas_pipelines.sync.orders.customer_mail import queue_received
 from midas_pipelines.sync.orders.model import lines, order_log
-from midas_pipelines.sync.orders.model.impersonal import known_channel, known_currency, without_personal_data
-from midas_pipelines.sync.orders.model.lines import CHANNEL, SoldLine, items_named
+from midas_pipelines.sync.orders.model.lines import CHANNEL, SoldLine, items_named, without_personal_data
 from midas_pipelines.sync.orders.model.order_log import OrderContext, StoredOrder
 from midas_pipelines.sync.orders.model.sale import Sale
 from midas_pipelines.sync.orders.stock import pending_lines

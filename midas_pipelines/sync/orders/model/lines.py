@@ -1,23 +1,28 @@
-"""The lines of an order: the items they sold, the units they allocate, and what is wrong with them or with the order."""
+"""The lines of an order: the items they sold, the units they allocate, what is wrong with them or with the order, and what of
+them may stay when the buyer is erased."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
 
+from midas_pipelines.fourseller import known_words
 from midas_pipelines.store.items.mappings import linked_items, respelled_items
+from midas_pipelines.store.orders.payload_vault import ERASED_PAYLOAD, FORGOTTEN
 from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.storefront.catalog import ItemKey, items_by_sku, present_items
 from midas_pipelines.storefront.types import to_cents
 from midas_pipelines.storefront.writing import Columns, any_of
-from midas_pipelines.sync.orders.model.sale import Named, Sale, SaleLine
+from midas_pipelines.sync.orders.model.sale import Named, Sale, SaleLine, some_parts
 
 CHANNEL = "fourseller"
+IMPERSONAL_PARTS = ("lines", "amounts")
+"""The parts of an order whose digests stay when the buyer is erased; one of a name could be guessed."""
 SAID = ("sku", "fourseller_product_id", "title", "quantity", "price")
 """What a line of a message and our row of it call the same."""
 
@@ -193,3 +198,26 @@ def items_named(
         if respelled is not None and search is respelled_items:
             respelled.update(sku for _, sku in hits if sku)
     return found
+
+
+def line_words(line: Any, of_shop: bool) -> dict[str, Any]:
+    """What names a line, of a sale or in our table: its SKU if that is the shop's or looks like one, else its number."""
+    sku = line.sku if of_shop else known_words.known_id(line.sku)
+    product_id = known_words.known_id(line.fourseller_product_id)
+    return {"sku": sku, "title": sku or f"Line {line.line}", "fourseller_product_id": product_id}
+
+
+def without_personal_data(connection: sa.Connection, sale: Sale) -> Sale:
+    """The sale as it is stored once its buyer is erased; a SKU of the shop stays, whatever it looks like."""
+    ours = items_named(connection, [line.named for line in sale.lines])
+    return replace(
+        sale,
+        sales_channel=known_words.known_channel(sale.sales_channel),
+        currency=known_words.known_currency(sale.currency),
+        status_word=known_words.known_status(sale.status_word) or "",
+        buyer=FORGOTTEN,
+        ship_to={},
+        lines=tuple(replace(line, **line_words(line, line.named in ours)) for line in sale.lines),
+        content=some_parts(sale.content, IMPERSONAL_PARTS),
+        sealed=ERASED_PAYLOAD,
+    )

@@ -85,12 +85,6 @@ def units_shipped(order: StoredOrder, shop: str | None) -> dict[int, int]:
     return {line.line: line.quantity if everything else line.shipped for line in order.lines()}
 
 
-def shipped_after_end(order: StoredOrder, shop: str | None) -> bool:
-    """Whether more units have shipped than the order holds stock for."""
-    shipped = units_shipped(order, shop)
-    return any(shipped[line.line] > accounted(line) for line in order.lines())
-
-
 def item_of(line: Any) -> ItemKey:
     """The item that a line sold."""
     return (line.product_id, line.variant_id)
