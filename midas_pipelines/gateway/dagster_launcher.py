@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -46,14 +45,31 @@ class DagsterLauncher:
     def __init__(self, url: str | None) -> None:
         self.url = url
 
-    async def launch(
+    def launch(
         self, job: str, ops: dict[str, dict[str, Any]], tags: dict[str, str] | None = None
     ) -> tuple[str, str]:
         """Launches a job with the configuration of its assets; the run's id, and where a person can watch it. Raises
         CallRefused: 409 when no webserver is configured, 503 when it does not answer or refuses."""
         if self.url is None:
             raise CallRefused(409, TOO_BIG)
-        run_id = await asyncio.to_thread(self._submit, self.url, job, ops, {**DRIVER, **(tags or {})})
+        from dagster_graphql import DagsterGraphQLClient, DagsterGraphQLClientError  # a second to load
+
+        web = urlsplit(self.url)
+        client = DagsterGraphQLClient(
+            web.hostname or "",
+            web.port,
+            use_https=web.scheme == "https",
+            timeout=int(SECONDS),
+            path_prefix=web.path.rstrip("/"),
+        )
+        config = {"ops": {name: {"config": value} for name, value in ops.items()}}
+        try:
+            run_id = client.submit_job_execution(job, run_config=config, tags=DRIVER | (tags or {}))
+        except DagsterGraphQLClientError as failed:
+            kind = str(failed.args[0])  # other texts than the error's kind may quote the configuration
+            why = kind if kind.isidentifier() else "it did not answer"
+            text = f"The Dagster at MIDAS_DAGSTER_URL did not launch {job}: {why}."
+            raise CallRefused(503, text, RETRY) from None
         return run_id, f"{self.url}/runs/{run_id}"
 
     def switches(self) -> dict[str, Switch]:
@@ -75,26 +91,6 @@ class DagsterLauncher:
                 switch = found.setdefault(one["name"].removesuffix("_sensor"), Switch())
                 switch.on = one["sensorState"]["status"] == "RUNNING"
         return found
-
-    def _submit(self, url: str, job: str, ops: dict[str, dict[str, Any]], tags: dict[str, str]) -> str:
-        from dagster_graphql import DagsterGraphQLClient, DagsterGraphQLClientError  # a second to load
-
-        web = urlsplit(url)
-        client = DagsterGraphQLClient(
-            web.hostname or "",
-            web.port,
-            use_https=web.scheme == "https",
-            timeout=int(SECONDS),
-            path_prefix=web.path.rstrip("/"),
-        )
-        config = {"ops": {name: {"config": value} for name, value in ops.items()}}
-        try:
-            return client.submit_job_execution(job, run_config=config, tags=tags)
-        except DagsterGraphQLClientError as failed:
-            kind = str(failed.args[0])  # other texts than the error's kind may quote the configuration
-            why = kind if kind.isidentifier() else "it did not answer"
-            text = f"The Dagster at MIDAS_DAGSTER_URL did not launch {job}: {why}."
-            raise CallRefused(503, text, RETRY) from None
 
     def _ask(self, query: str) -> dict[str, Any]:
         if self.url is None:

@@ -70,16 +70,11 @@ class Verifier:
         """Raises SettingsError, without the secret, for one that is no secret."""
         texts = [] if secrets is None else [text.strip() for text in secrets.get_secret_value().split(",")]
         try:
-            self._keys = [_key(text) for text in texts if text]
+            self.keys = [_key(text) for text in texts if text]
         except ValueError:
             raise SettingsError(
                 "FOURSELLER_WEBHOOK_SECRET is no webhook secret: whsec_ followed by base64, as 4Seller shows it."
             ) from None
-
-    @property
-    def ready(self) -> bool:
-        """Whether there is a secret at all."""
-        return bool(self._keys)
 
     def check_head(self, headers: Mapping[str, str]) -> tuple[str, str, str]:
         """The id, timestamp and signatures that a webhook carries. Raises BadSignature before any body is read."""
@@ -99,7 +94,7 @@ class Verifier:
         """The webhook's id. Raises BadSignature for any that no secret signed within the last five minutes."""
         webhook_id, timestamp, signatures = self.check_head(headers)
         signed = f"{webhook_id}.{timestamp}.".encode() + body
-        right = [b"v1," + base64.b64encode(hmac.digest(key, signed, hashlib.sha256)) for key in self._keys]
+        right = [b"v1," + base64.b64encode(hmac.digest(key, signed, hashlib.sha256)) for key in self.keys]
         given = signatures.encode("utf-8", "surrogateescape").split(b" ")
         if not any(hmac.compare_digest(one, other) for one in right for other in given):
             raise BadSignature("signature", "Its signature does not match.")

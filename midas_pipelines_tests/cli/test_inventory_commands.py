@@ -119,7 +119,8 @@ def test_a_sku_of_the_hub_is_linked_shown_and_unlinked(
     assert "No SKU" in midas("items", "show", **settings).output
     assert "has no item" in midas("items", "link", "NO-SUCH", "HUB-1", **settings).errors
     assert "is the SKU of an item" in midas("items", "link", "A-1", "A-2", **settings).errors
-    assert midas("items", "link", "A-1", "HUB-1", **settings).code == 0
+    linked = midas("items", "link", "A-1", "HUB-1", "--json", **settings).json
+    assert (linked["sku"], linked["hub_sku"]) == ("A-1", "HUB-1")
     (link,) = midas("items", "show", "--json", **settings).json["links"]
     assert link == {"hub_sku": "HUB-1", "product_id": product, "variant_id": None}
     assert midas("items", "unlink", "HUB-1", **settings).code == 0

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 import fcntl
 import os
 import secrets
-from collections.abc import Callable, Iterator
+from base64 import b64encode
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,40 +28,28 @@ SELLER_ID = "sandbox-seller"
 BACKUP_KEY = "backup-key"
 
 
-@dataclass(frozen=True)
 class Workplace:
-    """Paths below one folder; nothing outside it is written."""
+    """One folder with the sample shop's database and Dagster's history; nothing outside it is written."""
 
-    root: Path
-
-    @property
-    def shop(self) -> Path:
-        """The sample shop's SQLite database."""
-        return self.root / "shop.db"
-
-    @property
-    def dagster_home(self) -> Path:
-        """Dagster's history: every run of demo and dev."""
-        return self.root / "dagster_home"
+    def __init__(self, root: Path) -> None:
+        self.root, self.shop, self.dagster_home = root, root / "shop.db", root / "dagster_home"
 
     @property
     def webhook_secret(self) -> str:
         """What the sandbox signs its webhooks with; made once."""
-        return self._secret(
-            "webhook-secret", lambda: "whsec_" + base64.b64encode(secrets.token_bytes(24)).decode()
-        )
+        return self._secret("webhook-secret", f"whsec_{b64encode(secrets.token_bytes(24)).decode()}")
 
     @property
     def backup_key(self) -> str:
         """What backups are encrypted to; made once."""
-        secret = self._secret(BACKUP_KEY, lambda: str(x25519.Identity.generate()))
+        secret = self._secret(BACKUP_KEY, str(x25519.Identity.generate()))
         return str(x25519.Identity.from_str(secret).to_public())
 
-    def _secret(self, name: str, make: Callable[[], str]) -> str:
+    def _secret(self, name: str, fresh: str) -> str:
         path = self.root / name
         if not path.exists():
             path.touch(mode=0o600)
-            path.write_text(make())
+            path.write_text(fresh)
         return path.read_text()
 
     def sandbox(self, *, port: int = 0, **how: Any) -> BackgroundSandbox:

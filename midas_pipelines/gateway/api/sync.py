@@ -200,7 +200,7 @@ async def _launch(service: Service, kind: Kind, wanted: SyncRequest) -> Response
         job, ops = "inventory_push", {"inventory_levels": {}}
     elif full:
         job, ops, tags = "full_sync", {}, range_tags(service.settings.shards)
-    run_id, url = await service.orchestrator.launch(job, ops, tags)
+    run_id, url = await asyncio.to_thread(service.orchestrator.launch, job, ops, tags)
     progress = f"{PREFIX}/sync/{kind}"
     return JSONResponse({"run_id": run_id, "url": url, "progress": progress}, 202, {"Location": progress})
 

@@ -26,7 +26,7 @@ from midas_pipelines.store.operations.sync_metrics import finished_syncs, sum_up
 from midas_pipelines.store.orders.payload_vault import without_persons
 from midas_pipelines.sync.product_sync import Mode, sync_products
 from midas_pipelines.sync.reconcile.run import reconcile
-from midas_pipelines.sync.threads import in_own_loop
+from midas_pipelines.sync.threads import in_own_loop, in_thread
 
 router = APIRouter(include_in_schema=False, route_class=ConsoleRoute)
 
@@ -71,7 +71,7 @@ async def start(
             await in_own_loop(lambda: reconcile(context))
 
     if what != "order_import" and service.orchestrator.url is not None:
-        run_id, _ = await service.orchestrator.launch(what, {})
+        run_id, _ = await in_thread(service.orchestrator.launch, what, {})
         return done(request, f"Dagster runs it as {run_id}.")
     service.background.start(here())
     return done(request, "It runs in this gateway now.")

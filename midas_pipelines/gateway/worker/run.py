@@ -109,14 +109,12 @@ class Supervisor:
 
     async def broken(self) -> str | None:
         """Waits until a task has been gone, stuck or failing for a while, and says which; None once `stop` is called."""
-        since: float | None = None
+        well_at = time.monotonic()
         while not self.stopping:
             problem = self.problem()
             if problem is None:
-                since = None
-            elif since is None:
-                since = time.monotonic()
-            elif time.monotonic() - since > BROKEN_SECONDS:
+                well_at = time.monotonic()
+            elif time.monotonic() - well_at > BROKEN_SECONDS:
                 return problem
             await self.pause(1.0)
         return None
