@@ -19,13 +19,8 @@ from midas_pipelines.settings import Settings
 from midas_pipelines.workflows import WORKFLOWS, Workflow
 
 DAY = 24 * 60
-UNFINISHED = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
+FINISHED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
+UNFINISHED = [status for status in dg.DagsterRunStatus if status not in FINISHED]
 
 
 def every(minutes: int) -> list[str]:

@@ -14,14 +14,13 @@ from midas_pipelines.errors import ExpectedError
 from midas_pipelines.lib import engine
 from midas_pipelines.lib import metadata as ui
 from midas_pipelines.lib.partitions import is_of_our_location, ops_config
-from midas_pipelines.lib.schedules import op_job, sensor_options, unless_running
+from midas_pipelines.lib.schedules import FINISHED, op_job, sensor_options, unless_running
 from midas_pipelines.settings import load_settings
 from midas_pipelines.workflows import pool_of
 
 ALERTS, MAIL, ERASURE, DRILL = "alert_delivery", "customer_mail", "buyer_erasure", "restore_drill"
 HEARD_OF = ("low_stock", "staff_report")  # the assets whose news staff gets, as alerts
 
-FINISHED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 NO_RUN = ""  # the run id of events that belong to no run, such as those that the gateway reports
 BLOCK = 1000  # ids in one query
 

@@ -29,7 +29,7 @@ FACTS = b"midas"  # the key under which a file holds what is true of all its row
 
 
 class NoSnapshot(WrongInput):
-    """No snapshot of that day is kept."""
+    """No snapshot of that day is kept, or none that has the item."""
 
     http_status = 404
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from midas_pipelines.errors import WrongInput
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.schema.rule_tables import rule_history, sync_conflicts
@@ -30,15 +29,9 @@ SHOP_FIELDS = {"price": "price", "title": "title", "on_hand": "stock"}
 WHAT = {"both": "changed", "right_only": "added", "left_only": "removed"}
 
 
-class NotThatDay(WrongInput):
-    """The snapshot of that day has no such item."""
-
-    http_status = 404
-
-
 def explain_at(database: Database, settings: Settings, sku: str, day: date) -> dict[str, Any]:
     """What both snapshots of that day hold of the SKU, and what was on record by then. Raises NoSnapshot where none
-    is kept of that day, NotThatDay where neither side had the SKU."""
+    is kept of that day, or neither side had the SKU."""
     kept = Snapshots.of(settings)
     shop = _row(kept.read(CATALOG, day), "sku", sku)
     listed: dict[str, Any] | None = None
@@ -50,7 +43,7 @@ def explain_at(database: Database, settings: Settings, sku: str, day: date) -> d
     except NoSnapshot as missing:
         facts["note"] = str(missing)
     if shop is None and listed is None:
-        raise NotThatDay(f"Neither shop nor 4Seller had the SKU {sku} on {day:%Y-%m-%d}: check the spelling.")
+        raise NoSnapshot(f"Neither shop nor 4Seller had the SKU {sku} on {day:%Y-%m-%d}: check the spelling.")
     facts |= {"shop": shop, "listed": listed, "taken_at": _moment(kept.facts(CATALOG, day)["taken_at"])}
     if shop is None:
         return facts | {"because": []}
