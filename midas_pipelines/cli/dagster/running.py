@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -37,18 +38,20 @@ PLACE = {
 class Run:
     """A finished run of a job."""
 
-    run_id: str
-    succeeded: bool
-    failure: str | None = None  # the sentence for a person
-    exit_code: int = 0
-    checks: list[dict[str, Any]] = field(default_factory=list)
-    result: dg.ExecuteInProcessResult | None = None
+    result: dg.ExecuteInProcessResult
+    failure: str | None  # the sentence for a person
+    exit_code: int
+
+    @property
+    def checks(self) -> Sequence[dg.AssetCheckEvaluation]:
+        """What its checks found."""
+        return self.result.get_asset_check_evaluations()
 
     @property
     def broken(self) -> list[str]:
         """The checks of severity ERROR that failed, in words."""
-        failed = (check for check in self.checks if not check["passed"])
-        return [check["words"] for check in failed if check["severity"] == "ERROR"]
+        failed = (check for check in self.checks if not check.passed)
+        return [in_words(check) for check in failed if check.severity is dg.AssetCheckSeverity.ERROR]
 
 
 def run_job(name: str, ops: dict[str, Any] | None = None) -> Run:
@@ -60,8 +63,7 @@ def run_job(name: str, ops: dict[str, Any] | None = None) -> Run:
     result = job.execute_in_process(
         instance=instance, run_config=run_config, tags=run_tags(name) | PLACE, raise_on_error=False
     )
-    failure, exit_code = _failure(result)
-    return Run(result.run_id, result.success, failure, exit_code, _checks(result), result)
+    return Run(result, *_failure(result))
 
 
 @cache  # to open one takes longer than a short run
@@ -80,15 +82,3 @@ def _failure(result: dg.ExecuteInProcessResult) -> tuple[str | None, int]:
                 return database_sentence(str(cause.cls_name)), 1
             return (cause.message.strip() if cause is not None else "The run failed."), 1
     return (None, 0) if result.success else ("The run failed; see it in the Dagster UI.", 1)
-
-
-def _checks(result: dg.ExecuteInProcessResult) -> list[dict[str, Any]]:
-    return [
-        {
-            "check": found.check_name,
-            "passed": found.passed,
-            "severity": found.severity.value,
-            "words": in_words(found),
-        }
-        for found in result.get_asset_check_evaluations()
-    ]

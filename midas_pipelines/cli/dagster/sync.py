@@ -106,11 +106,11 @@ def execute(
         from midas_pipelines.cli.dagster.running import run_job  # dagster takes two seconds to import
 
         run = run_job(job, ops)
-        record = database.read(newest_sync, kind, run.run_id) or {}
+        record = database.read(newest_sync, kind, run.result.run_id) or {}
     found = record.get("counts") or {}
     shown: dict[str, Any] = {name: found.get(name, 0) for name in counts}
     shown |= {name: record.get(name) or 0 for name in ("requests", "seconds")}
-    shown |= {"outcome": record.get("outcome") or "failed", "run_id": run.run_id}
+    shown |= {"outcome": record.get("outcome") or "failed", "run_id": run.result.run_id}
     if found.get("problems"):
         shown["problems"] = found["problems"]
     return run, found, shown if run.failure is None else shown | {"outcome": "failed", "error": run.failure}
@@ -151,7 +151,7 @@ def _write_plan(path: Path, full: bool, skus: list[str]) -> None:
 def _plan(full: bool, skus: list[str]) -> None:
     ops = {"sync_plan": {"full": full, "skus": skus}}
     run, _, shown = execute("plan_sync", "products", PRODUCT_COUNTS, ops)
-    if run.failure is not None or run.result is None:
+    if run.failure is not None:
         end(run, (), failed=True)
     steps: list[dict[str, Any]] = run.result.output_for_node("sync_plan")
     shown["dry_run"] = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -94,11 +95,11 @@ def _workflow(database: Database, step: str, job: str, kind: str) -> DemoStep:
 
     _say(f"{step} ...")
     run = run_job(job)
-    record = database.read(newest_sync, kind, run.run_id) or {}
-    passed = run.succeeded and record.get("outcome") == "done" and not run.broken
+    record = database.read(newest_sync, kind, run.result.run_id) or {}
+    passed = run.failure is None and record.get("outcome") == "done" and not run.broken
     summary = run.failure or _summary(record.get("counts") or {}, run.checks)
     seconds = round(record.get("seconds") or 0.0, 2)
-    return DemoStep(step, summary, record.get("requests"), seconds, run.run_id, passed)
+    return DemoStep(step, summary, record.get("requests"), seconds, run.result.run_id, passed)
 
 
 def _report() -> DemoStep:
@@ -108,20 +109,20 @@ def _report() -> DemoStep:
     _say(f"{step} ...")
     started = time.perf_counter()
     runs = [run_job(name) for name in REPORTS]
-    failure = next((run.failure for run in runs if not run.succeeded), None)
+    failure = next((run.failure for run in runs if run.failure is not None), None)
     summary = failure or _summary({}, runs[0].checks)
     well = failure is None and not runs[0].broken
-    return DemoStep(step, summary, None, _since(started), runs[0].run_id, well)
+    return DemoStep(step, summary, None, _since(started), runs[0].result.run_id, well)
 
 
-def _summary(counts: dict[str, Any], checks: list[dict[str, Any]]) -> str:
+def _summary(counts: dict[str, Any], checks: Sequence[Any]) -> str:
     parts = [words] if (words := counted({name: counts.get(name) for name in SHOWN})) else []
     if checks:
-        parts.append(f"{sum(check['passed'] for check in checks)} of {len(checks)} checks passed")
+        parts.append(f"{sum(check.passed for check in checks)} of {len(checks)} checks passed")
         parts += [
-            f"{'FAILED' if check['severity'] == 'ERROR' else 'to look at'}: {check['check']}"
+            f"{'FAILED' if check.severity.value == 'ERROR' else 'to look at'}: {check.check_name}"
             for check in checks
-            if not check["passed"]
+            if not check.passed
         ]
     return ", ".join(parts) or "nothing to do"
 
