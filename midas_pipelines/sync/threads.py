@@ -18,7 +18,7 @@ Result = TypeVar("Result")
 _THREADS: ContextVar[ThreadPoolExecutor | None] = ContextVar("threads", default=None)
 
 
-GARBAGE_OBJECTS = 200_000  # objects that a large batch may leave before it is looked through for garbage
+GARBAGE_OBJECTS = 500_000  # objects that a large batch may leave before it is looked through for garbage
 
 
 class _Haste:

@@ -20,7 +20,7 @@ MANY = 20
 """Items whose triggers run for all of them at once."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class StockMove:
     """A requested change of one item's stock.
 

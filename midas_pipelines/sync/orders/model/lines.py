@@ -103,7 +103,7 @@ class SoldLine:
     @property
     def exceptions(self) -> dict[OrderException, str]:
         """The line's exceptions, each in a sentence; none for a sale that takes no stock."""
-        if not self.sale.takes_stock or (self.item and not self.backordered and not self.line.needs_review):
+        if (self.item and not self.backordered and not self.line.needs_review) or not self.sale.takes_stock:
             return {}
         found, named = {}, f"Line {self.number}, {self.line.sku or 'no SKU'}"
         if self.line.needs_review:
