@@ -55,10 +55,7 @@ class ReadListing(NamedTuple):
 
 
 async def reconcile(
-    context: SyncContext,
-    *,
-    shards: Shards | None = None,
-    listed: ReadListing | None = None,
+    context: SyncContext, *, shards: Shards | None = None, listed: ReadListing | None = None
 ) -> ReconcileReport:
     """Reads every listing, writes what was observed, records conflicts, and settles them by policy.
 
