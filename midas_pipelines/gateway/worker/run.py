@@ -163,19 +163,14 @@ class Worker:
     import_sales: Callable[[], Awaitable[object]]  # one run at a time for all who ask
     supervisor: Supervisor  # runs its tasks
 
-    def __post_init__(self) -> None:
-        self._express: PushLoop | None = None  # these two from the beginning of `running`
-        self._applier: WebhookWorker | None = None
-
     @property
     def trouble(self) -> str | None:
-        """The error of 4Seller as this worker sees it; None while it works."""
-        return self._express.trouble.reason if self._express is not None else None
+        """The error of 4Seller as this worker sees it while it is running; None while it works."""
+        return self._express.trouble.reason
 
     def wake_webhooks(self) -> None:
-        """Says that a webhook was stored; called in the worker's event loop."""
-        if self._applier is not None:
-            self._applier.wake()
+        """Says that a webhook was stored; called in the worker's event loop, while it is running."""
+        self._applier.wake()
 
     @asynccontextmanager
     async def running(self, *, patience: float = 20.0) -> AsyncIterator[None]:
@@ -247,9 +242,8 @@ class Worker:
 
     def _wake_from_thread(self, what: str) -> None:
         woken = self._express if what == ITEMS else self._applier
-        if woken is not None:
-            with suppress(RuntimeError):  # the loop is closed: we are on the way out
-                self._loop.call_soon_threadsafe(woken.wake)
+        with suppress(RuntimeError):  # the loop is closed: we are on the way out
+            self._loop.call_soon_threadsafe(woken.wake)
 
     def _pushed(self, outcome: PushOutcome, seconds: float) -> None:
         self.metrics.pushes.labels(outcome.result.value).inc()
