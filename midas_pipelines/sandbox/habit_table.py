@@ -120,13 +120,9 @@ def _as_number(value: Any) -> Any:
     return int(digits) if digits.isdecimal() else value
 
 
-def _digits_alone(value: Any) -> Any:
-    return int(value) if isinstance(value, str) and value.isdecimal() else value
-
-
 def _number_ids(row: Json, use: Use) -> None:
     if use.call.name:
-        row.update(_each(row, ("id", "product_id"), _digits_alone))
+        row.update(_each(row, ("id", "product_id"), lambda one: int(one) if str(one).isdecimal() else one))
 
 
 def _mask(row: Json, use: Use) -> None:

@@ -14,7 +14,6 @@ from midas_pipelines.lib import engine, partitions
 from midas_pipelines.lib import metadata as ui
 from midas_pipelines.lib.check_results import brake_result, brake_spec
 from midas_pipelines.lib.snapshot_io import read_once
-from midas_pipelines.store.items.shards import Shards
 from midas_pipelines.workflows import pool_of
 
 GROUP, FULL, CHANGED = "listings", "full", "incremental_sync"
@@ -73,7 +72,7 @@ def fourseller_listings(
         report = asyncio.run(engine.product_sync.sync_products(sync, mode, **wish))
         context.log.info(f"Products, {scope}: {ui.counts_in_words(report, *COUNTS)}")
         counts: Mapping[str, int | float] = ui.numbers(report, *COUNTS, "requests", "seconds", "push_seconds")
-        counts = {**counts, "still_waiting": waiting(sync, shards)}
+        counts = {**counts, "still_waiting": sync.database.read(engine.count_dirty, shards)}
         if full:
             counts = partitions.shard_counts(context, sync, counts)
             scope = f"{scope}, {partitions.shard_metadata(context)}"
@@ -91,11 +90,6 @@ def _note_approval(tags: Mapping[str, str], sync: "engine.SyncContext", plan: "e
     detail = {"plan": plan.hash}
     entry = engine.audit.AuditEntry(actor, "Dagster apply_plan", target=sync.run_id, detail=detail)
     sync.database.write(engine.audit.note_audit, entry, "asked")
-
-
-def waiting(sync: "engine.SyncContext", shards: Shards | None) -> int:
-    """The number of dirty items in those shards."""
-    return sync.database.read(engine.count_dirty, shards)
 
 
 class PlanConfig(dg.Config):
