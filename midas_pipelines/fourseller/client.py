@@ -24,7 +24,7 @@ from midas_pipelines.fourseller.http.rate_limit import (
     Pace,
     send_with_retries,
 )
-from midas_pipelines.fourseller.http.wire import Wire, ascii_value, segment
+from midas_pipelines.fourseller.lenient import ascii_value, segment
 from midas_pipelines.fourseller.listed import ListedRow, Listing, ListingRead, read_listed_row
 from midas_pipelines.fourseller.models import (
     InventoryLevel,
@@ -67,6 +67,8 @@ class FourSeller:
         guard: Callable[[Call], None] = lambda _: None,
         watch: Callable[[Call, answers.Answer, float], None] = lambda *_: None,
     ) -> None:
+        from midas_pipelines.fourseller.http.wire import Wire  # loads aiohttp
+
         self._wire = Wire(base_url, api_key, seller_id, transport=transport)
         self._in_flight, self._slots = in_flight, asyncio.Semaphore(in_flight)
         self._pace: Pace = pace or AdaptivePace()

@@ -1,7 +1,7 @@
 """Reads hub values leniently, one at a time.
 
 Each reader returns the value, None for one that is missing (empty, masked), or raises ValueError for one that cannot
-be read.
+be read. What is sent is checked at the end: an id in a path, the value of a header.
 """
 
 from __future__ import annotations
@@ -13,6 +13,9 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
+from urllib.parse import quote, unquote
+
+from midas_pipelines.fourseller.errors import BadItem
 
 Number = TypeVar("Number", int, Decimal)
 LARGEST = 2**31 - 1  # what the contract lets a quantity be
@@ -266,3 +269,17 @@ def read_image(value: Any) -> Any:
     if not (image and isinstance(image.get("url"), str)):
         raise ValueError("is no picture")
     return image
+
+
+def segment(value: str) -> str:
+    """An id as one segment of a path. Raises BadItem for one that a server might take for another address."""
+    if not value or NO_ADDRESS.search(value) or {".", ".."} & set(re.split(r"[/\\;]", unquote(value))):
+        raise BadItem("An id that is empty, a path or not printable cannot be asked for; nothing was sent.")
+    return quote(value, safe="")
+
+
+def ascii_value(value: str, what: str) -> str:
+    """A header's value. Raises ValueError, without quoting it, when it cannot be one."""
+    if not value or not value.isascii() or not value.isprintable() or " " in value:
+        raise ValueError(f"{what} is empty or holds characters that no HTTP header may carry; set it again.")
+    return value

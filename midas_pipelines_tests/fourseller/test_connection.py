@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from midas_pipelines.fourseller.errors import Unavailable
-from midas_pipelines.fourseller.http.connections import Connections
+from midas_pipelines.fourseller.http.wire import Connections
 from midas_pipelines_tests.fourseller.channel import channel
 
 pytestmark = pytest.mark.usefixtures("quick")

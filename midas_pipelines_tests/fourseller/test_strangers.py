@@ -12,7 +12,7 @@ import pytest
 
 from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.errors import Ambiguous, BadCredentials, BadItem, FourSellerError, Unavailable
-from midas_pipelines.fourseller.http.connections import LARGEST_ANSWER
+from midas_pipelines.fourseller.http.wire import LARGEST_ANSWER
 from midas_pipelines_tests.fourseller.channel import channel, draft
 
 pytestmark = pytest.mark.usefixtures("quick")

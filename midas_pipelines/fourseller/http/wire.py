@@ -1,35 +1,42 @@
-"""The one place that builds HTTP requests and sends them: headers, addresses, one attempt.
+"""The one place that builds HTTP requests and sends them: headers, addresses, one attempt, over connections of aiohttp.
 
 With fifty requests in flight httpx's own pool spends 9 ms of processor a request, aiohttp's 0.5, and httpx's request and
 response around them 0.3: the client meets httpx where another transport is given, and by its errors. The adapter is ours
 because the difference between "never sent" and "the answer was lost" decides whether a create may be sent again.
+
+Loaded by the first client: aiohttp takes a quarter of the time that dagster takes to load, and only a sender needs it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import ipaddress
-import re
 import ssl
-from collections.abc import Mapping
+import sys
+import types
+import zlib
+from collections.abc import Coroutine, Generator, Mapping, Sequence
 from contextlib import suppress
-from functools import cached_property
-from typing import TYPE_CHECKING
-from urllib.parse import quote, unquote, urlencode
+from functools import cached_property, partial
+from typing import Any
+from urllib.parse import urlencode
 from urllib.request import getproxies, proxy_bypass
 
+import aiohttp
 import httpx
+import yarl
 from pydantic import SecretStr
 
-from midas_pipelines.fourseller.errors import BadItem, Unavailable
+from midas_pipelines.fourseller.errors import Unavailable
 from midas_pipelines.fourseller.http.answers import Answer, Call, date_of, lost
-from midas_pipelines.fourseller.lenient import NO_ADDRESS
-
-if TYPE_CHECKING:
-    from midas_pipelines.fourseller.http.connections import Connections
+from midas_pipelines.fourseller.lenient import ascii_value
 
 SHORT_SECRET = 8  # letters; masking a shorter one would also mask ordinary words
 NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+IDLE_SECONDS = 4.0  # shorter than servers keep a connection (5 s is usual), so that none is found just closed
+CONNECT_SECONDS = 5.0
+LARGEST_ANSWER = 16_000_000
+"""Bytes of a body, as it comes and decompressed: a hundred products with long descriptions need a tenth of it."""
 
 
 class Wire:
@@ -62,8 +69,6 @@ class Wire:
     @cached_property
     def _connections(self) -> Connections:
         """Direct to this machine, else through the environment's proxy, if any; TLS is verified."""
-        from midas_pipelines.fourseller.http.connections import Connections
-
         base, tls = self._base, None
         if base.scheme == "https":
             tls = httpx.create_ssl_context()  # by certifi's roots
@@ -125,18 +130,126 @@ class Wire:
             await response.aclose()  # releases the connection
 
 
-def segment(value: str) -> str:
-    """An id as one segment of a path. Raises BadItem for one that a server might take for another address."""
-    if not value or NO_ADDRESS.search(value) or {".", ".."} & set(re.split(r"[/\\;]", unquote(value))):
-        raise BadItem("An id that is empty, a path or not printable cannot be asked for; nothing was sent.")
-    return quote(value, safe="")
+class Connections:
+    """Keep-alive connections, as many as there are requests at once, which the caller bounds.
+
+    `tls` is how a server's certificate is verified, None where the address is not https; `proxy` is that to go through.
+    """
+
+    def __init__(self, tls: ssl.SSLContext | None, proxy: str | None = None) -> None:
+        self.tls = tls
+        self._proxy = proxy
+        self._session: aiohttp.ClientSession | None = None
+
+    async def exchange(
+        self, method: str, url: str, headers: Sequence[tuple[str, str]], body: bytes | None
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        """Sends a request to the address as it is written and reads the whole answer, decompressed. A redirect is an answer
+        like any other.
+
+        Raises:
+            httpx.ConnectError: nothing was sent.
+            httpx.ReadError: the answer was lost; the request may have been acted upon.
+            httpx.DecodingError: the answer cannot be read; the request may have been acted upon.
+        """
+        address = yarl.URL(url, encoded=True)
+        try:
+            async with self.open().request(
+                method, address, headers=headers, data=body or None, allow_redirects=False
+            ) as answer:
+                return answer.status, answer.headers, await _body(answer)
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            raise httpx.ConnectError(type(error).__name__) from None
+        except (aiohttp.ClientError, ConnectionError) as error:
+            raise httpx.ReadError(type(error.__cause__ or error).__name__) from None
+
+    async def connect(self, url: str, number: int) -> None:
+        """Opens so many connections, which the next requests take; those that fail are left to them."""
+        session, proxy = self.open(), yarl.URL(self._proxy) if self._proxy else None
+        address, loop = yarl.URL(url), asyncio.get_running_loop()
+        request = _Request("GET", address, loop=loop, session=session, proxy=proxy)
+        assert session.connector is not None
+        connect = partial(session.connector.connect, request, [], session.timeout)
+
+        async def open_one() -> None:
+            connection = await connect()
+            await asyncio.sleep(0)  # the others have begun then: they would take one that is free
+            connection.release()
+
+        await asyncio.gather(*(open_one() for _ in range(number)), return_exceptions=True)
+
+    async def aclose(self) -> None:
+        """Closes every connection."""
+        if self._session is not None:
+            await self._session.close()
+
+    def open(self) -> aiohttp.ClientSession:
+        """The session, opened once."""
+        if self._session is None:  # here, because a session belongs to the running loop
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, ssl=self.tls or True, keepalive_timeout=IDLE_SECONDS),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
+                auto_decompress=False,
+                proxy=self._proxy,
+                middlewares=(_sent_once,),
+                request_class=_Request,
+            )
+        return self._session
 
 
-def ascii_value(value: str, what: str) -> str:
-    """A header's value. Raises ValueError, without quoting it, when it cannot be one."""
-    if not value or not value.isascii() or not value.isprintable() or " " in value:
-        raise ValueError(f"{what} is empty or holds characters that no HTTP header may carry; set it again.")
-    return value
+class _Request(aiohttp.ClientRequest):
+    """Writes its body at once. Before Python 3.12 aiohttp leaves that to a task, which is due after all that was due before
+    it: the place of an answered call stays empty while all other answers of that moment are read."""
+
+    if sys.version_info < (3, 12):
+
+        def write_bytes(self, *given: Any) -> Coroutine[Any, Any, None]:
+            work = super().write_bytes(*given)
+            try:
+                return _rest(work, work.send(None))
+            except StopIteration:
+                return asyncio.sleep(0)
+
+
+@types.coroutine
+def _rest(work: Coroutine[Any, Any, None], waits_for: Any) -> Generator[Any, Any, None]:
+    """The rest of the work, whose first step was taken."""
+    yield waits_for
+    yield from work.__await__()
+
+
+async def _sent_once(
+    request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """Hides a lost answer from aiohttp, which would send a GET, PUT or DELETE again: uncounted and not rate limited."""
+    try:
+        return await send(request)
+    except aiohttp.ClientConnectorError:
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as lost:
+        raise aiohttp.ClientConnectionError from lost
+
+
+async def _body(answer: aiohttp.ClientResponse) -> bytes:
+    """The whole body, decompressed. Raises httpx.DecodingError."""
+    encoding = answer.headers.get("Content-Encoding", "identity").strip().lower()
+    if encoding not in ("identity", "", "gzip", "x-gzip"):
+        raise httpx.DecodingError("it is compressed in a way that was not asked for")
+    unpack = zlib.decompressobj(wbits=31) if "gzip" in encoding else None
+    body, received = bytearray(), 0
+    async for part in answer.content.iter_any():
+        received += len(part)
+        try:
+            body += unpack.decompress(part, LARGEST_ANSWER - len(body) + 1) if unpack else part
+        except zlib.error:
+            raise httpx.DecodingError("it is not valid gzip") from None
+        if max(received, len(body)) > LARGEST_ANSWER:
+            raise httpx.DecodingError(f"it is larger than {LARGEST_ANSWER // 1_000_000} MB")
+    if unpack and received and not unpack.eof:
+        raise httpx.DecodingError("its gzip ends early")
+    return bytes(body)
 
 
 def _checked(base_url: str) -> httpx.URL:
