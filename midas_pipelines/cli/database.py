@@ -8,7 +8,7 @@ import click
 import sqlalchemy as sa
 
 from midas_pipelines.cli.opening import command_entry, shop_database
-from midas_pipelines.cli.printing import Room, answer
+from midas_pipelines.cli.printing import AnsweringGroup, answer
 from midas_pipelines.errors import WrongInput
 from midas_pipelines.store import migrate
 from midas_pipelines.store.gateway.audit import note_audit
@@ -43,7 +43,7 @@ APPENDED = {
 }
 
 
-@click.group(cls=Room)
+@click.group(cls=AnsweringGroup)
 def db() -> None:
     """Prepare the shop's database, or show its version.
 

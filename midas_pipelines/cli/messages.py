@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from midas_pipelines.cli.opening import Changing, shop_database
-from midas_pipelines.cli.printing import Room, Table, answer
+from midas_pipelines.cli.printing import AnsweringGroup, Table, answer
 from midas_pipelines.notify.alerts import recent_alerts
 from midas_pipelines.notify.delivery import deliver, read_targets, require_understood
 from midas_pipelines.settings import load_settings
@@ -16,7 +16,7 @@ MOST_LISTED = 100
 STATES = click.Choice(["pending", "applied", "superseded", "quarantined", "all"])
 
 
-@click.group(cls=Room)
+@click.group(cls=AnsweringGroup)
 def alerts() -> None:
     """List staff alerts, and send those that are due. Targets are the apprise addresses in MIDAS_NOTIFY_URLS."""
     require_understood(load_settings().notify_urls)
@@ -48,7 +48,7 @@ def send() -> None:
     answer(vars(done), said, failed=done.waiting)
 
 
-@click.group(cls=Room)
+@click.group(cls=AnsweringGroup)
 def webhooks() -> None:
     """List and replay the events that 4Seller sent."""
 

@@ -35,7 +35,7 @@ class Answering(click.Command):
         json_option(self)
 
 
-class Room(click.Group):
+class AnsweringGroup(click.Group):
     """A group of such commands."""
 
     command_class = Answering
@@ -52,7 +52,7 @@ class Table(NamedTuple):
 
 
 def clean(text: str) -> str:
-    """The text on one line, with a space for each character that moves the cursor, colours, or turns the writing around."""
+    """The text on one line, with a space for each character that moves the cursor, colors, or turns the writing around."""
     return "".join(c if c.isprintable() else " " for c in text)
 
 

@@ -13,7 +13,7 @@ import click
 import yaml
 
 from midas_pipelines.cli.opening import Changing, shop_database
-from midas_pipelines.cli.printing import Answering, Room, Table, answer, json_option
+from midas_pipelines.cli.printing import Answering, AnsweringGroup, Table, answer, json_option
 from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.conformance import RESERVED_SKU, Tried, run_conformance
 from midas_pipelines.fourseller.contract_watch import ContractWatch, overlay
@@ -94,7 +94,7 @@ def _moment(given: datetime | None) -> datetime:
     return (datetime.combine(now, given.time()) if given.year == 1900 else given).replace(tzinfo=UTC)
 
 
-@click.group(cls=Room)
+@click.group(cls=AnsweringGroup)
 def contract() -> None:
     """Show where 4Seller's answers differ from the contract (openapi.yaml), and try the account against it."""
 
@@ -155,7 +155,7 @@ def _without(rows: list[dict[str, Any]], column: str) -> list[dict[str, Any]]:
     return [{name: cell for name, cell in row.items() if name != column} for row in rows]
 
 
-@click.group(cls=Room, invoke_without_command=True)
+@click.group(cls=AnsweringGroup, invoke_without_command=True)
 @click.option("--csv", "path", type=CSV, help="Also write the whole report to FILE.")
 @click.option("--most", default=30, help="Rows to print.")
 @json_option

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from midas_pipelines.cli.printing import Room, answer
+from midas_pipelines.cli.printing import AnsweringGroup, answer
 from midas_pipelines.settings import Settings, SettingsError, load_settings
 from midas_pipelines.workflows import WORKFLOWS, pool_of
 
@@ -78,7 +78,7 @@ def limit_pools(settings: Settings) -> None:
             instance.event_log_storage.set_concurrency_slots(pool_of(workflow.makes[-1]), slots)
 
 
-@click.group(cls=Room)
+@click.group(cls=AnsweringGroup)
 def instance() -> None:
     """Prepare what Dagster itself needs: its settings in DAGSTER_HOME, and its storage."""
 

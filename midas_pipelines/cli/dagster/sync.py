@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from midas_pipelines.cli.opening import Changing, shop_database
-from midas_pipelines.cli.printing import Room, Table, answer, say, sync_sentence
+from midas_pipelines.cli.printing import AnsweringGroup, Table, answer, say, sync_sentence
 from midas_pipelines.store.operations.sync_log import newest_sync
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.listings.scan import make_plan, read_plan
@@ -24,7 +24,7 @@ NEW_FILE = click.Path(dir_okay=False, path_type=Path)
 OLD_FILE = click.Path(dir_okay=False, exists=True, path_type=Path)
 
 
-@click.group(cls=Room)
+@click.group(cls=AnsweringGroup)
 def sync() -> None:
     """Sync products, stock and orders now.
 

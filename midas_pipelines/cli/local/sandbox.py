@@ -8,7 +8,7 @@ import click
 
 from midas_pipelines.cli.local.workplace import make_shop
 from midas_pipelines.cli.opening import shop_database
-from midas_pipelines.cli.printing import Room, answer
+from midas_pipelines.cli.printing import AnsweringGroup, answer
 from midas_pipelines.sandbox.background import serve
 from midas_pipelines.sandbox.config import SandboxConfig
 from midas_pipelines.sandbox.habits import HABITS, read_habit
@@ -75,7 +75,7 @@ def _list_habits(context: click.Context) -> None:
     context.exit()
 
 
-@click.group(cls=Room)
+@click.group(cls=AnsweringGroup)
 def store() -> None:
     """Make a sample shop."""
 

@@ -12,7 +12,7 @@ import click
 import sqlalchemy as sa
 
 from midas_pipelines.cli.opening import Changing, actor, shop_database
-from midas_pipelines.cli.printing import Room, Table, answer
+from midas_pipelines.cli.printing import AnsweringGroup, Table, answer
 from midas_pipelines.errors import WrongInput
 from midas_pipelines.fourseller.status import OrderStatus
 from midas_pipelines.settings import Settings
@@ -33,7 +33,7 @@ _ONE_LINE = "Only this line of the order, or UNITS of it; may be given several t
 line_option = click.option("--line", "lines", multiple=True, metavar="N[=UNITS]", help=_ONE_LINE)
 
 
-@click.group(cls=Room)
+@click.group(cls=AnsweringGroup)
 def orders() -> None:
     """Show marketplace orders, ship them, and resolve exceptions.
 

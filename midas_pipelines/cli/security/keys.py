@@ -8,7 +8,7 @@ import click
 import sqlalchemy as sa
 
 from midas_pipelines.cli.opening import Changing, actor, command_entry, shop_database
-from midas_pipelines.cli.printing import Room, Table, answer, print_table, wants_json
+from midas_pipelines.cli.printing import AnsweringGroup, Table, answer, print_table, wants_json
 from midas_pipelines.errors import WrongInput
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
@@ -29,7 +29,7 @@ from midas_pipelines.store.privacy.keys import (
 ROLES = click.Choice([role.value for role in Role])
 
 
-@click.group(cls=Room)
+@click.group(cls=AnsweringGroup)
 def keys() -> None:
     """Make, list, rotate and revoke keys for the gateway; rotate those that payloads are sealed with.
 

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from midas_pipelines.cli.opening import Changing, actor, shop_database
-from midas_pipelines.cli.printing import Room, Table, answer, print_json, wants_json
+from midas_pipelines.cli.printing import AnsweringGroup, Table, answer, print_json, wants_json
 from midas_pipelines.errors import WrongInput
 from midas_pipelines.store.privacy.register import register_page, register_rows
 from midas_pipelines.sync.context import SyncContext
@@ -22,7 +22,7 @@ from midas_pipelines.sync.privacy.requests import (
 )
 
 
-@click.group(cls=Room)
+@click.group(cls=AnsweringGroup)
 def privacy() -> None:
     """Show where personal data is; find, export and erase a person."""
 

@@ -12,7 +12,7 @@ import click
 from pyrage import x25519
 
 from midas_pipelines.cli.opening import Changing, actor, command_entry, shop_database
-from midas_pipelines.cli.printing import Room, Table, answer, json_option, say, wants_json
+from midas_pipelines.cli.printing import AnsweringGroup, Table, answer, json_option, say, wants_json
 from midas_pipelines.errors import WrongInput
 from midas_pipelines.recovery import incident as incidents
 from midas_pipelines.recovery.backup import create_backup, verify_backup
@@ -28,7 +28,7 @@ AUDIT_COLUMNS = ("at", "actor", "event", "action", "target", "detail", "status",
 FILE = click.Path(dir_okay=False, path_type=Path)
 
 
-@click.group(cls=Room)
+@click.group(cls=AnsweringGroup)
 def backup() -> None:
     """Make encrypted backups, verify and restore them, and prove by a drill that they can be restored.
 
@@ -132,7 +132,7 @@ def drill() -> None:
     )
 
 
-@click.group(cls=Room)
+@click.group(cls=AnsweringGroup)
 def audit() -> None:
     """Show who changed what, and check that no row of that log was changed or removed."""
 
@@ -164,7 +164,7 @@ def verify_log() -> None:
     answer(record, "" if state.problems else whole, failed=state.problems)
 
 
-@click.group(cls=Room)
+@click.group(cls=AnsweringGroup)
 def incident() -> None:
     """Lock everything but the import of orders, and pack evidence; docs/incident.md says what to do when."""
 
@@ -207,7 +207,7 @@ def collect(since: datetime, file: Path | None) -> None:
     )
 
 
-@click.group(cls=Room, invoke_without_command=True)
+@click.group(cls=AnsweringGroup, invoke_without_command=True)
 @click.option("--markdown", is_flag=True, help="Print a page instead of a table.")
 @json_option
 @click.pass_context

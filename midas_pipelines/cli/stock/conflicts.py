@@ -8,7 +8,7 @@ import click
 
 from midas_pipelines.cli.dagster.sync import end, execute
 from midas_pipelines.cli.opening import Changing, actor, shop_database
-from midas_pipelines.cli.printing import Room, Table, answer, sync_sentence
+from midas_pipelines.cli.printing import AnsweringGroup, Table, answer, sync_sentence
 from midas_pipelines.store.items.conflicts import open_conflicts, read_conflict, recent_conflicts
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.listings.pins import FIELDS
@@ -19,7 +19,7 @@ CONFLICT_ID = click.IntRange(1, 2**63 - 1)
 SHOWN = ("id", "sku", "field", "shop_value", "fourseller_value", "policy", "found_at")
 
 
-@click.group(cls=Room)
+@click.group(cls=AnsweringGroup)
 def conflicts() -> None:
     """List and resolve conflicts between shop and 4Seller; pin fields to keep them as they are on 4Seller."""
 

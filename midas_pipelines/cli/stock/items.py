@@ -7,7 +7,7 @@ from dataclasses import asdict
 import click
 
 from midas_pipelines.cli.opening import Changing, shop_database
-from midas_pipelines.cli.printing import Room, Table, answer
+from midas_pipelines.cli.printing import AnsweringGroup, Table, answer
 from midas_pipelines.store.items.listing import quarantined_items, retry_items
 from midas_pipelines.store.items.mappings import link_sku, linked_skus, unlink_sku
 from midas_pipelines.store.stock.ledger import top_movers
@@ -17,7 +17,7 @@ from midas_pipelines.sync.operations.stock_levels import check_low_stock
 from midas_pipelines.sync.orders.stock.pending_lines import map_known_lines
 
 
-@click.group(cls=Room)
+@click.group(cls=AnsweringGroup)
 def items() -> None:
     """List quarantined and failing items, and retry them."""
 
@@ -82,7 +82,7 @@ def show_hub_skus() -> None:
     answer({"links": found}, Table("Linked SKUs", found, "No SKU of the hub is linked by hand."))
 
 
-@click.group(cls=Room)
+@click.group(cls=AnsweringGroup)
 def stock() -> None:
     """Show low stock and top sellers."""
 

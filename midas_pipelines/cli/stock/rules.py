@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from midas_pipelines.cli.opening import Changing, actor, shop_database
-from midas_pipelines.cli.printing import Room, Table, answer
+from midas_pipelines.cli.printing import AnsweringGroup, Table, answer
 from midas_pipelines.store.stock.rule_changes import list_rules, rules_history
 from midas_pipelines.store.stock.rules import BEGINNING, FOURSELLER, VALUES
 from midas_pipelines.sync.rules.edit import clear_rule, explain_rule, find_scope, set_rule
@@ -21,7 +21,7 @@ MOMENTS = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"])
 Command = Callable[..., Any]
 
 
-@click.group(cls=Room)
+@click.group(cls=AnsweringGroup)
 def rules() -> None:
     """Shape what a channel shows: buffer, cap, allocation, fixed quantity, exclusion, minimum price, policies.
 
