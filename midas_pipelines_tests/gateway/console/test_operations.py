@@ -62,7 +62,6 @@ def test_settings_show_where_each_comes_from_and_no_secret(admin: Visitor) -> No
     assert "default" in (re.search(r"MIDAS_KEY_DAYS.*", page) or [""])[0]
 
 
-@pytest.mark.both_databases
 def test_activity_is_filtered_and_paged(admin: Visitor) -> None:
     for _ in range(30):
         admin.click("/keys/review")

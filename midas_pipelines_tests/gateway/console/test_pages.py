@@ -91,7 +91,6 @@ def test_a_buyer_is_shown_to_operators_with_a_trace_and_erased_by_admins(
     assert visitor.client.post(f"/orders/{sold}/buyer", data={"csrf": visitor.csrf}).status_code == 403
 
 
-@pytest.mark.both_databases
 def test_items_are_searched_filtered_and_told_whole(operator: Visitor, sold: str) -> None:
     world = operator.world
     add_product(world.database, sku="OTHER", name="Battery", stock_quantity=1)
