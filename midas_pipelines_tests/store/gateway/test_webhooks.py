@@ -29,7 +29,13 @@ def test_a_lease_holds_until_its_end_and_no_longer(shop: Database) -> None:
             return len(webhooks.claim(connection, worker=worker, lease_seconds=60, limit=9, orders=True))
 
     with shop.writing() as connection:
-        webhooks.store_webhooks(connection, [NewWebhook("m", "order.created", "order:1", "plain:{}")])
-    assert [claimed("killed"), claimed("other")] == [1, 0]
+        webhooks.store_webhooks(
+            connection,
+            [
+                NewWebhook("m", "order.created", "order:1", "plain:{}"),
+                NewWebhook("n", "order.created", None, "plain:{}"),
+            ],
+        )
+    assert [claimed("killed"), claimed("other")] == [2, 0]
     run(shop, "UPDATE marketplace_webhooks SET claimed_until = '2020-01-01 00:00:00.000000+00:00'")
-    assert [claimed("other"), claimed("third")] == [1, 0]
+    assert [claimed("other"), claimed("third")] == [2, 0]
