@@ -109,7 +109,6 @@ class OrderPages:
         task.add_done_callback(lambda _: ended.set())  # also of one that is cancelled before it begins
         self._running.append(task)
         self._last = ended
-        await asyncio.sleep(0)  # its thread begins now, not when the next page keeps us waiting
 
     def _import(self, batch: list[Sale | Unreadable], before: Event, ended: Event) -> ImportCounts:
         try:
