@@ -90,6 +90,27 @@ def test_a_bad_one_costs_a_few_transactions_more(world: World) -> None:
     assert ended["rolled back"] == 8  # 128, 64, ... 1
 
 
+def test_one_quarantined_before_and_a_new_line_of_a_known_one_are_written_together_with_a_new_one(
+    world: World,
+) -> None:
+    add_product(world.database, sku="A", stock_quantity=9)
+    known, unreadable, new = (order_json(order_id=name) for name in ("K", "Q", "N"))
+    paper.polled(world, known, unreadable | {"items": 7})
+    later = {"updated_at": now_text()}
+    edited = known | later | {"items": [line("A"), line("A", 2)], "total": "30.00"}
+    sales = [read_sale(read_order(raw)) for raw in (edited, unreadable | later, new)]
+    ended: Counter[str] = Counter()
+
+    def note(connection: Any) -> None:
+        ended["rolled back"] += 1
+
+    sa.event.listen(world.database.engine, "rollback", note)
+    result = import_sales(world.database, sales, OrderContext(vault=VAULT))
+    sa.event.remove(world.database.engine, "rollback", note)
+    assert (result.imported, result.moved_on, ended["rolled back"]) == (2, 1, 0)
+    assert paper.took(world, "K", "Q", "N") == [3, 1, 1]
+
+
 def test_bad_ones_of_every_kind_among_sixty(world: World) -> None:
     product = add_product(world.database, sku="A", stock_quantity=1000)
     take_number(world, "X-030")
