@@ -143,6 +143,7 @@ def test_a_failed_check_names_the_worst_and_says_what_to_do(
     environment.place(("A-1", 1))
     environment.import_orders()
     environment.inventory()
+    environment.import_orders()  # 4Seller is known to have no sale after the push: an item with one is not judged
     for check in broken:
         BROKEN[check][0](environment)
     (job,) = {BROKEN[check][1] for check in broken}
