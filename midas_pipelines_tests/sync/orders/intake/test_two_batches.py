@@ -224,7 +224,7 @@ def impatient(world: World) -> Iterator[World]:
         yield replace(world, database=database)
 
 
-@pytest.mark.parametrize(("seed", "most"), [(1, 120), pytest.param(2, 300, marks=pytest.mark.soak)])
+@pytest.mark.parametrize(("seed", "most"), [(1, 80), pytest.param(2, 300, marks=pytest.mark.soak)])
 def test_in_a_storm_of_refusals_locks_and_deaths_each_order_counts_once(
     impatient: World, monkeypatch: pytest.MonkeyPatch, seed: int, most: int
 ) -> None:
