@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections import Counter
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -16,8 +14,9 @@ from midas_pipelines.gateway.inbox import BadEvent, Inbox
 from midas_pipelines.sandbox.state import now_text
 from midas_pipelines.store.database import Database
 from midas_pipelines.sync.orders.intake.importer import import_sales
+from midas_pipelines.sync.orders.intake.write import ImportCounts
 from midas_pipelines.sync.orders.model.order_log import OrderContext
-from midas_pipelines.sync.orders.model.sale import read_sale
+from midas_pipelines.sync.orders.model.sale import Sale, read_sale
 from midas_pipelines_tests.conftest import create_upgraded_shop
 from midas_pipelines_tests.copies import PostgresCopies, connect
 from midas_pipelines_tests.shop import add_product, rows, run, value
@@ -43,6 +42,20 @@ def take_number(world: World, order_id: str) -> None:
         f"INSERT INTO orders ({columns}) VALUES (:number, 1, '{{}}', '{{}}')",
         number=f"4S-{order_id}",
     )
+
+
+def counted_import(world: World, sales: list[Sale]) -> tuple[ImportCounts, int]:
+    """What an import of these sales came to, and how many transactions it rolled back."""
+    rolled_back = 0
+
+    def note(_: sa.Connection) -> None:
+        nonlocal rolled_back
+        rolled_back += 1
+
+    sa.event.listen(world.database.engine, "rollback", note)
+    result = import_sales(world.database, sales, OrderContext(vault=VAULT))
+    sa.event.remove(world.database.engine, "rollback", note)
+    return result, rolled_back
 
 
 def held(world: World) -> dict[str, int]:
@@ -78,16 +91,9 @@ def test_a_bad_one_costs_a_few_transactions_more(world: World) -> None:
     add_product(world.database, sku="A", stock_quantity=500)
     take_number(world, "X-100")
     sales = [read_sale(read_order(raw)) for raw in batch(128)]
-    ended: Counter[str] = Counter()
-
-    def note(connection: Any) -> None:
-        ended["rolled back"] += 1
-
-    sa.event.listen(world.database.engine, "rollback", note)
-    result = import_sales(world.database, sales, OrderContext(vault=VAULT))
-    sa.event.remove(world.database.engine, "rollback", note)
+    result, rolled_back = counted_import(world, sales)
     assert (result.imported, result.failed) == (127, 1)
-    assert ended["rolled back"] == 8  # 128, 64, ... 1
+    assert rolled_back == 8  # 128, 64, ... 1
 
 
 def test_one_quarantined_before_and_a_new_line_of_a_known_one_are_written_together_with_a_new_one(
@@ -99,15 +105,8 @@ def test_one_quarantined_before_and_a_new_line_of_a_known_one_are_written_togeth
     later = {"updated_at": now_text()}
     edited = known | later | {"items": [line("A"), line("A", 2)], "total": "30.00"}
     sales = [read_sale(read_order(raw)) for raw in (edited, unreadable | later, new)]
-    ended: Counter[str] = Counter()
-
-    def note(connection: Any) -> None:
-        ended["rolled back"] += 1
-
-    sa.event.listen(world.database.engine, "rollback", note)
-    result = import_sales(world.database, sales, OrderContext(vault=VAULT))
-    sa.event.remove(world.database.engine, "rollback", note)
-    assert (result.imported, result.moved_on, ended["rolled back"]) == (2, 1, 0)
+    result, rolled_back = counted_import(world, sales)
+    assert (result.imported, result.moved_on, rolled_back) == (2, 1, 0)
     assert paper.took(world, "K", "Q", "N") == [3, 1, 1]
 
 
