@@ -90,11 +90,11 @@ class Gate:
         it cannot be read."""
         if self.connected or "listing" in self._shadowed:
             return
-        page = await anext(client.product_pages()) if listed is None else None
-        if not listed and (page is None or not (page.rows or page.total)):
+        if not await in_thread(cursors.is_connected, self._database):
+            page = await anext(client.product_pages()) if listed is None else None
+            if listed or (page is not None and (page.rows or page.total)):
+                raise NotConnected(FIRST)
             await in_thread(self._database.write, cursors.note_connected)
-        elif not await in_thread(cursors.is_connected, self._database):
-            raise NotConnected(FIRST)
         self.connected = True
 
     def flush(self) -> None:

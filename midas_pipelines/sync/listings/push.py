@@ -101,6 +101,7 @@ class Push:
                 await in_thread(self.begin)
             if self.down and (still := await self._cannot_be_read()) is not None:
                 raise ChannelDown(f"4Seller is still down: {still} Nothing was tried; all stays dirty.")
+            await in_thread(claims.free_dead_claims, self.context.database)
             if self.agreed is None and self.brake is None:
                 await in_thread(self._weigh)
             if not self.quantities_only:
@@ -133,7 +134,6 @@ class Push:
 
     def begin(self) -> None:
         """Marks dirty what is due to be pushed again, and looks whether the last run found 4Seller down."""
-        claims.free_dead_claims(self.context.database)
         mark_rules_due(self.context.database)
         self.down = channel_is_down(self.context.database)
 
