@@ -69,10 +69,9 @@ class Target:
 
 def read_targets(urls: SecretStr | None) -> list[Target]:
     """The targets of a list of addresses, separated by white space or commas; none where unset."""
-    text = urls.get_secret_value().strip(", \t\n") if urls else ""
-    parts = re.split(
-        r"[\s,]+(?=[^\s,]+://)", text
-    )  # a comma may belong to an address, but not before a scheme
+    text = re.sub(r"^[\s,]+|[\s,]+$", "", urls.get_secret_value()) if urls else ""
+    # a comma may belong to an address, but not before a scheme
+    parts = re.split(r"[\s,]+(?=[^\s,]+://)", text)
     return [Target(re.sub(r"[\s,]+", ",", part)) for part in parts if part]
 
 

@@ -158,6 +158,10 @@ def test_addresses_are_parted_at_white_space_and_at_commas_before_a_scheme() -> 
         "mailto://a@example.com?to=x@example.com,y@example.com,json://127.0.0.1:1\n slack://T/B/C"
     )
     assert [target.kind for target in read_targets(urls)] == ["mailto", "json", "slack"]
+    assert [target.url for target in read_targets(SecretStr("json://a\r\njson://b\r\n"))] == [
+        "json://a",
+        "json://b",
+    ]
     assert read_targets(None) == []
 
 
