@@ -14,7 +14,6 @@ from midas_pipelines.store.database import Database
 from midas_pipelines.store.schema.triggers import amending
 from midas_pipelines.storefront.schema import (
     categories,
-    order_items,
     orders,
     product_images,
     product_variants,
@@ -95,13 +94,6 @@ def add_order(shop: Database, **columns: Any) -> int:
         "billing_address": {},
     }
     return _insert(shop, orders, row | columns)
-
-
-def add_order_item(shop: Database, order_id: int, product_id: int, quantity: int = 1) -> int:
-    """A line of an order; returns its id."""
-    price = Decimal("10.00")
-    row = {"product_name": "Part", "quantity": quantity, "price": price, "total_price": price * quantity}
-    return _insert(shop, order_items, {"order_id": order_id, "product_id": product_id} | row)
 
 
 def run(database: Database, statement: str, **parameters: Any) -> None:

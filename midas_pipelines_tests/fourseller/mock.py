@@ -14,8 +14,6 @@ from hypothesis import strategies as st
 
 from midas_pipelines.fourseller.contract import document
 
-BASE = "https://api.4seller.com/v1"
-
 
 class BrokenRequest(AssertionError):
     """The client sent what the document does not allow."""

@@ -85,9 +85,9 @@ class ErasureReport:
     left: int = 0
 
 
-def erase_due_buyers(context: SyncContext, *, longest: float = LONGEST_SECONDS) -> ErasureReport:
+def erase_due_buyers(context: SyncContext) -> ErasureReport:
     """Erases every buyer that is due, each in a transaction of its own; a run that dies leaves the rest to the next."""
-    report, ends, database = ErasureReport(), time.monotonic() + longest, context.database
+    report, ends, database = ErasureReport(), time.monotonic() + LONGEST_SECONDS, context.database
     now = database.now()
     due = [one for one in unerased_buyers(database, context.settings) if one.is_due(now)]
     for one in due:

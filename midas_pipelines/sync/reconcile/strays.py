@@ -105,7 +105,7 @@ def _among(settling: ReadBack, untied: list[Product]) -> list[tuple[Product, str
         changes, busy = _changes(connection, {whose[0] for whose, _ in marked}, context.settings.title_limit)
     found = []
     for whose, product in marked:
-        why = _why(changes.get(whose), product, settling)
+        why = _why(changes.get(whose), settling)
         if why and whose not in busy and product.id not in passed and orphan_subject(product.id) not in alone:
             found.append((product, why))
     return found
@@ -127,7 +127,7 @@ def _changes(
     return changes, busy
 
 
-def _why(change: Change | None, product: Product, settling: ReadBack) -> str | None:
+def _why(change: Change | None, settling: ReadBack) -> str | None:
     """Why the product should be gone; None where it may be adopted yet, or a person has decided about it."""
     if change is None:
         return LEFT

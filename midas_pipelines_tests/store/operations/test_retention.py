@@ -19,7 +19,6 @@ EVENT = {"type": "order.created", "payload": "-"}
 ALERT = {"kind": "k", "text": "t", "sent_at": OLD}
 LOG = {"kind": "products", "scope": "full"}
 CALL = {"endpoint": "GET /orders", "attempt": 1}
-WRITE = {"mapping_id": 1, "action": "update", "before": {}, "after": {}}
 STAYS: dict[str, list[dict[str, Any]]] = {
     "webhooks": [
         EVENT | {"received_at": OLD, "processed_at": OLD, "outcome": "quarantined"},

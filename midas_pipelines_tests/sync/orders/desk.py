@@ -162,18 +162,11 @@ def on_shelf(world: World) -> dict[str, int]:
     return dict(map(tuple, rows(world.database, "SELECT sku, stock_quantity FROM products ORDER BY sku")))
 
 
-def settle(
-    world: World,
-    order_id: str,
-    decision: str,
-    *,
-    restock: bool = False,
-    order_context: OrderContext | None = None,
-) -> None:
+def settle(world: World, order_id: str, decision: str, *, restock: bool = False) -> None:
     """An operator decides a conflict."""
-    row, context = order(world, order_id).id, order_context or OrderContext()
+    row = order(world, order_id).id
     with world.database.writing() as connection:
-        resolve_conflict(lock_order(connection, row, context), decision, restock=restock)
+        resolve_conflict(lock_order(connection, row, OrderContext()), decision, restock=restock)
 
 
 def dismissed(world: World, order_id: str) -> list[str]:

@@ -27,7 +27,6 @@ from midas_pipelines_tests.vaults import VAULT
 
 pytestmark = pytest.mark.both_databases
 
-IMPORTED = "SELECT count(*) FROM marketplace_orders WHERE outcome = 'imported'"
 WATERMARK = "SELECT count(*) FROM midas_cursors WHERE name = 'orders'"
 
 
