@@ -1,4 +1,4 @@
-"""Where something is settled: the page of an alert, and a page or an endpoint in place of each command in a text. Pure."""
+"""Where something is settled: the page of an alert or of what needs a person, and a page or an endpoint in place of each command in a text. Pure."""
 
 from __future__ import annotations
 

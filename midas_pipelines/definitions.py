@@ -1,4 +1,4 @@
-"""The one Definitions object that Dagster loads: all that is in `defs/`, each asset with its freshness and its code."""
+"""The one Definitions object that Dagster loads: all that is in `defs/`, each asset with its owner, freshness and code."""
 
 import gc
 import inspect

@@ -80,11 +80,11 @@ def compliance_rows(settings: Settings, database: Database) -> list[ComplianceRo
     }
     rows = []
     for name, asked in FIGURES.items():
-        passed, reason = judged.get(name) or (None, OUTSIDE[name])
-        verdict = ComplianceVerdict.PASS if passed else ComplianceVerdict.FAIL
-        rows.append(
-            ComplianceRow(name, *asked, ComplianceVerdict.NOT_OURS if passed is None else verdict, reason)
-        )
+        verdict, reason = ComplianceVerdict.NOT_OURS, OUTSIDE.get(name, "")
+        if name in judged:
+            passed, reason = judged[name]
+            verdict = ComplianceVerdict.PASS if passed else ComplianceVerdict.FAIL
+        rows.append(ComplianceRow(name, *asked, verdict, reason))
     return rows
 
 

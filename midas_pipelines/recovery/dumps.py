@@ -36,14 +36,15 @@ SELECT ', CONSTRAINT ' || quote_ident(conname) || ' ' || pg_get_constraintdef(oi
 FROM pg_constraint WHERE conrelid = to_regclass(quote_ident(:table)) AND contype = 'c' ORDER BY conname
 """
 THESE = "(SELECT to_regclass(quote_ident(n)) FROM unnest(CAST(:tables AS text[])) n)"
-CONSTRAINTS = """
+CONSTRAINTS = f"""
 SELECT 'ALTER TABLE ' || conrelid::regclass || ' ADD CONSTRAINT ' || quote_ident(conname) || ' ' || pg_get_constraintdef(oid)
-FROM pg_constraint WHERE conrelid IN {tables} AND (contype IN ('p', 'u', 'x') OR contype = 'f' AND confrelid IN {tables})
+FROM pg_constraint WHERE conrelid IN {THESE} AND (contype IN ('p', 'u', 'x') OR contype = 'f' AND confrelid IN {THESE})
 ORDER BY contype = 'f', contype <> 'p', conname
 """
-INDEXES = """
+INDEXES = f"""
 SELECT replace(pg_get_indexdef(i.indexrelid), ' ON ' || quote_ident(current_schema()) || '.', ' ON ')
-FROM pg_index i WHERE i.indrelid IN {tables} AND NOT EXISTS (SELECT 1 FROM pg_constraint c WHERE c.conindid = i.indexrelid) ORDER BY i.indexrelid
+FROM pg_index i WHERE i.indrelid IN {THESE} AND NOT EXISTS (SELECT 1 FROM pg_constraint c WHERE c.conindid = i.indexrelid)
+ORDER BY i.indexrelid
 """
 ENUMS = """
 SELECT 'DO $midas$ BEGIN CREATE TYPE ' || quote_ident(t.typname) || ' AS ENUM (' ||
@@ -83,7 +84,7 @@ def dump(connection: sa.Connection, tables: Sequence[str]) -> Iterator[bytes]:
         for name in tables:
             yield from _table(connection, name)
     for query in (CONSTRAINTS, INDEXES):
-        yield _written(*connection.scalars(sa.text(query.format(tables=THESE)), {"tables": list(tables)}))
+        yield _written(*connection.scalars(sa.text(query), {"tables": list(tables)}))
 
 
 def _pg_dump(connection: sa.Connection) -> str | None:

@@ -126,9 +126,9 @@ def end(run: Run, wrong: Iterable[str | None], *, failed: object) -> NoReturn:
 
 def _run(job: str, kind: str, counts: tuple[str, ...], ops: dict[str, Any] | None = None) -> NoReturn:
     run, found, shown = execute(job, kind, counts, ops)
-    shown["failed_checks"] = run.broken
+    shown["failed_checks"] = broken = run.broken
     answer(shown, sync_sentence(kind.capitalize(), shown), Table("Needs a look", shown.get("problems", ())))
-    wrong = [*filter(None, [found.get("stopped")]), *run.broken]
+    wrong = [*filter(None, [found.get("stopped")]), *broken]
     end(run, wrong, failed=shown.get("failed") or wrong)
 
 

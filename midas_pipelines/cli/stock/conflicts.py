@@ -101,10 +101,10 @@ def reconcile() -> None:
     """
     run, counts, shown = execute("consistency_check", "reconcile", COUNTS)
     shown["consistency"] = consistency = counts.get("consistency")
-    worst, apart = counts.get("worst", []), ("complete", "consistency")
+    worst = counts.get("worst", [])
     answer(
         shown | {"note": counts.get("note"), "worst": worst},
-        sync_sentence("Reconciled", {name: value for name, value in shown.items() if name not in apart}),
+        sync_sentence("Reconciled", shown),
         consistency_sentence(consistency, unread=bool(run.failure) or not shown["complete"]),
         Table("What differed", worst),
     )

@@ -163,7 +163,7 @@ def listing_observation(context: dg.AssetExecutionContext, midas: MidasResource)
     with midas.sync_context(context) as sync:
         listed = engine.listing_of(sync, read_once(context, sync))
         report = asyncio.run(engine.reconcile(sync, shards=shards_of(context), listed=listed))
-        for rows in ("worst", "above", "doubled", "orphans"):
+        for rows in ("worst", *(rule.looks_at for rule in RULES.values() if rule.promised is None)):
             setattr(report, rows, ui.titled(sync, getattr(report, rows)))
         where = ui.links(sync, report.worst)
         results = [_check(name, rule, report, where) for name, rule in RULES.items()]

@@ -63,9 +63,8 @@ def health_watch(context: dg.SensorEvaluationContext) -> dg.SkipReason:
             own = {name: text for name, text in late.items() if name not in of_key}
             engine.alerts.match_alerts(connection, kind="asset_late", texts=own, unknown=of_key)
         context.update_cursor(began.isoformat())
-        engine.alerts.report_stuck(
-            database
-        )  # the last: it reads the shop's tables, of which a column may be away
+        # the last: it reads the shop's tables, of which a column may be away
+        engine.alerts.report_stuck(database)
     return dg.SkipReason(
         f"{len(open_ones - removed - over)} workflows or assets and {len(failed)} checks fail, {len(late)} assets are late."
     )
@@ -116,7 +115,9 @@ def failure_texts(
     found = _failed_assets(instance, repository, run)
     if not found and run.job_name != OF_ASSETS:
         found = {run.job_name: []}
-    return {name: _run_in_words(name, failed, failures, run) for name, failed in found.items()}
+    url = load_settings().dagster_url
+    place = f"{url}/runs/{run.run_id}" if url else f"run {run.run_id}"
+    return {name: _run_in_words(name, failed, failures, run, place) for name, failed in found.items()}
 
 
 def works_again(instance: dg.DagsterInstance, repository: dg.RepositoryDefinition, name: str) -> bool:
@@ -181,15 +182,15 @@ def _failures(instance: dg.DagsterInstance, run: dg.DagsterRun) -> dict[str, Exp
     return found
 
 
-def _run_in_words(name: str, partitions: list[str], failures: Failures, run: dg.DagsterRun) -> str:
+def _run_in_words(
+    name: str, partitions: list[str], failures: Failures, run: dg.DagsterRun, place: str
+) -> str:
     """What failed, why, and where to look."""
-    url = load_settings().dagster_url
     started = f"The workflow {run.job_name}" if run.job_name != OF_ASSETS else "A run of assets"
     steps = name if partitions else ", ".join(failures)
     where = f" at {steps}" if steps and steps != run.job_name else ""
     more = f" and {len(partitions) - MOST_NAMED} more" if len(partitions) > MOST_NAMED else ""
     parts = f", partitions {', '.join(partitions[:MOST_NAMED])}{more}" if partitions else ""
-    place = f"{url}/runs/{run.run_id}" if url else f"run {run.run_id}"
     known = failures.get(name) or next(iter(failures.values()), None)
     why = known.reason if known is not None else "Its error is in Dagster."
     return f"{started} failed{where}{parts}. {why} See {place} in the Dagster UI."

@@ -139,9 +139,8 @@ class _Sorted:
     erased: set[str]  # quarantined orders whose buyer is erased
     row_ids: dict[str, int] = field(default_factory=dict)  # of our rows of the new orders
     local_ids: dict[str, int] = field(default_factory=dict)  # of the shop's
-    exceptions: defaultdict[str, set[str]] = field(
-        default_factory=lambda: defaultdict(set)
-    )  # of the new orders
+    # of the new orders
+    exceptions: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
 
 
 def _sort_out(connection: sa.Connection, sales: Sequence[Sale]) -> _Sorted:
@@ -247,9 +246,8 @@ def _write_log(connection: sa.Connection, batch: _Sorted, log: writing.Columns) 
 def _allocate(connection: sa.Connection, batch: _Sorted, context: OrderContext, result: ImportCounts) -> None:
     """Locks the stock, allocates it to the order placed first, and writes the exceptions, log, alerts and mail."""
     sold, sales = batch.lines, batch.new
-    allocate_lines(
-        connection, sold, [batch.local_ids[line.sale.order_id] for line in sold]
-    )  # the shop may wait now
+    local_ids = [batch.local_ids[line.sale.order_id] for line in sold]
+    allocate_lines(connection, sold, local_ids)  # from now on the shop may wait for stock
     _write_log(connection, batch, context.line_steps(sold))
     marked = {order_id: lines.exception_text(found) for order_id, found in batch.exceptions.items()}
     marks = [{"id": batch.row_ids[order_id], "exception": text} for order_id, text in marked.items()]
