@@ -91,13 +91,13 @@ def update_rows(connection: sa.Connection, table: sa.Table, rows: Sequence[Row])
 
 
 def reserve_ids(
-    connection: sa.Connection, numbers: Mapping[sa.Table, int], *, above: int = 0
+    connection: sa.Connection, numbers: Mapping[sa.Table, int], above: Mapping[sa.Table, int]
 ) -> dict[sa.Table, list[int]]:
     """As many ids as each table is to get rows, so that rows that refer to them can be written at the same time, in a writing
-    transaction. Ids up to `above` are taken too: SQLite gives the id of a deleted last row again."""
+    transaction. Ids up to those in `above` are taken too: SQLite gives the id of a deleted last row again."""
     if connection.dialect.name != "postgresql":
         last = {table: connection.scalar(sa.select(sa.func.max(table.c.id))) or 0 for table in numbers}
-        starts = {table: max(last[table], above) + 1 for table in numbers}
+        starts = {table: max(last[table], above.get(table, 0)) + 1 for table in numbers}
         return {table: list(range(starts[table], starts[table] + count)) for table, count in numbers.items()}
     part = (
         "(SELECT array_agg(nextval(ids.name)) "

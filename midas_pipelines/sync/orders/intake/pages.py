@@ -22,7 +22,7 @@ from midas_pipelines.sync.threads import in_haste, in_thread
 SOON = 1000
 """The batch size that starts an import when none is running; twice as many start one beside another."""
 IN_FLIGHT = 2
-"""Batches imported at once: while one holds the stock and writes lines, the next one writes its orders."""
+"""Batches imported at once: while one holds the stock, the next one writes its orders and their lines."""
 
 
 @dataclass

@@ -2,7 +2,7 @@
 
 Each statement is answered before the next is sent, and new orders lock the stock after their own rows are written: a
 process that freezes while it holds the stock is idle to PostgreSQL, which ends its session (`idle_seconds`).
-A batch may run ahead of the one before it. What it writes ahead are rows of new orders, each in one batch alone; whatever
+A batch may run ahead of the one before it. What it writes ahead are rows of new orders and their lines, each in one batch alone; whatever
 batches share (stock, known and quarantined orders, backorders, alerts) is read and locked in its turn. Should a trigger
 of the shop's lock more, it lets go before the one ahead gives up (`TURN_SECONDS`).
 """
@@ -203,11 +203,12 @@ def _lock(
 def _reserve_ids(connection: sa.Connection, batch: _Sorted) -> None:
     """Reserves the ids of the orders, so that rows can refer to one another before they are written."""
     fresh = [sale.order_id for sale in batch.new if sale.order_id not in batch.quarantined]
-    ids = writing.reserve_ids(connection, {marketplace_orders: len(fresh), orders: len(batch.new)})
+    above = {}
     if connection.dialect.name != "postgresql":  # SQLite reuses the id of a deleted last order
         pointers = (marketplace_orders.c.local_order_id, order_shipments.c.order_id)
-        known = [connection.scalar(sa.select(sa.func.max(column))) or 0 for column in pointers]
-        ids |= writing.reserve_ids(connection, {orders: len(batch.new)}, above=max(known))
+        above[orders] = max(connection.scalar(sa.select(sa.func.max(column))) or 0 for column in pointers)
+    numbers = {marketplace_orders: len(fresh), orders: len(batch.new)}
+    ids = writing.reserve_ids(connection, numbers, above)
     batch.row_ids = batch.quarantined | dict(zip(fresh, ids[marketplace_orders], strict=True))
     batch.local_ids = {sale.order_id: local_id for sale, local_id in zip(batch.new, ids[orders], strict=True)}
 
@@ -244,7 +245,7 @@ def _write_log(connection: sa.Connection, batch: _Sorted, log: writing.Columns) 
 
 
 def _allocate(connection: sa.Connection, batch: _Sorted, context: OrderContext, result: ImportCounts) -> None:
-    """Locks the stock, allocates it to the order placed first, and writes the exceptions, log, alerts and mail."""
+    """Locks the stock, allocates it to the order placed first, and writes the shop's lines, exceptions, log, alerts and mail."""
     sold, sales = batch.lines, batch.new
     local_ids = [batch.local_ids[line.sale.order_id] for line in sold]
     allocate_lines(connection, sold, local_ids)  # from now on the shop may wait for stock

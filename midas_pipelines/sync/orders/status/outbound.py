@@ -207,9 +207,9 @@ def record_pushed(order: StoredOrder, call: StatusUpdate) -> None:
 
 def record_done(order: StoredOrder) -> None:
     """Marks the order as pushed, unless the shop has changed it again meanwhile."""
-    agree = statuses.decide(order.shop_status(), OrderStatus(order.status), resolution=order.resolution)
-    refunded = order_state(order.connection, order.local_order_id)[1] == "refunded"
-    if agree is not StatusDecision.AGREE or (refunded and order.status != OrderStatus.REFUNDED):
+    shop, payment = order_state(order.connection, order.local_order_id)
+    agree = statuses.decide(shop, OrderStatus(order.status), resolution=order.resolution)
+    if agree is not StatusDecision.AGREE or (payment == "refunded" and order.status != OrderStatus.REFUNDED):
         return
     order.mark_for_push(None)
     waiting = (_SHIPMENTS.order_id == order.local_order_id, _SHIPMENTS.pushed_at.is_(None))

@@ -135,13 +135,14 @@ def write_lines(
 ) -> None:
     """Writes our rows of new lines, of the orders in these rows of ours, as if the stock had all that they want, which
     `allocate_lines` corrects; reserves ids for the shop's, unless it has deleted its order."""
-    count = len(added)
-    above = 0
+    if not added:
+        return
+    count, above = len(added), {}
     if connection.dialect.name != "postgresql":  # the shop may not have the rows reserved last yet
         newest = sa.select(_LINES.order_item_id).where(_LINES.order_item_id > 0).order_by(_LINES.id.desc())
-        above = connection.scalar(newest.limit(1)) or 0
+        above[order_items] = connection.scalar(newest.limit(1)) or 0
     numbers = {marketplace_order_lines: count, order_items: count if shop else 0}
-    ids = reserve_ids(connection, numbers, above=above)
+    ids = reserve_ids(connection, numbers, above)
     of_shop = ids[order_items] or [0] * count
     for line, row_id, item_id in zip(added, ids[marketplace_order_lines], of_shop, strict=True):
         line.row_id, line.order_item_id, line.allocated = row_id, item_id, line.wanted
