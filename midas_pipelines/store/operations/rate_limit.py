@@ -63,9 +63,8 @@ class SharedPace:
             while not self._slots:
                 async with self._refill:
                     if not self._slots:
-                        half = (
-                            self._most_held // 2
-                        )  # of the slots that may be held: no more are still to come
+                        # Waits until no more than half of the slots that may be held are still to come.
+                        half = self._most_held // 2
                         if len(self._last) > half:
                             await asyncio.sleep(max(0.0, self._last[-half - 1] - time.monotonic()))
                         few = self._most_held - half

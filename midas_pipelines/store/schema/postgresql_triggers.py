@@ -27,10 +27,11 @@ from midas_pipelines.store.schema.triggers import (
     marked_dirty,
 )
 
+_DIRTY = marked_dirty("clock_timestamp()")
 # All are plpgsql, which keeps the plan of a statement for the session; a function of SQL is planned again at each call.
 _HELPERS = {
     "midas_mark_dirty(product integer, variant integer, whole boolean)": f"""
-  UPDATE {MAPPINGS} SET {marked_dirty("clock_timestamp()")}
+  UPDATE {MAPPINGS} SET {_DIRTY}
   WHERE product_id = product AND (whole OR coalesce(variant_id, 0) = coalesce(variant, 0));""",
     "midas_ensure_item(product integer, variant integer)": f"""
   INSERT INTO {MAPPINGS} (product_id, variant_id)
@@ -67,7 +68,7 @@ _ON_SHOP = {
     # The same for all products that a statement of ours changes. A full join is never made row by row, and the quantity is
     # that of now: a trigger of the shop's may have changed it again.
     "midas_products_changed": f"""
-  UPDATE {MAPPINGS} SET {marked_dirty("clock_timestamp()")} WHERE product_id = ANY (ARRAY(
+  UPDATE {MAPPINGS} SET {_DIRTY} WHERE product_id = ANY (ARRAY(
     SELECT before.id FROM before FULL JOIN after ON after.id = before.id WHERE before.* IS DISTINCT FROM after.*));
   INSERT INTO {LEDGER} (product_id, delta, quantity_after, source, cause)
   SELECT id, stock_quantity - coalesce(last, 0), stock_quantity, 'website', 'changed' FROM (
@@ -103,7 +104,7 @@ _ON_SHOP = {
     "midas_category_changed": """
   PERFORM midas_mark_dirty(p.id, NULL, true) FROM products p WHERE p.category_id = NEW.id;""",
     "midas_table_emptied": f"""
-  UPDATE {MAPPINGS} SET {marked_dirty("clock_timestamp()")};""",
+  UPDATE {MAPPINGS} SET {_DIRTY};""",
     "midas_order_status_changed": f"""
   UPDATE marketplace_orders SET shop_status_since = coalesce(shop_status_since, clock_timestamp())
   WHERE local_order_id = NEW.id AND {NOT_PUSHED};""",

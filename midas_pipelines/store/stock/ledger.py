@@ -17,7 +17,7 @@ from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.storefront.writing import insert_columns
 
 MANY = 20
-"""Items whose triggers run for all of them at once."""
+"""From so many changed items on, the triggers run once for all of them."""
 
 
 @dataclass(slots=True)
