@@ -36,6 +36,7 @@ def explain_item(
         "sku": item.sku,
         "on_hand": item.on_hand,
         "available": available(item.on_hand, rule),
+        "shop_price": str(item.price),
         "price": str(channel_price(item.price, rule)),
         "arithmetic": arithmetic(item.on_hand, rule) + price_steps(item, rule),
         "ledger": ledger,

@@ -14,7 +14,8 @@ from midas_pipelines.cli.opening import Changing, actor, shop_database
 from midas_pipelines.cli.printing import AnsweringGroup, Table, answer
 from midas_pipelines.store.stock.rule_changes import list_rules, rules_history
 from midas_pipelines.store.stock.rules import BEGINNING, FOURSELLER, VALUES
-from midas_pipelines.sync.rules.edit import clear_rule, explain_rule, find_scope, set_rule
+from midas_pipelines.sync.explain import explain_item
+from midas_pipelines.sync.rules.edit import clear_rule, find_scope, set_rule
 from midas_pipelines.sync.rules.simulate import simulate
 
 MOMENTS = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"])
@@ -120,9 +121,10 @@ def clear(sku: str | None, category: str | None) -> None:
 def explain(sku: str) -> None:
     """Print the arithmetic from stock on hand to what 4Seller shows."""
     with shop_database() as (_, database):
-        explanation = explain_rule(database, sku)
-    lines = [f"  {line}" for line in explanation["arithmetic"]]
-    answer(explanation, f"{sku} on 4Seller:", *lines)
+        facts = explain_item(database, sku)
+    names = ("sku", "on_hand", "available", "shop_price", "price", "arithmetic")
+    lines = [f"  {line}" for line in facts["arithmetic"]]
+    answer({name: facts[name] for name in names}, f"{sku} on 4Seller:", *lines)
 
 
 @rules.command("simulate")

@@ -21,7 +21,7 @@ from midas_pipelines.store.operations.backlog import CAUSES, Attention, needs_a_
 from midas_pipelines.store.orders import listing
 from midas_pipelines.store.schema.rule_tables import sync_conflicts
 from midas_pipelines.sync.connect.first_connection import confirm_matches
-from midas_pipelines.sync.reconcile.conflicts import close_alerts, resolve, undo_resolution
+from midas_pipelines.sync.reconcile.conflicts import resolve, undo_resolution
 from midas_pipelines.sync.threads import in_own_loop, in_thread
 
 router = APIRouter(include_in_schema=False, route_class=ConsoleRoute)
@@ -110,11 +110,8 @@ async def adopt(request: Request, conflict_id: int, sku: Annotated[str, Form(max
         raise WrongInput("This product waits no more: it was decided, or is gone.")
     pair = (sku, str(conflict["fourseller_product_id"]))
     await in_own_loop(lambda: confirm_matches(context, [pair], accept=False))
-
-    def close(connection: sa.Connection) -> None:
-        mine = sync_conflicts.c.id == conflict_id
-        close_alerts(connection, resolve_conflicts(connection, mine, resolution="adopted", by=by))
-
+    mine = sync_conflicts.c.id == conflict_id
+    close = partial(resolve_conflicts, which=mine, resolution="adopted", by=by)
     await in_thread(service_of(request).write, close)
     return done(request, f"The product {pair[1]} is {sku} from now on.", "/decide?cause=orphan")
 

@@ -24,7 +24,7 @@ from midas_pipelines.sync.listings.pins import FIELDS
 from midas_pipelines.sync.operations.stock_levels import soonest_low
 from midas_pipelines.sync.product_sync import Mode, mapping_ids, sync_products
 from midas_pipelines.sync.reconcile.conflicts import pin_field, release_pin
-from midas_pipelines.sync.rules.edit import clear_rule, explain_rule, set_rule, undo_rule
+from midas_pipelines.sync.rules.edit import clear_rule, set_rule, undo_rule
 from midas_pipelines.sync.rules.simulate import simulate
 from midas_pipelines.sync.threads import in_own_loop
 
@@ -78,8 +78,7 @@ def item_page(request: Request, sku: str) -> Response:
         past = recent_conflicts(connection, mapping_id=item, limit=20)
         listed = list_items(connection, after=item - 1, limit=1)
     shown: dict[str, Any] = {"row": row, "named": listed[0], "past": past, "fields": FIELDS}
-    rule = explain_rule(service.database, sku)
-    return web.render(request, "item.html", sku=sku, facts=facts, rule=rule, **shown)
+    return web.render(request, "item.html", sku=sku, facts=facts, **shown)
 
 
 @router.post(ONE + "/push")

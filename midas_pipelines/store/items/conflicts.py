@@ -63,15 +63,14 @@ def record_conflicts(connection: sa.Connection, rows: Sequence[dict[str, Any]]) 
 
 def resolve_conflicts(
     connection: sa.Connection, which: sa.ColumnElement[bool], *, resolution: str, by: str, **more: Any
-) -> list[sa.Row[Any]]:
-    """Closes the open conflicts that `which` names, with `more` columns; returns their id, subject and field."""
-    table = sync_conflicts.c
-    statement = sa.update(sync_conflicts).where(OPEN, which)
-    closing = statement.values(resolved_at=utc_now(), resolution=resolution, resolved_by=by[:100], **more)
-    return list(connection.execute(closing.returning(table.id, table.subject, table.field)))
+) -> int:
+    """Closes the open conflicts that `which` names, with `more` columns; returns how many."""
+    closing = sa.update(sync_conflicts).where(OPEN, which)
+    values = {"resolved_at": utc_now(), "resolution": resolution, "resolved_by": by[:100], **more}
+    return connection.execute(closing.values(values)).rowcount
 
 
-def resolve_pushed(connection: sa.Connection) -> list[sa.Row[Any]]:
+def resolve_pushed(connection: sa.Connection) -> int:
     """Closes the conflicts that the shop won and whose item 4Seller has confirmed since."""
     clean = sa.select(mappings.c.id).where(mappings.c.dirty_since.is_(None))
     won = sa.and_(sync_conflicts.c.policy == "source_wins", sync_conflicts.c.mapping_id.in_(clean))
@@ -80,7 +79,7 @@ def resolve_pushed(connection: sa.Connection) -> list[sa.Row[Any]]:
 
 def resolve_unseen(
     connection: sa.Connection, since: datetime, busy: set[str], shards: Shards | None = None
-) -> list[sa.Row[Any]]:
+) -> int:
     """Closes conflicts that a complete read, which began at `since`, no longer found: both sides agree, or the product is gone.
 
     Not those of `busy` subjects, which were being pushed, nor of items outside the `shards` that were judged.

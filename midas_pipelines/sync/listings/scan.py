@@ -29,7 +29,6 @@ from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.listings.plan import Action, Change, Planner
 
 MOST_NAMED = 10
-ALL = sa.select(*COLUMNS).order_by(mappings.c.id).limit(CHUNK)
 
 
 @dataclass
@@ -71,25 +70,27 @@ def chunks(
 ) -> Iterator[list[Change]]:
     """The change that each item needs, a thousand items at a time, in the order of their mappings: of these `ids` and `shards`,
     of `dirty_only` those that wait to be pushed, of `listed_only` those on 4Seller, or gone missing there."""
-    query = ALL
+    which: list[sa.ColumnElement[bool]] = []
     if dirty_only:
-        query = query.where(mappings.c.dirty_since.is_not(None))
+        which.append(mappings.c.dirty_since.is_not(None))
     if listed_only:
-        query = query.where(WAS_LISTED)
+        which.append(WAS_LISTED)
     if shards is not None:
-        query = query.where(shards.holds(mappings.c.id))
+        which.append(shards.holds(mappings.c.id))
     for part in slices(ids):
-        after, narrowed = 0, query if part is None else query.where(mappings.c.id.in_(part))
-        while rows := read_chunk(database, after, narrowed):
-            after = rows[-1].id
-            planner = database.read(Planner, [row.key for row in rows], title_limit)
+        narrowed = which if part is None else [*which, mappings.c.id.in_(part)]
+        for planner, rows in planners(database, *narrowed, title_limit=title_limit):
             yield [planner.plan(row) for row in rows]
 
 
-def read_chunk(database: Database, after: int, query: sa.Select[Any] = ALL) -> list[Mapping]:
-    """The next thousand mappings behind `after`."""
-    with database.reading() as connection:
-        return [Mapping(*row) for row in connection.execute(query.where(mappings.c.id > after))]
+def planners(
+    database: Database, *which: sa.ColumnElement[bool], title_limit: int
+) -> Iterator[tuple[Planner, list[Mapping]]]:
+    """Such mappings, a thousand at a time in their order, each time with a planner for their items."""
+    query, after = sa.select(*COLUMNS).where(*which).order_by(mappings.c.id).limit(CHUNK), 0
+    while rows := [Mapping(*row.values()) for row in database.rows(query.where(mappings.c.id > after))]:
+        after = rows[-1].id
+        yield database.read(Planner, [row.key for row in rows], title_limit), rows
 
 
 def is_item(change: Change) -> bool:

@@ -13,7 +13,6 @@ import sqlalchemy as sa
 
 from midas_pipelines.errors import ExpectedError
 from midas_pipelines.fourseller import known_words
-from midas_pipelines.notify.alerts import clear_alerts
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.gateway.webhooks import empty_finished
 from midas_pipelines.store.orders.payload_vault import ERASED_PAYLOAD, FORGOTTEN
@@ -27,9 +26,9 @@ from midas_pipelines.storefront.orders import update_order, update_order_items
 from midas_pipelines.storefront.schema import order_status_history
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.storefront.writing import update_rows
-from midas_pipelines.sync.orders.changes.exceptions import UNKNOWN_WORD, alert_unknown_status
+from midas_pipelines.sync.orders.changes.exceptions import UNKNOWN_WORD, match_unknown_words
 from midas_pipelines.sync.orders.customer_mail import match_mail_alerts
-from midas_pipelines.sync.orders.model.lines import IMPERSONAL_PARTS, OrderException, line_words, shop_origin
+from midas_pipelines.sync.orders.model.lines import IMPERSONAL_PARTS, line_words, shop_origin
 from midas_pipelines.sync.orders.model.order_log import OrderContext, StoredOrder, lock_order
 from midas_pipelines.sync.orders.model.sale import some_parts, write_content
 
@@ -107,7 +106,7 @@ def erase_buyer(order: StoredOrder) -> None:
     unsent = sa.and_(customer_mails.c.order_id == order.id, customer_mails.c.state != "sent")
     connection.execute(sa.update(customer_mails).where(unsent).values(state="dropped"))
     match_mail_alerts(connection)
-    _erase_alerts(order, word)
+    _erase_alerts(order)
     order.log("erased", "The buyer was erased.")
 
 
@@ -130,19 +129,12 @@ def _name_lines(order: StoredOrder) -> None:
         update_order_items(order.connection, order.local_order_id, items)
 
 
-def _erase_alerts(order: StoredOrder, word: str | None) -> None:
-    """Erases the text of the order's alerts; an alert to its unknown status word gives way to one without the word."""
+def _erase_alerts(order: StoredOrder) -> None:
+    """Erases the text of the order's alerts, and its unknown status word in those that are closed by now."""
     connection, name, columns = order.connection, order.marketplace_order_id, alerts.c
     erased = f"Order {name}: its buyer was erased."
     connection.execute(sa.update(alerts).where(columns.subject == order.subject).values(text=erased))
-    mine = sa.and_(columns.kind == UNKNOWN_WORD, columns.text.startswith(f"Order {name}: ", autoescape=True))
-    subjects = set(connection.scalars(sa.select(columns.subject).where(mine)))
-    clear_alerts(connection, kind=UNKNOWN_WORD, subjects=subjects)
+    match_unknown_words(connection)
+    closed = sa.and_(columns.kind == UNKNOWN_WORD, columns.cleared_at.is_not(None))
+    mine = sa.and_(closed, columns.text.startswith(f"Order {name}: ", autoescape=True))
     connection.execute(sa.update(alerts).where(mine).values(text=erased, subject="word:erased"))
-    if subjects:  # other orders have the word too
-        has_word = sa.and_(_ORDERS.exception.contains(OrderException.STATUS), _ORDERS.id != order.id)
-        others = sa.select(_ORDERS.status_word, sa.func.min(_ORDERS.marketplace_order_id).label("order"))
-        for other in connection.execute(others.where(has_word).group_by(_ORDERS.status_word)):
-            alert_unknown_status(connection, other.status_word, other.order)
-    if word and order.has(OrderException.STATUS):
-        alert_unknown_status(connection, word, name)

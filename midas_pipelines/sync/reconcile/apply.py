@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from midas_pipelines.fourseller.listed import Listing
 from midas_pipelines.fourseller.models import Product
-from midas_pipelines.notify.alerts import hub_ahead, raise_alerts
+from midas_pipelines.notify.alerts import hub_ahead
 from midas_pipelines.store.items.conflicts import item_subject, record_conflicts, resolve_conflicts
 from midas_pipelines.store.items.mappings import CHANGED, CHUNK, COLUMNS, Mapping
 from midas_pipelines.store.items.shards import Shards
@@ -27,6 +27,7 @@ from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.listings.diff import form, hidden, shown_quantity, storable
 from midas_pipelines.sync.listings.plan import Action, Planner
 from midas_pipelines.sync.listings.scan import Scanned, given_up, waits
+from midas_pipelines.sync.reconcile.conflicts import match_conflict_alerts
 from midas_pipelines.sync.reconcile.decide import (
     NO_ITEM,
     Decision,
@@ -37,7 +38,6 @@ from midas_pipelines.sync.reconcile.decide import (
 )
 from midas_pipelines.sync.reconcile.report import ReconcileReport
 
-ALERT = "conflict"
 HOLD_SECONDS, SMALLEST_CHUNK = 0.3, 50
 """How long one chunk may hold its items, which the shop's own writes wait for; on a busy machine a chunk is smaller."""
 
@@ -81,7 +81,7 @@ class ReadBack:
         self._stamps: dict[str, bytes] = {}
         self._shared = self.listing.products.shared_skus()
         self.busy: set[str] = set()  # subjects that could not be judged, for somebody was pushing them
-        self._after, self._most = 0, CHUNK // 4
+        self._after, self._most, self._asks_a_person = 0, CHUNK // 4, False
         self._hub_ahead = hub_ahead(self.context.database)
         self._overdue = self.read_at - timedelta(minutes=2 * self.context.settings.products_interval)
         self._recent = self.read_at - timedelta(seconds=self.context.settings.read_back_grace_seconds)
@@ -90,6 +90,8 @@ class ReadBack:
         """Judges every item against the listing and writes what that asks for; leaves `need_sales` to `settle_sold`."""
         while self._judge_chunk():
             pass
+        if self._asks_a_person:
+            self.context.database.write(match_conflict_alerts)
 
     def _judge_chunk(self) -> bool:
         """Settles the next items, a thousand at most; False when there are none left."""
@@ -221,15 +223,7 @@ class ReadBack:
         write_each(connection, observed, lambda part: connection.execute(_WRITE_OBSERVED, part))
         conflicts = [self._row(row, found, one) for row, found in decisions for one in found.conflicts]
         record_conflicts(connection, conflicts)
-        texts = {
-            f"{row['subject']}:{row['field']}": (
-                f"{row['sku']}: the {row['field']} is {row['fourseller_value']} on 4Seller and "
-                f"{row['shop_value']} in the shop. Settle it with `midas conflicts list`."
-            )
-            for row in conflicts
-            if row["policy"] == "manual"
-        }
-        raise_alerts(connection, kind=ALERT, texts=texts)
+        self._asks_a_person |= any(row["policy"] == "manual" for row in conflicts)
         for row, decision in decisions:
             values = dict(decision.values)
             if decision.push and not given_up(row):
@@ -243,7 +237,7 @@ class ReadBack:
                     field = sync_conflicts.c.field == one.difference.field
                     which = sa.and_(sync_conflicts.c.subject == item_subject(row.id), field)
                     closed = resolve_conflicts(connection, which, resolution=one.resolution, by="policy")
-                    self.report.settled += len(closed)
+                    self.report.settled += closed
 
     def _product(self, row: Mapping) -> Product | None:
         return self._shown.get(row.fourseller_product_id or "")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any
@@ -11,9 +10,8 @@ import sqlalchemy as sa
 
 from midas_pipelines.errors import WrongInput
 from midas_pipelines.fourseller.models import Product
-from midas_pipelines.notify.alerts import clear_alerts
+from midas_pipelines.notify.alerts import match_alerts, raise_alerts
 from midas_pipelines.store.items.conflicts import (
-    OPEN,
     open_conflicts,
     read_conflict,
     resolve_conflicts,
@@ -86,13 +84,22 @@ def _no_longer_open(conflict_id: int) -> NoSuchConflict:
 def close_pushed(context: SyncContext) -> None:
     """Closes the conflicts that the shop won and that a push has settled."""
     with context.database.writing() as connection:
-        close_alerts(connection, resolve_pushed(connection))
+        if resolve_pushed(connection):
+            match_conflict_alerts(connection)
 
 
-def close_alerts(connection: sa.Connection, closed: Sequence[sa.Row[Any]]) -> int:
-    """Closes the alerts of conflicts that are settled; returns how many conflicts wait."""
-    clear_alerts(connection, kind=ALERT, subjects=[f"{row.subject}:{row.field}" for row in closed])
-    return connection.scalar(sa.select(sa.func.count()).select_from(sync_conflicts).where(OPEN)) or 0
+def match_conflict_alerts(connection: sa.Connection) -> None:
+    """Makes the alerts about conflicts match those of items that wait for a person."""
+    texts = {
+        f"{row['subject']}:{row['field']}": (
+            f"{row['sku']}: the {row['field']} is {row['fourseller_value']} on 4Seller and {row['shop_value']} in the "
+            "shop. Settle it with `midas conflicts list`."
+        )
+        for row in open_conflicts(connection, policy="manual")
+        if row["mapping_id"] is not None
+    }
+    raise_alerts(connection, kind=ALERT, texts=texts)  # many become one alert
+    match_alerts(connection, kind=ALERT, texts=texts)
 
 
 async def resolve(context: SyncContext, conflict_id: int, take: str, by: str) -> dict[str, Any]:
@@ -123,7 +130,7 @@ async def resolve(context: SyncContext, conflict_id: int, take: str, by: str) ->
                 repin(connection, row, pins)
             _close(connection, conflict, resolution=take, by=by, before=before)
     with context.database.writing() as connection:
-        clear_alerts(connection, kind=ALERT, subjects=[f"{conflict['subject']}:{conflict['field']}"])
+        match_conflict_alerts(connection)
         return read_conflict(connection, conflict_id) or {}
 
 
@@ -144,7 +151,8 @@ async def pin_field(context: SyncContext, mapping_id: int, name: str) -> Any:
         parts = CONTENT if name == "content" else ()
         repin(connection, fresh, with_pins(without_pins(fresh.pinned_fields, parts), {name: made}))
         which = sa.and_(sync_conflicts.c.mapping_id == mapping_id, sync_conflicts.c.field == name)
-        close_alerts(connection, resolve_conflicts(connection, which, resolution="marketplace", by="pin"))
+        resolve_conflicts(connection, which, resolution="marketplace", by="pin")
+        match_conflict_alerts(connection)
     return made["value"]
 
 
@@ -157,7 +165,8 @@ def release_pin(context: SyncContext, mapping_id: int, name: str | None) -> list
         if row is not None and names:
             repin(connection, row, without_pins(pins, names))
             which = sa.and_(sync_conflicts.c.mapping_id == mapping_id, sync_conflicts.c.field.in_(names))
-            close_alerts(connection, resolve_conflicts(connection, which, resolution="shop", by="release"))
+            resolve_conflicts(connection, which, resolution="shop", by="release")
+            match_conflict_alerts(connection)
     return names
 
 

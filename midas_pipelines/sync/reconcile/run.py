@@ -24,6 +24,7 @@ from midas_pipelines.notify.alerts import match_alerts
 from midas_pipelines.store.items.claims import free_dead_claims
 from midas_pipelines.store.items.conflicts import resolve_pushed, resolve_unseen
 from midas_pipelines.store.items.shards import Shards
+from midas_pipelines.store.operations.backlog import read_backlog
 from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.context import ChannelDown, SyncContext
@@ -32,7 +33,7 @@ from midas_pipelines.sync.listings.diff import shown_quantity
 from midas_pipelines.sync.listings.push import Push
 from midas_pipelines.sync.orders.intake.poll import import_orders
 from midas_pipelines.sync.reconcile.apply import ReadBack
-from midas_pipelines.sync.reconcile.conflicts import close_alerts, take_marketplace_quantities
+from midas_pipelines.sync.reconcile.conflicts import match_conflict_alerts, take_marketplace_quantities
 from midas_pipelines.sync.reconcile.report import ReconcileReport
 from midas_pipelines.sync.reconcile.strays import settle_unknown
 from midas_pipelines.sync.sync_log import logged_sync
@@ -238,5 +239,6 @@ def _close(context: SyncContext, settling: ReadBack, report: ReconcileReport) ->
         closed = resolve_pushed(connection)
         if settling.listing.complete:
             closed += resolve_unseen(connection, settling.read_at, settling.busy, settling.shards)
-        report.waiting = close_alerts(connection, closed)
-    report.settled += len(closed) + moved
+        match_conflict_alerts(connection)
+        report.waiting = read_backlog(connection).conflicts
+    report.settled += closed + moved

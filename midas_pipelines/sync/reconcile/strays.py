@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.errors import CallFailed, NotFound
 from midas_pipelines.fourseller.models import Product
-from midas_pipelines.notify.alerts import clear_alerts, open_subjects, raise_alerts
+from midas_pipelines.notify.alerts import match_alerts, raise_alerts
 from midas_pipelines.store.items.acknowledge import PREVIEW
 from midas_pipelines.store.items.conflicts import (
     OPEN,
@@ -142,8 +142,8 @@ def _report(settling: ReadBack, texts: dict[str, str]) -> None:
     texts |= {item_subject(row.id): f"{row.sku}: {LEFT}. {row.reason}" for row in settling.staying}
     with settling.context.database.writing() as connection:
         mark_dirty(connection, [row.id for row in settling.staying if given_up(row)])
-        clear_alerts(connection, kind=ALERT, subjects=open_subjects(connection, ALERT) - texts.keys())
         raise_alerts(connection, kind=ALERT, texts=texts)
+        match_alerts(connection, kind=ALERT, texts=texts)
 
 
 def _settle_orphans(settling: ReadBack) -> None:
@@ -168,9 +168,8 @@ def _settle_orphans(settling: ReadBack) -> None:
         rows = connection.execute(query).all()
         adopted = [row.subject for row in rows if products.is_tied(row.fourseller_product_id)]
         which = any_of(connection, conflict.subject, adopted)
-        settling.report.settled += len(
-            resolve_conflicts(connection, which, resolution="gone", by="reconcile")
-        )
+        closed = resolve_conflicts(connection, which, resolution="gone", by="reconcile")
+        settling.report.settled += closed
 
 
 def _orphan_row(settling: ReadBack, product: Product) -> dict[str, Any]:

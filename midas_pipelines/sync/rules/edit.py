@@ -14,12 +14,10 @@ from midas_pipelines.store.database import Database
 from midas_pipelines.store.stock.rule_changes import drop_rules, put_rule, restore_rules
 from midas_pipelines.store.stock.rules import (
     BEGINNING,
-    FOURSELLER,
     NO_RULE,
     POLICIES,
     Rule,
     Scope,
-    available,
     channel_price,
     mark_rules_due,
     read_rules,
@@ -104,20 +102,6 @@ def item_and_rule(connection: sa.Connection, sku: str) -> tuple[ShopItem, Rule]:
     key = (scope.product_id, scope.variant_id)
     item = read_items(connection, [key])[key]
     return item, read_rules(connection, {key: item.category_id}).get(key, NO_RULE)
-
-
-def explain_rule(database: Database, sku: str) -> dict[str, Any]:
-    """The arithmetic from stock on hand to what the channel may show, with the rule behind each step."""
-    item, rule = database.read(item_and_rule, sku)
-    return {
-        "sku": sku,
-        "channel": FOURSELLER,
-        "on_hand": item.on_hand,
-        "available": available(item.on_hand, rule),
-        "price": item.price,
-        "channel_price": channel_price(item.price, rule),
-        "arithmetic": arithmetic(item.on_hand, rule) + price_steps(item, rule),
-    }
 
 
 def price_steps(item: ShopItem, rule: Rule) -> list[str]:

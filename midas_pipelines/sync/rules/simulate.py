@@ -8,7 +8,6 @@ line is avoided, or turned away, where the changed rule would have shown fewer u
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -21,15 +20,15 @@ from midas_pipelines.store.schema.tables import (
     marketplace_order_lines,
     marketplace_orders,
 )
-from midas_pipelines.store.stock.rules import NO_RULE, Rule, Scope, available, read_rules, within
-from midas_pipelines.storefront.catalog import ItemKey, read_items
+from midas_pipelines.store.stock.rules import Rule, Scope, available, within
+from midas_pipelines.storefront.catalog import ItemKey
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.storefront.writing import any_of
+from midas_pipelines.sync.listings.scan import planners
 from midas_pipelines.sync.orders.model.lines import reference as line_reference
 from midas_pipelines.sync.rules.edit import find_scope, sound
 
 SHOWN = 10
-CHUNK = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +96,19 @@ def simulate(
     if "fixed" not in given and {"buffer", "cap", "allocation"} & given.keys():
         given["fixed"] = None  # these take its place
     result = Simulated(days)
+    table = mappings.c
     with database.reading() as connection:
         scope = find_scope(connection, sku=sku, category=category)
-        for sales, on_hand, name, rule in _items(connection, scope, days):
-            result.add(name, sales, on_hand, rule, replace(rule, **given))
+        sales, mine = (
+            _sales(connection, scope, days),
+            within(connection, scope, table.product_id, table.variant_id),
+        )
+    for planner, rows in planners(database, mine, title_limit=0):
+        for row in rows:  # what is withheld is withheld of items that sold nothing too
+            item, rule = planner.item(row), planner.rule(row)
+            if item is not None and (item.active or item.key in sales):
+                sold = sales.get(item.key, [])
+                result.add(item.sku or "", sold, item.on_hand, rule, replace(rule, **given))
     worst = sorted(result.items, key=lambda row: -row["avoided"] - row["turned_away"])
     return replace(result, items=worst[:SHOWN])
 
@@ -110,28 +118,6 @@ def outcome(sold: Sold, rule: Rule) -> tuple[int, int]:
     refused = max(0, sold.wanted - available(sold.shown_of, rule))
     short = sold.wanted - sold.allocated
     return min(short, refused), max(0, min(refused - short, sold.allocated))
-
-
-def _items(connection: sa.Connection, scope: Scope, days: int) -> Iterator[tuple[list[Sold], int, str, Rule]]:
-    """Every item of the scope that is for sale, with its sales: what is withheld is withheld of those that sold nothing too."""
-    sales = _sales(connection, scope, days)
-    after = 0
-    while keys := _keys(connection, scope, after):
-        after = max(keys)
-        items = read_items(connection, list(keys.values()))
-        rules = read_rules(connection, {key: item.category_id for key, item in items.items()})
-        for key, item in items.items():
-            if item.active or key in sales:
-                yield sales.get(key, []), item.on_hand, item.sku or "", rules.get(key, NO_RULE)
-
-
-def _keys(connection: sa.Connection, scope: Scope, after: int) -> dict[int, ItemKey]:
-    """The next items of the scope behind a mapping's id, by that id."""
-    table = mappings.c
-    which = within(connection, scope, table.product_id, table.variant_id)
-    query = sa.select(table.id, table.product_id, table.variant_id).where(table.id > after, which)
-    rows = connection.execute(query.order_by(table.id).limit(CHUNK))
-    return {row.id: (row.product_id, row.variant_id) for row in rows}
 
 
 def _sales(connection: sa.Connection, scope: Scope, days: int) -> dict[ItemKey, list[Sold]]:

@@ -21,7 +21,7 @@ from midas_pipelines.storefront.catalog import ShopItem
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.listings.diff import form, hidden, is_confirmed, shown_quantity, storable
 from midas_pipelines.sync.listings.plan import Planner, content_hash, title, unlistable
-from midas_pipelines.sync.listings.scan import read_chunk
+from midas_pipelines.sync.listings.scan import planners
 from midas_pipelines.sync.reconcile.run import ReadListing, read_listing
 from midas_pipelines.sync.snapshots.files import LISTING, Snapshots, Spool, spool
 from midas_pipelines.sync.threads import in_thread
@@ -96,10 +96,7 @@ def snapshot_catalog(context: SyncContext, run_set: str) -> tuple[Spool, dict[st
 
 def _catalog_rows(database: Database, title_limit: int) -> Iterator[dict[str, Any]]:
     """A row for each active item, read a thousand at a time."""
-    after = 0
-    while rows := read_chunk(database, after):
-        after = rows[-1].id
-        planner = database.read(Planner, [row.key for row in rows], title_limit)
+    for planner, rows in planners(database, title_limit=title_limit):
         for mapping in rows:
             item = planner.item(mapping)
             if item is not None and item.active:

@@ -10,11 +10,11 @@ import pytest
 
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.stock.rules import Rule, available, channel_price, mark_rules_due, merge
+from midas_pipelines.sync.explain import explain_item
 from midas_pipelines.sync.rules.edit import (
     BadRule,
     arithmetic,
     clear_rule,
-    explain_rule,
     set_rule,
     sound,
 )
@@ -144,9 +144,9 @@ def test_another_field_leaves_the_rule_its_end(world: World) -> None:
     add_product(world.database, sku="A-1", stock_quantity=10)
     set_rule(world.database, {"cap": 1}, sku="A-1", valid_until=datetime.now(UTC) + timedelta(hours=1))
     set_rule(world.database, {"buffer": 2}, sku="A-1")
-    assert explain_rule(world.database, "A-1")["available"] == 1
+    assert explain_item(world.database, "A-1")["available"] == 1
     shift_rules(world.database, seconds=-7200)
-    assert explain_rule(world.database, "A-1")["available"] == 10
+    assert explain_item(world.database, "A-1")["available"] == 10
 
 
 def test_nothing_of_a_rule_that_has_ended_comes_back_with_a_new_one(world: World) -> None:
@@ -154,7 +154,7 @@ def test_nothing_of_a_rule_that_has_ended_comes_back_with_a_new_one(world: World
     set_rule(world.database, {"cap": 1}, sku="A-1", valid_until=datetime.now(UTC) + timedelta(hours=1))
     shift_rules(world.database, seconds=-7200)
     set_rule(world.database, {"buffer": 2}, sku="A-1")
-    assert explain_rule(world.database, "A-1")["available"] == 8
+    assert explain_item(world.database, "A-1")["available"] == 8
 
 
 def test_4seller_shows_what_the_rules_leave(world: World) -> None:
@@ -216,7 +216,7 @@ def test_explain_prints_the_arithmetic_with_the_rule_behind_each_step(shop: Data
     add_product(shop, sku="A-1", stock_quantity=9)
     set_rule(shop, {"buffer": 2})
     set_rule(shop, {"allocation": 50, "minimum_price": Decimal("20")}, sku="A-1")
-    told = explain_rule(shop, "A-1")
+    told = explain_item(shop, "A-1")
     assert told["arithmetic"] == [
         "on hand = 9",
         "- buffer 2 = 7: the rule of channel fourseller",

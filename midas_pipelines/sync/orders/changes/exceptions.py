@@ -156,7 +156,7 @@ def dismiss(order: StoredOrder) -> list[str]:
         end_quarantine(order.connection, name)
     order.set_exceptions(drop=seen)
     if OrderException.STATUS in seen:
-        clear_unknown_status(order.connection, order.status_word)
+        match_unknown_words(order.connection)
     order.log("dismissed", f"An operator has looked at it: {', '.join(seen)}.")
     return seen
 
@@ -186,16 +186,15 @@ def end_quarantine(connection: sa.Connection, order_id: str) -> None:
     alerts.clear_alert(connection, kind=QUARANTINED, subject=f"order:{order_id}"[:200])
 
 
-def alert_unknown_status(connection: sa.Connection, word: str, order_id: str) -> None:
-    """Alerts staff to a status word that is not in our table, once for each word."""
-    text = f"Order {order_id}: 4Seller calls its status '{word}', which is unknown, so it counts as pending."
-    do = "Look at it on 4Seller; end it with `midas orders dismiss` when you have."
-    alerts.raise_alert(connection, kind=UNKNOWN_WORD, subject=f"word:{word}"[:200], text=f"{text} {do}")
-
-
-def clear_unknown_status(connection: sa.Connection, word: str | None) -> None:
-    """Closes the alert of a status word when no order with it has the exception `unknown_status`."""
+def match_unknown_words(connection: sa.Connection) -> None:
+    """Makes the alerts about unknown status words match the orders with the exception `unknown_status`: one for each word."""
     marked = sa.and_(_ORDERS.exception.is_not(None), _ORDERS.exception.contains(OrderException.STATUS))
-    unseen = sa.exists().where(marked, _ORDERS.status_word == word)
-    if word is not None and not connection.scalar(sa.select(unseen)):
-        alerts.clear_alert(connection, kind=UNKNOWN_WORD, subject=f"word:{word}"[:200])
+    query = sa.select(_ORDERS.status_word, sa.func.min(_ORDERS.marketplace_order_id)).where(marked)
+    do = "Look at it on 4Seller; end it with `midas orders dismiss` when you have."
+    texts = {
+        f"word:{word}"[
+            :200
+        ]: f"Order {name}: 4Seller calls its status '{word}', which is unknown, so it counts as pending. {do}"
+        for word, name in connection.execute(query.group_by(_ORDERS.status_word))
+    }
+    alerts.match_alerts(connection, kind=UNKNOWN_WORD, texts=texts)

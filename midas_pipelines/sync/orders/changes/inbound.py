@@ -251,12 +251,9 @@ def _record_status_word(order: StoredOrder, sale: Sale, news: _News, *, moved: b
     unknown = not sale.known_status and (sale.updated_at is None or news.later)
     if sale.status_word not in ("", order.status_word) and (moved or unknown or sale.status == order.status):
         order.set(status_word=sale.status_word)
-        if not sale.known_status:
-            order.set_exceptions(add=(OrderException.STATUS,))
-            exceptions.alert_unknown_status(order.connection, sale.status_word, sale.order_id)
-        elif order.has(OrderException.STATUS):
-            order.set_exceptions(drop=(OrderException.STATUS,))
-            exceptions.clear_unknown_status(order.connection, order.status_word)
+        if not sale.known_status or order.has(OrderException.STATUS):
+            order.set_exceptions(**{"drop" if sale.known_status else "add": (OrderException.STATUS,)})
+            exceptions.match_unknown_words(order.connection)
         if not moved:
             order.log("status_word", f"4Seller calls it {sale.status_word} now.")
     if sale.paid and sale.known_status and sale.status is not OrderStatus.REFUNDED:

@@ -24,7 +24,7 @@ from midas_pipelines.store.schema.tables import marketplace_order_lines, marketp
 from midas_pipelines.storefront import writing
 from midas_pipelines.storefront.catalog import lock_stock
 from midas_pipelines.storefront.schema import order_status_history, orders
-from midas_pipelines.sync.orders.changes.exceptions import alert_unknown_status, end_quarantine
+from midas_pipelines.sync.orders.changes.exceptions import end_quarantine, match_unknown_words
 from midas_pipelines.sync.orders.changes.inbound import apply_update, has_news
 from midas_pipelines.sync.orders.customer_mail import queue_received
 from midas_pipelines.sync.orders.model import lines, order_log
@@ -254,9 +254,8 @@ def _allocate(connection: sa.Connection, batch: _Sorted, context: OrderContext, 
     marks = [{"id": batch.row_ids[order_id], "exception": text} for order_id, text in marked.items()]
     writing.update_rows(connection, marketplace_orders, marks)
     raise_oversold_alerts(connection, sold)
-    for sale in sales:
-        if not sale.known_status:
-            alert_unknown_status(connection, sale.status_word, sale.order_id)
+    if not all(sale.known_status for sale in sales):
+        match_unknown_words(connection)
     for order_id in batch.quarantined:
         end_quarantine(connection, order_id)
     if context.sends_mail:
