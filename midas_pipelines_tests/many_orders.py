@@ -89,8 +89,8 @@ READINGS: dict[str, Reading] = {
     "no_order_open_too_long": lambda database: checks.stale_orders(database, 14),
     "no_order_waits_for_a_person": checks.needing_a_person,
     "orders_are_fresh": listing.last_import,
-    "orders of a day": lambda database: listing.orders_by_day(
-        database, load_settings().day_of, NOW - timedelta(days=1), NOW + timedelta(days=1)
+    "sales of a day": lambda database: listing.sales_between(
+        database, NOW - timedelta(days=1), NOW + timedelta(days=1)
     ),
     "days with new orders": lambda database: listing.days_with_changed_orders(
         database, load_settings().day_of, NOW - timedelta(hours=1)

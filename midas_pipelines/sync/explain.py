@@ -89,6 +89,12 @@ def ledger_rows(
     return [{**row, "because": _because(connection, row)} for row in rows]
 
 
+def ledger_line(row: dict[str, Any]) -> str:
+    """A row of `ledger_rows` in words."""
+    change = f"{row['delta']:+d} → {row['quantity_after']}, {row['because']}"
+    return f"ledger {row['id']}: {change}, {row['created_at']:{MOMENT}}"
+
+
 def _because(connection: sa.Connection, row: sa.RowMapping) -> str:
     """A ledger row's cause in words, down to the order."""
     reference = row["reference"] or ""
@@ -121,9 +127,7 @@ def lineage(facts: dict[str, Any]) -> list[str]:
         until = ", until decided" if kept.get("held") else ""
         lines.append(f"<- pinned: {name} stays {kept.get('value')}{until}")
     lines += [f"<- rule: {line}" for line in facts["arithmetic"]]
-    for row in facts["ledger"]:
-        change = f"{row['delta']:+d} → {row['quantity_after']}, {row['because']}"
-        lines.append(f"<- ledger {row['id']}: {change}, {row['created_at']:{MOMENT}}")
+    lines += [f"<- {ledger_line(row)}" for row in facts["ledger"]]
     if facts.get("reason"):
         lines.append(f"It is {facts['state']}: {facts['reason']}")
     return [*lines, facts["next"]]

@@ -5,7 +5,6 @@ exception; the drill of the backups looks at all orders.
 """
 
 import asyncio
-from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
@@ -80,12 +79,11 @@ def imported_orders(context: dg.AssetExecutionContext, midas: MidasResource) -> 
         start, end = span.start.astimezone(UTC), span.end.astimezone(UTC)
         window = engine.Window(start, end - timedelta(microseconds=1))  # 4Seller's filter includes both ends
         report = asyncio.run(engine.import_orders(sync, window, on_progress=progress))
-        known = engine.listing.orders_by_day(sync.database, sync.settings.day_of, span.start, span.end)
+        days, words = context.partition_keys, ui.counts_in_words(report, *COUNTS, "duplicates", "moved_on")
+        for day in days:
+            context.add_asset_metadata(sales_of(sync, date.fromisoformat(day)), partition_key=day)
         where = ui.links(sync, report.preview)
-    days, words = context.partition_keys, ui.counts_in_words(report, *COUNTS, "duplicates", "moved_on")
     context.log.info(f"Orders of {days[0]} to {days[-1]}: {words}")
-    for day in days:
-        context.add_asset_metadata(sales_of(known, date.fromisoformat(day)), partition_key=day)
     counts, several = _counted(report), has_several(context)
     if several:
         context.log_event(dg.AssetObservation(DAYS, metadata=counts))
@@ -104,24 +102,21 @@ def _new_orders(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.M
         touched = engine.listing.days_with_changed_orders(sync.database, shop.day_of, last)
         touched |= days_begun(shop, since, now)
         days = sorted(day for day in touched if order_days.has_partition_key(day.isoformat()))
-        known: dict[date, dict[str, int | float]] = {}
         for day in days:  # which may be years apart
-            span = shop.midnight(day), shop.midnight(day + timedelta(days=1))
-            known |= engine.listing.orders_by_day(sync.database, shop.day_of, *span)
+            sales, name = sales_of(sync, day), day.isoformat()
+            made = dg.AssetMaterialization(DAYS, partition=name, metadata=sales, tags=ui.LIVE_TAG)
+            context.log_event(made)
         where = ui.links(sync, report.preview)
     context.log.info(f"Orders: {ui.counts_in_words(report, *COUNTS, 'duplicates', 'moved_on')}")
-    for day in days:
-        sales, name = sales_of(known, day), day.isoformat()
-        made = dg.AssetMaterialization(DAYS, partition=name, metadata=sales, tags=ui.LIVE_TAG)
-        context.log_event(made)
     read = ui.numbers(report, "fetched", "requests", "seconds")
     context.log_event(dg.AssetObservation(fourseller_orders.key, metadata=read))
     return ui.made(sync, {**_counted(report), "preview": ui.table(report.preview), **where})
 
 
-def sales_of(known: Mapping[date, dict[str, int | float]], day: date) -> dict[str, int | float]:
+def sales_of(sync: "engine.SyncContext", day: date) -> dict[str, int | float]:
     """The sales of one day, as the UI plots them: orders, units, revenue by currency and channel."""
-    found = dict(known.get(day, {"orders": 0}))
+    ends = (sync.settings.midnight(one) for one in (day, day + timedelta(days=1)))
+    found = engine.listing.sales_between(sync.database, *ends)
     return {"dagster/partition_row_count": found.pop("orders"), **found}
 
 

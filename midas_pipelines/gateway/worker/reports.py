@@ -29,7 +29,7 @@ from midas_pipelines.store.items.acknowledge import PushCounts, PushOutcome
 from midas_pipelines.store.operations.backlog import read_backlog
 from midas_pipelines.store.operations.sync_log import note_work
 from midas_pipelines.store.operations.sync_metrics import GATEWAY
-from midas_pipelines.store.orders.listing import orders_by_day
+from midas_pipelines.store.orders.listing import sales_between
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.sync_log import calls_of
 
@@ -153,7 +153,7 @@ class DagsterEvents:
         day, metadata = self._settings.today() if asset in BY_DAY else None, found.metadata()
         if day is not None and self._database is not None:
             ends = (self._settings.midnight(one) for one in (day, day + timedelta(days=1)))
-            sold = orders_by_day(self._database, self._settings.day_of, *ends).get(day, {"orders": 0})
+            sold = sales_between(self._database, *ends)
             metadata |= {"dagster/partition_row_count": sold.pop("orders"), **sold}
         tags = {"midas/driver": "gateway", "dagster/data_version": "live"}  # as `lib.metadata.LIVE_TAG`
         part = None if day is None else f"{day}"

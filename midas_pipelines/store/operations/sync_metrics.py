@@ -12,11 +12,11 @@ import sqlalchemy as sa
 
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.operations.backlog import read_backlog
+from midas_pipelines.store.orders.listing import sales_by_channel
 from midas_pipelines.store.schema.tables import (
     LEDGER_KEY,
     inventory_changes,
     mappings,
-    marketplace_order_lines,
     marketplace_orders,
     sync_logs,
 )
@@ -188,21 +188,11 @@ def read_trends(database: Database, now: datetime) -> dict[str, Any]:
         took.update({float(bound): number for bound, number in within.items()})
     month = _LOG.started_at > utc_now(-CONSISTENCY_DAYS * DAY)
     reconciled = sa.select(_LOG.counts).where(_LOG.kind == "reconcile", month)
-    order, line, count = marketplace_orders.c, marketplace_order_lines.c, sa.func.count().label("orders")
-    units = sa.select(sa.func.sum(line.quantity)).where(line.order_id == order.id).scalar_subquery()
-    channels = sa.select(
-        order.sales_channel,
-        order.currency,
-        count,
-        sa.func.sum(order.total, type_=order.total.type).label("revenue"),
-        sa.func.max(order.placed_at, type_=order.placed_at.type).label("newest"),
-        sa.func.coalesce(sa.func.sum(units), 0).label("units"),
-    )
-    channels = channels.where(order.placed_at > since).group_by(order.sales_channel, order.currency)
+    placed_at = marketplace_orders.c.placed_at
     with database.reading() as connection:
-        placed = connection.scalars(sa.select(order.placed_at).where(order.placed_at > since)).all()
+        placed = connection.scalars(sa.select(placed_at).where(placed_at > since)).all()
         reports = connection.scalars(reconciled.order_by(_LOG.id)).all()
-        by_channel = [dict(row) for row in connection.execute(channels.order_by(count.desc())).mappings()]
+        by_channel = sales_by_channel(connection, since)
     return {
         "channels": by_channel,
         "orders": by_hour([(moment, 1) for moment in placed if moment], now),

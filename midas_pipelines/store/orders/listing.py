@@ -122,53 +122,54 @@ def waiting_lines(
     return [dict(row) for row in found.mappings()]
 
 
-DayOf = Callable[[datetime], date]
-Sales = dict[str, int | float]
-"""Of one day: orders, units and revenue, also by channel; cancelled orders, whose units and revenue do not count; those with
-an exception."""
-
-
-def orders_by_day(
-    database: Database, day_of: DayOf, placed_from: datetime | None = None, placed_to: datetime | None = None
-) -> dict[date, Sales]:
-    """The sales of imported orders placed, or without a date imported, from one moment until before another, by day."""
-    cancelled = _ORDER.status == "cancelled"
+def sales_by_channel(
+    connection: sa.Connection, placed_from: datetime, placed_to: datetime | None = None
+) -> list[dict[str, Any]]:
+    """Imported orders placed, or without a date imported, from one moment until before another, by sales channel and
+    currency, most orders first: their number, units and revenue, to which cancelled ones add nothing, how many of them are
+    cancelled or have an exception, and when the newest was placed."""
+    cancelled, moment = _ORDER.status == "cancelled", sa.func.coalesce(_ORDER.placed_at, _ORDER.imported_at)
     units = sa.select(sa.func.sum(_LINE.quantity)).where(_LINE.order_id == _ORDER.id).scalar_subquery()
+    count, total = sa.func.count().label("orders"), sa.func.sum(_ORDER.total, type_=_ORDER.total.type)
     query = sa.select(
-        *QUARTER,
         _ORDER.sales_channel,
         _ORDER.currency,
-        sa.func.count().label("orders"),
+        count,
         sa.cast(sa.func.coalesce(sa.func.sum(units).filter(~cancelled), 0), sa.Integer).label("units"),
-        sa.func.coalesce(sa.func.sum(_ORDER.total).filter(~cancelled), 0).label("revenue"),
+        sa.func.coalesce(total.filter(~cancelled), 0).label("revenue"),
         sa.func.count().filter(cancelled).label("cancelled"),
         sa.func.count().filter(_ORDER.exception.is_not(None)).label("exceptions"),
+        sa.func.max(moment, type_=_ORDER.placed_at.type).label("newest"),
     )
-    query = query.where(_ORDER.local_order_id.is_not(None))
-    if placed_from is not None:
-        query = query.where(placed(lambda moment: moment >= placed_from))
+    query = query.where(_ORDER.local_order_id.is_not(None), placed(lambda moment: moment >= placed_from))
     if placed_to is not None:
         query = query.where(placed(lambda moment: moment < placed_to))
-    query = query.group_by(*QUARTER, _ORDER.sales_channel, _ORDER.currency)
-    days: dict[date, Sales] = {}
-    for row in database.rows(query):
+    query = query.group_by(_ORDER.sales_channel, _ORDER.currency).order_by(count.desc())
+    return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def sales_between(database: Database, placed_from: datetime, placed_to: datetime) -> dict[str, int | float]:
+    """The same as numbers that plot: sums, and orders and revenue also by channel, of those known by name, and currency."""
+    sales: dict[str, int | float] = {"orders": 0}
+    for row in database.read(sales_by_channel, placed_from, placed_to):
         named = (row["sales_channel"] or "").lower().replace(" ", "_")
         channel = named if named in PLOTTED_CHANNELS else "other"  # what a hub calls one may name a person
         currency = row["currency"].lower() if len(row["currency"] or "") == 3 else "other"
         revenue = float(row["revenue"])
-        figures: Sales = {name: row[name] for name in ("orders", "units", "cancelled", "exceptions")}
+        figures = {name: row[name] for name in ("orders", "units", "cancelled", "exceptions")}
         figures |= {f"orders_{channel}": row["orders"], f"revenue_{currency}": revenue}
-        day = days.setdefault(day_of(_moment(row["hour"], row["quarter"])), {})
         for name, value in (figures | {f"revenue_{currency}_{channel}": revenue}).items():
-            day[name] = round(day.get(name, 0) + value, 2)
-    return days
+            sales[name] = round(sales.get(name, 0) + value, 2)
+    return sales
 
 
 UNCOUNTED = ("processing", "shipped", "delivered", "tracking_pushed", "confirmed", "erased")
-"""Steps of an order that change nothing which `orders_by_day` counts."""
+"""Steps of an order that change nothing which `sales_by_channel` counts."""
 
 
-def days_with_changed_orders(database: Database, day_of: DayOf, since: datetime | None) -> set[date]:
+def days_with_changed_orders(
+    database: Database, day_of: Callable[[datetime], date], since: datetime | None
+) -> set[date]:
     """The days on which the orders were placed that were imported, cancelled or edited since then, or whose exception
     changed; None for all days with orders."""
     query = sa.select(*QUARTER).where(_ORDER.local_order_id.is_not(None)).distinct()

@@ -14,7 +14,7 @@ from midas_pipelines.store.database import Database
 from midas_pipelines.store.schema.rule_tables import rule_history, sync_conflicts
 from midas_pipelines.storefront.catalog import ItemKey
 from midas_pipelines.storefront.schema import categories, products
-from midas_pipelines.sync.explain import ledger_rows
+from midas_pipelines.sync.explain import ledger_line, ledger_rows
 from midas_pipelines.sync.snapshots.files import CATALOG, LISTING, NoSnapshot, Snapshots
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def explain_at(database: Database, settings: Settings, sku: str, day: date) -> d
     with database.reading() as connection:
         ledger = ledger_rows(connection, key, None, span.end, most=LEDGER_ROWS)
         causes = _causes(connection, key, int(shop["mapping_id"]), span)
-    lines = [*map(_ledger_line, ledger), *causes]
+    lines = [*map(ledger_line, ledger), *causes]
     return facts | {"because": list(dict.fromkeys(lines))}
 
 
@@ -195,17 +195,10 @@ def _causes(
     ledger = ledger_rows(connection, key, span.start, span.end, most=MOST) if stock else []
     rules, conflicts = _rules(key[0], span), _conflicts(mapping_id, span)
     return [
-        *map(_ledger_line, ledger),
+        *map(ledger_line, ledger),
         *(_rule_line(row) for row in connection.execute(rules).mappings()),
         *(_conflict_line(row, span) for row in connection.execute(conflicts).mappings()),
     ]
-
-
-def _ledger_line(row: dict[str, Any]) -> str:
-    return (
-        f"ledger {row['id']}: {row['delta']:+d} → {row['quantity_after']}, {row['because']}, "
-        f"{row['created_at']:%Y-%m-%d %H:%M:%S} UTC"
-    )
 
 
 def _rules(product_id: int, span: _Span) -> sa.Select[Any]:

@@ -229,15 +229,12 @@ def _change_amounts(order: StoredOrder, sale: Sale, parts: Collection[str]) -> N
 
 def update_exceptions(order: StoredOrder, sale: Sale, parts: Collection[str]) -> None:
     """Updates the order's exceptions from its lines and amounts; other exceptions stay."""
-    add, drop = set[str](), set[str]()
     if "lines" in parts:
-        add = set().union(*(read_exceptions(line.exception) for line in order.lines()))
-        drop |= {OrderException.UNMAPPED, OrderException.OVERSOLD, OrderException.QUANTITY} - add
+        order.match_exceptions(OrderException.QUANTITY)
     if {"lines", "amounts"} & set(parts):
         now = order.again()  # a message may lack some amounts
         amounts: dict[str, Any] = {name: getattr(now, name) or ZERO for name in ("lines_total", *AMOUNTS)}
         existing = replace(sale, currency=now.currency or sale.currency, **amounts)
-        (drop if existing.adds_up else add).add(OrderException.TOTAL)
+        order.set_exceptions(**{"drop" if existing.adds_up else "add": (OrderException.TOTAL,)})
         if not existing.adds_up:
             order.log(OrderException.TOTAL, lines.sale_exceptions(existing)[OrderException.TOTAL], once=True)
-    order.set_exceptions(add=add, drop=drop)

@@ -50,8 +50,8 @@ def ship_refunded_order(order: StoredOrder, status: OrderStatus) -> bool:
         order.set(shop_status_since=None)  # set by the trigger on the update above
         unmapped = (_LINES.order_id == order.id, _LINES.product_id.is_(None), _LINES.quantity > 0)
         lines = sa.update(marketplace_order_lines).where(*unmapped)
-        if order.connection.execute(lines.values(exception=OrderException.UNMAPPED)).rowcount:
-            order.set_exceptions(add=(OrderException.UNMAPPED,))
+        order.connection.execute(lines.values(exception=OrderException.UNMAPPED))
+        order.match_exceptions()
     return units.allocate_again(order, status.value, whole=False) > 0 or changed
 
 

@@ -145,6 +145,12 @@ class StoredOrder:
         if (wanted := current.union(add).difference(drop)) != current:
             self.set(exception=lines.exception_text(wanted))
 
+    def match_exceptions(self, *more: lines.OrderException) -> None:
+        """Gives the order the exceptions of its lines: `unmapped`, `oversold` and, where it was not dismissed, `more`."""
+        kinds = {lines.OrderException.UNMAPPED, lines.OrderException.OVERSOLD, *more}
+        found = set[str]().union(*(lines.read_exceptions(line.exception) for line in self.lines()))
+        self.set_exceptions(add=kinds & found, drop=kinds - found)
+
     def lines(self) -> Sequence[sa.Row[Any]]:
         """Our rows of its lines, by number."""
         lines = marketplace_order_lines.c

@@ -160,8 +160,6 @@ def tie(order: StoredOrder, number: int, item: ItemKey, source: str, remember: b
     order.log("mapped", f"Line {number}, {line.sku or line.title or 'no SKU'}: it is {where}; {words}")
     if got < wanted:
         order.log(OrderException.OVERSOLD, shortage(f"Line {number}, {line.sku or 'no SKU'}", wanted, got))
-    if not connection.scalar(sa.select(sa.exists().where(_LINES.order_id == order.id, UNMAPPED))):
-        order.set_exceptions(drop=(OrderException.UNMAPPED,))
     return True
 
 
@@ -226,7 +224,6 @@ def unmap_line(order: StoredOrder, number: int, *, forget: bool) -> None:
     item, gone = units.item_of(line), {"product_id": None, "variant_id": None}
     units.give_back(order, {number: units.on_shelf(line)}, "undo", "operator")
     units.set_backordered(order, line, 0, unmapped=True, **gone)
-    order.set_exceptions(add=(OrderException.UNMAPPED,))
     update_order_items(connection, order.local_order_id, [{"id": line.order_item_id, **gone}])
     if forget and line.sku and linked_items(connection, {line.sku}).get(line.sku) == item:
         unlink_sku(connection, line.sku)

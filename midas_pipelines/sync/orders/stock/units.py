@@ -101,8 +101,7 @@ def set_backordered(
             (found.add if there else found.discard)(word)
     columns |= {"backordered": backordered, "exception": lines.exception_text(found)}
     update_rows(order.connection, marketplace_order_lines, [{"id": line.id, **columns}])
-    oversold = any(one.backordered for one in order.lines())
-    order.set_exceptions(**{"add" if oversold else "drop": (OrderException.OVERSOLD,)})
+    order.match_exceptions()
     item = tuple(columns.get(name) or getattr(line, name) for name in ("product_id", "variant_id"))
     if backordered > line.backordered:
         raise_oversold_alert(order.connection, order.marketplace_order_id, line.sku, item, backordered)
@@ -206,7 +205,7 @@ def release_units(order: StoredOrder, status: OrderStatus, *, all_shipped: bool)
     if not all_shipped:
         of_order = sa.update(marketplace_order_lines).where(_LINES.order_id == order.id)
         order.connection.execute(of_order.values(exception=None))
-        order.set_exceptions(drop=(OrderException.UNMAPPED, OrderException.QUANTITY))
+        order.match_exceptions(OrderException.QUANTITY)
 
 
 def returnable(order: StoredOrder, *, all_shipped: bool | None = None) -> dict[int, int]:

@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 
 from midas_pipelines.sandbox.state import now_text
-from midas_pipelines.settings import load_settings
 from midas_pipelines.store.orders.checks import stale_orders
-from midas_pipelines.store.orders.listing import orders_by_day
+from midas_pipelines.store.orders.listing import sales_between
 from midas_pipelines_tests.shop import add_product, rows, run
 from midas_pipelines_tests.sync.orders import desk, letterbox, paper
 from midas_pipelines_tests.sync.orders.paper import Raw, Report, order_json
@@ -122,13 +121,9 @@ def test_a_buyer_who_is_told_after_the_goods_have_left_is_filled_in(world: World
 def test_an_order_that_nobody_has_dated_is_as_old_as_its_import(world: World) -> None:
     paper.told(world, without(whole(), "created_at"))
     today = datetime.now(UTC)
-    assert [found["orders"] for found in orders_by_day(world.database, load_settings().day_of).values()] == [
-        1
-    ]
-    assert orders_by_day(world.database, load_settings().day_of, placed_to=today - timedelta(days=1)) == {}
-    assert (
-        len(orders_by_day(world.database, load_settings().day_of, placed_from=today - timedelta(days=1))) == 1
-    )
+    yesterday, tomorrow = today - timedelta(days=1), today + timedelta(days=1)
+    assert sales_between(world.database, yesterday, tomorrow)["orders"] == 1
+    assert sales_between(world.database, yesterday - timedelta(days=1), yesterday) == {"orders": 0}
     assert (stale_orders(world.database, 1), len(stale_orders(world.database, 0))) == ([], 1)
 
 
