@@ -39,6 +39,8 @@ FORGOTTEN = {"forgotten": True}
 ERASED_PAYLOAD = PLAIN + to_json(FORGOTTEN)
 
 NONCE_BYTES = 12
+FRESH_BYTES = 32 + 2 * NONCE_BYTES
+"""Random bytes for one payload: its data key and two nonces."""
 
 
 class PayloadUnreadable(ExpectedError, ValueError):
@@ -46,10 +48,16 @@ class PayloadUnreadable(ExpectedError, ValueError):
 
 
 class Vault:
-    """Seals and opens payloads."""
+    """Seals and opens payloads. `drawn` are random bytes for the first to seal, as many as `FRESH_BYTES` each."""
 
-    def __init__(self, ring: KeyRing) -> None:
+    def __init__(self, ring: KeyRing, drawn: bytes = b"") -> None:
         self.ring = ring
+        self._drawn = iter([drawn[at : at + FRESH_BYTES] for at in range(0, len(drawn), FRESH_BYTES)])
+
+    def for_many(self, count: int) -> Vault:
+        """The same vault for one thread that seals so many payloads: their random bytes are drawn now, in one call of the system.
+        With a call for each, another thread would take over at every payload."""
+        return Vault(self.ring, os.urandom(FRESH_BYTES * count))
 
     def seal(self, payload: Any, *, personal: bool = True, spelled: str | None = None) -> str:
         """The payload as one text for the database.
@@ -59,7 +67,7 @@ class Vault:
             personal: False for what surely names no buyer, so that nobody is found by it.
             spelled: the payload as JSON, where the caller has it already.
         """
-        fresh = os.urandom(32 + 2 * NONCE_BYTES)  # one call of the system
+        fresh = next(self._drawn, None) or os.urandom(FRESH_BYTES)
         data_key, nonces = fresh[:32], (fresh[32:-NONCE_BYTES], fresh[-NONCE_BYTES:])
         body = _encrypt(AESGCM(data_key), (spelled or to_json(payload)).encode(), nonces[0])
         return self._written(payload if personal else None, data_key, body, nonces[1])

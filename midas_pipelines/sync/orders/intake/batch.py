@@ -37,7 +37,7 @@ class Unreadable:
 
 def read_orders(
     context: SyncContext,
-    orders: Iterable[Order],
+    orders: Sequence[Order],
     vault: Vault,
     *,
     rejected: Sequence[Rejected] = (),
@@ -51,6 +51,7 @@ def read_orders(
         spelled = json.dumps(row.raw, sort_keys=True, default=str)
         name = f"unreadable-{hashlib.sha256(spelled.encode()).hexdigest()[:16]}"
         found.append(Unreadable(name, row.raw, row.reason))
+    vault = vault.for_many(len(orders))
     for order in orders:
         old = is_older(order.created_at, context.settings.orders_since)  # rarely written, so not sealed yet
         sale, reason = None, why_unreadable(order)

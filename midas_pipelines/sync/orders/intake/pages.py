@@ -109,6 +109,7 @@ class OrderPages:
         task.add_done_callback(lambda _: ended.set())  # also of one that is cancelled before it begins
         self._running.append(task)
         self._last = ended
+        await asyncio.sleep(0)  # it starts now, though pages that are there already never wait
 
     def _import(self, batch: list[Sale | Unreadable], before: Event, ended: Event) -> ImportCounts:
         try:
