@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import stat
 import threading
+from binascii import a2b_base64
 from pathlib import Path
 
 import pytest
@@ -59,6 +61,19 @@ def test_a_payload_shows_nothing_and_a_changed_one_is_refused() -> None:
             VAULT.open(sealed[:place] + other + sealed[place + 1 :])
     with pytest.raises(PayloadUnreadable, match="which is missing"):
         Vault(fixed_ring(new_key())).open(sealed)
+
+
+def test_a_vault_for_many_draws_once_and_uses_no_random_byte_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn, draw = list[int](), os.urandom
+    monkeypatch.setattr(os, "urandom", lambda count: drawn.append(count) or draw(count))
+    many = VAULT.for_many(3)
+    sealed = [many.seal(ORDER) for _ in range(5)]
+    one = payload_vault.FRESH_BYTES
+    assert drawn == [3 * one, one, one]  # two are more than it was made for
+    assert [VAULT.open(text) for text in sealed] == [ORDER] * 5
+    for part in (3, 4):  # the wrapped data key and the payload, each behind its nonce
+        nonces = {a2b_base64(text.split(":")[part])[: payload_vault.NONCE_BYTES] for text in sealed}
+        assert len(nonces) == 5
 
 
 def test_a_key_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:
