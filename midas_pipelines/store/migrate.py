@@ -11,7 +11,8 @@ from alembic.config import Config
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.items.mappings import ensure_items
 from midas_pipelines.store.schema import postgresql_triggers, sqlite_triggers
-from midas_pipelines.store.schema.tables import cursors, inventory_changes
+from midas_pipelines.store.schema.tables import cursors
+from midas_pipelines.store.schema.triggers import explain_stock
 from midas_pipelines.store.schema.version import (
     MIGRATIONS,
     Version,
@@ -88,16 +89,5 @@ def _statements(connection: sa.Connection) -> list[str]:
 
 def _open_ledger(connection: sa.Connection) -> None:
     """Writes a row for each stock count that the ledger does not know yet, or that changed while triggers were away."""
-    for table, product, variant in (
-        ("products", "s.id", "CAST(NULL AS integer)"),
-        ("product_variants", "s.product_id", "s.id"),
-    ):
-        connection.exec_driver_sql(
-            f"INSERT INTO {inventory_changes.name} (product_id, variant_id, delta, quantity_after, source, cause) "
-            "SELECT product, variant, quantity - coalesce(last, 0), quantity, 'website', "
-            "CASE WHEN last IS NULL THEN 'opening' ELSE 'changed' END FROM ("
-            f"SELECT {product} AS product, {variant} AS variant, s.stock_quantity AS quantity, "
-            f"(SELECT l.quantity_after FROM {inventory_changes.name} l WHERE l.product_id = {product} "
-            f"AND coalesce(l.variant_id, 0) = coalesce({variant}, 0) ORDER BY l.id DESC LIMIT 1) AS last "
-            f"FROM {table} s) counts WHERE product IS NOT NULL AND (last IS NULL OR last <> quantity)"
-        )
+    for table in ("products", "product_variants"):
+        connection.exec_driver_sql(explain_stock(table, "true"))

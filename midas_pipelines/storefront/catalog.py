@@ -204,12 +204,12 @@ def lock_stock(connection: sa.Connection, keys: Collection[ItemKey]) -> dict[Ite
     return found
 
 
-def set_stock(connection: sa.Connection, quantities: Mapping[ItemKey, int]) -> None:
-    """Sets the stock on hand of items that `lock_stock` has locked; their ledger rows must be written before."""
+def set_stock(connection: sa.Connection, quantities: Mapping[ItemKey, int]) -> int:
+    """Sets the stock on hand of items that `lock_stock` has locked; their ledger rows must be written before. Returns how
+    many rows were changed: a trigger of the shop's may skip one."""
     plain = [{"id": p, "stock_quantity": q} for (p, v), q in quantities.items() if v is None]
     variants = [{"id": v, "stock_quantity": q} for (_, v), q in quantities.items() if v is not None]
-    update_rows(connection, products, plain)
-    update_rows(connection, product_variants, variants)
+    return update_rows(connection, products, plain) + update_rows(connection, product_variants, variants)
 
 
 def has_product_status(connection: sa.Connection) -> bool:

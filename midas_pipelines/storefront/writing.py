@@ -77,17 +77,18 @@ def insert_new(connection: sa.Connection, table: sa.Table, rows: Sequence[Row], 
     return set(connection.execute(statement_, [dict(row) for row in rows]).scalars())
 
 
-def update_rows(connection: sa.Connection, table: sa.Table, rows: Sequence[Row]) -> None:
-    """Sets the other columns of the rows with these ids."""
+def update_rows(connection: sa.Connection, table: sa.Table, rows: Sequence[Row]) -> int:
+    """Sets the other columns of the rows with these ids; returns how many rows the database changed."""
     if not rows:
-        return
+        return 0
     names = tuple(rows[0])
     if connection.dialect.name == "postgresql":
-        connection.exec_driver_sql(update_sql(table, names), texts(table, by_column(rows)))
-        return
+        return connection.exec_driver_sql(update_sql(table, names), texts(table, by_column(rows))).rowcount
     values: dict[str, Any] = {name: sa.bindparam(f"new_{name}") for name in names if name != "id"}
     statement = sa.update(table).where(table.c.id == sa.bindparam("new_id")).values(values)
-    connection.execute(statement, [{f"new_{name}": row[name] for name in names} for row in rows])
+    return connection.execute(
+        statement, [{f"new_{name}": row[name] for name in names} for row in rows]
+    ).rowcount
 
 
 def reserve_ids(

@@ -21,9 +21,11 @@ from midas_pipelines.store.schema.triggers import (
     MOVE_VARIANT,
     NOT_PUSHED,
     ORDER_MOVED,
+    OWNER,
     PUSHED,
     TOGETHER,
     WEBHOOKS,
+    explain_stock,
     marked_dirty,
 )
 
@@ -36,13 +38,9 @@ _HELPERS = {
     "midas_ensure_item(product integer, variant integer)": f"""
   INSERT INTO {MAPPINGS} (product_id, variant_id)
   SELECT product, variant WHERE EXISTS (SELECT 1 FROM products WHERE id = product) ON CONFLICT DO NOTHING;""",
-    "midas_record_stock(product integer, variant integer, quantity integer, why text)": f"""
-  INSERT INTO {LEDGER} (product_id, variant_id, delta, quantity_after, source, cause)
-  SELECT product, variant, quantity - coalesce(last, 0), quantity, 'website', why FROM (
-    SELECT (SELECT quantity_after FROM {LEDGER}
-            WHERE product_id = product AND coalesce(variant_id, 0) = coalesce(variant, 0)
-            ORDER BY id DESC LIMIT 1) AS last) known
-  WHERE last IS DISTINCT FROM quantity;""",
+    "midas_record_stock(product integer, variant integer, why text)": f"""
+  IF variant IS NULL THEN {explain_stock("products", "s.id = product", "why")};
+  ELSE {explain_stock("product_variants", "s.id = variant", "why")}; END IF;""",
     # A reused id: earlier sales under it were of the other item. A new id has no ledger rows.
     "midas_detach_lines(product integer, variant integer, called text)": f"""
   UPDATE marketplace_order_lines SET product_id = NULL, variant_id = NULL
@@ -57,33 +55,29 @@ _ON_SHOP = {
   IF TG_OP <> 'INSERT' THEN PERFORM midas_mark_dirty(OLD.id, NULL, true); END IF;
   IF TG_OP = 'UPDATE' AND OLD.id = NEW.id THEN
     IF OLD.stock_quantity IS DISTINCT FROM NEW.stock_quantity THEN
-      PERFORM midas_record_stock(NEW.id, NULL, NEW.stock_quantity, 'changed');
+      PERFORM midas_record_stock(NEW.id, NULL, 'changed');
     END IF;
   ELSIF TG_OP <> 'DELETE' THEN  -- a new id, or one that was used before: a restored row has its mapping still
     PERFORM midas_ensure_item(NEW.id, NULL);
     PERFORM midas_mark_dirty(NEW.id, NULL, true);
     IF TG_OP = 'INSERT' THEN PERFORM midas_detach_lines(NEW.id, NULL, NEW.sku); END IF;
-    PERFORM midas_record_stock(NEW.id, NULL, NEW.stock_quantity, 'opening');
+    PERFORM midas_record_stock(NEW.id, NULL, 'opening');
   END IF;""",
-    # The same for all products that a statement of ours changes. A full join is never made row by row, and the quantity is
-    # that of now: a trigger of the shop's may have changed it again.
+    # The same for all products that a statement of ours changes. A full join is never made row by row.
     "midas_products_changed": f"""
   UPDATE {MAPPINGS} SET {_DIRTY} WHERE product_id = ANY (ARRAY(
     SELECT before.id FROM before FULL JOIN after ON after.id = before.id WHERE before.* IS DISTINCT FROM after.*));
-  INSERT INTO {LEDGER} (product_id, delta, quantity_after, source, cause)
-  SELECT id, stock_quantity - coalesce(last, 0), stock_quantity, 'website', 'changed' FROM (
-    SELECT id, stock_quantity, (SELECT quantity_after FROM {LEDGER}
-                                WHERE product_id = products.id AND coalesce(variant_id, 0) = 0
-                                ORDER BY id DESC LIMIT 1) AS last
-    FROM products WHERE id = ANY (ARRAY(
-      SELECT before.id FROM before FULL JOIN after ON after.id = before.id
-      WHERE before.stock_quantity IS DISTINCT FROM after.stock_quantity))) known
-  WHERE last IS DISTINCT FROM stock_quantity;""",
+  {explain_stock("products", "s.id = ANY (ARRAY(SELECT id FROM after))")};""",
+    # A trigger of the shop's kept the old quantity, and the ledger may have a row of ours for the new one already.
+    "midas_stock_kept": """
+  IF TG_TABLE_NAME = 'products' THEN PERFORM midas_record_stock(NEW.id, NULL, 'changed');
+  ELSE PERFORM midas_record_stock(NEW.product_id, NEW.id, 'changed'); END IF;""",
     "midas_variant_changed": f"""
+  IF TG_OP <> 'DELETE' THEN NEW.product_id := {OWNER}; END IF;
   IF TG_OP = 'UPDATE' AND (OLD.product_id, OLD.id) IS NOT DISTINCT FROM (NEW.product_id, NEW.id) THEN
     PERFORM midas_mark_dirty(NEW.product_id, NEW.id, false);
     IF NEW.product_id IS NOT NULL AND OLD.stock_quantity IS DISTINCT FROM NEW.stock_quantity THEN
-      PERFORM midas_record_stock(NEW.product_id, NEW.id, NEW.stock_quantity, 'changed');
+      PERFORM midas_record_stock(NEW.product_id, NEW.id, 'changed');
     END IF;
     RETURN NULL;
   END IF;
@@ -96,7 +90,7 @@ _ON_SHOP = {
     PERFORM midas_ensure_item(NEW.product_id, NEW.id);
     PERFORM midas_mark_dirty(NEW.product_id, NULL, true);
     IF TG_OP = 'INSERT' THEN PERFORM midas_detach_lines(NEW.product_id, NEW.id, NEW.sku); END IF;
-    PERFORM midas_record_stock(NEW.product_id, NEW.id, NEW.stock_quantity, 'opening');
+    PERFORM midas_record_stock(NEW.product_id, NEW.id, 'opening');
   END IF;""",
     "midas_image_changed": """
   IF TG_OP <> 'INSERT' THEN PERFORM midas_mark_dirty(OLD.product_id, NULL, true); END IF;
@@ -172,6 +166,7 @@ _SHIPMENT = f"BEFORE UPDATE OF {', '.join(PUSHED)} ON {order_shipments.name}"
 _SHIPMENT_DIFFERS = " OR ".join(f"OLD.{one} IS DISTINCT FROM NEW.{one}" for one in PUSHED)
 _ORDER = "AFTER UPDATE OF status, payment_status ON orders"
 _DIFFERS, _RENAMED = "OLD.* IS DISTINCT FROM NEW.*", "OLD.name IS DISTINCT FROM NEW.name"
+_KEPT = "OLD.stock_quantity = NEW.stock_quantity"
 _TOGETHER = f"coalesce(current_setting('midas.{TOGETHER}', true), '') = 'on'"
 _ALONE = f"{_DIFFERS} AND (OLD.id <> NEW.id OR NOT {_TOGETHER})"
 _BOTH = "REFERENCING OLD TABLE AS before NEW TABLE AS after"
@@ -183,9 +178,11 @@ TRIGGERS = {
     "midas_products_together": _call(
         f"AFTER UPDATE ON products {_BOTH}", "products_changed()", _TOGETHER, each="STATEMENT"
     ),
+    "midas_products_kept": _call("AFTER UPDATE OF stock_quantity ON products", "stock_kept()", _KEPT),
     "midas_products_delete": _call("AFTER DELETE ON products", "product_changed()"),
     "midas_variants_insert": _call("AFTER INSERT ON product_variants", "variant_changed()"),
     "midas_variants_update": _call("AFTER UPDATE ON product_variants", "variant_changed()", _DIFFERS),
+    "midas_variants_kept": _call("AFTER UPDATE OF stock_quantity ON product_variants", "stock_kept()", _KEPT),
     "midas_variants_delete": _call("AFTER DELETE ON product_variants", "variant_changed()"),
     "midas_images_change": _call("AFTER INSERT OR UPDATE OR DELETE ON product_images", "image_changed()"),
     "midas_categories_update": _call("AFTER UPDATE OF name ON categories", "category_changed()", _RENAMED),

@@ -19,7 +19,9 @@ from midas_pipelines.store.schema.triggers import (
     MOVE_VARIANT,
     NOT_PUSHED,
     ORDER_MOVED,
+    OWNER,
     PUSHED,
+    explain_stock,
     marked_dirty,
 )
 from midas_pipelines.storefront.types import SQLITE_NOW
@@ -37,17 +39,8 @@ def _ensure(product: str, variant: str) -> str:
     )
 
 
-def _ledger(product: str, variant: str, cause: str) -> str:
-    last = (
-        f"coalesce((SELECT quantity_after FROM {LEDGER} WHERE product_id = {product} "
-        f"AND coalesce(variant_id, 0) = coalesce({variant}, 0) ORDER BY id DESC LIMIT 1), {{missing}})"
-    )
-    return (
-        f"INSERT INTO {LEDGER} (product_id, variant_id, delta, quantity_after, source, cause) "
-        f"SELECT {product}, {variant}, NEW.stock_quantity - {last.format(missing=0)}, NEW.stock_quantity, "
-        f"'website', '{cause}' WHERE {product} IS NOT NULL "
-        f"AND {last.format(missing='NEW.stock_quantity - 1')} <> NEW.stock_quantity;"
-    )
+def _ledger(table: str, cause: str) -> str:
+    return explain_stock(table, "s.id = NEW.id", f"'{cause}'") + ";"
 
 
 def _order_news(condition: str) -> str:
@@ -75,8 +68,7 @@ def _guards(table: str) -> dict[str, tuple[str, ...]]:
     }
 
 
-_STOCK = "AFTER UPDATE OF stock_quantity ON {} WHEN OLD.stock_quantity <> NEW.stock_quantity"
-_PRODUCT, _VARIANT = ("NEW.id", "NULL"), ("NEW.product_id", "NEW.id")
+_PRODUCT, _VARIANT = ("NEW.id", "NULL"), (OWNER, "NEW.id")
 
 _TRIGGERS: dict[str, tuple[str, ...]] = {
     "midas_products_replace": (
@@ -89,13 +81,13 @@ _TRIGGERS: dict[str, tuple[str, ...]] = {
     ),
     "midas_products_insert": (
         "AFTER INSERT ON products",
-        _ensure(*_PRODUCT) + _mark("product_id = NEW.id") + _ledger(*_PRODUCT, "opening"),
+        _ensure(*_PRODUCT) + _mark("product_id = NEW.id") + _ledger("products", "opening"),
     ),
     "midas_products_update": ("AFTER UPDATE ON products", _mark("product_id IN (OLD.id, NEW.id)")),
-    "midas_products_stock": (_STOCK.format("products"), _ledger(*_PRODUCT, "changed")),
+    "midas_products_stock": ("AFTER UPDATE OF stock_quantity ON products", _ledger("products", "changed")),
     "midas_products_renumber": (
         "AFTER UPDATE OF id ON products WHEN OLD.id <> NEW.id",
-        _ensure(*_PRODUCT) + _ledger(*_PRODUCT, "opening"),
+        _ensure(*_PRODUCT) + _ledger("products", "opening"),
     ),
     "midas_products_delete": ("AFTER DELETE ON products", _mark("product_id = OLD.id")),
     "midas_products_reuse": (
@@ -104,22 +96,22 @@ _TRIGGERS: dict[str, tuple[str, ...]] = {
     ),
     "midas_variants_insert": (
         "AFTER INSERT ON product_variants WHEN NEW.product_id IS NOT NULL",
-        _ensure(*_VARIANT) + _mark("product_id = NEW.product_id") + _ledger(*_VARIANT, "opening"),
+        _ensure(*_VARIANT) + _mark(f"product_id = {OWNER}") + _ledger("product_variants", "opening"),
     ),
     "midas_variants_update": (
         "AFTER UPDATE ON product_variants",
         _mark("product_id = OLD.product_id AND coalesce(variant_id, 0) = OLD.id"),
     ),
     "midas_variants_stock": (
-        _STOCK.format("product_variants") + " AND NEW.product_id IS NOT NULL",
-        _ledger(*_VARIANT, "changed"),
+        "AFTER UPDATE OF stock_quantity ON product_variants",
+        _ledger("product_variants", "changed"),
     ),
     "midas_variants_move": (
         "AFTER UPDATE OF id, product_id ON product_variants "
         "WHEN OLD.id <> NEW.id OR OLD.product_id IS NOT NEW.product_id",
         _mark("product_id = OLD.product_id") + MOVE_VARIANT,
         _ensure(*_VARIANT) + _ensure("OLD.product_id", "NULL"),
-        _mark("product_id = NEW.product_id") + _ledger(*_VARIANT, "opening"),
+        _mark(f"product_id = {OWNER}") + _ledger("product_variants", "opening"),
     ),
     "midas_variants_delete": (
         "AFTER DELETE ON product_variants",

@@ -1,8 +1,9 @@
 """What the triggers of both databases share, and the door through which rows of an append-only table are changed.
 
 Triggers on the shop's tables mark items dirty: they raise `version` on the item's mapping, so that a push knows whether the
-item changed under it. A change of `stock_quantity` writes a ledger row with source `website`, unless the item's last row
-already explains the new quantity: the engine writes its own row, with its cause, before it sets the quantity. The shop's
+item changed under it. A statement that sets `stock_quantity` writes a ledger row with source `website`, unless the item's last
+row already explains the quantity: the engine writes its own row, with its cause, before it sets the quantity. The quantity is
+that of the table, not of the change that fired: a trigger of the shop's own may have changed it again since. The shop's
 statement never waits for ours: the engine takes mapping rows with SKIP LOCKED (see `claims.py`).
 
 Triggers on our own tables notify workers, push a changed shipment again, and keep three tables append-only: in the audit
@@ -26,10 +27,12 @@ ITEMS, WEBHOOKS = "items", "webhooks"  # the channel that workers listen on, and
 
 MAPPINGS, LEDGER, AUDIT = mappings.name, inventory_changes.name, gateway_audit.name
 
+OWNER = "(SELECT product_id FROM product_variants WHERE id = NEW.id)"
+"""The product of the variant that fires, by now: NULL where it has none or is gone."""
 MOVE_VARIANT = (
-    f"UPDATE {MAPPINGS} SET product_id = NEW.product_id WHERE NEW.product_id IS NOT NULL "
+    f"UPDATE {MAPPINGS} SET product_id = {OWNER} WHERE {OWNER} IS NOT NULL "
     f"AND id = (SELECT max(id) FROM {MAPPINGS} WHERE variant_id = NEW.id) AND NOT EXISTS "
-    f"(SELECT 1 FROM {MAPPINGS} WHERE product_id = NEW.product_id AND coalesce(variant_id, 0) = NEW.id);"
+    f"(SELECT 1 FROM {MAPPINGS} WHERE product_id = {OWNER} AND coalesce(variant_id, 0) = NEW.id);"
 )
 """A variant that moves to another product takes its mapping, and so its 4Seller product, along."""
 
@@ -57,6 +60,21 @@ GUARDED = {
 def marked_dirty(now: str) -> str:
     """What an UPDATE sets on the mapping of an item that becomes dirty; `now` is the database's expression for the moment."""
     return f"version = version + 1, dirty_since = coalesce(dirty_since, {now}), next_attempt_at = NULL"
+
+
+def explain_stock(table: str, which: str, cause: str = "'changed'") -> str:
+    """The statement that writes a ledger row for each item whose stock is not what its last row says; `table` is the shop's
+    products or variants, `which` the condition on its rows `s`, `cause` an SQL expression for items that have rows."""
+    product, variant = ("s.id", "CAST(NULL AS integer)") if table == "products" else ("s.product_id", "s.id")
+    return (
+        f"INSERT INTO {LEDGER} (product_id, variant_id, delta, quantity_after, source, cause) "
+        "SELECT counts.product, counts.variant, quantity - coalesce(last, 0), quantity, 'website', "
+        f"CASE WHEN last IS NULL THEN 'opening' ELSE {cause} END FROM ("
+        f"SELECT {product} AS product, {variant} AS variant, s.stock_quantity AS quantity, "
+        f"(SELECT l.quantity_after FROM {LEDGER} l WHERE l.product_id = {product} "
+        f"AND coalesce(l.variant_id, 0) = coalesce({variant}, 0) ORDER BY l.id DESC LIMIT 1) AS last "
+        f"FROM {table} s WHERE {which}) counts WHERE counts.product IS NOT NULL AND (last IS NULL OR last <> quantity)"
+    )
 
 
 @contextmanager

@@ -10,9 +10,9 @@ import sqlalchemy as sa
 
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.schema.tables import LEDGER_KEY, inventory_changes
-from midas_pipelines.store.schema.triggers import mark_together
+from midas_pipelines.store.schema.triggers import explain_stock, mark_together
 from midas_pipelines.storefront.catalog import STOCK, ItemKey, has_product_status, lock_stock, set_stock
-from midas_pipelines.storefront.schema import products
+from midas_pipelines.storefront.schema import product_variants, products
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.storefront.writing import insert_columns
 
@@ -59,8 +59,17 @@ def move_stock(connection: sa.Connection, moves: Sequence[StockMove]) -> list[in
         changed = {item: units for item, units in stock.items() if units != before[item]}
         if len(changed) >= MANY:
             mark_together(connection)
-        set_stock(connection, changed)
+        if set_stock(connection, changed) < len(changed):
+            _record_skipped(connection, changed)
     return moved
+
+
+def _record_skipped(connection: sa.Connection, items: Collection[ItemKey]) -> None:
+    """Writes ledger rows that take back what a trigger of the shop's kept from its tables."""
+    for table, number in ((products, 0), (product_variants, 1)):
+        ids = ", ".join(str(item[number]) for item in items if (item[1] is None) == (number == 0))
+        if ids:
+            connection.exec_driver_sql(explain_stock(table.name, f"s.id IN ({ids})"))
 
 
 RATE_DAYS = 28

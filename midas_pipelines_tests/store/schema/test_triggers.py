@@ -356,7 +356,7 @@ def test_a_role_that_owns_nothing_of_ours_can_change_the_shop(postgresql_shop: D
     [
         "midas_mark_dirty(1, NULL, true)",
         "midas_ensure_item(1, NULL)",
-        "midas_record_stock(1, NULL, 99, 'sale')",
+        "midas_record_stock(1, NULL, 'sale')",
     ],
 )
 def test_the_shops_role_cannot_write_our_tables_through_the_functions(
