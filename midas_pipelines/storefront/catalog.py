@@ -21,6 +21,12 @@ OF_PRODUCT = ("name", "description", "price", "discount_percentage", "image_url"
 ItemKey = tuple[int, int | None]
 """(product_id, variant_id); variant_id is None for a product sold without variants."""
 
+
+def alert_subject(product_id: int, variant_id: int | None) -> str:
+    """How alerts name an item."""
+    return f"item:{product_id}:{variant_id or 0}"
+
+
 STOCK = sa.union_all(
     sa.select(
         products.c.id.label("product_id"),

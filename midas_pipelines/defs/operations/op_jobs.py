@@ -42,7 +42,7 @@ def deliver_alerts(context: dg.OpExecutionContext, config: AlertConfig, midas: M
         if "staff_report" in config.made:
             counts["reports"] = int(engine.send_report(sync))
             if sync.settings.shadow:
-                asyncio.run(engine.compare_shadow(sync, tell=True))
+                asyncio.run(engine.compare_shadow(sync, report_it=True))
         targets = engine.read_targets(sync.settings.notify_urls)
         delivered = engine.deliver(sync.database, targets, sync.settings.console_url)
     counts |= ui.numbers(delivered, "sent", "waiting")

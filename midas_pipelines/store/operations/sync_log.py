@@ -11,6 +11,10 @@ import sqlalchemy as sa
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.schema.tables import sync_logs
 from midas_pipelines.storefront.types import utc_now
+from midas_pipelines.workflows import WORKFLOWS
+
+KINDS = sorted({"gateway", *(one.kind for one in WORKFLOWS if one.kind)})
+"""What a row of the log may be about."""
 
 
 def note_work(database: Database, row: dict[str, Any]) -> None:
@@ -22,7 +26,17 @@ def note_work(database: Database, row: dict[str, Any]) -> None:
 def newest_sync(connection: sa.Connection, kind: str, run_id: str | None = None) -> dict[str, Any] | None:
     """The newest row of that kind that a run wrote, or without one that has ended."""
     which = sync_logs.c.outcome != "running" if run_id is None else sync_logs.c.run_id == run_id
-    query = sa.select(sync_logs).where(sync_logs.c.kind == kind, which).order_by(sync_logs.c.id.desc())
+    return _newest(connection, kind, which)
+
+
+def last_syncs(database: Database) -> list[dict[str, Any]]:
+    """The newest row of each kind, also of a sync that has not ended."""
+    with database.reading() as connection:
+        return [row for kind in KINDS if (row := _newest(connection, kind)) is not None]
+
+
+def _newest(connection: sa.Connection, kind: str, *which: sa.ColumnElement[bool]) -> dict[str, Any] | None:
+    query = sa.select(sync_logs).where(sync_logs.c.kind == kind, *which).order_by(sync_logs.c.id.desc())
     row = connection.execute(query.limit(1)).mappings().first()
     return dict(row) if row is not None else None
 
@@ -62,16 +76,3 @@ def running_syncs(connection: sa.Connection, quiet_seconds: int = 600) -> list[R
             done, total = int(counts.get("done", 0)), int(counts.get("total") or 0)
             found.append(RunningSync(one.kind, one.scope, one.run_id, one.started_at, done, total, seconds))
     return found
-
-
-def last_syncs(database: Database) -> list[dict[str, Any]]:
-    """The newest row of each kind, found by the index from kind to kind."""
-    first = sa.select(sa.func.min(sync_logs.c.kind).label("kind")).cte("kinds", recursive=True)
-    following = sa.select(sa.func.min(sync_logs.c.kind)).where(sync_logs.c.kind > first.c.kind)
-    kinds = first.union_all(sa.select(following.scalar_subquery()).where(first.c.kind.is_not(None)))
-    newest = sa.select(sync_logs.c.id).where(sync_logs.c.kind == kinds.c.kind)
-    newest = newest.order_by(sync_logs.c.kind.desc(), sync_logs.c.id.desc()).limit(1)
-    ids = sa.select(newest.scalar_subquery()).select_from(kinds).where(kinds.c.kind.is_not(None))
-    with database.reading() as connection:
-        these = sync_logs.c.id.in_(connection.scalars(ids).all())
-    return database.rows(sa.select(sync_logs).where(these).order_by(sync_logs.c.kind))

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from midas_pipelines.errors import ExpectedError
-from midas_pipelines.notify.alerts import clear_alert, open_subjects, raise_alert
+from midas_pipelines.notify.alerts import match_alerts, open_subjects
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.items.acknowledge import BRAKED
@@ -189,11 +189,7 @@ class RollingBrake:
         text = self.message
         if text is not None:
             log.warning(text)
-        with self._database.writing() as connection:
-            if text is None:
-                clear_alert(connection, kind=ALERT, subject=SUBJECT)
-            else:
-                raise_alert(connection, kind=ALERT, subject=SUBJECT, text=text)
+        self._database.write(match_alerts, kind=ALERT, texts={} if text is None else {SUBJECT: text})
         self._alerted = self.engaged
 
     def _held(self, change: Change) -> Change:

@@ -15,7 +15,7 @@ from midas_pipelines.store.database import Database
 from midas_pipelines.store.schema.rule_tables import channel_rules
 from midas_pipelines.store.stock import ledger
 from midas_pipelines.store.stock.rules import NO_RULE, Rule, available, read_rules
-from midas_pipelines.storefront.catalog import ItemKey
+from midas_pipelines.storefront.catalog import ItemKey, alert_subject
 from midas_pipelines.storefront.writing import any_of
 from midas_pipelines.sync.context import SyncContext
 
@@ -56,7 +56,7 @@ class Level:
     @property
     def subject(self) -> str:
         """The alert's subject."""
-        return f"item:{self.key[0]}:{self.key[1] or 0}"
+        return alert_subject(*self.key)
 
     @property
     def text(self) -> str:

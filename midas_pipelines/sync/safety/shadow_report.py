@@ -42,8 +42,8 @@ class ShadowReport:
         )
 
 
-async def compare_shadow(context: SyncContext, *, tell: bool = False) -> ShadowReport:
-    """Compares each kept write with what is there now; `tell` also reports it to staff. Raises FourSellerError."""
+async def compare_shadow(context: SyncContext, *, report_it: bool = False) -> ShadowReport:
+    """Compares each kept write with what is there now; `report_it` also to staff. Raises FourSellerError."""
     rows = newest_shadow_writes(context.database)
     report = ShadowReport(kept=len(rows))
     if not rows:
@@ -71,7 +71,7 @@ async def compare_shadow(context: SyncContext, *, tell: bool = False) -> ShadowR
         if ours != theirs:
             one = {"kind": row["kind"], "subject": subject, "ours": ours, "theirs": theirs}
             report.differ.append(one | {"when": f"{row['last_at']:%Y-%m-%d %H:%M}"})
-    if tell:
+    if report_it:
         with context.database.writing() as connection:
             day = context.settings.today().isoformat()
             raise_alert(connection, kind=ALERT, subject=day, text=report.words)

@@ -19,7 +19,7 @@ from midas_pipelines.store.items.mappings import mark_dirty
 from midas_pipelines.store.schema.order_tables import order_shipments
 from midas_pipelines.store.schema.tables import ITEM_KEY, mappings, marketplace_order_lines
 from midas_pipelines.store.stock.ledger import StockMove, move_stock
-from midas_pipelines.storefront.catalog import ItemKey
+from midas_pipelines.storefront.catalog import ItemKey, alert_subject
 from midas_pipelines.storefront.schema import order_items
 from midas_pipelines.storefront.writing import any_of, insert_columns, reserve_ids, update_rows
 from midas_pipelines.sync.orders.model import lines
@@ -245,10 +245,6 @@ def give_back(
     return sum(moved)
 
 
-def _subject(product_id: int, variant_id: int | None) -> str:
-    return f"item:{product_id}:{variant_id or 0}"
-
-
 def raise_oversold_alerts(connection: sa.Connection, sold: Iterable[SoldLine]) -> None:
     """Alerts staff to the items that these lines oversold."""
     for item, line in {line.item: line for line in sold if line.backordered > 0}.items():
@@ -265,7 +261,7 @@ def raise_oversold_alert(
         f"{sku or f'Product {item[0]}'} is oversold: order {order_id} waits for {backordered}. "
         "Restock it, or cancel on the marketplace. `midas orders list --exception oversold` shows all."
     )
-    raise_alert(connection, kind=ALERT, subject=_subject(*item), text=text)
+    raise_alert(connection, kind=ALERT, subject=alert_subject(*item), text=text)
     same = (mappings.c.product_id == item[0], ITEM_KEY.in_([item[1] or 0]))
     rows = list(connection.scalars(sa.select(mappings.c.id).where(*same)))
     mark_dirty(connection, rows, acked_quantity=None, next_attempt_at=None)  # not one being pushed now
@@ -276,9 +272,9 @@ def clear_oversold_alert(connection: sa.Connection, items: Collection[ItemKey] |
     deleted one and reused its id."""
     found = set() if items == set() else open_subjects(connection, ALERT)
     if items is not None:
-        found &= {_subject(*item) for item in items}
+        found &= {alert_subject(*item) for item in items}
     if found:
         products = any_of(connection, _LINES.product_id, {int(subject.split(":")[1]) for subject in found})
         query = sa.select(_LINES.product_id, _LINES.variant_id).where(_LINES.backordered > 0, products)
-        waiting = {_subject(*item) for item in connection.execute(query)}
+        waiting = {alert_subject(*item) for item in connection.execute(query)}
         clear_alerts(connection, kind=ALERT, subjects=sorted(found - waiting))
