@@ -9,6 +9,7 @@ import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any
@@ -18,11 +19,16 @@ from joserfc import jwt
 from joserfc.jwk import RSAKey
 
 
+@cache  # to make one takes as long as a test
+def _published() -> RSAKey:
+    return RSAKey.generate_key(2048, {"kid": "one"})
+
+
 class Provider:
     """The provider's state; `claims` is who signs in next, `key` what signs their token."""
 
     def __init__(self) -> None:
-        self.key = self.published = RSAKey.generate_key(2048, {"kid": "one"})
+        self.key = self.published = _published()
         self.claims: dict[str, Any] = {"sub": "7", "name": "Kim Sample", "groups": ["shop-staff"]}
         self.issuer = ""
         self._codes: dict[str, dict[str, str]] = {}
