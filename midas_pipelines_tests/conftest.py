@@ -2,7 +2,8 @@
 
 A test below `store/` or `storefront/`, where the SQL is, runs on both. So does one marked `both_databases`: one about
 locks, concurrency, triggers, encodings, values that a column may refuse, or a whole walk. The others run on SQLite,
-which is faster; with MIDAS_TEST_DATABASES=both in the environment they too run on both.
+which is faster; with MIDAS_TEST_DATABASES=both in the environment they too run on both. `only_on("postgresql")` marks
+what the other database does not have.
 
 `database` is empty, `bare_shop` has the shop's tables, `shop` has the shop's and ours. The shop on PostgreSQL is
 made by the shop's own DDL (`storefront/storefront.sql`), on SQLite by `create_shop_tables`.
@@ -40,6 +41,7 @@ WHERE_THE_SQL_IS = ("store", "storefront")
 SHOP_DDL = Path(__file__).parent / "storefront" / "storefront.sql"
 
 
+gc.disable()  # until the tests are collected
 os.environ.pop(
     "PYTHONDONTWRITEBYTECODE", None
 )  # the processes that tests start would compile it all each time
@@ -89,8 +91,10 @@ def migrations_that_are_read_once() -> Iterator[None]:
 
 
 def pytest_collection_finish() -> None:
-    """What is loaded by now stays: no collection of garbage looks at it again."""
+    """What is loaded by now stays: no collection of garbage looks at it again, and those of tests are rarer."""
     gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
+    gc.enable()
 
 
 @pytest.fixture(scope="session")
@@ -122,6 +126,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def databases_of(test: pytest.Item) -> tuple[str, ...]:
     """The kinds of database that a test runs on."""
+    if (only := test.get_closest_marker("only_on")) is not None:
+        return only.args
     folder = test.path.relative_to(Path(__file__).parent).parts[0]
     both = (
         folder in WHERE_THE_SQL_IS

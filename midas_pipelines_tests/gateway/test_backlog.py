@@ -81,13 +81,11 @@ def test_a_flood_of_events_costs_a_few_imports(gateway: Gateway) -> None:
     assert len(logged) < 15
 
 
-@pytest.mark.both_databases
+@pytest.mark.only_on("postgresql")  # SQLite locks no rows
 def test_calls_that_wait_for_the_database_hold_up_neither_probes_nor_webhooks_nor_pushes(
     gateway: Gateway, keys: dict[Role, str]
 ) -> None:
     database = gateway.world.database
-    if not database.is_postgresql:
-        pytest.skip("SQLite locks no rows")
     product = add_product(database, sku="W-1", stock_quantity=9)
     gateway.settled()
     gateway.tell("order.created", sale("W-1"))

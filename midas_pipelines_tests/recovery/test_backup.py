@@ -89,12 +89,10 @@ def test_a_backup_brings_back_every_row(
     assert content(lost, *KEPT) == before
 
 
-@pytest.mark.both_databases
+@pytest.mark.only_on("postgresql")  # SQLite's file is copied
 def test_tables_in_a_schema_of_their_own_are_read_by_copy(
     safe: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if not safe.database.is_postgresql:
-        pytest.skip("SQLite's file is copied")
     monkeypatch.setattr(dumps.shutil, "which", lambda _: str(INSTALLED / "bin" / "pg_dump"))
     with safe.database.writing() as connection:
         for statement in (

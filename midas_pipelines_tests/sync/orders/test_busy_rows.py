@@ -25,7 +25,7 @@ from midas_pipelines_tests.sync.orders.paper import order_json
 from midas_pipelines_tests.sync.world import World
 from midas_pipelines_tests.vaults import VAULT
 
-pytestmark = pytest.mark.both_databases
+pytestmark = pytest.mark.only_on("postgresql")
 
 WATERMARK = "SELECT count(*) FROM midas_cursors WHERE name = 'orders'"
 
@@ -50,8 +50,6 @@ def hold(connection: sa.Connection, table: str, row: int) -> None:
 
 @pytest.fixture
 def postgresql_world(world: World) -> Iterator[World]:
-    if not world.database.is_postgresql:
-        pytest.skip("SQLite locks no rows")
     impatient = DatabaseLimits(lock_seconds=0.1, idle_seconds=60)
     with Database(world.database.engine.url, impatient) as database:
         yield replace(world, database=database)
@@ -202,9 +200,8 @@ def refuse(world: World, table: str, act: str, cases: dict[str, str]) -> None:
     )
 
 
+@pytest.mark.only_on("sqlite")
 def test_a_trigger_of_sqlites_that_refuses_one_order_holds_up_no_other(world: World) -> None:
-    if world.database.is_postgresql:
-        pytest.skip("PostgreSQL has tests of its own")
     add_product(world.database, sku="A", stock_quantity=50)
     run(
         world.database,

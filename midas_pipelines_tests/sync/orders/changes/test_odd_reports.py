@@ -125,15 +125,9 @@ def test_the_alert_of_an_unknown_word_closes_when_no_order_has_it(world: World, 
 # ids given again
 
 
-def no_such_thing_on_postgresql(world: World) -> None:
-    if world.database.is_postgresql:
-        pytest.skip("PostgreSQL gives no id again")
-
-
-@pytest.mark.both_databases
+@pytest.mark.only_on("sqlite")  # PostgreSQL gives no id again
 @pytest.mark.parametrize("known", [True, False], ids=["4Seller knows the parcel", "4Seller does not"])
 def test_a_new_order_does_not_inherit_the_parcels_of_a_deleted_one(world: World, known: bool) -> None:
-    no_such_thing_on_postgresql(world)
     product = add_product(world.database, sku="A", stock_quantity=9)
     first = world.place(("A", 2))
     world.import_orders()
@@ -149,9 +143,8 @@ def test_a_new_order_does_not_inherit_the_parcels_of_a_deleted_one(world: World,
     assert (desk.order(world, second).exception, desk.stock(world, product)) == (None, 7)
 
 
-@pytest.mark.both_databases
+@pytest.mark.only_on("sqlite")
 def test_the_alert_of_a_removed_item_is_not_its_successors(world: World) -> None:
-    no_such_thing_on_postgresql(world)
     gone = add_product(world.database, sku="A", stock_quantity=2)
     order_id = world.place(("A", 3))
     world.import_orders()
@@ -162,10 +155,8 @@ def test_the_alert_of_a_removed_item_is_not_its_successors(world: World) -> None
     assert desk.alerts(world) == ["order_ended"]
 
 
-@pytest.mark.both_databases
+@pytest.mark.only_on("postgresql")  # a trigger takes care of it on SQLite
 def test_on_postgresql_an_id_that_was_given_again_by_hand_is_another_item(world: World) -> None:
-    if not world.database.is_postgresql:
-        pytest.skip("a trigger takes care of it on SQLite")
     product = add_product(world.database, sku="A", stock_quantity=1)
     world.place(("A", 3))
     world.import_orders()

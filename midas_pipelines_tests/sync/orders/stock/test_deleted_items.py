@@ -134,13 +134,11 @@ COLUMNS = "id, name, slug, sku, price, stock_quantity"
 REPLACE = f"INSERT OR REPLACE INTO products ({COLUMNS}) VALUES (:id, 'N', 'n', :sku, 5, 9)"
 
 
-@pytest.mark.both_databases
+@pytest.mark.only_on("sqlite")  # PostgreSQL has no INSERT OR REPLACE
 @pytest.mark.parametrize(("sku", "left", "after"), [("A", 8, 11), ("OTHER", 9, 9)])
 def test_a_product_that_is_replaced_keeps_its_orders_only_while_it_is_the_same(
     world: World, sku: str, left: int, after: int
 ) -> None:
-    if world.database.is_postgresql:
-        pytest.skip("PostgreSQL has no INSERT OR REPLACE")
     product = add_product(world.database, sku="A", stock_quantity=2)
     order_id = world.place(("A", 3))
     world.import_orders()
