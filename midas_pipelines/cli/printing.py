@@ -113,7 +113,7 @@ def print_table(shown: Table) -> None:
 
 def sync_sentence(what: str, shown: Mapping[str, Any]) -> str:
     """A sync's result: its counts that are not zero, what it cost, and its run."""
-    apart = {"requests", "seconds", "outcome", "run_id", "error", "problems", "dry_run", "failed_checks"}
+    apart = {"requests", "seconds", "outcome", "run_id", "error", "problems", "failed_checks"}
     apart |= {"complete", "consistency"}
     counts = counted({name: value for name, value in shown.items() if name not in apart})
     run = str(shown["run_id"]).split("-")[0]

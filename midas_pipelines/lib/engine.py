@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from midas_pipelines.sync import product_sync
     from midas_pipelines.sync.context import NEEDS_KEY, SyncContext
     from midas_pipelines.sync.listings.brake import RollingBrake
-    from midas_pipelines.sync.listings.scan import ApprovedPlan, read_plan
+    from midas_pipelines.sync.listings.scan import ApprovedPlan, make_plan, read_plan
     from midas_pipelines.sync.operations import capacity, stock_levels
     from midas_pipelines.sync.operations.daily_report import send_report, write_report
     from midas_pipelines.sync.orders.customer_mail import mail_due, send_mails, unsent_messages

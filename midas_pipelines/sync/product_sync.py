@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 
 import sqlalchemy as sa
@@ -16,20 +15,16 @@ from midas_pipelines.store.items.acknowledge import PushCounts
 from midas_pipelines.store.items.mappings import count_dirty, ensure_items, mark_dirty
 from midas_pipelines.store.items.shards import Shards
 from midas_pipelines.store.schema.tables import mappings
-from midas_pipelines.store.schema.version import require_columns
 from midas_pipelines.storefront.schema import product_variants, products
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.listings.adopt import Known
 from midas_pipelines.sync.listings.before_sending import serve_before_push
 from midas_pipelines.sync.listings.brake import RollingBrake, is_calm
-from midas_pipelines.sync.listings.plan import Action
 from midas_pipelines.sync.listings.push import Push
 from midas_pipelines.sync.listings.scan import (
     ApprovedPlan,
     PlanStep,
     Scanned,
-    chunks,
-    is_item,
     scan,
     still_holds,
 )
@@ -65,7 +60,6 @@ class ProductReport(PushReport):
     quarantined: int = 0
     adopted: int = 0
     push_seconds: float = 0.0
-    plan: list[dict[str, object]] = field(default_factory=list)  # only for a dry run
 
 
 async def sync_products(
@@ -73,7 +67,6 @@ async def sync_products(
     mode: Mode = Mode.INCREMENTAL,
     *,
     skus: Sequence[str] = (),
-    dry_run: bool = False,
     agreed: ApprovedPlan | None = None,
     ignore_delays: bool = False,
     shards: Shards | None = None,
@@ -87,7 +80,6 @@ async def sync_products(
         mode: all items (reads 4Seller's listing first), or the dirty ones.
         skus: only these items, whatever the mode.
         agreed: a plan that a person has read: its steps are sent, if they still hold, and nothing else.
-        dry_run: reports what would be done, in `plan`, and sends no write.
         ignore_delays: tries also the items that are backing off; a full sync always does.
         shards: only the items of these; None for all.
         listed: of a full sync, what 4Seller shows, where it was read already in the same run or backfill.
@@ -99,11 +91,8 @@ async def sync_products(
         BadCredentials, ChannelDown: the run ended early; what was not sent stays dirty.
     """
     report, full = ProductReport(), mode is Mode.FULL or bool(skus)
-    with logged_sync(context, "products", _scope(mode, skus, dry_run, agreed, shards), report) as clock:
+    with logged_sync(context, "products", _scope(mode, skus, agreed, shards), report) as clock:
         ids = mapping_ids(context, skus) if skus else None
-        if dry_run:
-            _plan_only(context, full, ids, report)
-            return report
         async with context.channel() as client, context.claiming():
             clock.client = client
             push = Push(context, client, ids=ids, shards=shards, ignore_delays=full or ignore_delays)
@@ -158,12 +147,9 @@ async def _compare(push: Push, listed: ReadListing | None) -> ReadBack:
     return settling
 
 
-def _scope(
-    mode: Mode, skus: Sequence[str], dry_run: bool, agreed: ApprovedPlan | None, shards: Shards | None
-) -> str:
+def _scope(mode: Mode, skus: Sequence[str], agreed: ApprovedPlan | None, shards: Shards | None) -> str:
     """What the sync is about, for its log row."""
     scope = f"plan {agreed.hash[:12]}" if agreed is not None else ",".join(skus)[:200] or mode.value
-    scope = "dry run" if dry_run else scope
     return scope if shards is None else scope + f", {shards}"[:150]
 
 
@@ -205,22 +191,6 @@ def _fill(report: ProductReport, tally: PushCounts, scanned: Scanned | None) -> 
         touched += report.failed + report.held + report.shadowed
         report.scanned, report.quarantined = scanned.items, scanned.quarantined + tally.unexpected
         report.unchanged = max(0, scanned.items - touched - report.quarantined)
-
-
-def _plan_only(context: SyncContext, full: bool, ids: list[int] | None, report: ProductReport) -> None:
-    context.database.read(require_columns)
-    count, limit = Counter[str](), context.settings.title_limit
-    for changes in chunks(context.database, title_limit=limit, ids=ids, dirty_only=not full):
-        items = [change for change in changes if is_item(change)]
-        report.scanned += len(items)
-        report.unchanged += sum(change.action is Action.NOTHING for change in items)
-        for change in changes:
-            if change.writes or change.action is Action.QUARANTINED:
-                count[change.action.value] += 1
-                shown = {"action": change.action.value, "sku": change.sku}
-                report.plan.append(shown | {"quantity": change.quantity, "reason": change.reason})
-    report.created, report.deleted = count["create"], count["delete"]
-    report.quarantined, report.updated = count["quarantined"], count["update"] + count["quantity"]
 
 
 def mapping_ids(context: SyncContext, skus: Sequence[str]) -> list[int]:

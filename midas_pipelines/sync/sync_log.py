@@ -112,7 +112,7 @@ def logged_sync(context: SyncContext, kind: str, scope: str, report: Report) -> 
         if reason is None and report.requests > report.failed:
             end_outage(context)
         held, kept = getattr(report, "stopped", None), asdict(report)  # type: ignore[call-overload]
-        for grows_with_the_catalogue in ("plan", "above", "doubled"):
+        for grows_with_the_catalogue in ("above", "doubled"):
             kept.pop(grows_with_the_catalogue, None)
         outcome = "failed" if reason is not None else "partial" if report.failed or held else "done"
         closing = {"outcome": outcome, "reason": reason, "counts": kept | calls_of(clock.client)}

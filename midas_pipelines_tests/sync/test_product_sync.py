@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from midas_pipelines.fourseller.client import FourSeller
+from midas_pipelines.sync.listings.scan import make_plan
 from midas_pipelines.sync.product_sync import UnknownSku
 from midas_pipelines_tests.shop import add_category, add_image, add_product, add_variant, run
 from midas_pipelines_tests.sync.world import World
@@ -369,17 +370,21 @@ def test_what_is_adopted_and_equal_already_is_not_written(world: World, sync: Ca
 # which items
 
 
-def test_a_dry_run_tells_and_sends_nothing(world: World) -> None:
+def test_a_plan_says_what_a_sync_would_do_and_sends_nothing(world: World) -> None:
     products = [add_product(world.database) for _ in range(3)]
-    assert world.calls(lambda: world.full(dry_run=True)) == {}
+    unlisted = add_product(world.database, sku=None)
+    assert world.calls(lambda: make_plan(world.sync_context())) == {}
     world.full()
     world.set(products[0], status="archived")
     world.set(products[1], stock_quantity=1)
     world.set(products[2], price=Decimal("3.00"))
-    planned = world.incremental(dry_run=True).plan
-    assert [row["action"] for row in planned] == ["delete", "quantity", "update"]
-    assert world.calls() == {"GET": 1, "POST": 3}
-    assert world.dirty == 3
+    world.set(unlisted, price=Decimal("3.00"))
+    plan = make_plan(world.sync_context(), dirty_only=True)
+    assert [row["action"] for row in plan.rows] == ["delete", "quantity", "update", "quarantined"]
+    assert "no SKU" in str(plan.rows[-1]["reason"])
+    counts = {"scanned": 4, "created": 0, "updated": 2, "deleted": 1, "unchanged": 0, "quarantined": 1}
+    assert (plan.counts, world.calls()) == (counts, {"GET": 1, "POST": 3})
+    assert world.dirty == 4
 
 
 def test_asked_for_by_sku_only_these_items_are_synced(world: World) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -16,6 +15,7 @@ from midas_pipelines.store.operations.sync_log import newest_sync
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.listings.scan import make_plan, read_plan
 from midas_pipelines.sync.product_sync import mapping_ids
+from midas_pipelines.text import counted
 
 if TYPE_CHECKING:
     from midas_pipelines.cli.dagster.running import Run
@@ -56,15 +56,12 @@ def products(
     What would zero, remove or reprice too much of the catalog at once waits while the rest is sent: write it with
     --plan, read it, and send it with --apply, which refuses when anything in it has changed since.
     """
-    config: dict[str, Any] = {"skus": list(skus), "ignore_delays": True}
-    if plan_file is not None:
-        _write_plan(plan_file, full, list(skus))
+    if dry_run or plan_file is not None:
+        _plan(full, list(skus), plan_file)
         return
+    config: dict[str, Any] = {"skus": list(skus), "ignore_delays": True}
     if apply_file is not None:
         config = {"apply_plan": str(apply_file.resolve())}
-    elif dry_run:
-        _plan(full, list(skus))
-        return
     elif full and not skus:
         _run("full_sync", "products", PRODUCT_COUNTS)
     _run("incremental_sync", "products", PRODUCT_COUNTS, {"fourseller_listings": config})
@@ -101,8 +98,7 @@ def execute(
 ) -> tuple[Run, dict[str, Any], dict[str, Any]]:
     """Runs the job here; returns the run, all counts of its sync, and those to be shown with its outcome."""
     with shop_database() as (settings, database):
-        if job != "plan_sync":  # which sends nothing
-            settings.channel()
+        settings.channel()
         from midas_pipelines.cli.dagster.running import run_job  # dagster takes two seconds to import
 
         run = run_job(job, ops)
@@ -132,28 +128,21 @@ def _run(job: str, kind: str, counts: tuple[str, ...], ops: dict[str, Any] | Non
     end(run, wrong, failed=shown.get("failed") or wrong)
 
 
-def _write_plan(path: Path, full: bool, skus: list[str]) -> None:
+def _plan(full: bool, skus: list[str], path: Path | None) -> None:
+    """Prints what a sync would do, and writes it to the file; nothing is sent."""
     with shop_database() as (settings, database):
         context = SyncContext(settings, database)
         ids = mapping_ids(context, skus) if skus else None
         plan = make_plan(context, dirty_only=not (full or skus), ids=ids)
-        try:
-            plan.write(path)
-        except OSError as failed:
-            raise click.UsageError(f"The plan cannot be written to {path}: {failed.strerror}.") from None
-    counts = Counter(step.action for step in plan.steps)
-    summary = ", ".join(f"{count} {action}" for action, count in sorted(counts.items())) or "nothing to do"
-    record = {"plan": str(path), "hash": plan.hash, "steps": len(plan.steps), **counts}
-    apply = f"Apply it with `midas sync products --apply {path}`."
-    answer(record, f"{path}: {summary}. Nothing was sent. {apply}")
-
-
-def _plan(full: bool, skus: list[str]) -> None:
-    ops = {"sync_plan": {"full": full, "skus": skus}}
-    run, _, shown = execute("plan_sync", "products", PRODUCT_COUNTS, ops)
-    if run.failure is not None:
-        end(run, (), failed=True)
-    steps: list[dict[str, Any]] = run.result.output_for_node("sync_plan")
-    shown["dry_run"] = True
-    said = sync_sentence("Planned, nothing sent", shown)
-    answer(shown | {"plan": steps}, Table("What a sync would do", steps), said)
+    said = f"{counted(plan.counts) or 'nothing to do'}. Nothing was sent."
+    record = plan.counts | {"hash": plan.hash, "steps": len(plan.steps), "plan": plan.rows}
+    if path is None:
+        answer(record, Table("What a sync would do", plan.rows), f"Planned: {said}")
+        return
+    try:
+        plan.write(path)
+    except OSError as failed:
+        raise click.UsageError(f"The plan cannot be written to {path}: {failed.strerror}.") from None
+    answer(
+        record | {"plan": str(path)}, f"{path}: {said} Apply it with `midas sync products --apply {path}`."
+    )

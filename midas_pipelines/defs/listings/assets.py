@@ -110,16 +110,14 @@ class PlanConfig(dg.Config):
         title="string: as buyers see it",
     )
     | ui.IN_DAGSTER,
-    io_manager_def=dg.mem_io_manager,  # for the command line; a plan that is to be approved is a file
 )
 def sync_plan(
     context: dg.AssetExecutionContext, config: PlanConfig, midas: MidasResource
 ) -> dg.MaterializeResult:
-    """What a sync would do to each item; a dry run that sends no request."""
+    """What a sync would do to each item; it sends no request. A plan that is to be approved is a file, or the console's."""
     with midas.sync_context(context) as sync:
-        mode = engine.product_sync.Mode.FULL if config.full else engine.product_sync.Mode.INCREMENTAL
-        report = asyncio.run(engine.product_sync.sync_products(sync, mode, skus=config.skus, dry_run=True))
-        preview, where = ui.table(ui.titled(sync, report.plan[:20])), ui.links(sync, report.plan[:20])
-    names = ("scanned", "created", "updated", "deleted", "unchanged", "quarantined", "seconds")
-    counts = ui.numbers(report, *names) | {"dagster/row_count": len(report.plan)}
-    return ui.made(sync, {**counts, "preview": preview, **where}, value=report.plan)
+        ids = engine.product_sync.mapping_ids(sync, config.skus) if config.skus else None
+        plan = engine.make_plan(sync, dirty_only=not (config.full or config.skus), ids=ids)
+        first = plan.rows[:20]
+        preview, where = ui.table(ui.titled(sync, first)), ui.links(sync, first)
+    return ui.made(sync, {"dagster/row_count": len(plan.rows), **plan.counts, "preview": preview, **where})

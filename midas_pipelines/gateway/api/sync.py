@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -21,6 +22,7 @@ from midas_pipelines.store.operations.sync_log import newest_sync, running_syncs
 from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.sync import product_sync
 from midas_pipelines.sync.listings.brake import BrakeEngaged
+from midas_pipelines.sync.listings.scan import make_plan
 
 router = APIRouter(prefix=PREFIX, route_class=GuardedRoute, tags=["sync"])
 
@@ -144,7 +146,9 @@ def _add_routes(kind: Kind, progress: str, sync: str) -> None:
         ids = await asyncio.to_thread(_few, service, wanted)
         if ids is None:
             return await _launch(service, kind, wanted)
-        return await _sync_few(service, request.state.request_id, kind, wanted, ids)
+        if wanted.dry_run:
+            return await asyncio.to_thread(_plan_few, service, request.state.request_id, kind, ids)
+        return await _sync_few(service, request.state.request_id, kind, wanted.skus or (), ids)
 
 
 _add_routes("products", "How the product sync is going", "Sync products")
@@ -164,17 +168,13 @@ def _few(service: Service, wanted: SyncRequest) -> list[int] | None:
 
 
 async def _sync_few(
-    service: Service, run_id: str, kind: Kind, wanted: SyncRequest, ids: list[int]
+    service: Service, run_id: str, kind: Kind, skus: Sequence[str], ids: list[int]
 ) -> SyncDone:
-    skus, context = wanted.skus or (), service.sync_context(run_id)
-    plan: list[dict[str, Any]] = []
+    context = service.sync_context(run_id)
     report: product_sync.ProductReport | product_sync.InventoryReport
-    if kind == "products" or wanted.dry_run:
-        how = product_sync.Mode.INCREMENTAL
-        report = await product_sync.sync_products(context, how, skus=skus, dry_run=wanted.dry_run)
-        names, plan = PRODUCT_COUNTS, report.plan
-        if kind == "inventory":
-            names, plan = ["scanned"], [row for row in plan if row["action"] in ("quantity", "update")]
+    if kind == "products":
+        report = await product_sync.sync_products(context, skus=skus)
+        names = PRODUCT_COUNTS
     else:
         if skus:
             await asyncio.to_thread(service.write, lambda connection: mark_dirty(connection, ids))
@@ -183,11 +183,18 @@ async def _sync_few(
         names = INVENTORY_COUNTS
     if report.stopped:
         raise BrakeEngaged(report.stopped)
-    items = await _items(service, ids, wait=not wanted.dry_run)
+    items = await _items(service, ids)
     counts = {name: getattr(report, name) for name in names}
-    partial = any(item.waits for item in items) or counts.get("failed")
-    outcome: Outcome = "planned" if wanted.dry_run else "partial" if partial else "done"
-    return SyncDone(outcome=outcome, run_id=run_id, counts=counts, items=items, plan=plan)
+    partial = any(item.waits for item in items) or counts["failed"]
+    outcome: Outcome = "partial" if partial else "done"
+    return SyncDone(outcome=outcome, run_id=run_id, counts=counts, items=items, plan=[])
+
+
+def _plan_few(service: Service, run_id: str, kind: Kind, ids: list[int]) -> SyncDone:
+    """What a sync of these items would do, or of it what a push of quantities would."""
+    plan = make_plan(service.sync_context(run_id), ids=ids)
+    rows = [row for row in plan.rows if kind == "products" or row["action"] in ("quantity", "update")]
+    return SyncDone(outcome="planned", run_id=run_id, counts=plan.counts, items=[], plan=rows)
 
 
 async def _launch(service: Service, kind: Kind, wanted: SyncRequest) -> Response:
@@ -205,7 +212,7 @@ async def _launch(service: Service, kind: Kind, wanted: SyncRequest) -> Response
     return JSONResponse({"run_id": run_id, "url": url, "progress": progress}, 202, {"Location": progress})
 
 
-async def _items(service: Service, ids: list[int], *, wait: bool) -> list[Item]:
+async def _items(service: Service, ids: list[int]) -> list[Item]:
     """The items, once no worker has a claim on them, or after `FINISH_SECONDS`."""
     until = time.monotonic() + FINISH_SECONDS
     shown = _ITEM.acked_quantity.label("quantity"), _ITEM.dirty_since.is_not(None).label("waits")
@@ -213,7 +220,7 @@ async def _items(service: Service, ids: list[int], *, wait: bool) -> list[Item]:
     while True:
         rows = await asyncio.to_thread(service.database.rows, query)
         held = any(row["claimed_by"] is not None for row in rows)
-        if not wait or not held or time.monotonic() > until:
+        if not held or time.monotonic() > until:
             return [Item.model_validate(row) for row in rows]
         await asyncio.sleep(0.02)
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -25,6 +26,7 @@ from midas_pipelines.store.database import Database
 from midas_pipelines.store.items.mappings import CHUNK, COLUMNS, Mapping, mark_dirty, slices
 from midas_pipelines.store.items.shards import Shards
 from midas_pipelines.store.schema.tables import WAS_LISTED, mappings
+from midas_pipelines.store.schema.version import require_columns
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.listings.plan import Action, Change, Planner
 
@@ -136,16 +138,41 @@ class PlanStep:
 
 @dataclass(frozen=True)
 class ApprovedPlan:
-    """Steps, when they were planned, and the hash over them."""
+    """Steps, when they were planned, and the hash over them. What else was seen when it was made is not kept with it:
+    how many items were `scanned`, and which of them are `unlisted`, each with its reason."""
 
     made_at: str
     steps: tuple[PlanStep, ...]
+    scanned: int = 0
+    unlisted: tuple[dict[str, object], ...] = ()
 
     @property
     def hash(self) -> str:
         """SHA-256 of the steps."""
         body = json.dumps([asdict(step) for step in self.steps], sort_keys=True)
         return hashlib.sha256(body.encode()).hexdigest()
+
+    @property
+    def rows(self) -> list[dict[str, object]]:
+        """What a sync would do to each item, and why it would not list it."""
+        sent: list[dict[str, object]] = [
+            {"action": step.action, "sku": step.sku, "quantity": step.quantity, "reason": None}
+            for step in self.steps
+        ]
+        return [*sent, *self.unlisted]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """The counts of a product sync, as they would be."""
+        actions, quarantined = Counter(step.action for step in self.steps), len(self.unlisted)
+        return {
+            "scanned": self.scanned,
+            "created": actions[Action.CREATE],
+            "updated": actions[Action.UPDATE] + actions[Action.QUANTITY],
+            "deleted": actions[Action.DELETE],
+            "unchanged": self.scanned - len(self.steps) - quarantined,
+            "quarantined": quarantined,
+        }
 
     def write(self, path: Path) -> None:
         """Writes it as JSON."""
@@ -171,12 +198,20 @@ def make_plan(
     context: SyncContext, *, dirty_only: bool = False, ids: list[int] | None = None
 ) -> ApprovedPlan:
     """What a sync would send, for every item, for the dirty ones or for `ids`; reads the database and nothing else."""
-    steps: list[PlanStep] = []
+    context.database.read(require_columns)
+    steps, unlisted, scanned = list[PlanStep](), list[dict[str, object]](), 0
     for changes in chunks(
         context.database, title_limit=context.settings.title_limit, ids=ids, dirty_only=dirty_only
     ):
+        scanned += sum(is_item(change) for change in changes)
         steps += [plan_step(change) for change in changes if change.writes]
-    return ApprovedPlan(datetime.now(UTC).isoformat(timespec="seconds"), tuple(steps))
+        aside = [change for change in changes if change.action is Action.QUARANTINED]
+        unlisted += [
+            {"action": one.action.value, "sku": one.sku, "quantity": None, "reason": one.reason}
+            for one in aside
+        ]
+    made_at = datetime.now(UTC).isoformat(timespec="seconds")
+    return ApprovedPlan(made_at, tuple(steps), scanned, tuple(unlisted))
 
 
 def read_plan(path: Path) -> ApprovedPlan:
