@@ -13,7 +13,7 @@ from typing import Any, get_type_hints
 import sqlalchemy as sa
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 
 from midas_pipelines.errors import CallRefused
 from midas_pipelines.fourseller.http.answers import read_json
@@ -62,8 +62,8 @@ class GuardedRoute(APIRoute):
         """The endpoint behind its guard."""
         handler = super().get_route_handler()
         path = self.path
-        kinds = [kind for name, kind in get_type_hints(self.endpoint).items() if name != "return"]
-        models = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
+        kind = get_type_hints(self.endpoint).get("body")
+        body = None if kind is None else TypeAdapter[BaseModel](kind)
 
         async def guarded(request: Request) -> Response:
             needed, service = role_for(request.method, path), service_of(request)
@@ -74,7 +74,7 @@ class GuardedRoute(APIRoute):
             await require_role(request, path, caller, needed)
             if request.method not in CHANGES:
                 return await handler(request)
-            entry = audit_entry(request, path, caller, _noted(await request.body(), models))
+            entry = audit_entry(request, path, caller, _noted(await request.body(), body))
 
             async def do(request: Request) -> Response:
                 if path == PERSONS:
@@ -155,16 +155,15 @@ def audit_entry(
     )
 
 
-def _noted(body: bytes, models: list[type[BaseModel]]) -> dict[str, Any] | None:
-    """What the audit log keeps of a body: the fields of a valid one; of a refused one only that it is no valid one."""
-    if not body:
+def _noted(sent: bytes, body: TypeAdapter[BaseModel] | None) -> dict[str, Any] | None:
+    """What the audit log keeps of what was sent: the fields of a valid body; of another one only that it is not valid."""
+    if not sent or body is None:
         return None
     try:
-        given = read_json(body)
-        valid = [model.model_validate(given) for model in models]
+        valid = body.validate_python(read_json(sent))
     except ValueError:
         return {"body": "not valid"}
-    return {"body": kept(valid[0].model_dump(mode="json", exclude_unset=True))} if valid else None
+    return {"body": kept(valid.model_dump(mode="json", exclude_unset=True))}
 
 
 async def audited(service: Service, entry: AuditEntry, handler: Handler, request: Request) -> Response:

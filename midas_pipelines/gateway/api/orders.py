@@ -9,24 +9,16 @@ from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Request
-from pydantic import (
-    AfterValidator,
-    AwareDatetime,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    JsonValue,
-    model_validator,
-)
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
 from midas_pipelines.fourseller.carriers import tracking
 from midas_pipelines.fourseller.status import OrderStatus
 from midas_pipelines.gateway.api.auth import PREFIX, GuardedRoute
-from midas_pipelines.gateway.api.readings import Cursor, Limit, decode_cursor, page_of_rows
+from midas_pipelines.gateway.api.readings import Cursor, Limit, Page, decode_cursor, page_of_rows
 from midas_pipelines.gateway.service import service_of
-from midas_pipelines.store.orders.listing import SHOWN, Filters, list_orders
-from midas_pipelines.sync.orders.lookup import TimelineEntry, find_order, read_timeline
+from midas_pipelines.store.orders.listing import Filters, list_orders
+from midas_pipelines.sync.orders.intake.pages import OrderReport
+from midas_pipelines.sync.orders.lookup import Timeline, find_order, read_timeline
 from midas_pipelines.sync.orders.status.status_sync import StatusChanged, change_status
 
 router = APIRouter(prefix=PREFIX, route_class=GuardedRoute, tags=["orders"])
@@ -73,50 +65,10 @@ class OrderRow(BaseModel):
     imported_at: datetime
 
 
-class OrderPage(BaseModel):
+class OrderPage(Page):
     """Orders, the newest first."""
 
-    data: list[OrderRow]
-    next: str | None = Field(description="Give it as `cursor` for the next page; null on the last.")
-
-
-class OrderLine(BaseModel):
-    """An order line with its stock."""
-
-    line: int
-    sku: str | None
-    title: str | None
-    quantity: int
-    price: Decimal
-    allocated: int
-    released: int
-    returned: int
-    backordered: int
-    shipped: int
-    exception: str | None
-
-
-class OrderTimeline(OrderRow):
-    """An order with its lines and timeline."""
-
-    lines: list[OrderLine]
-    entries: list[TimelineEntry]
-
-
-class OrdersImported(BaseModel):
-    """What an import did; counts of orders."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    fetched: int
-    imported: int
-    duplicates: int
-    exceptions: int
-    failed: int
-    postponed: int = Field(description="Another session held rows that they need; the next import retries.")
-    moved_on: int
-    requests: int
-    seconds: float
+    data: list[OrderRow]  # type: ignore[assignment]
 
 
 def _whole(value: object) -> object:
@@ -150,34 +102,21 @@ class Shipment(BaseModel):
     force: bool = Field(False, description="Accept a number that does not match the carrier's formats.")
 
 
-STATUS_ALONE: JsonValue = {"status": {"type": "string"}, "shipment": {"type": "null"}}
-WITH_SHIPMENT: JsonValue = {
-    "shipment": {"type": "object"},
-    "status": {"enum": [None, "shipped", "delivered"]},
-}
-ONE_OF: dict[str, JsonValue] = {
-    "oneOf": [
-        {"required": ["status"], "properties": STATUS_ALONE},
-        {"required": ["shipment"], "properties": WITH_SHIPMENT},
-    ]
-}
+class StatusPatch(BaseModel):
+    """A new status of an order."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    status: Literal["processing", "shipped", "delivered", "cancelled", "refunded"]
 
 
-class OrderPatch(BaseModel):
-    """An update of an order: a status, a shipment, or both. A shipment alone means shipped when it leaves nothing to ship."""
+class ShipmentPatch(BaseModel):
+    """A shipment of an order; without a status it means shipped when it leaves nothing to ship."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, json_schema_extra=ONE_OF)
+    model_config = ConfigDict(extra="forbid", strict=True)
 
-    status: Literal["processing", "shipped", "delivered", "cancelled", "refunded"] | None = None
-    shipment: Shipment | None = None
-
-    @model_validator(mode="after")
-    def _something(self) -> OrderPatch:
-        if self.status is None and self.shipment is None:
-            raise ValueError("give a status, a shipment, or both")
-        if self.shipment is not None and self.status not in (None, "shipped", "delivered"):
-            raise ValueError("a shipment goes with the status shipped or delivered")
-        return self
+    shipment: Shipment
+    status: Literal["shipped", "delivered"] | None = None
 
 
 @router.get("/orders", summary="List marketplace orders", response_model=OrderPage)
@@ -197,30 +136,29 @@ def get_orders(
     return page_of_rows(rows, limit)
 
 
-@router.post("/orders", summary="Import orders now", response_model=OrdersImported)
-async def post_orders(request: Request) -> object:
+@router.post("/orders", summary="Import orders now")
+async def post_orders(request: Request) -> OrderReport:
     """Reads what changed on 4Seller since the watermark and imports it, each order once; concurrent calls share one run."""
     return await service_of(request).imports.run()
 
 
-@router.get("/orders/{order_id}", summary="One order with its timeline", response_model=OrderTimeline)
-def get_order(request: Request, order_id: OrderId) -> dict[str, Any]:
+@router.get("/orders/{order_id}", summary="One order with its timeline")
+def get_order(request: Request, order_id: OrderId) -> Timeline:
     """Every step, stock movement, shipment and message, by time."""
     with service_of(request).database.reading() as connection:
-        row = find_order(connection, order_id)
-        timeline = read_timeline(connection, row)
-    shown = {name: getattr(row, name) for name in (*SHOWN, "order_number")}
-    return {**shown, "lines": timeline.lines, "entries": timeline.entries}
+        return read_timeline(connection, find_order(connection, order_id))
 
 
 @router.patch("/orders/{order_id}", summary="Update an order", response_model=StatusChanged)
-async def patch_order(request: Request, order_id: OrderId, move: OrderPatch) -> StatusChanged:
+async def patch_order(
+    request: Request, order_id: OrderId, body: StatusPatch | ShipmentPatch
+) -> StatusChanged:
     """Updates the shop's order and pushes it to 4Seller. A transition that is not allowed changes nothing: 409."""
     context = service_of(request).sync_context(request.state.request_id)
-    goal = OrderStatus(move.status) if move.status is not None else None
-    if (sent := move.shipment) is None:
+    goal = OrderStatus(body.status) if body.status is not None else None
+    if isinstance(body, StatusPatch):
         return await change_status(context, order_id, goal)
-    units = Counter[int]()
+    sent, units = body.shipment, Counter[int]()
     for packed in sent.lines or []:
         units[packed.line] += packed.quantity
     parcel = tracking(sent.carrier, sent.number, url=sent.url, force=sent.force)

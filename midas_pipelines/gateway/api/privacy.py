@@ -59,10 +59,10 @@ class PrivacyRequests(BaseModel):
 
 
 @router.post("/privacy/requests", summary="Find, export or erase a person", response_model=PrivacyAnswer)
-def post_privacy_request(request: Request, asked: AskedPrivacy) -> PrivacyAnswer:
+def post_privacy_request(request: Request, body: AskedPrivacy) -> PrivacyAnswer:
     """Records the request with its 30 days, and does it at once. Sent again, it goes on where it was cut short."""
     context = service_of(request).sync_context(request.state.request_id)
-    return answer_request(context, asked.kind, asked.subject, "a call of the gateway")
+    return answer_request(context, body.kind, body.subject, "a call of the gateway")
 
 
 @router.get("/privacy/requests", summary="List requests of persons", response_model=PrivacyRequests)

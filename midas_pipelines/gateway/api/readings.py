@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Request
@@ -40,32 +39,16 @@ Cursor = Annotated[str | None, Query(pattern=r"^b[0-9]{1,18}$", description="`ne
 router = APIRouter(prefix=PREFIX, route_class=GuardedRoute, tags=["console"])
 
 
-class AuditRow(BaseModel):
-    """One request or its answer, a command, or who was not let in."""
-
-    at: datetime
-    event: str
-    actor: str
-    role: str | None
-    action: str
-    target: str | None
-    detail: dict[str, Any] | None
-    status: int | None
-    remote: str | None
-    request_id: str | None
-
-
-class AuditPage(BaseModel):
-    """The audit log, the newest first."""
-
-    data: list[AuditRow]
-    next: str | None
-
-
 class Rows(BaseModel):
     """Rows, as the console shows them."""
 
     data: list[dict[str, Any]]
+
+
+class Page(Rows):
+    """Rows, the newest first."""
+
+    next: str | None = Field(description="Give it as `cursor` for the next page; null on the last.")
 
 
 class Stock(Rows):
@@ -92,7 +75,7 @@ def page_of_rows(rows: Sequence[Mapping[str, Any]], limit: int) -> dict[str, Any
     return {"data": rows, "next": f"b{rows[-1]['id']}" if len(rows) == limit else None}
 
 
-@router.get("/audit", summary="Who changed what", response_model=AuditPage)
+@router.get("/audit", summary="Who changed what", response_model=Page)
 def get_audit(request: Request, limit: Limit = 50, cursor: Cursor = None) -> dict[str, Any]:
     """Every call that changed something, and every change at the command line: when, by whom, from where."""
     rows = service_of(request).read(read_audit, before=decode_cursor(cursor), limit=limit)
@@ -130,12 +113,12 @@ def get_conflicts(
 
 @router.post("/conflicts/{conflict_id}", summary="Resolve a conflict", response_model=dict[str, Any])
 async def post_conflict(
-    request: Request, conflict_id: Annotated[int, Path(ge=1, le=LARGEST_ID)], decision: ConflictDecision
+    request: Request, conflict_id: Annotated[int, Path(ge=1, le=LARGEST_ID)], body: ConflictDecision
 ) -> Any:
     """Takes the shop's value or the marketplace's."""
     context = service_of(request).sync_context(request.state.request_id)
     by: str = request.state.caller.name
-    return jsonable_encoder(await in_own_loop(lambda: resolve(context, conflict_id, decision.take, by)))
+    return jsonable_encoder(await in_own_loop(lambda: resolve(context, conflict_id, body.take, by)))
 
 
 @router.get("/plan", summary="What a sync would send", response_model=dict[str, Any])

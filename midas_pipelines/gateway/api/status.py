@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -15,7 +16,7 @@ from midas_pipelines.errors import CallRefused
 from midas_pipelines.gateway.api.auth import PREFIX, GuardedRoute
 from midas_pipelines.gateway.service import Service, service_of
 from midas_pipelines.lib.timetable import entry, is_on, next_run
-from midas_pipelines.store.operations.backlog import needs_a_person, overview
+from midas_pipelines.store.operations.backlog import Overview, needs_a_person, overview
 from midas_pipelines.store.operations.sync_log import last_syncs
 from midas_pipelines.store.schema.version import read_version, require_columns, require_upgraded
 from midas_pipelines.workflows import WORKFLOWS
@@ -26,51 +27,38 @@ READY_SECONDS = 3.0  # what a probe waits for the database
 router = APIRouter(route_class=GuardedRoute, tags=["status"])
 
 
-class BacklogReport(BaseModel):
-    """A backlog and its age."""
+class LastSync(BaseModel):
+    """How the newest sync of a workflow went."""
 
-    waiting: int
-    oldest: datetime | None
-    oldest_seconds: float
-    quarantined: int
+    started_at: datetime
+    outcome: str
+    seconds: float | None
 
 
 class WorkflowStatus(BaseModel):
-    """One workflow: how it last went, and when Dagster is due to run it."""
+    """One workflow: how often it runs, when Dagster is due to run it, and how it last went."""
 
     name: str
-    last_started_at: datetime | None
-    last_outcome: str | None
-    last_seconds: float | None
+    every: str
+    on: bool
     next_at: datetime | None = Field(description="Null while schedules are not switched on.")
+    last: LastSync | None = Field(description="Null where it never ran, or syncs nothing.")
 
 
-class Channel(BaseModel):
-    """A sales channel."""
+@dataclass(frozen=True, kw_only=True)
+class StatusReport(Overview):
+    """The status of all parts, as `midas status` shows it, and of this gateway."""
 
-    name: str
-    listed: int = Field(description="Items it lists.")
-    healthy: bool
-    trouble: str | None
-    failed_calls_last_day: int
-
-
-class StatusReport(BaseModel):
-    """The status of all parts."""
-
-    channels: list[Channel]
-    items: BacklogReport
-    webhooks: BacklogReport
-    orders: int = Field(description="Imported in the last 24 hours.")
-    order_exceptions: int
-    needs_a_person: dict[str, int] = Field(
-        description="How many of each cause: conflicts, oversold and unmapped lines, low stock, alerts and more."
-    )
-    consistency: float | None = Field(description="The share of items last shown as the shop has them.")
-    consistency_at: datetime | None
+    needs_a_person: Annotated[
+        dict[str, int],
+        Field(
+            description="How many of each cause: conflicts, oversold and unmapped lines, low stock, alerts and more."
+        ),
+    ]
+    trouble: Annotated[str | None, Field(description="The error of 4Seller as this worker sees it.")]
     workflows: list[WorkflowStatus]
     versions: dict[str, str]
-    worker: str = Field(description="running, stopped, or elsewhere")
+    worker: Annotated[str, Field(description="running, stopped, or elsewhere")]
     up_since: datetime
 
 
@@ -112,36 +100,15 @@ def metrics(request: Request) -> Response:
 
 @router.get(f"{PREFIX}/status", summary="Status of all parts", response_model=StatusReport)
 def get_status(request: Request) -> dict[str, Any]:
-    """Channels, workflows, backlogs and their age, consistency, 4Seller's health, versions."""
-    service, now = service_of(request), datetime.now(UTC)
-    seen = overview(service.database)
-    waiting = {one.cause: one.count for one in service.database.read(needs_a_person)}
-    trouble = service.worker.trouble if service.worker is not None else None
-    sold = sum(count for state, count in seen.items.items() if state != "removed")
+    """What is in sync, workflows, backlogs, consistency, 4Seller's health, versions."""
+    service = service_of(request)
     works = "running" if service.supervisor.problem() is None else "stopped"
-
-    def backlog(waiting: int, oldest: datetime | None, quarantined: int) -> dict[str, Any]:
-        age = round(max(0.0, (now - oldest).total_seconds()) if oldest is not None else 0.0, 3)
-        return {"waiting": waiting, "quarantined": quarantined, "oldest": oldest, "oldest_seconds": age}
-
-    def workflow(row: dict[str, Any]) -> dict[str, Any]:
-        last = row["last"] or {}
-        ended = {f"last_{name}": last.get(name) for name in ("started_at", "outcome", "seconds")}
-        return {"name": row["kind"], "next_at": row["next_at"], **ended}
-
-    listed, failed = seen.items.get("listed", 0), seen.failed_calls
-    channels = [
-        {"name": "website", "listed": sold, "trouble": None, "failed_calls_last_day": 0},
-        {"name": "fourseller", "listed": listed, "trouble": trouble, "failed_calls_last_day": failed},
-    ]
     versions = {name: version(name) for name in PACKAGES}
     return {
-        **vars(seen),
-        "channels": [row | {"healthy": row["trouble"] is None} for row in channels],
-        "items": backlog(seen.dirty, seen.oldest_dirty, seen.quarantined_items),
-        "webhooks": backlog(seen.webhooks, seen.oldest_webhook, seen.quarantined_webhooks),
-        "needs_a_person": waiting,
-        "workflows": [workflow(row) for row in workflow_rows(service) if row["kind"]],
+        **vars(overview(service.database)),
+        "needs_a_person": {one.cause: one.count for one in service.database.read(needs_a_person)},
+        "trouble": service.worker.trouble if service.worker is not None else None,
+        "workflows": workflow_rows(service),
         "versions": versions | {"database": service.database.read(read_version).current or "none"},
         "worker": "elsewhere" if service.worker is None else works,
         "up_since": service.started_at,

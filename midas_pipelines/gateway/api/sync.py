@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -12,7 +11,7 @@ from typing import Annotated, Any, Literal
 import sqlalchemy as sa
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 from midas_pipelines.gateway.api.auth import PREFIX, GuardedRoute
 from midas_pipelines.gateway.service import Service, service_of
@@ -37,34 +36,17 @@ Kind = Literal["products", "inventory"]
 Outcome = Literal["done", "partial", "planned"]
 _ITEM = mappings.c
 
-NONE: JsonValue = {"type": "null"}
-ONE_OF: dict[str, JsonValue] = {
-    "oneOf": [
-        {"required": ["mode"], "properties": {"mode": {"type": "string"}, "skus": NONE}},
-        {"required": ["skus"], "properties": {"skus": {"type": "array"}, "mode": NONE}},
-    ]
-}
-
 
 class SyncRequest(BaseModel):
-    """What to sync: `mode`, or `skus`."""
+    """What to sync, as `midas sync` takes it."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, json_schema_extra=ONE_OF)
+    model_config = ConfigDict(extra="forbid", strict=True)
 
-    mode: Annotated[
-        Literal["full", "incremental"] | None,
-        Field(description="full: every item. incremental: those that changed."),
-    ] = None
-    skus: Annotated[list[Sku], Field(min_length=1, max_length=10_000)] | None = Field(
-        None, description="These items, changed or not."
+    mode: Literal["full", "incremental"] = Field(
+        "incremental", description="full: every item. incremental: those that changed."
     )
+    skus: list[Sku] = Field([], max_length=10_000, description="Only these items, changed or not.")
     dry_run: bool = Field(False, description="Report what would be done, and send nothing.")
-
-    @model_validator(mode="after")
-    def _one(self) -> SyncRequest:
-        if (self.mode is None) == (self.skus is None):
-            raise ValueError("give either mode or skus")
-        return self
 
 
 class Item(BaseModel):
@@ -140,15 +122,15 @@ def _add_routes(kind: Kind, progress: str, sync: str) -> None:
         return service_of(request).read(_state, kind)
 
     @router.post(f"/sync/{kind}", summary=sync, response_model=SyncDone, responses=LAUNCHED)
-    async def post_sync(request: Request, wanted: SyncRequest) -> object:
+    async def post_sync(request: Request, body: SyncRequest) -> object:
         """Up to 50 items are done at once and answered with what happened; more become a Dagster run (202)."""
         service = service_of(request)
-        ids = await asyncio.to_thread(_few, service, wanted)
+        ids = await asyncio.to_thread(_few, service, body)
         if ids is None:
-            return await _launch(service, kind, wanted)
-        if wanted.dry_run:
+            return await _launch(service, kind, body)
+        if body.dry_run:
             return await asyncio.to_thread(_plan_few, service, request.state.request_id, kind, ids)
-        return await _sync_few(service, request.state.request_id, kind, wanted.skus or (), ids)
+        return await _sync_few(service, request.state.request_id, kind, body.skus, ids)
 
 
 _add_routes("products", "How the product sync is going", "Sync products")
@@ -157,7 +139,7 @@ _add_routes("inventory", "How the inventory push is going", "Push quantities")
 
 def _few(service: Service, wanted: SyncRequest) -> list[int] | None:
     """The mappings of the request when they are few enough to sync at once; else None. Raises UnknownSku."""
-    if wanted.skus is not None:
+    if wanted.skus:
         few = len(set(wanted.skus)) <= AT_ONCE
         return product_sync.mapping_ids(service.sync_context("look-up"), wanted.skus) if few else None
     if wanted.mode == "full":
@@ -167,9 +149,7 @@ def _few(service: Service, wanted: SyncRequest) -> list[int] | None:
     return dirty if len(dirty) <= AT_ONCE else None
 
 
-async def _sync_few(
-    service: Service, run_id: str, kind: Kind, skus: Sequence[str], ids: list[int]
-) -> SyncDone:
+async def _sync_few(service: Service, run_id: str, kind: Kind, skus: list[str], ids: list[int]) -> SyncDone:
     context = service.sync_context(run_id)
     report: product_sync.ProductReport | product_sync.InventoryReport
     if kind == "products":
@@ -198,14 +178,14 @@ def _plan_few(service: Service, run_id: str, kind: Kind, ids: list[int]) -> Sync
 
 
 async def _launch(service: Service, kind: Kind, wanted: SyncRequest) -> Response:
-    skus, full = wanted.skus or [], wanted.mode == "full"
+    skus, full = wanted.skus, wanted.mode == "full"
     job, tags = "incremental_sync", dict[str, str]()
     ops: dict[str, dict[str, Any]] = {"fourseller_listings": {"skus": skus}}
     if wanted.dry_run:
         job, ops = "plan_sync", {"sync_plan": {"full": full, "skus": skus}}
-    elif kind == "inventory" and wanted.skus is None:
+    elif kind == "inventory" and not skus:
         job, ops = "inventory_push", {"inventory_levels": {}}
-    elif full:
+    elif full and not skus:
         job, ops, tags = "full_sync", {}, range_tags(service.settings.shards)
     run_id, url = await asyncio.to_thread(service.orchestrator.launch, job, ops, tags)
     progress = f"{PREFIX}/sync/{kind}"
