@@ -14,7 +14,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, 
 from midas_pipelines.fourseller.carriers import tracking
 from midas_pipelines.fourseller.status import OrderStatus
 from midas_pipelines.gateway.api.auth import PREFIX, GuardedRoute
-from midas_pipelines.gateway.api.readings import Cursor, Limit, Page, decode_cursor, page_of_rows
+from midas_pipelines.gateway.api.readings import Cursor, Limit, PageOfRows, decode_cursor, page_of_rows
 from midas_pipelines.gateway.service import service_of
 from midas_pipelines.store.orders.listing import Filters, list_orders
 from midas_pipelines.sync.orders.intake.pages import OrderReport
@@ -65,7 +65,7 @@ class OrderRow(BaseModel):
     imported_at: datetime
 
 
-class OrderPage(Page):
+class OrderPage(PageOfRows):
     """Orders, the newest first."""
 
     data: list[OrderRow]  # type: ignore[assignment]

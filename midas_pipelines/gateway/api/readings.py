@@ -45,7 +45,7 @@ class Rows(BaseModel):
     data: list[dict[str, Any]]
 
 
-class Page(Rows):
+class PageOfRows(Rows):
     """Rows, the newest first."""
 
     next: str | None = Field(description="Give it as `cursor` for the next page; null on the last.")
@@ -75,7 +75,7 @@ def page_of_rows(rows: Sequence[Mapping[str, Any]], limit: int) -> dict[str, Any
     return {"data": rows, "next": f"b{rows[-1]['id']}" if len(rows) == limit else None}
 
 
-@router.get("/audit", summary="Who changed what", response_model=Page)
+@router.get("/audit", summary="Who changed what", response_model=PageOfRows)
 def get_audit(request: Request, limit: Limit = 50, cursor: Cursor = None) -> dict[str, Any]:
     """Every call that changed something, and every change at the command line: when, by whom, from where."""
     rows = service_of(request).read(read_audit, before=decode_cursor(cursor), limit=limit)
