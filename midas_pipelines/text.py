@@ -97,8 +97,11 @@ SAID = {
 """The words for counts on Dagster's pages, where the engine has others."""
 
 
+def said(name: str) -> str:
+    """The name of a count in words."""
+    return SAID.get(name) or name.replace("_", " ")
+
+
 def counted(counts: Mapping[str, object]) -> str:
     """The counts that are not zero, in words; empty where all are."""
-    return ", ".join(
-        f"{value} {SAID.get(name) or name.replace('_', ' ')}" for name, value in counts.items() if value
-    )
+    return ", ".join(f"{value} {said(name)}" for name, value in counts.items() if value)

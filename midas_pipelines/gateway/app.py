@@ -56,8 +56,7 @@ OWN: dict[tuple[str, str], dict[int, str]] = {
     ("GET", f"{PREFIX}/explain"): {409: "No item has the SKU."},
     ("POST", f"{PREFIX}/conflicts/{{conflict_id}}"): {409: "No such conflict is open."},
     ("POST", f"{PREFIX}/orders"): {409: "The access to 4Seller is not set."},
-    ("POST", f"{PREFIX}/sync/products"): {404: "No item has the SKU.", 409: "A setting is missing."},
-    ("POST", f"{PREFIX}/sync/inventory"): {404: "No item has the SKU.", 409: "A setting is missing."},
+    ("POST", f"{PREFIX}/sync/{{kind}}"): {404: "No item has the SKU.", 409: "A setting is missing."},
 }
 BEARER = {"type": "http", "scheme": "bearer", "description": "A key made by `midas keys create`."}
 IDEMPOTENCY_KEY = {

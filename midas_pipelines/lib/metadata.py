@@ -12,7 +12,7 @@ import dagster as dg
 
 from midas_pipelines.installation import SETTINGS
 from midas_pipelines.lib import engine
-from midas_pipelines.text import counted, escaped
+from midas_pipelines.text import counted, escaped, said
 
 OWNERS, PRODUCTS = [SETTINGS.owner], dg.AssetKey(["storefront", "products"])
 SHOP, FOURSELLER = {"writes/shop": ""}, {"writes/fourseller": ""}
@@ -53,11 +53,9 @@ def known(metadata: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def numbers(report: object, *names: str, **renamed: str) -> dict[str, int | float]:
-    """The named counts of a report, `renamed` under other names; the UI plots them over time."""
-    return {
-        shown: getattr(report, name)
-        for shown, name in {**dict(zip(names, names, strict=True)), **renamed}.items()
-    }
+    """The named counts of a report, by the words for them, `renamed` under other names; the UI plots them over time."""
+    shown = {said(name).replace(" ", "_"): name for name in names} | renamed
+    return {word: getattr(report, name) for word, name in shown.items()}
 
 
 def counts_in_words(report: Any, *names: str) -> str:

@@ -31,7 +31,7 @@ API = "/api/marketplace"
 ROLES: dict[tuple[str, str], Role | None] = {
     **dict.fromkeys([("GET", "/healthz"), ("GET", "/readyz"), ("POST", HOOK)]),
     **dict.fromkeys([("GET", "/metrics"), ("GET", f"{API}/orders/{{order_id}}")], Role.VIEWER),
-    **{("GET", f"{API}/sync/{kind}"): Role.VIEWER for kind in ("products", "inventory")},
+    ("GET", f"{API}/sync/{{kind}}"): Role.VIEWER,
     **{
         ("GET", f"{API}/{path}"): Role.VIEWER
         for path in (
@@ -39,7 +39,7 @@ ROLES: dict[tuple[str, str], Role | None] = {
             *("conflicts", "plan", "rules", "stock", "alerts"),
         )
     },
-    **{("POST", f"{API}/sync/{kind}"): Role.OPERATOR for kind in ("products", "inventory")},
+    ("POST", f"{API}/sync/{{kind}}"): Role.OPERATOR,
     **dict.fromkeys([("POST", f"{API}/orders"), ("PATCH", f"{API}/orders/{{order_id}}")], Role.OPERATOR),
     ("POST", f"{API}/conflicts/{{conflict_id}}"): Role.OPERATOR,
     ("GET", f"{API}/audit"): Role.ADMIN,

@@ -145,13 +145,13 @@ def test_orders_are_imported_listed_page_by_page_and_told_whole(door: Gateway, o
     add_product(door.world.database, sku="A-1", stock_quantity=50)
     placed = [door.world.place(("A-1", 1)) for _ in range(5)] + [door.world.place(("NONE", 1))]
     assert door.call("POST", "orders", operator).json()["imported"] == 6
-    seen, cursor = [], None
+    seen, before = [], None
     for _ in placed:
-        query = {"limit": 2} | ({"cursor": cursor} if cursor else {})
+        query = {"limit": 2} | ({"before": before} if before else {})
         page = door.call("GET", "orders", operator, params=query).json()
         seen += [row["marketplace_order_id"] for row in page["data"]]
-        cursor = page["next"]
-        if cursor is None:
+        before = page["next"]
+        if before is None:
             break
     assert sorted(seen) == sorted(placed)
     flawed = door.call("GET", "orders", operator, params={"exception": True}).json()["data"]

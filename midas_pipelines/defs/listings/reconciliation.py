@@ -186,9 +186,7 @@ def listing_observation(context: dg.AssetExecutionContext, midas: MidasResource)
 
 
 def _counted(report: "engine.ReconcileReport") -> dict[str, int | float]:
-    names = ("listed", "scanned", "not_seen", "discrepancies", "pushed", "requests", "seconds")
-    done = {"orphans": "unknown", "resolved": "settled", "open_conflicts": "waiting"}
-    counts = ui.numbers(report, *names, matching="equal", pending="changing", **done)
+    counts = ui.numbers(report, *COUNTS, "unknown", "pushed", "requests", "seconds")
     return counts if report.consistency is None else {**counts, "consistency": report.consistency}
 
 

@@ -45,7 +45,7 @@ def deliver_alerts(context: dg.OpExecutionContext, config: AlertConfig, midas: M
                 asyncio.run(engine.compare_shadow(sync, report_it=True))
         targets = engine.read_targets(sync.settings.notify_urls)
         delivered = engine.deliver(sync.database, targets, sync.settings.console_url)
-    counts |= ui.numbers(delivered, "sent", "waiting")
+    counts |= ui.numbers(delivered, "sent", waiting="waiting")
     problems = ui.table([{"problem": text} for text in delivered.problems])
     context.add_output_metadata(ui.known({**counts, "problems": problems}))
 

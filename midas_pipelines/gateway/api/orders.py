@@ -14,7 +14,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, 
 from midas_pipelines.fourseller.carriers import tracking
 from midas_pipelines.fourseller.status import OrderStatus
 from midas_pipelines.gateway.api.auth import PREFIX, GuardedRoute
-from midas_pipelines.gateway.api.readings import Cursor, Limit, PageOfRows, decode_cursor, page_of_rows
+from midas_pipelines.gateway.api.readings import Before, Limit, PageOfRows, older
 from midas_pipelines.gateway.service import service_of
 from midas_pipelines.store.orders.listing import Filters, list_orders
 from midas_pipelines.sync.orders.intake.pages import OrderReport
@@ -128,12 +128,12 @@ def get_orders(
     placed_from: Moment | None = None,
     placed_to: Moment | None = None,
     limit: Limit = 50,
-    cursor: Cursor = None,
+    before: Before = None,
 ) -> dict[str, Any]:
-    """The newest first; `cursor` continues after a page, even if orders were imported meanwhile."""
+    """The newest first; `before` continues after a page, even if orders were imported meanwhile."""
     filters = Filters(status.value if status else None, sales_channel, exception, placed_from, placed_to)
-    rows = service_of(request).read(list_orders, filters, before=decode_cursor(cursor), limit=limit)
-    return page_of_rows(rows, limit)
+    rows = service_of(request).read(list_orders, filters, before=before, limit=limit)
+    return {"data": rows, "next": older(rows, limit)}
 
 
 @router.post("/orders", summary="Import orders now")

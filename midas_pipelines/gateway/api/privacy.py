@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from midas_pipelines.gateway.api.auth import PREFIX, GuardedRoute
-from midas_pipelines.gateway.api.readings import Limit
+from midas_pipelines.gateway.api.readings import Limit, Rows
 from midas_pipelines.gateway.service import service_of
 from midas_pipelines.sync.privacy.requests import PrivacyAnswer, Subject, answer_request, list_requests
 
@@ -52,12 +52,6 @@ class AskedPrivacy(BaseModel):
         return Subject(kind, getattr(self, kind).get_secret_value())
 
 
-class PrivacyRequests(BaseModel):
-    """Requests, the newest first; a person is named by a keyed digest."""
-
-    data: list[dict[str, Any]]
-
-
 @router.post("/privacy/requests", summary="Find, export or erase a person", response_model=PrivacyAnswer)
 def post_privacy_request(request: Request, body: AskedPrivacy) -> PrivacyAnswer:
     """Records the request with its 30 days, and does it at once. Sent again, it goes on where it was cut short."""
@@ -65,7 +59,7 @@ def post_privacy_request(request: Request, body: AskedPrivacy) -> PrivacyAnswer:
     return answer_request(context, body.kind, body.subject, "a call of the gateway")
 
 
-@router.get("/privacy/requests", summary="List requests of persons", response_model=PrivacyRequests)
+@router.get("/privacy/requests", summary="List requests of persons", response_model=Rows)
 def get_privacy_requests(request: Request, limit: Limit = 50) -> dict[str, Any]:
-    """Each with its clock, its proof, and what was sent to whom."""
+    """The newest first, each with its clock, its proof, and what was sent to whom; a person is named by a keyed digest."""
     return {"data": service_of(request).read(list_requests, limit=limit)}

@@ -7,7 +7,6 @@ from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Request
-from fastapi.encoders import jsonable_encoder
 from pydantic import BaseModel, ConfigDict, Field
 
 from midas_pipelines.console_pages import in_api
@@ -33,8 +32,8 @@ Sku = Annotated[str, Query(min_length=1, max_length=50, pattern=r"^[^\x00-\x1f\x
 Text = Annotated[str, Query(max_length=200, pattern=r"^[^\x00]*$")]
 State = Literal["waiting", "differing", "failing", "pinned", "excluded", "removed", "low"]
 assert set(State.__args__) == set(STATES)  # type: ignore[attr-defined]
-Cursor = Annotated[str | None, Query(pattern=r"^b[0-9]{1,18}$", description="`next` of the page before.")]
-"""Names the last row of the page before, so that new rows shift no page."""
+Before = Annotated[int | None, Query(ge=1, le=LARGEST_ID, description="`next` of the page before.")]
+"""The id of the last row of the page before, of rows that are listed the newest first: new ones shift no page."""
 
 router = APIRouter(prefix=PREFIX, route_class=GuardedRoute, tags=["console"])
 
@@ -48,7 +47,7 @@ class Rows(BaseModel):
 class PageOfRows(Rows):
     """Rows, the newest first."""
 
-    next: str | None = Field(description="Give it as `cursor` for the next page; null on the last.")
+    next: int | None = Field(description="Give it as `before` for the next page; null on the last.")
 
 
 class Stock(Rows):
@@ -65,27 +64,23 @@ class ConflictDecision(BaseModel):
     take: Literal["shop", "marketplace"] = Field(description="shop: pushed again. marketplace: kept.")
 
 
-def decode_cursor(cursor: str | None) -> int | None:
-    """The id that the page starts before."""
-    return None if cursor is None else int(cursor.removeprefix("b"))
-
-
-def page_of_rows(rows: Sequence[Mapping[str, Any]], limit: int) -> dict[str, Any]:
-    """A page with the cursor behind it, which is None on the last."""
-    return {"data": rows, "next": f"b{rows[-1]['id']}" if len(rows) == limit else None}
+def older(rows: Sequence[Mapping[str, Any]], limit: int) -> int | None:
+    """The id behind which a list goes on; None where it ends with these rows."""
+    return rows[-1]["id"] if len(rows) == limit else None
 
 
 @router.get("/audit", summary="Who changed what", response_model=PageOfRows)
-def get_audit(request: Request, limit: Limit = 50, cursor: Cursor = None) -> dict[str, Any]:
+def get_audit(request: Request, limit: Limit = 50, before: Before = None) -> dict[str, Any]:
     """Every call that changed something, and every change at the command line: when, by whom, from where."""
-    rows = service_of(request).read(read_audit, before=decode_cursor(cursor), limit=limit)
-    return page_of_rows(rows, limit)
+    rows = service_of(request).read(read_audit, before=before, limit=limit)
+    return {"data": rows, "next": older(rows, limit)}
 
 
 @router.get("/exceptions", summary="What needs a person", response_model=Rows)
 def get_exceptions(request: Request) -> dict[str, Any]:
     """Each cause with its count and the age of the oldest, the worst first."""
-    return _rows([asdict(one) | {"title": one.title} for one in service_of(request).read(needs_a_person)])
+    found = service_of(request).read(needs_a_person)
+    return {"data": [asdict(one) | {"title": one.title} for one in found]}
 
 
 @router.get("/items", summary="List items", response_model=Rows)
@@ -93,14 +88,14 @@ def get_items(
     request: Request, q: Text = "", state: State | None = None, after: After = 0, limit: Limit = 50
 ) -> dict[str, Any]:
     """Items by words or state: what the shop has, what 4Seller confirmed, what it showed last."""
-    return _rows(service_of(request).read(list_items, text=q, state=state, after=after, limit=limit))
+    return {"data": service_of(request).read(list_items, text=q, state=state, after=after, limit=limit)}
 
 
 @router.get("/explain", summary="Explain an item", response_model=dict[str, Any])
 def get_explanation(request: Request, sku: Sku) -> Any:
     """All facts behind what 4Seller shows of one item."""
     service = service_of(request)
-    return jsonable_encoder(explain_item(service.database, sku, service.settings.title_limit))
+    return explain_item(service.database, sku, service.settings.title_limit)
 
 
 @router.get("/conflicts", summary="List open conflicts", response_model=Rows)
@@ -108,7 +103,7 @@ def get_conflicts(
     request: Request, orphans: bool = False, after: After = 0, limit: Limit = 50
 ) -> dict[str, Any]:
     """Conflicts of items, or products on 4Seller that are no item; the oldest first."""
-    return _rows(service_of(request).read(list_conflicts, orphans=orphans, after=after, limit=limit))
+    return {"data": service_of(request).read(list_conflicts, orphans=orphans, after=after, limit=limit)}
 
 
 @router.post("/conflicts/{conflict_id}", summary="Resolve a conflict", response_model=dict[str, Any])
@@ -118,7 +113,7 @@ async def post_conflict(
     """Takes the shop's value or the marketplace's."""
     context = service_of(request).sync_context(request.state.request_id)
     by: str = request.state.caller.name
-    return jsonable_encoder(await in_own_loop(lambda: resolve(context, conflict_id, body.take, by)))
+    return await in_own_loop(lambda: resolve(context, conflict_id, body.take, by))
 
 
 @router.get("/plan", summary="What a sync would send", response_model=dict[str, Any])
@@ -131,7 +126,7 @@ def get_plan(request: Request) -> Any:
 @router.get("/rules", summary="List rules", response_model=Rows)
 def get_rules(request: Request) -> dict[str, Any]:
     """Every rule with its scope, the widest first."""
-    return _rows(service_of(request).read(list_rules))
+    return {"data": service_of(request).read(list_rules)}
 
 
 @router.get("/stock", summary="What runs out first, and what sells most", response_model=Stock)
@@ -141,15 +136,11 @@ def get_stock(
     """By the sales of four weeks: days of cover and what to order; and the items that sold most in the last days."""
     service = service_of(request)
     rows = service.read(soonest_low, service.settings, limit)
-    return _rows(rows) | {"movers": jsonable_encoder(top_movers(service.database, days, limit))}
+    return {"data": rows, "movers": top_movers(service.database, days, limit)}
 
 
 @router.get("/alerts", summary="List alerts", response_model=Rows)
 def get_alerts(request: Request, everything: bool = False, limit: Limit = 50) -> dict[str, Any]:
     """The newest open alerts, or all of them; a text names the endpoint or the console's page where it is settled."""
     found, _ = service_of(request).read(recent_alerts, only_open=not everything, limit=limit)
-    return _rows([row | {"text": in_api(row["text"])} for row in found])
-
-
-def _rows(found: list[dict[str, Any]]) -> dict[str, Any]:
-    return {"data": jsonable_encoder(found)}
+    return {"data": [row | {"text": in_api(row["text"])} for row in found]}

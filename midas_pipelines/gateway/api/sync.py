@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -17,7 +16,7 @@ from midas_pipelines.gateway.api.auth import PREFIX, GuardedRoute
 from midas_pipelines.gateway.service import Service, service_of
 from midas_pipelines.store.items.mappings import mark_dirty
 from midas_pipelines.store.items.shards import range_tags
-from midas_pipelines.store.operations.sync_log import newest_sync, running_syncs
+from midas_pipelines.store.operations.sync_log import RunningSync, newest_sync, running_syncs
 from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.sync import product_sync
 from midas_pipelines.sync.listings.brake import BrakeEngaged
@@ -78,18 +77,6 @@ class SyncLaunched(BaseModel):
     progress: str = Field(description="URL of its progress.")
 
 
-class Progress(BaseModel):
-    """A sync that is running."""
-
-    run_id: str | None
-    scope: str
-    started_at: datetime
-    done: int
-    total: int | None
-    rate: float | None = Field(description="Items a second.")
-    seconds_left: float | None
-
-
 class Ended(BaseModel):
     """The last sync that ended."""
 
@@ -106,7 +93,7 @@ class Ended(BaseModel):
 class SyncState(BaseModel):
     """What is running now, and how the last one ended."""
 
-    running: Progress | None
+    running: RunningSync | None
     last: Ended | None
 
 
@@ -115,26 +102,24 @@ LAUNCHED: dict[int | str, dict[str, Any]] = {
 }
 
 
-def _add_routes(kind: Kind, progress: str, sync: str) -> None:
-    @router.get(f"/sync/{kind}", summary=progress, response_model=SyncState)
-    def get_sync(request: Request) -> dict[str, Any]:
-        """The running one and the last that ended, from any source."""
-        return service_of(request).read(_state, kind)
-
-    @router.post(f"/sync/{kind}", summary=sync, response_model=SyncDone, responses=LAUNCHED)
-    async def post_sync(request: Request, body: SyncRequest) -> object:
-        """Up to 50 items are done at once and answered with what happened; more become a Dagster run (202)."""
-        service = service_of(request)
-        ids = await asyncio.to_thread(_few, service, body)
-        if ids is None:
-            return await _launch(service, kind, body)
-        if body.dry_run:
-            return await asyncio.to_thread(_plan_few, service, request.state.request_id, kind, ids)
-        return await _sync_few(service, request.state.request_id, kind, body.skus, ids)
+@router.get("/sync/{kind}", summary="How a sync is going", response_model=SyncState)
+def get_sync(request: Request, kind: Kind) -> dict[str, Any]:
+    """The running one and the last that ended, from any source."""
+    return service_of(request).read(_state, kind)
 
 
-_add_routes("products", "How the product sync is going", "Sync products")
-_add_routes("inventory", "How the inventory push is going", "Push quantities")
+@router.post(
+    "/sync/{kind}", summary="Sync products, or quantities alone", response_model=SyncDone, responses=LAUNCHED
+)
+async def post_sync(request: Request, kind: Kind, body: SyncRequest) -> object:
+    """Up to 50 items are done at once and answered with what happened; more become a Dagster run (202)."""
+    service = service_of(request)
+    ids = await asyncio.to_thread(_few, service, body)
+    if ids is None:
+        return await _launch(service, kind, body)
+    if body.dry_run:
+        return await asyncio.to_thread(_plan_few, service, request.state.request_id, kind, ids)
+    return await _sync_few(service, request.state.request_id, kind, body.skus, ids)
 
 
 def _few(service: Service, wanted: SyncRequest) -> list[int] | None:
@@ -210,8 +195,4 @@ def _state(connection: sa.Connection, kind: Kind) -> dict[str, Any]:
     last = newest_sync(connection, kind)
     if last is not None:
         last["counts"] = {k: v for k, v in (last["counts"] or {}).items() if isinstance(v, int | float)}
-    if sync is None:
-        return {"running": None, "last": last}
-    left, rate = sync.seconds_left, round(sync.done / sync.seconds, 2) if sync.done else None
-    pace = {"rate": rate, "seconds_left": None if left is None else round(left, 1)}
-    return {"running": asdict(sync) | {"total": sync.total or None} | pace, "last": last}
+    return {"running": sync, "last": last}

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from fastapi import APIRouter, Form, Query, Request, Response
 
 from midas_pipelines.errors import WrongInput
+from midas_pipelines.gateway.api.readings import older
 from midas_pipelines.gateway.console import web
 from midas_pipelines.gateway.service import service_of
 from midas_pipelines.store.items.conflicts import recent_conflicts
@@ -54,7 +55,7 @@ def item_list(
     wanted = state if state in STATES else None
     rows = service_of(request).read(list_items, text=q, state=wanted, after=after, limit=web.PAGE)
     shown: dict[str, Any] = {"q": q, "state": wanted, "states": list(STATES), "after": after}
-    return web.render(request, "items.html", rows=rows, more=web.older(rows), **shown)
+    return web.render(request, "items.html", rows=rows, more=older(rows, web.PAGE), **shown)
 
 
 @router.get(ONE + "/rule")

@@ -10,8 +10,9 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Form, Query, Request, Response
 
 from midas_pipelines.errors import CallRefused, ExpectedError, WrongInput
+from midas_pipelines.gateway.api.readings import Before, older
 from midas_pipelines.gateway.api.status import workflow_rows
-from midas_pipelines.gateway.console.web import PAGE, Before, ConsoleRoute, done, older, person_of, render
+from midas_pipelines.gateway.console.web import PAGE, ConsoleRoute, done, person_of, render
 from midas_pipelines.gateway.dagster_launcher import Switch
 from midas_pipelines.gateway.service import service_of
 from midas_pipelines.lib.doctor.report import doctor_report
@@ -105,7 +106,7 @@ def webhooks(request: Request, state: str = "quarantined", before: Before = None
     with service_of(request).database.reading() as connection:
         rows = inbox.listed(connection, state=state, limit=PAGE, before=before)
         left = read_backlog(connection)
-    shown: dict[str, Any] = {"rows": rows, "left": left, "more": older(rows)}
+    shown: dict[str, Any] = {"rows": rows, "left": left, "more": older(rows, PAGE)}
     return render(request, "webhooks.html", state=state, states=STATES, **shown)
 
 
@@ -217,4 +218,4 @@ def activity(
     which = {"who": who.strip(), "action": what.strip(), "event": event}
     rows = service.read(read_audit, before=before, limit=PAGE, since=since, **which)
     asked = {"who": who, "what": what, "event": event, "days": days}
-    return render(request, "activity.html", rows=rows, asked=asked, more=older(rows), events=EVENTS)
+    return render(request, "activity.html", rows=rows, asked=asked, more=older(rows, PAGE), events=EVENTS)

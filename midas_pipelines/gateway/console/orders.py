@@ -14,6 +14,7 @@ from fastapi import APIRouter, Form, Query, Request, Response
 from midas_pipelines.errors import WrongInput
 from midas_pipelines.fourseller.carriers import CARRIERS, BadTracking, tracking
 from midas_pipelines.fourseller.status import OrderStatus
+from midas_pipelines.gateway.api.readings import Before, older
 from midas_pipelines.gateway.console import web
 from midas_pipelines.gateway.service import service_of
 from midas_pipelines.store.orders.listing import Filters, list_orders
@@ -48,7 +49,7 @@ def order_list(
     status: str = "",
     sales_channel: Annotated[str, Query(max_length=50)] = "",
     exception: str = "",
-    before: web.Before = None,
+    before: Before = None,
 ) -> Response:
     """The newest first; a search opens the order with that id."""
     service, problem = service_of(request), None
@@ -62,7 +63,7 @@ def order_list(
     rows = service.read(list_orders, filters, before=before, limit=web.PAGE)
     asked = {"status": status, "sales_channel": sales_channel, "exception": exception}
     shown: dict[str, Any] = {"asked": asked, "q": q, "problem": problem, "statuses": [*OrderStatus]}
-    return web.render(request, "orders.html", rows=rows, more=web.older(rows), **shown)
+    return web.render(request, "orders.html", rows=rows, more=older(rows, web.PAGE), **shown)
 
 
 @router.get("/orders/check-number")

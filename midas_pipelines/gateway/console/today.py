@@ -17,9 +17,10 @@ from starlette.responses import Response, StreamingResponse
 from midas_pipelines.console_pages import page_of
 from midas_pipelines.errors import WrongInput
 from midas_pipelines.gateway.api.problems import NO_DATABASE
+from midas_pipelines.gateway.api.readings import Before, older
 from midas_pipelines.gateway.api.status import workflow_rows
 from midas_pipelines.gateway.console.decide import href
-from midas_pipelines.gateway.console.web import PAGE, Before, ConsoleRoute, done, older, person_of, render
+from midas_pipelines.gateway.console.web import PAGE, ConsoleRoute, done, person_of, render
 from midas_pipelines.gateway.service import Service, service_of
 from midas_pipelines.notify.alerts import mark_alert, recent_alerts
 from midas_pipelines.notify.delivery import read_targets, send_test
@@ -125,7 +126,7 @@ def alerts(
     limit = PAGE if state == "all" else MOST_OPEN
     which = ALERT_STATES[state]
     found, _ = service.read(recent_alerts, **which, kind=kind or None, limit=limit, before=before)
-    more = older(found) if state == "all" else None
+    more = older(found, PAGE) if state == "all" else None
     targets = [target.kind for target in read_targets(service.settings.notify_urls)]
     shown: dict[str, Any] = {"found": found, "more": more, "targets": targets, "states": [*ALERT_STATES]}
     return render(request, "alerts.html", page_of=page_of, state=state, kind=kind, **shown)

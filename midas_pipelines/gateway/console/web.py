@@ -12,11 +12,11 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 from urllib.parse import quote
 
 import sqlalchemy as sa
-from fastapi import Query, Request, Response
+from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, RedirectResponse
 from fastapi.routing import APIRoute
@@ -62,9 +62,6 @@ COOKIE = "midas_session"
 UNITS = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 PAGE = 50  # rows of a list that one page shows
 
-Before = Annotated[int | None, Query(ge=1, le=2**63 - 1)]
-"""Of a page of a list: the id that it goes on behind."""
-
 
 def person_of(request: Request) -> Person:
     """Who is signed in; every page but the sign-in has one."""
@@ -95,11 +92,6 @@ def render(request: Request, template: str, status: int = 200, **context: Any) -
         "is_admin": is_admin,
     }
     return HTMLResponse(TEMPLATES.get_template(template).render(shown | context), status, HEADERS)
-
-
-def older(rows: Sequence[Mapping[str, Any]]) -> int | None:
-    """The id behind which a list goes on; None where it ends with these rows."""
-    return rows[-1]["id"] if len(rows) == PAGE else None
 
 
 def fragment(name: str, level: str, sentences: Iterable[str]) -> Response:

@@ -41,9 +41,13 @@ def _newest(connection: sa.Connection, kind: str, *which: sa.ColumnElement[bool]
     return dict(row) if row is not None else None
 
 
+QUIET_SECONDS = 600
+
+
 @dataclass(frozen=True, slots=True)
 class RunningSync:
-    """A sync under way: items done, of how many (0 until that is known), and the seconds it has taken so far."""
+    """A sync under way: items done, of how many (0 until that is known), the seconds it has taken so far, and by its pace
+    the items a second and the seconds left; None before the first item is done."""
 
     kind: str
     scope: str
@@ -52,27 +56,27 @@ class RunningSync:
     done: int
     total: int
     seconds: float
-
-    @property
-    def seconds_left(self) -> float | None:
-        """By its pace so far; None before the first item is done."""
-        return max(0, self.total - self.done) * self.seconds / self.done if self.done and self.total else None
+    rate: float | None
+    seconds_left: float | None
 
     def __str__(self) -> str:
         left = f", {self.seconds_left:.0f} s left" if self.seconds_left is not None else ""
         return f"{self.done} of {self.total}{left}"
 
 
-def running_syncs(connection: sa.Connection, quiet_seconds: int = 600) -> list[RunningSync]:
-    """The syncs under way; one that reported no progress for so long was killed."""
+def running_syncs(connection: sa.Connection) -> list[RunningSync]:
+    """The syncs under way; one that reported no progress for `QUIET_SECONDS` was killed."""
     row, found = sync_logs.c, []
     recent = sa.and_(row.outcome == "running", row.started_at > utc_now(-86_400))
     query = sa.select(sync_logs, utc_now().label("now")).where(recent)
     for one in connection.execute(query.order_by(row.id)):
         counts = one.counts or {}
         reported = datetime.fromisoformat(counts["at"]) if "at" in counts else one.started_at
-        if (one.now - reported).total_seconds() < quiet_seconds:
+        if (one.now - reported).total_seconds() < QUIET_SECONDS:
             seconds = max(0.001, (one.now - one.started_at).total_seconds())
             done, total = int(counts.get("done", 0)), int(counts.get("total") or 0)
-            found.append(RunningSync(one.kind, one.scope, one.run_id, one.started_at, done, total, seconds))
+            rate = done / seconds if done else None
+            left = max(0, total - done) / rate if rate and total else None
+            about = (one.kind, one.scope, one.run_id, one.started_at)
+            found.append(RunningSync(*about, done, total, seconds, rate, left))
     return found
