@@ -96,14 +96,9 @@ class Sent(BaseModel):
     status_code=202,
     response_model=Accepted,
     responses={200: {"model": Accepted, "description": "Known already; nothing more will happen."}},
-    openapi_extra={
-        "requestBody": {
-            "required": True,
-            "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Sent"}}},
-        }
-    },
 )
 async def take_webhook(
+    body: Sent,
     webhook_id: Annotated[str | None, Header(description="Unique for each event.")] = None,
     webhook_timestamp: Annotated[str | None, Header(description="Seconds since 1970.")] = None,
     webhook_signature: Annotated[
@@ -185,9 +180,7 @@ def openapi_document(app: FastAPI) -> dict[str, Any]:
         document = get_openapi(**about, routes=app.routes)
         document["components"]["securitySchemes"] = {"HTTPBearer": BEARER}
         schemas = document["components"]["schemas"]
-        template = "#/components/schemas/{model}"
-        schemas["Problem"] = Problem.model_json_schema(ref_template=template)
-        schemas["Sent"] = Sent.model_json_schema(ref_template=template)
+        schemas["Problem"] = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
         for gone in ("HTTPValidationError", "ValidationError"):
             schemas.pop(gone, None)
         for path, operations in document["paths"].items():
@@ -199,7 +192,7 @@ def openapi_document(app: FastAPI) -> dict[str, Any]:
 
 def _complete(method: str, path: str, operation: dict[str, Any]) -> None:
     responses = operation["responses"]
-    is_checked = responses.pop("422", None) is not None and not path.endswith("/webhooks")
+    is_checked = responses.pop("422", None) is not None
     found = dict(ANY) | OWN.get((method, path), {})
     if role_for(method, path) is not None:
         found |= GUARDED
@@ -207,10 +200,10 @@ def _complete(method: str, path: str, operation: dict[str, Any]) -> None:
     if method in ("POST", "PATCH") and path != PERSONS and not path.endswith("/webhooks"):
         operation.setdefault("parameters", []).append(IDEMPOTENCY_KEY)
         found[409] = found.get(409, "The first call with this Idempotency-Key has no answer yet.")
-    if is_checked or (method in CHANGES and not path.endswith("/webhooks")):
+    if is_checked or method in CHANGES:
         found[422] = "The request is not as described."
         if method in CHANGES:
-            found[400] = "The body cannot be read."
+            found.setdefault(400, "The body cannot be read.")
     for code, description in sorted(found.items()):
         schema = {"$ref": "#/components/schemas/Problem"}
         responses[str(code)] = {"description": description, "content": {MEDIA_TYPE: {"schema": schema}}}

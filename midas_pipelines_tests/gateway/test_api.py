@@ -65,6 +65,7 @@ WRONG: dict[str, Any] = {
     "an unknown mode": {"mode": "quick"},
     "an unknown field": {"mode": "full", "force": True},
     "a number for a SKU": {"skus": [1]},
+    "no SKU": {"skus": []},
     "text for a flag": {"mode": "full", "dry_run": "yes"},
 }
 

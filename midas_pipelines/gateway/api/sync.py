@@ -44,7 +44,9 @@ class SyncRequest(BaseModel):
     mode: Literal["full", "incremental"] = Field(
         "incremental", description="full: every item. incremental: those that changed."
     )
-    skus: list[Sku] = Field([], max_length=10_000, description="Only these items, changed or not.")
+    skus: Annotated[list[Sku], Field(min_length=1, max_length=10_000)] | None = Field(
+        None, description="Only these items, changed or not."
+    )
     dry_run: bool = Field(False, description="Report what would be done, and send nothing.")
 
 
@@ -119,7 +121,7 @@ async def post_sync(request: Request, kind: Kind, body: SyncRequest) -> object:
         return await _launch(service, kind, body)
     if body.dry_run:
         return await asyncio.to_thread(_plan_few, service, request.state.request_id, kind, ids)
-    return await _sync_few(service, request.state.request_id, kind, body.skus, ids)
+    return await _sync_few(service, request.state.request_id, kind, body.skus or [], ids)
 
 
 def _few(service: Service, wanted: SyncRequest) -> list[int] | None:
@@ -163,7 +165,7 @@ def _plan_few(service: Service, run_id: str, kind: Kind, ids: list[int]) -> Sync
 
 
 async def _launch(service: Service, kind: Kind, wanted: SyncRequest) -> Response:
-    skus, full = wanted.skus, wanted.mode == "full"
+    skus, full = wanted.skus or [], wanted.mode == "full"
     job, tags = "incremental_sync", dict[str, str]()
     ops: dict[str, dict[str, Any]] = {"fourseller_listings": {"skus": skus}}
     if wanted.dry_run:

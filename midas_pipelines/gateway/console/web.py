@@ -120,11 +120,10 @@ def go_to(path: str) -> Response:
     return RedirectResponse(path, 303, HEADERS)
 
 
-def local_path(text: str | None, otherwise: str = "/") -> str:
-    """The text where it is a path of this site; no redirect leads elsewhere."""
-    if not text or not text.startswith("/") or text.startswith(("//", "/\\")) or not text.isprintable():
-        return otherwise
-    return text
+def local_path(text: str) -> str:
+    """The text where it is a path of this site, else the first page; no redirect leads elsewhere."""
+    is_local = text.startswith("/") and not text.startswith(("//", "/\\")) and text.isprintable()
+    return text if is_local else "/"
 
 
 def moment(value: datetime | None) -> Markup:

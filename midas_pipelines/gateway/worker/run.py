@@ -37,6 +37,7 @@ from midas_pipelines.sync.threads import in_thread, own_threads
 KEEP_SECONDS = 5.0
 """The housekeeping interval: writes failed calls and statistics, frees dead claims, applies rules that begin or end."""
 
+PATIENCE_SECONDS = 20.0
 END_SECONDS = 5.0  # extra time for the tasks to write and release what they have
 
 PUSH_THREADS, ORDER_THREADS, WEBHOOK_THREADS = 4, 2, 4
@@ -173,9 +174,9 @@ class Worker:
         self._applier.wake()
 
     @asynccontextmanager
-    async def running(self, *, patience: float = 20.0) -> AsyncIterator[None]:
-        """Works while the block runs, then finishes what is under way, `patience` seconds at most, and releases the
-        rest. Raises SettingsError."""
+    async def running(self) -> AsyncIterator[None]:
+        """Works while the block runs, then finishes what is under way, `PATIENCE_SECONDS` at most, and releases the rest.
+        Raises SettingsError."""
         context = self.context
         self._loop = asyncio.get_running_loop()
         book = ErrorBook(context.database, context.run_id, block=sys.maxsize)
@@ -192,7 +193,7 @@ class Worker:
                     # Each task has threads of its own: where one waits for the database, the others go on.
                     start = self.supervisor.start
                     with own_threads("push", PUSH_THREADS):
-                        start("push items", lambda beat: express.run(beat, patience=patience))
+                        start("push items", lambda beat: express.run(beat, patience=PATIENCE_SECONDS))
                     with own_threads("orders", ORDER_THREADS):
                         start("apply webhooks of orders", lambda beat: applier.run(beat, orders=True))
                     with own_threads("webhooks", WEBHOOK_THREADS):
@@ -204,7 +205,7 @@ class Worker:
                     finally:
                         express.stop()
                         applier.stop()
-                        await self.supervisor.stop(patience + END_SECONDS)
+                        await self.supervisor.stop(PATIENCE_SECONDS + END_SECONDS)
                         with suppress(sa.exc.SQLAlchemyError):  # the claims end with the lease
                             await applier.release()
             finally:
