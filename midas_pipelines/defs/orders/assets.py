@@ -19,15 +19,8 @@ from midas_pipelines.workflows import pool_of
 
 GROUP, DAYS = "orders", dg.AssetKey("imported_orders")
 COUNTS = (
-    "fetched",
-    "imported",
-    "exceptions",
-    "failed",
-    "postponed",
-    "mapped",
-    "allocated",
-    "duplicates",
-    "moved_on",
+    *("fetched", "imported", "exceptions", "failed", "postponed", "mapped", "allocated"),
+    *("duplicates", "moved_on"),
 )
 STATUS_COUNTS = ("scanned", "pushed", "refused", "failed", "parcels", "moved_on")
 
@@ -120,10 +113,8 @@ def _new_orders(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.M
     context.log.info(f"Orders: {ui.counts_in_words(report, *COUNTS)}")
     read = ui.numbers(report, "fetched", "requests", "seconds")
     context.log_event(dg.AssetObservation(fourseller_orders.key, metadata=read))
-    return ui.made(
-        sync,
-        {**ui.numbers(report, *COUNTS, "requests", "seconds"), "preview": ui.table(report.preview), **where},
-    )
+    counts = ui.numbers(report, *COUNTS, "requests", "seconds")
+    return ui.made(sync, {**counts, "preview": ui.table(report.preview), **where})
 
 
 def sales_of(sync: "engine.SyncContext", day: date) -> dict[str, int | float]:
