@@ -12,7 +12,7 @@ from midas_pipelines.store.database import Database
 from midas_pipelines.store.schema.tables import LEDGER_KEY, inventory_changes
 from midas_pipelines.store.schema.triggers import explain_stock, mark_together
 from midas_pipelines.storefront.catalog import STOCK, ItemKey, has_product_status, lock_stock, set_stock
-from midas_pipelines.storefront.schema import product_variants, products
+from midas_pipelines.storefront.schema import products
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.storefront.writing import insert_columns
 
@@ -66,10 +66,11 @@ def move_stock(connection: sa.Connection, moves: Sequence[StockMove]) -> list[in
 
 def _record_skipped(connection: sa.Connection, items: Collection[ItemKey]) -> None:
     """Writes ledger rows that take back what a trigger of the shop's kept from its tables."""
-    for table, number in ((products, 0), (product_variants, 1)):
-        ids = ", ".join(str(item[number]) for item in items if (item[1] is None) == (number == 0))
+    plain = [product for product, variant in items if variant is None]
+    variants = [variant for _, variant in items if variant is not None]
+    for table, ids in (("products", plain), ("product_variants", variants)):
         if ids:
-            connection.exec_driver_sql(explain_stock(table.name, f"s.id IN ({ids})"))
+            connection.exec_driver_sql(explain_stock(table, f"s.id IN ({', '.join(map(str, ids))})"))
 
 
 RATE_DAYS = 28
