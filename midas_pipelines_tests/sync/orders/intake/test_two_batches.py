@@ -35,11 +35,6 @@ pytestmark = pytest.mark.both_databases
 WRITERS = "SELECT count(*) FROM pg_stat_activity WHERE backend_xid IS NOT NULL AND pid <> pg_backend_pid()"
 TAKEN = "INSERT INTO orders (order_number, total_amount, shipping_address, billing_address) VALUES (:name, 1, '{}', '{}')"
 
-WRITTEN = """SELECT DISTINCT relation::regclass::text AS name FROM pg_locks
-WHERE mode = 'RowExclusiveLock' AND relation IS NOT NULL"""
-SELLER = """CREATE FUNCTION mark_sold() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN UPDATE products SET is_featured = true WHERE id = NEW.product_id; RETURN NEW; END $$"""
-FEATURED = "CREATE TRIGGER mark_sold AFTER INSERT ON order_items FOR EACH ROW EXECUTE FUNCTION mark_sold()"
 
 ONCE = "SELECT count(*), count(DISTINCT marketplace_order_id), count(DISTINCT local_order_id) FROM marketplace_orders"
 WATERMARK = "SELECT count(*) FROM midas_cursors WHERE name = 'orders'"
@@ -95,34 +90,6 @@ def test_the_batch_ahead_gets_the_stock_first_and_its_backorders_come_before_the
     assert (late.result().imported, turn.again.is_set()) == (4, True)
     assert paper.took(world, *(f"SOON-{n:03}" for n in range(7))) == [1] * 7
     assert paper.took(world, *(f"LATE-{n:03}" for n in range(4))) == [1, 0, 0, 0]
-    desk.assert_whole(world)
-
-
-def test_the_lines_of_both_sides_are_written_ahead_and_no_stock_is_locked(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(write, "TURN_SECONDS", 30)
-    product = add_product(world.database, sku="A", stock_quantity=5)
-    with ahead(world, orders("LATE", 4)) as (_, late):
-        if world.database.is_postgresql:
-            written = {row.name for row in rows(world.database, WRITTEN)}
-            assert {"order_items", "marketplace_order_lines"} <= written
-            assert "inventory_changes" not in written
-            world.set(product, stock_quantity=3)
-    assert late.result().imported == 4
-    desk.assert_whole(world)
-
-
-def test_a_trigger_on_lines_that_locks_the_stock_lets_go_of_it_for_the_batch_ahead(world: World) -> None:
-    product = add_product(world.database, sku="A", stock_quantity=9)
-    if world.database.is_postgresql:
-        run(world.database, SELLER)
-        run(world.database, FEATURED)
-    with ahead(world, orders("LATE", 4)) as (turn, late):
-        assert bring(world, orders("SOON", 3)).imported == 3
-        turn.set()
-        assert late.result().imported == 4
-    assert value(world.database, f"SELECT stock_quantity FROM products WHERE id = {product}") == 2
     desk.assert_whole(world)
 
 
