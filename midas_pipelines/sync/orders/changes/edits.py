@@ -175,8 +175,8 @@ def _change_lines(order: StoredOrder, pairs: list[Pair], changes: list[str], *, 
             update_order_items(order.connection, order.local_order_id, rows)
     added = [sold for sold, row in pairs if row is None]
     local_ids = [] if order.local_order_id is None else [order.local_order_id] * len(added)
-    units.write_lines(order.connection, added, [order.id] * len(added), local_ids)
-    units.allocate_lines(order.connection, added)
+    units.write_lines(order.connection, added, [order.id] * len(added), shop=bool(local_ids))
+    units.allocate_lines(order.connection, added, local_ids)
     if changes:
         order.log("edited", f"The marketplace changed the order: {'; '.join(changes)}.")
     for sold, _ in pairs:

@@ -216,8 +216,8 @@ def _reserve_ids(connection: sa.Connection, batch: _Sorted) -> None:
 def _write_orders(
     connection: sa.Connection, batch: _Sorted, context: OrderContext, *, renewed: bool = False
 ) -> None:
-    """Writes our rows and the shop's, of new orders or of those `renewed` that were quarantined, of their lines, and their
-    log. Ours are sorted by id, so that two importers of the same orders do not deadlock."""
+    """Writes our rows and the shop's, of new orders or of those `renewed` that were quarantined, and ours of their lines and
+    their log. Ours are sorted by id, so that two importers of the same orders do not deadlock."""
     sales = [sale for sale in batch.new if (sale.order_id in batch.quarantined) is renewed]
     local_ids = [batch.local_ids[sale.order_id] for sale in sales]
     by_id = sorted(sales, key=lambda sale: sale.order_id)
@@ -233,9 +233,7 @@ def _write_orders(
     history = {"order_id": local_ids, "status": theirs["status"], "notes": notes}
     writing.insert_columns(connection, order_status_history, history)
     sold = [line for line in batch.lines if (line.sale.order_id in batch.quarantined) is renewed]
-    named = [line.sale.order_id for line in sold]
-    ids_of_lines = [[ids[one] for one in named] for ids in (batch.row_ids, batch.local_ids)]
-    write_lines(connection, sold, *ids_of_lines)
+    write_lines(connection, sold, [batch.row_ids[line.sale.order_id] for line in sold], shop=True)
     _write_log(connection, batch, context.first_steps(sales))
 
 
@@ -247,9 +245,10 @@ def _write_log(connection: sa.Connection, batch: _Sorted, log: writing.Columns) 
 
 
 def _allocate(connection: sa.Connection, batch: _Sorted, context: OrderContext, result: ImportCounts) -> None:
-    """Locks the stock, allocates it to the order placed first, and writes exceptions, log, alerts and mail."""
+    """Locks the stock, allocates it to the order placed first, and writes the shop's lines, exceptions, log, alerts and mail."""
     sold, sales = batch.lines, batch.new
-    allocate_lines(connection, sold)  # from now on the shop may wait for stock
+    local_ids = [batch.local_ids[line.sale.order_id] for line in sold]
+    allocate_lines(connection, sold, local_ids)  # from now on the shop may wait for stock
     _write_log(connection, batch, context.line_steps(sold))
     marked = {order_id: lines.exception_text(found) for order_id, found in batch.exceptions.items()}
     marks = [{"id": batch.row_ids[order_id], "exception": text} for order_id, text in marked.items()]

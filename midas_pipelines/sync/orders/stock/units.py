@@ -130,18 +130,17 @@ def allocate_units(
 
 
 def write_lines(
-    connection: sa.Connection, added: Sequence[SoldLine], order_rows: Sequence[int], local_ids: Sequence[int]
+    connection: sa.Connection, added: Sequence[SoldLine], order_rows: Sequence[int], *, shop: bool
 ) -> None:
     """Writes our rows of new lines, of the orders in these rows of ours, as if the stock had all that they want, which
-    `allocate_lines` corrects; and the shop's, of its orders with these ids, none where it has deleted its order. The key
-    of an item is checked here: for a row of stock that the transaction has changed, PostgreSQL takes longer."""
+    `allocate_lines` corrects; reserves ids for the shop's, unless it has deleted its order."""
     if not added:
         return
     count, above = len(added), {}
     if connection.dialect.name != "postgresql":  # the shop may not have the rows reserved last yet
         newest = sa.select(_LINES.order_item_id).where(_LINES.order_item_id > 0).order_by(_LINES.id.desc())
         above[order_items] = connection.scalar(newest.limit(1)) or 0
-    numbers = {marketplace_order_lines: count, order_items: len(local_ids)}
+    numbers = {marketplace_order_lines: count, order_items: count if shop else 0}
     ids = reserve_ids(connection, numbers, above)
     of_shop = ids[order_items] or [0] * count
     for line, row_id, item_id in zip(added, ids[marketplace_order_lines], of_shop, strict=True):
@@ -157,12 +156,11 @@ def write_lines(
         "exception": [lines.exception_text(line.exceptions) for line in added],
     }
     insert_columns(connection, marketplace_order_lines, ours)
-    if local_ids:
-        insert_columns(connection, order_items, lines.shop_lines(added, local_ids))
 
 
-def allocate_lines(connection: sa.Connection, added: Sequence[SoldLine]) -> None:
-    """Allocates stock to lines that are written."""
+def allocate_lines(connection: sa.Connection, added: Sequence[SoldLine], local_ids: Sequence[int]) -> None:
+    """Allocates stock to lines that are written, and writes the shop's rows of them, of its orders with these ids; none where
+    there are no ids, since it has deleted its order."""
     taking, moves, short = [(line, line.item) for line in added if line.item and line.wanted], [], []
     for line, item in taking:
         name = reference(line.sale.order_id, line.number)
@@ -171,6 +169,8 @@ def allocate_lines(connection: sa.Connection, added: Sequence[SoldLine]) -> None
         if line.allocated != -delta:  # what is missing is backordered
             line.allocated = -delta
             short.append(line)
+    if local_ids:
+        insert_columns(connection, order_items, lines.shop_lines(added, local_ids))
     changes = [
         {"id": line.row_id, "allocated": line.allocated, "backordered": line.backordered}
         | {"exception": lines.exception_text(line.exceptions)}
