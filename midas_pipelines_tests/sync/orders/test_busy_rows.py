@@ -50,8 +50,8 @@ def hold(connection: sa.Connection, table: str, row: int) -> None:
 
 @pytest.fixture
 def postgresql_world(world: World) -> Iterator[World]:
-    impatient = DatabaseLimits(lock_seconds=0.1, idle_seconds=60)
-    with Database(world.database.engine.url, impatient) as database:
+    limits = DatabaseLimits(lock_seconds=1, idle_seconds=60)  # a batch that waited at each lock would take a minute
+    with Database(world.database.engine.url, limits) as database:
         yield replace(world, database=database)
 
 
