@@ -190,7 +190,10 @@ def test_the_status_says_how_everything_stands(gateway: Gateway) -> None:
     seen = gateway.call("GET", "status", gateway.key(Role.VIEWER)).json()
     assert seen["worker"] == "running"
     assert (seen["items"], seen["dirty"], seen["oldest_dirty"]) == ({"listed": 1}, 0, None)
-    assert (seen["quarantined_items"], seen["webhooks"], seen["trouble"]) == (0, 0, None)
+    assert (seen["quarantined_items"], seen["webhooks"]) == (0, 0)
+    assert seen["channels"] == [
+        {"name": name, "listed": 1, "healthy": True, "trouble": None} for name in ("website", "fourseller")
+    ]
     assert {"full_sync", "order_import"} <= {workflow["name"] for workflow in seen["workflows"]}
 
 

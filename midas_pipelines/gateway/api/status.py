@@ -45,17 +45,26 @@ class WorkflowStatus(BaseModel):
     last: LastSync | None = Field(description="Null where it never ran, or syncs nothing.")
 
 
+class Channel(BaseModel):
+    """A sales channel."""
+
+    name: str
+    listed: int = Field(description="Items it lists.")
+    healthy: bool
+    trouble: str | None = Field(description="Its error as this worker sees it.")
+
+
 @dataclass(frozen=True, kw_only=True)
 class StatusReport(Overview):
     """The status of all parts, as `midas status` shows it, and of this gateway."""
 
+    channels: list[Channel]
     needs_a_person: Annotated[
         dict[str, int],
         Field(
             description="How many of each cause: conflicts, oversold and unmapped lines, low stock, alerts and more."
         ),
     ]
-    trouble: Annotated[str | None, Field(description="The error of 4Seller as this worker sees it.")]
     workflows: list[WorkflowStatus]
     versions: dict[str, str]
     worker: Annotated[str, Field(description="running, stopped, or elsewhere")]
@@ -100,14 +109,20 @@ def metrics(request: Request) -> Response:
 
 @router.get(f"{PREFIX}/status", summary="Status of all parts", response_model=StatusReport)
 def get_status(request: Request) -> dict[str, Any]:
-    """What is in sync, workflows, backlogs, consistency, 4Seller's health, versions."""
+    """Channels, what is in sync, workflows, backlogs, consistency, 4Seller's health, versions."""
     service = service_of(request)
+    seen, trouble = overview(service.database), service.worker.trouble if service.worker is not None else None
+    sold = sum(count for state, count in seen.items.items() if state != "removed")
+    listed = {"website": (sold, None), "fourseller": (seen.items.get("listed", 0), trouble)}
     works = "running" if service.supervisor.problem() is None else "stopped"
     versions = {name: version(name) for name in PACKAGES}
     return {
-        **vars(overview(service.database)),
+        **vars(seen),
+        "channels": [
+            {"name": name, "listed": count, "healthy": why is None, "trouble": why}
+            for name, (count, why) in listed.items()
+        ],
         "needs_a_person": {one.cause: one.count for one in service.database.read(needs_a_person)},
-        "trouble": service.worker.trouble if service.worker is not None else None,
         "workflows": workflow_rows(service),
         "versions": versions | {"database": service.database.read(read_version).current or "none"},
         "worker": "elsewhere" if service.worker is None else works,
