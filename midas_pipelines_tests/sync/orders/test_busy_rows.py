@@ -50,7 +50,9 @@ def hold(connection: sa.Connection, table: str, row: int) -> None:
 
 @pytest.fixture
 def postgresql_world(world: World) -> Iterator[World]:
-    limits = DatabaseLimits(lock_seconds=1, idle_seconds=60)  # a batch that waited at each lock would take a minute
+    limits = DatabaseLimits(
+        lock_seconds=1, idle_seconds=60
+    )  # a batch that waited at each lock would take a minute
     with Database(world.database.engine.url, limits) as database:
         yield replace(world, database=database)
 
