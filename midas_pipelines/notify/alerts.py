@@ -92,8 +92,8 @@ def match_alerts(
     """Makes the open alerts of a kind match `texts`, one for each subject: raises new ones, updates texts, and
     clears those that are over, but not of `unknown` subjects, which could not be checked."""
     known = open_subjects(connection, kind)
-    for subject, text in texts.items():
-        raise_alert(connection, kind=kind, subject=subject, text=text)
+    for subject in sorted(texts.keys() - known):
+        raise_alert(connection, kind=kind, subject=subject, text=texts[subject])
     renew_alerts(connection, kind=kind, texts=texts)
     clear_alerts(connection, kind=kind, subjects=sorted(known - texts.keys() - set(unknown)))
 
@@ -129,9 +129,9 @@ def clear_alerts(connection: sa.Connection, *, kind: str, subjects: Collection[s
     many of the subjects had one."""
     if not subjects:
         return 0
-    cleared = 0
+    cleared, over = 0, set(subjects)
     for row in connection.execute(sa.select(alerts.c.id, alerts.c.members).where(_open(kind), GROUPED)).all():
-        left = [subject for subject in row.members if subject not in set(subjects)]
+        left = [subject for subject in row.members if subject not in over]
         cleared += len(row.members) - len(left)
         values = {"members": left} if left else {"cleared_at": utc_now()}
         if len(left) < len(row.members):

@@ -26,9 +26,13 @@ from midas_pipelines.storefront.orders import update_order, update_order_items
 from midas_pipelines.storefront.schema import order_status_history
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.storefront.writing import update_rows
-from midas_pipelines.sync.orders.changes.exceptions import UNKNOWN_WORD, match_unknown_words
+from midas_pipelines.sync.orders.changes.exceptions import (
+    UNKNOWN_WORD,
+    alert_unknown_word,
+    match_unknown_word,
+)
 from midas_pipelines.sync.orders.customer_mail import match_mail_alerts
-from midas_pipelines.sync.orders.model.lines import IMPERSONAL_PARTS, line_words, shop_origin
+from midas_pipelines.sync.orders.model.lines import IMPERSONAL_PARTS, OrderException, line_words, shop_origin
 from midas_pipelines.sync.orders.model.order_log import OrderContext, StoredOrder, lock_order
 from midas_pipelines.sync.orders.model.sale import some_parts, write_content
 
@@ -106,7 +110,7 @@ def erase_buyer(order: StoredOrder) -> None:
     unsent = sa.and_(customer_mails.c.order_id == order.id, customer_mails.c.state != "sent")
     connection.execute(sa.update(customer_mails).where(unsent).values(state="dropped"))
     match_mail_alerts(connection)
-    _erase_alerts(order)
+    _erase_alerts(order, word)
     order.log("erased", "The buyer was erased.")
 
 
@@ -129,12 +133,16 @@ def _name_lines(order: StoredOrder) -> None:
         update_order_items(order.connection, order.local_order_id, items)
 
 
-def _erase_alerts(order: StoredOrder) -> None:
-    """Erases the text of the order's alerts, and its unknown status word in those that are closed by now."""
+def _erase_alerts(order: StoredOrder, word: str | None) -> None:
+    """Erases the text of the order's alerts; one to its unknown status word names another order with it, or gives way to one
+    without the word."""
     connection, name, columns = order.connection, order.marketplace_order_id, alerts.c
     erased = f"Order {name}: its buyer was erased."
     connection.execute(sa.update(alerts).where(columns.subject == order.subject).values(text=erased))
-    match_unknown_words(connection)
-    closed = sa.and_(columns.kind == UNKNOWN_WORD, columns.cleared_at.is_not(None))
-    mine = sa.and_(closed, columns.text.startswith(f"Order {name}: ", autoescape=True))
-    connection.execute(sa.update(alerts).where(mine).values(text=erased, subject="word:erased"))
+    mine = sa.and_(columns.kind == UNKNOWN_WORD, columns.text.startswith(f"Order {name}: ", autoescape=True))
+    for subject in set(connection.scalars(sa.select(columns.subject).where(mine))):
+        match_unknown_word(connection, subject.removeprefix("word:"))
+    closed = sa.and_(mine, columns.cleared_at.is_not(None))
+    connection.execute(sa.update(alerts).where(closed).values(text=erased, subject="word:erased"))
+    if word and order.has(OrderException.STATUS):
+        alert_unknown_word(connection, word, name)

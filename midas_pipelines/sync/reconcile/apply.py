@@ -91,7 +91,7 @@ class ReadBack:
         while self._judge_chunk():
             pass
         if self._asks_a_person:
-            self.context.database.write(match_conflict_alerts)
+            self.context.database.write(match_conflict_alerts, looked=True)
 
     def _judge_chunk(self) -> bool:
         """Settles the next items, a thousand at most; False when there are none left."""

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from midas_pipelines.errors import WrongInput
 from midas_pipelines.fourseller.models import Product
-from midas_pipelines.notify.alerts import match_alerts, raise_alerts
+from midas_pipelines.notify.alerts import clear_alerts, open_subjects, raise_alerts, renew_alerts
 from midas_pipelines.store.items.conflicts import (
     open_conflicts,
     read_conflict,
@@ -88,8 +88,12 @@ def close_pushed(context: SyncContext) -> None:
             match_conflict_alerts(connection)
 
 
-def match_conflict_alerts(connection: sa.Connection) -> None:
-    """Makes the alerts about conflicts match those of items that wait for a person."""
+def match_conflict_alerts(connection: sa.Connection, *, looked: bool = False) -> None:
+    """Makes the alerts about conflicts match those of items that wait for a person. Only when 4Seller was `looked` at are new
+    ones raised: else one that a person has closed would come back with the next conflict that is settled."""
+    known = open_subjects(connection, ALERT)  # before the conflicts: what is raised in between is not over
+    if not looked and not known:
+        return
     texts = {
         f"{row['subject']}:{row['field']}": (
             f"{row['sku']}: the {row['field']} is {row['fourseller_value']} on 4Seller and {row['shop_value']} in the "
@@ -98,8 +102,10 @@ def match_conflict_alerts(connection: sa.Connection) -> None:
         for row in open_conflicts(connection, policy="manual")
         if row["mapping_id"] is not None
     }
-    raise_alerts(connection, kind=ALERT, texts=texts)  # many become one alert
-    match_alerts(connection, kind=ALERT, texts=texts)
+    if looked:
+        raise_alerts(connection, kind=ALERT, texts=texts)
+    renew_alerts(connection, kind=ALERT, texts=texts)
+    clear_alerts(connection, kind=ALERT, subjects=sorted(known - texts.keys()))
 
 
 async def resolve(context: SyncContext, conflict_id: int, take: str, by: str) -> dict[str, Any]:

@@ -239,6 +239,6 @@ def _close(context: SyncContext, settling: ReadBack, report: ReconcileReport) ->
         closed = resolve_pushed(connection)
         if settling.listing.complete:
             closed += resolve_unseen(connection, settling.read_at, settling.busy, settling.shards)
-        match_conflict_alerts(connection)
+        match_conflict_alerts(connection, looked=True)
         report.waiting = read_backlog(connection).conflicts
     report.settled += closed + moved

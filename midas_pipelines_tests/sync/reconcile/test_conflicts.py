@@ -9,11 +9,13 @@ from threading import Barrier
 import pytest
 import sqlalchemy as sa
 
+from midas_pipelines.notify.alerts import raise_alert
 from midas_pipelines.store.schema.rule_tables import sync_conflicts
 from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.store.stock.ledger import unexplained_stock
-from midas_pipelines.sync.reconcile.conflicts import NoSuchConflict, resolve
-from midas_pipelines_tests.shop import add_product, value
+from midas_pipelines.sync.reconcile import conflicts
+from midas_pipelines.sync.reconcile.conflicts import ALERT, NoSuchConflict, match_conflict_alerts, resolve
+from midas_pipelines_tests.shop import add_product, rows, run, value
 from midas_pipelines_tests.sync.world import World
 
 pytestmark = pytest.mark.both_databases
@@ -51,3 +53,60 @@ def test_one_of_many_people_settles_a_conflict_and_the_others_are_told(world: Wo
     assert unexplained_stock(world.database) == []
     left = value(world.database, "SELECT stock_quantity FROM products")
     assert left == (3 if field == "quantity" else 5)
+
+
+def test_an_alert_that_a_person_closed_stays_closed_when_another_conflict_is_settled(world: World) -> None:
+    numbers = waiting(world, 3)
+    run(world.database, "UPDATE alerts SET cleared_at = created_at WHERE subject = 'mapping:1:price'")
+    asyncio.run(resolve(world.sync_context(), numbers[1], "shop", "a person"))
+    assert open_alerts(world) == ["mapping:3:price"]
+
+
+def test_an_alert_that_another_process_raises_meanwhile_is_not_over(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting(world, 1)
+    read = conflicts.open_subjects
+
+    def read_before_another_raised_its_own(connection: sa.Connection, kind: str) -> set[str]:
+        known = read(connection, kind)
+        raise_alert(connection, kind=ALERT, subject="mapping:2:price", text="Its conflict came after.")
+        return known
+
+    monkeypatch.setattr(conflicts, "open_subjects", read_before_another_raised_its_own)
+    world.database.write(match_conflict_alerts)
+    assert open_alerts(world) == ["mapping:1:price", "mapping:2:price"]
+
+
+def test_to_match_many_alerts_takes_as_many_statements_as_to_match_a_few(world: World) -> None:
+    waiting(world, 30)
+    counted = 0
+
+    def count(*_: object) -> None:
+        nonlocal counted
+        counted += 1
+
+    sa.event.listen(world.database.engine, "before_cursor_execute", count)
+    world.database.write(match_conflict_alerts, looked=True)
+    sa.event.remove(world.database.engine, "before_cursor_execute", count)
+    assert counted < 10
+
+
+def waiting(world: World, count: int) -> list[int]:
+    """So many conflicts that wait for a person, with their alerts; their ids."""
+    with world.database.writing() as connection:
+        for number in range(1, count + 1):
+            connection.execute(sa.insert(mappings).values(product_id=number))
+        found = connection.execute(sa.select(mappings.c.id).order_by(mappings.c.id)).scalars().all()
+        row = {"field": "price", "policy": "manual", "shop_value": "1", "fourseller_value": "2"}
+        values = [row | {"mapping_id": one, "subject": f"mapping:{one}"} for one in found]
+        statement = sa.insert(sync_conflicts).returning(sync_conflicts.c.id, sort_by_parameter_order=True)
+        numbers = list(connection.execute(statement, values).scalars())
+        match_conflict_alerts(connection, looked=True)
+    return numbers
+
+
+def open_alerts(world: World) -> list[str]:
+    """The subjects of the open alerts."""
+    found = rows(world.database, "SELECT subject FROM alerts WHERE cleared_at IS NULL ORDER BY subject")
+    return [subject for (subject,) in found]

@@ -156,7 +156,7 @@ def dismiss(order: StoredOrder) -> list[str]:
         end_quarantine(order.connection, name)
     order.set_exceptions(drop=seen)
     if OrderException.STATUS in seen:
-        match_unknown_words(order.connection)
+        match_unknown_word(order.connection, order.status_word)
     order.log("dismissed", f"An operator has looked at it: {', '.join(seen)}.")
     return seen
 
@@ -186,15 +186,26 @@ def end_quarantine(connection: sa.Connection, order_id: str) -> None:
     alerts.clear_alert(connection, kind=QUARANTINED, subject=f"order:{order_id}"[:200])
 
 
-def match_unknown_words(connection: sa.Connection) -> None:
-    """Makes the alerts about unknown status words match the orders with the exception `unknown_status`: one for each word."""
+def alert_unknown_word(connection: sa.Connection, word: str, order_id: str) -> None:
+    """Alerts staff to an order's status word that is not in our table, once for each word."""
+    texts = {f"word:{word}": _unknown_word(word, order_id)}
+    alerts.raise_alerts(connection, kind=UNKNOWN_WORD, texts=texts)
+
+
+def match_unknown_word(connection: sa.Connection, word: str | None) -> None:
+    """Has the alert about a status word, if it is open, name an order with it and the exception `unknown_status`; closes it
+    when there is none."""
     marked = sa.and_(_ORDERS.exception.is_not(None), _ORDERS.exception.contains(OrderException.STATUS))
-    query = sa.select(_ORDERS.status_word, sa.func.min(_ORDERS.marketplace_order_id)).where(marked)
-    do = "Look at it on 4Seller; end it with `midas orders dismiss` when you have."
-    texts = {
-        f"word:{word}"[
-            :200
-        ]: f"Order {name}: 4Seller calls its status '{word}', which is unknown, so it counts as pending. {do}"
-        for word, name in connection.execute(query.group_by(_ORDERS.status_word))
-    }
-    alerts.match_alerts(connection, kind=UNKNOWN_WORD, texts=texts)
+    query = sa.select(_ORDERS.marketplace_order_id).where(marked, _ORDERS.status_word == word).limit(1)
+    name = None if word is None else connection.scalar(query)
+    if name is not None:
+        alerts.renew_alerts(connection, kind=UNKNOWN_WORD, texts={f"word:{word}": _unknown_word(word, name)})
+    elif word is not None:
+        alerts.clear_alert(connection, kind=UNKNOWN_WORD, subject=f"word:{word}")
+
+
+def _unknown_word(word: str | None, order_id: str) -> str:
+    return (
+        f"Order {order_id}: 4Seller calls its status '{word}', which is unknown, so it counts as pending. "
+        "Look at it on 4Seller; end it with `midas orders dismiss` when you have."
+    )

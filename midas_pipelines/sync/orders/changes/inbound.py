@@ -253,7 +253,10 @@ def _record_status_word(order: StoredOrder, sale: Sale, news: _News, *, moved: b
         order.set(status_word=sale.status_word)
         if not sale.known_status or order.has(OrderException.STATUS):
             order.set_exceptions(**{"drop" if sale.known_status else "add": (OrderException.STATUS,)})
-            exceptions.match_unknown_words(order.connection)
+        if order.has(OrderException.STATUS):
+            exceptions.match_unknown_word(order.connection, order.status_word)
+        if not sale.known_status:
+            exceptions.alert_unknown_word(order.connection, sale.status_word, sale.order_id)
         if not moved:
             order.log("status_word", f"4Seller calls it {sale.status_word} now.")
     if sale.paid and sale.known_status and sale.status is not OrderStatus.REFUNDED:

@@ -24,7 +24,7 @@ from midas_pipelines.store.schema.tables import marketplace_order_lines, marketp
 from midas_pipelines.storefront import writing
 from midas_pipelines.storefront.catalog import lock_stock
 from midas_pipelines.storefront.schema import order_status_history, orders
-from midas_pipelines.sync.orders.changes.exceptions import end_quarantine, match_unknown_words
+from midas_pipelines.sync.orders.changes.exceptions import alert_unknown_word, end_quarantine
 from midas_pipelines.sync.orders.changes.inbound import apply_update, has_news
 from midas_pipelines.sync.orders.customer_mail import queue_received
 from midas_pipelines.sync.orders.model import lines, order_log
@@ -254,8 +254,8 @@ def _allocate(connection: sa.Connection, batch: _Sorted, context: OrderContext, 
     marks = [{"id": batch.row_ids[order_id], "exception": text} for order_id, text in marked.items()]
     writing.update_rows(connection, marketplace_orders, marks)
     raise_oversold_alerts(connection, sold)
-    if not all(sale.known_status for sale in sales):
-        match_unknown_words(connection)
+    for word, name in sorted({s.status_word: s.order_id for s in sales if not s.known_status}.items()):
+        alert_unknown_word(connection, word, name)
     for order_id in batch.quarantined:
         end_quarantine(connection, order_id)
     if context.sends_mail:

@@ -122,6 +122,19 @@ def test_the_alert_of_an_unknown_word_closes_when_no_order_has_it(world: World, 
     assert desk.alerts(world) == []
 
 
+def test_an_alert_of_a_word_that_a_person_closed_stays_closed_whatever_other_orders_are_called(
+    world: World,
+) -> None:
+    for order_id, word in (("X-1", "Teleported"), ("X-2", "Beamed"), ("X-3", "Lost")):
+        paper.polled(world, order_json(id=order_id, status=word))
+    run(world.database, "UPDATE alerts SET cleared_at = created_at WHERE subject = 'word:Teleported'")
+    dismissed(world, "X-2")
+    paper.polled(world, order_json(id="X-4", status="Folded"))
+    paper.polled(world, order_json(id="X-3", status="Bent", updated_at=now_text()))
+    left = rows(world.database, "SELECT subject FROM alerts WHERE cleared_at IS NULL ORDER BY id")
+    assert [subject for (subject,) in left] == ["word:Folded", "word:Bent"]
+
+
 # ids given again
 
 
