@@ -52,6 +52,36 @@ def test_a_dry_run_tells_and_sends_nothing(door: Gateway, operator: str) -> None
     assert not door.world.sandbox.state.products
 
 
+def test_a_dry_run_of_quantities_counts_what_it_plans(door: Gateway, operator: str) -> None:
+    product = add_product(door.world.database, sku="A-1", stock_quantity=7)
+    door.call("POST", "sync/products", operator, json={})
+    door.world.set(product, stock_quantity=3)
+    add_product(door.world.database, sku="A-2")
+    answer = door.call("POST", "sync/inventory", operator, json={"dry_run": True}).json()
+    assert [(row["action"], row["sku"]) for row in answer["plan"]] == [("quantity", "A-1")]
+    assert (answer["counts"]["updated"], answer["counts"]["created"]) == (1, 0)
+
+
+def test_a_field_that_is_null_is_one_that_is_not_given(door: Gateway, operator: str) -> None:
+    add_product(door.world.database, sku="A-1", stock_quantity=7)
+    for wish in ({"mode": None, "skus": ["A-1"]}, {"mode": "incremental", "skus": None}):
+        assert door.call("POST", "sync/products", operator, json=wish).status_code == 200, wish
+    order_id = door.world.place(("A-1", 1))
+    door.call("POST", "orders", operator)
+    move = {"status": "processing", "shipment": None}
+    assert door.call("PATCH", f"orders/{order_id}", operator, json=move).status_code == 200
+
+
+def test_a_patch_that_is_wrong_names_the_wrong_fields_and_no_other(door: Gateway, operator: str) -> None:
+    for move, wrong in (
+        ({"status": "lost"}, ["body.StatusPatch.status"]),
+        ({"shipment": {"carrier": 3, "number": "1"}}, ["body.ShipmentPatch.shipment.carrier"]),
+        ({}, ["body.StatusPatch.status"]),
+    ):
+        answer = door.call("PATCH", "orders/1", operator, json=move)
+        assert [error["where"] for error in answer.json()["errors"]] == wrong, move
+
+
 def test_quantities_are_pushed_alone(door: Gateway, operator: str) -> None:
     product = add_product(door.world.database, sku="A-1", stock_quantity=7)
     door.call("POST", "sync/products", operator, json={"mode": "incremental"})

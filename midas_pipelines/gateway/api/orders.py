@@ -9,7 +9,16 @@ from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Request
-from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+)
 
 from midas_pipelines.fourseller.carriers import tracking
 from midas_pipelines.fourseller.status import OrderStatus
@@ -108,6 +117,7 @@ class StatusPatch(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     status: Literal["processing", "shipped", "delivered", "cancelled", "refunded"]
+    shipment: None = None
 
 
 class ShipmentPatch(BaseModel):
@@ -117,6 +127,17 @@ class ShipmentPatch(BaseModel):
 
     shipment: Shipment
     status: Literal["shipped", "delivered"] | None = None
+
+
+def _patch_of(sent: object) -> str:
+    """Which of the two a body means to be, so that it is held against that one alone."""
+    return "StatusPatch" if isinstance(sent, dict) and sent.get("shipment") is None else "ShipmentPatch"
+
+
+OrderPatch = Annotated[
+    Annotated[StatusPatch, Tag("StatusPatch")] | Annotated[ShipmentPatch, Tag("ShipmentPatch")],
+    Discriminator(_patch_of),
+]
 
 
 @router.get("/orders", summary="List marketplace orders", response_model=OrderPage)
@@ -150,9 +171,7 @@ def get_order(request: Request, order_id: OrderId) -> Timeline:
 
 
 @router.patch("/orders/{order_id}", summary="Update an order", response_model=StatusChanged)
-async def patch_order(
-    request: Request, order_id: OrderId, body: StatusPatch | ShipmentPatch
-) -> StatusChanged:
+async def patch_order(request: Request, order_id: OrderId, body: OrderPatch) -> StatusChanged:
     """Updates the shop's order and pushes it to 4Seller. A transition that is not allowed changes nothing: 409."""
     context = service_of(request).sync_context(request.state.request_id)
     goal = OrderStatus(body.status) if body.status is not None else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -41,7 +42,7 @@ class SyncRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    mode: Literal["full", "incremental"] = Field(
+    mode: Literal["full", "incremental"] | None = Field(
         "incremental", description="full: every item. incremental: those that changed."
     )
     skus: Annotated[list[Sku], Field(min_length=1, max_length=10_000)] | None = Field(
@@ -160,8 +161,10 @@ async def _sync_few(service: Service, run_id: str, kind: Kind, skus: list[str], 
 def _plan_few(service: Service, run_id: str, kind: Kind, ids: list[int]) -> SyncDone:
     """What a sync of these items would do, or of it what a push of quantities would."""
     plan = make_plan(service.sync_context(run_id), ids=ids)
-    rows = [row for row in plan.rows if kind == "products" or row["action"] in ("quantity", "update")]
-    return SyncDone(outcome="planned", run_id=run_id, counts=plan.counts, items=[], plan=rows)
+    if kind == "inventory":
+        steps = tuple(step for step in plan.steps if step.action in ("quantity", "update"))
+        plan = replace(plan, steps=steps, unlisted=())
+    return SyncDone(outcome="planned", run_id=run_id, counts=plan.counts, items=[], plan=plan.rows)
 
 
 async def _launch(service: Service, kind: Kind, wanted: SyncRequest) -> Response:

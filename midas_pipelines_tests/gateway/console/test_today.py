@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -74,5 +75,6 @@ def test_docs_are_readable_offline(visitor: Visitor) -> None:
     page = visitor.see("/docs")
     assert "PATCH /api/marketplace/orders/{order_id}" in page
     assert "cdn" not in page
+    assert set(re.findall('href="#([^"]*)"', page)) <= set(re.findall('id="([^"]*)"', page))
     assert "text/css" in visitor.client.get("/static/console.css").headers["content-type"]
     visitor.see("/static/none.css", status=404)
