@@ -80,7 +80,9 @@ class Verifier:
         """The id, timestamp and signatures that a webhook carries. Raises BadSignature before any body is read."""
         webhook_id, timestamp, signatures = (headers.get(name, "") for name in HEADERS)
         wrong = ""
-        if not (webhook_id and timestamp and signatures):
+        if not self.keys:
+            wrong = "No webhook can be verified here: FOURSELLER_WEBHOOK_SECRET is not set."
+        elif not (webhook_id and timestamp and signatures):
             wrong = "A webhook needs the headers webhook-id, webhook-timestamp and webhook-signature."
         elif len(webhook_id) > LONGEST_ID or not webhook_id.isprintable():
             wrong = f"Its webhook-id is longer than {LONGEST_ID} characters, or not printable."

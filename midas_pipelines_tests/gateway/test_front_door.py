@@ -248,3 +248,12 @@ def test_while_a_webhook_waits_too_long_to_be_stored_the_next_calls_are_answered
 
     asyncio.run(scenario())
     assert statuses == [503, 202, 202]
+
+
+def test_without_a_secret_every_webhook_is_401_and_says_so(start: Start) -> None:
+    door = start(with_worker=False, fourseller_webhook_secret=None)
+    for body in (b"", b"[]", b'{"type": "x"}', b'{"type": "x", "timestamp": 5, "data": {}}'):
+        answer = door.client.post(HOOK, content=body, headers={"content-type": "application/json"})
+        assert answer.status_code == 401, body
+        assert "FOURSELLER_WEBHOOK_SECRET is not set" in answer.json()["detail"], body
+    assert "422" not in door.client.get("/openapi.json").json()["paths"][HOOK]["post"]["responses"]

@@ -142,7 +142,7 @@ class Limits:
 
     async def _pass(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
         path, request_id = scope["path"], scope["state"]["request_id"]
-        is_webhook = path == WEBHOOKS and scope["method"] == "POST" and bool(self._service.verifier.keys)
+        is_webhook = path == WEBHOOKS and scope["method"] == "POST"
         try:
             if path not in FREE:
                 wait = self._callers.take(address_of_caller(scope), key_of(headers.get("authorization")))
