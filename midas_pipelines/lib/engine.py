@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from midas_pipelines.sync.snapshots.consistency import differences, measure
     from midas_pipelines.sync.snapshots.files import Snapshots, Spool, place
     from midas_pipelines.sync.snapshots.take import listing_of, snapshot_catalog, snapshot_listing
-    from midas_pipelines.sync.sync_log import progress_lines
+    from midas_pipelines.sync.sync_log import logged_sync, progress_lines
     from midas_pipelines.text import escaped
 
 else:

@@ -7,6 +7,7 @@ import pytest
 from midas_pipelines.definitions import defs
 from midas_pipelines.defs.resources import failure_of
 from midas_pipelines.fourseller.errors import BadCredentials
+from midas_pipelines.store.operations.sync_log import newest_sync
 from midas_pipelines_tests.defs.conftest import Execute, checks, evaluation, failure, metadata, observed
 from midas_pipelines_tests.shop import add_product, add_variant, amend
 from midas_pipelines_tests.sync.world import World
@@ -37,6 +38,11 @@ def test_a_plan_sends_nothing(environment: World, execute: Execute) -> None:
     (row,) = metadata(result, "sync_plan")["preview"].records
     assert (row.data["action"], row.data["sku"]) == ("create", "A-1")
     assert not environment.calls()
+    logged = environment.database.read(
+        newest_sync, "products", result.run_id
+    )  # where `GET sync/products` looks
+    assert logged is not None
+    assert (logged["scope"], logged["outcome"], logged["counts"]["created"]) == ("dry run", "done", 1)
 
 
 def test_stock_travels_by_the_inventory_push(environment: World, execute: Execute) -> None:

@@ -116,8 +116,11 @@ def sync_plan(
 ) -> dg.MaterializeResult:
     """What a sync would do to each item; it sends no request. A plan that is to be approved is a file, or the console's."""
     with midas.sync_context(context) as sync:
-        ids = engine.product_sync.mapping_ids(sync, config.skus) if config.skus else None
-        plan = engine.make_plan(sync, dirty_only=not (config.full or config.skus), ids=ids)
+        report = engine.product_sync.ProductReport()
+        with engine.logged_sync(sync, "products", "dry run", report):  # where a caller who launched it looks
+            ids = engine.product_sync.mapping_ids(sync, config.skus) if config.skus else None
+            plan = engine.make_plan(sync, dirty_only=not (config.full or config.skus), ids=ids)
+            vars(report).update(plan.counts)
         first = plan.rows[:20]
         preview, where = ui.table(ui.titled(sync, first)), ui.links(sync, first)
     return ui.made(sync, {"dagster/row_count": len(plan.rows), **plan.counts, "preview": preview, **where})
