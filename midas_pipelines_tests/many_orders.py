@@ -17,6 +17,7 @@ from midas_pipelines.store.orders import checks, listing
 from midas_pipelines.store.orders.listing import Filters, list_orders
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.operations.daily_report import write_report
+from midas_pipelines.sync.orders.changes.exceptions import match_unknown_word
 from midas_pipelines.sync.orders.lookup import find_order, read_timeline
 
 DAYS, ITEMS, MOVES = 730, 556, 5
@@ -92,6 +93,10 @@ READINGS: dict[str, Reading] = {
     "sales of a day": lambda database: listing.sales_between(
         database, NOW - timedelta(days=1), NOW + timedelta(days=1)
     ),
+    "sales of an earlier day": lambda database: listing.sales_between(
+        database, NOW - timedelta(days=400), NOW - timedelta(days=399)
+    ),
+    "an unknown word": lambda database: database.write(match_unknown_word, "Teleported"),
     "days with new orders": lambda database: listing.days_with_changed_orders(
         database, load_settings().day_of, NOW - timedelta(hours=1)
     ),

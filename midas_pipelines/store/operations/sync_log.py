@@ -36,8 +36,9 @@ def last_syncs(database: Database) -> list[dict[str, Any]]:
 
 
 def _newest(connection: sa.Connection, kind: str, *which: sa.ColumnElement[bool]) -> dict[str, Any] | None:
-    query = sa.select(sync_logs).where(sync_logs.c.kind == kind, *which).order_by(sync_logs.c.id.desc())
-    row = connection.execute(query.limit(1)).mappings().first()
+    log = sync_logs.c  # PostgreSQL would look for a kind that is equal through the newest rows of all kinds
+    query = sa.select(sync_logs).where(log.kind.between(kind, kind), *which)
+    row = connection.execute(query.order_by(log.kind.desc(), log.id.desc()).limit(1)).mappings().first()
     return dict(row) if row is not None else None
 
 

@@ -141,9 +141,10 @@ def sales_by_channel(
         sa.func.count().filter(_ORDER.exception.is_not(None)).label("exceptions"),
         sa.func.max(moment, type_=_ORDER.placed_at.type).label("newest"),
     )
-    query = query.where(_ORDER.local_order_id.is_not(None), placed(lambda moment: moment >= placed_from))
-    if placed_to is not None:
-        query = query.where(placed(lambda moment: moment < placed_to))
+    query = query.where(
+        _ORDER.local_order_id.is_not(None),
+        placed(lambda at: sa.and_(at >= placed_from, sa.true() if placed_to is None else at < placed_to)),
+    )
     query = query.group_by(_ORDER.sales_channel, _ORDER.currency).order_by(count.desc())
     return [dict(row) for row in connection.execute(query).mappings()]
 
