@@ -381,6 +381,7 @@ def test_a_plan_says_what_a_sync_would_do_and_sends_nothing(world: World) -> Non
     world.set(unlisted, price=Decimal("3.00"))
     plan = make_plan(world.sync_context(), dirty_only=True)
     assert [row["action"] for row in plan.rows] == ["delete", "quantity", "update", "quarantined"]
+    assert "no longer sold" in str(plan.rows[0]["reason"])
     assert "no SKU" in str(plan.rows[-1]["reason"])
     counts = {"scanned": 4, "created": 0, "updated": 2, "deleted": 1, "unchanged": 0, "quarantined": 1}
     assert (plan.counts, world.calls()) == (counts, {"GET": 1, "POST": 3})

@@ -14,7 +14,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -139,12 +139,13 @@ class PlanStep:
 @dataclass(frozen=True)
 class ApprovedPlan:
     """Steps, when they were planned, and the hash over them. What else was seen when it was made is not kept with it:
-    how many items were `scanned`, and which of them are `unlisted`, each with its reason."""
+    how many items were `scanned`, which of them are `unlisted`, each with its reason, and the `reasons` for steps, by item."""
 
     made_at: str
     steps: tuple[PlanStep, ...]
     scanned: int = 0
     unlisted: tuple[dict[str, object], ...] = ()
+    reasons: dict[int, str] = field(default_factory=dict)
 
     @property
     def hash(self) -> str:
@@ -156,7 +157,12 @@ class ApprovedPlan:
     def rows(self) -> list[dict[str, object]]:
         """What a sync would do to each item, and why it would not list it."""
         sent: list[dict[str, object]] = [
-            {"action": step.action, "sku": step.sku, "quantity": step.quantity, "reason": None}
+            {
+                "action": step.action,
+                "sku": step.sku,
+                "quantity": step.quantity,
+                "reason": self.reasons.get(step.item),
+            }
             for step in self.steps
         ]
         return [*sent, *self.unlisted]
@@ -200,18 +206,20 @@ def make_plan(
     """What a sync would send, for every item, for the dirty ones or for `ids`; reads the database and nothing else."""
     context.database.read(require_columns)
     steps, unlisted, scanned = list[PlanStep](), list[dict[str, object]](), 0
+    reasons: dict[int, str] = {}
     for changes in chunks(
         context.database, title_limit=context.settings.title_limit, ids=ids, dirty_only=dirty_only
     ):
         scanned += sum(is_item(change) for change in changes)
         steps += [plan_step(change) for change in changes if change.writes]
+        reasons |= {one.mapping.id: one.reason for one in changes if one.writes and one.reason}
         aside = [change for change in changes if change.action is Action.QUARANTINED]
         unlisted += [
             {"action": one.action.value, "sku": one.sku, "quantity": None, "reason": one.reason}
             for one in aside
         ]
     made_at = datetime.now(UTC).isoformat(timespec="seconds")
-    return ApprovedPlan(made_at, tuple(steps), scanned, tuple(unlisted))
+    return ApprovedPlan(made_at, tuple(steps), scanned, tuple(unlisted), reasons)
 
 
 def read_plan(path: Path) -> ApprovedPlan:
