@@ -169,6 +169,12 @@ def test_a_running_sync_tells_how_far_it_has_come(door: Gateway, operator: str) 
     assert (state["running"]["done"], state["running"]["total"]) == (30, 120)
     assert state["running"]["rate"] > 0
     assert (state["last"]["outcome"], state["last"]["counts"]["created"]) == ("done", 1)
+    run(
+        door.world.database,
+        "INSERT INTO fourseller_sync_logs (kind, scope) VALUES ('inventory', 'dirty')",
+    )
+    begun = door.call("GET", "sync/inventory", operator).json()["running"]
+    assert (begun["total"], begun["rate"], begun["seconds_left"]) == (None, None, None)
 
 
 @pytest.mark.both_databases

@@ -47,7 +47,7 @@ QUIET_SECONDS = 600
 
 @dataclass(frozen=True, slots=True)
 class RunningSync:
-    """A sync under way: items done, of how many (0 until that is known), the seconds it has taken so far, and by its pace
+    """A sync under way: items done, of how many (None until that is known), the seconds it has taken so far, and by its pace
     the items a second and the seconds left; None before the first item is done."""
 
     kind: str
@@ -55,14 +55,14 @@ class RunningSync:
     run_id: str | None
     started_at: datetime
     done: int
-    total: int
+    total: int | None
     seconds: float
     rate: float | None
     seconds_left: float | None
 
     def __str__(self) -> str:
         left = f", {self.seconds_left:.0f} s left" if self.seconds_left is not None else ""
-        return f"{self.done} of {self.total}{left}"
+        return f"{self.done} of {self.total or 0}{left}"
 
 
 def running_syncs(connection: sa.Connection) -> list[RunningSync]:
@@ -75,7 +75,7 @@ def running_syncs(connection: sa.Connection) -> list[RunningSync]:
         reported = datetime.fromisoformat(counts["at"]) if "at" in counts else one.started_at
         if (one.now - reported).total_seconds() < QUIET_SECONDS:
             seconds = max(0.001, (one.now - one.started_at).total_seconds())
-            done, total = int(counts.get("done", 0)), int(counts.get("total") or 0)
+            done, total = int(counts.get("done", 0)), int(counts.get("total") or 0) or None
             rate = done / seconds if done else None
             left = max(0, total - done) / rate if rate and total else None
             about = (one.kind, one.scope, one.run_id, one.started_at)
