@@ -76,7 +76,7 @@ class ContractWatch:
                 word = row.get("status") if isinstance(row, dict) else None
                 if isinstance(word, str) and word and not read_status(word).known:
                     what = "An order's status has a word that is not known; the alert on the order quotes it."
-                    self._add("word", call, "status", what, kind_of(word))
+                    self._add("word", call, "status", what, f"{len(word)} characters")
         for what in _paging(dict(call.query), body) if is_page else ():
             self._add("paging", call, what.split(" ")[0], what)
 
@@ -106,7 +106,7 @@ def _faults(schema: str, body: Any) -> Iterator[Found]:
             name = error.message.split(" ")[0].strip('"')
             yield "missing", f"{place}.{name}", "It is missing.", None
         else:
-            what = f"It is {kind_of(error.instance)}, which the contract does not allow there."
+            what = f"The contract allows no such value there: {type_of(error.instance)}."
             yield "type", place, what, error.instance
 
 
@@ -125,7 +125,7 @@ def _fields(schema: dict[str, Any], value: Any, place: str) -> Iterator[Found]:
         if name in known:
             yield from _fields(known[name], inner, where)
         else:
-            yield "field", where, f"The contract does not know this field: {kind_of(inner)}.", inner
+            yield "field", where, f"The contract does not know this field: {type_of(inner)}.", inner
     for name in schema.get("x-expected", ()):
         if value.get(name) is None:
             where = f"{place}.{name}".lstrip(".")
@@ -148,33 +148,26 @@ def _paging(query: dict[str, str], body: dict[str, Any]) -> Iterator[str]:
         yield "offset is not the one that was asked for."
 
 
-def kind_of(value: Any) -> str:
-    """What a value is, in words that give nothing of it away."""
+def type_of(value: Any) -> str:
+    """The type of a value in JSON Schema's words, which give nothing of it away."""
     match value:
         case None:
             return "null"
         case bool():
-            return "true or false"
+            return "boolean"
         case int() | float():
-            return "a number"
+            return "number"
         case str():
-            return f"a text of {len(value)} characters"
+            return "string"
         case list():
-            return f"a list of {len(value)}"
-    return "an object"
+            return "array"
+    return "object"
 
 
 def _example(value: Any, personal: bool) -> str:
-    return kind_of(value) if personal or isinstance(value, dict | list) else str(value)[:60]
+    return type_of(value) if personal or isinstance(value, dict | list) else str(value)[:60]
 
 
-TYPES = {
-    "a number": "number",
-    "true or false": "boolean",
-    "an object": "object",
-    "null": "null",
-    "a list": "array",
-}
 SCHEMAS = {"/products/{id}/inventory": "InventoryLevel", "/products": "Product", "/orders": "Order"}
 """Of the calls whose address begins so."""
 
@@ -210,9 +203,8 @@ def _action(one: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
     inner = ".properties.".join(path).replace("properties.items.", "items.")
     target = f"$.components.schemas.{schema}.properties.{inner}"
-    seen = str(one["what"]).removeprefix("The contract does not know this field: ").removeprefix("It is ")
-    kind = next((kind for words, kind in TYPES.items() if seen.startswith(words)), "string")
+    kind = str(one["what"]).rpartition(" ")[2].rstrip(".")  # both sentences end with the type
     if one["kind"] == "field":
         parent, _, name = target.rpartition(".")
-        return {"target": parent, "update": {name: {"type": [kind, "null"] if kind != "null" else ["null"]}}}
+        return {"target": parent, "update": {name: {"type": list(dict.fromkeys([kind, "null"]))}}}
     return {"target": target, "description": one["what"], "update": {"x-also": kind}}

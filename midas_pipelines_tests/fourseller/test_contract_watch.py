@@ -94,7 +94,13 @@ def test_findings_become_an_overlay_of_the_document() -> None:
             "kind": "field",
             "call": "GET /products",
             "place": "data[].inventory.held",
-            "what": "The contract does not know this field: a number.",
+            "what": "The contract does not know this field: number.",
+        },
+        {
+            "kind": "type",
+            "call": "GET /products/{id}",
+            "place": "title",
+            "what": "The contract allows no such value there: number.",
         },
         {"kind": "status", "call": "POST /products", "place": "202", "what": "It answers 202."},
         {"kind": "paging", "call": "GET /orders", "place": "total", "what": "total is less."},
@@ -104,5 +110,6 @@ def test_findings_become_an_overlay_of_the_document() -> None:
         "target": "$.components.schemas.Product.properties.inventory.properties",
         "update": {"held": {"type": ["number", "null"]}},
     }
-    assert made["actions"][1]["target"] == "$.paths['/products'].post.responses"
+    assert made["actions"][1]["update"] == {"x-also": "number"}
+    assert made["actions"][2]["target"] == "$.paths['/products'].post.responses"
     assert made["x-remarks"] == ["GET /orders total: total is less."]
