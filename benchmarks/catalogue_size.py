@@ -36,7 +36,7 @@ def measure(large: int = LARGE, rounds: int = ROUNDS) -> list[Result]:
     server = PrivatePostgres()
     config = SandboxConfig(api_key=KEY, seller_id=SELLER, seed=1)
     try:
-        with BackgroundSandbox(config, process=True) as sandbox:
+        with BackgroundSandbox(config) as sandbox:
             products = _products(sandbox.url)
             urls = {size: _catalogue(server, size, products) for size in (SMALL, large)}
             runs: dict[int, list[dict[str, float]]] = {SMALL: [], large: []}

@@ -78,7 +78,7 @@ def channel_settings(database: Database, sandbox: BackgroundSandbox) -> dict[str
 @contextmanager
 def sandbox(**config: object) -> Iterator[BackgroundSandbox]:
     """A sandbox in a process of its own, as it would be beside the engine."""
-    with BackgroundSandbox(SandboxConfig(**config), process=True) as running:  # type: ignore[arg-type]
+    with BackgroundSandbox(SandboxConfig(**config)) as running:  # type: ignore[arg-type]
         yield running
 
 

@@ -116,7 +116,7 @@ def place(url: str, **more: str) -> Iterator[Place]:
     config = SandboxConfig(latency_ms=20.0)
     with Database(load_settings(database_url=url).database()) as database:
         _make_shop(database)
-        with BackgroundSandbox(config, process=True) as sandbox:
+        with BackgroundSandbox(config) as sandbox:
             environment = _environment(url, sandbox) | more
             with _gateway(environment) as port:
                 found = Place(database, sandbox, port, environment)

@@ -60,8 +60,8 @@ class Sandbox:
 
     def __init__(self, config: SandboxConfig) -> None:
         self.config = config
-        honours = config.honour_idempotency_key
-        self.state = State(honour_idempotency_key=honours, unique_skus=config.unique_skus)
+        self.state = State()
+        self.state.honour_idempotency_key = config.honour_idempotency_key
         if config.state_file:
             self.state.open(config.state_file)
         self.faults = Faults(config)

@@ -1,4 +1,4 @@
-"""Serves a sandbox: in the foreground, or beside the code that uses it, in a thread or in a process of its own."""
+"""Serves a sandbox: in the foreground, or in a process of its own beside the code that uses it."""
 
 import asyncio
 import dataclasses
@@ -63,7 +63,7 @@ def run(sandbox: Sandbox, server: uvicorn.Server, listening: socket.socket) -> N
         runner.run(work())
 
 
-def serve(config: SandboxConfig, host: str = "127.0.0.1", port: int = 8004) -> None:
+def serve(config: SandboxConfig, *, host: str = "127.0.0.1", port: int) -> None:
     """Serves until SIGINT or SIGTERM; prints one line, the URL of the API."""
     listening, sandbox = listen(host, port), Sandbox(config)
     sys.stdout.write(f"{address_of(listening)}{BASE_PATH}\n")
@@ -74,20 +74,14 @@ def serve(config: SandboxConfig, host: str = "127.0.0.1", port: int = 8004) -> N
 
 class BackgroundSandbox:
     """`with BackgroundSandbox(config) as sandbox:` serves at `sandbox.url` (the API) on a port of this machine, a free one
-    by default.
+    by default, in a process of its own, which ends with the block, and also when this process dies in any way, SIGKILL
+    included."""
 
-    In a thread `sandbox.app` is the running application, to look into. With `process=True` it runs in a process of
-    its own, which ends with the block, and also when this process dies in any way, SIGKILL included.
-    """
-
-    def __init__(self, config: SandboxConfig | None = None, *, process: bool = False, port: int = 0) -> None:
+    def __init__(self, config: SandboxConfig | None = None, *, port: int = 0) -> None:
         self.config = config or SandboxConfig()
-        self.app: Sandbox | None = None
         self.root = ""
-        self._process, self._port = process, port
+        self._port = port
         self._child: subprocess.Popen[str] | None = None
-        self._thread: threading.Thread | None = None
-        self._server: uvicorn.Server | None = None
 
     @property
     def url(self) -> str:
@@ -101,7 +95,7 @@ class BackgroundSandbox:
 
     @property
     def pid(self) -> int | None:
-        """The process it runs in, when that is another."""
+        """The process it runs in; None outside the block."""
         return self._child.pid if self._child else None
 
     @property
@@ -110,33 +104,6 @@ class BackgroundSandbox:
         return self._child is not None and self._child.poll() is not None
 
     def __enter__(self) -> Self:
-        if self._process:
-            self._start_process()
-            return self
-        listening = listen("127.0.0.1", self._port)
-        self.root = address_of(listening)
-        self.app = Sandbox(self.config)
-        self._server = server_of(self.app)
-        work = (self.app, self._server, listening)
-        self._thread = threading.Thread(target=run, args=work, name="sandbox", daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._server is not None and self._thread is not None:
-            self._server.should_exit = True
-            self._thread.join(STOP_SECONDS)
-        if self._child is None:
-            return
-        self._child.terminate()
-        try:
-            self._child.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._child.kill()
-        with self._child:  # closes the pipes and waits
-            self._child = None
-
-    def _start_process(self) -> None:
         command = [sys.executable, "-m", "midas_pipelines.sandbox.background"]
         self._child = child = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -151,6 +118,18 @@ class BackgroundSandbox:
             self.__exit__()
             raise RuntimeError("the sandbox's process did not start; its output is above")
         self.root = url.removesuffix(BASE_PATH)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._child is None:
+            return
+        self._child.terminate()
+        try:
+            self._child.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._child.kill()
+        with self._child:  # closes the pipes and waits
+            self._child = None
 
 
 def die_with_parent(parent: int) -> None:

@@ -42,7 +42,6 @@ class SandboxConfig:
     slow_seconds: float = 2.0
     timeout_seconds: float = 120.0  # how long a call that times out is left hanging
     honour_idempotency_key: bool = True
-    unique_skus: bool = False  # 409 for a SKU that exists; 4Seller does not promise it
     state_file: str | None = None
     webhook_url: str | None = None
     webhook_secret: str | None = None

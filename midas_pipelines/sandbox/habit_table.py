@@ -225,9 +225,6 @@ def _swell(status: int, body: bytes, headers: Headers, use: Use) -> Answer:
     return status, chain(blanks, [body]), headers
 
 
-LATE = {"late-lists": "seconds", "late-lists-by-reads": "reads", "ghosts": "ghosts"}
-"""The argument of `LateState`, which lists are then read from, that the number is."""
-
 ASK: dict[str, tuple[tuple[str, ...], Callable[[Use], Any]]] = {
     "deep-offsets-refused": (
         LISTS,

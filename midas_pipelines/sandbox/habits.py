@@ -10,7 +10,6 @@ Turning on replaces the current habits and resets their memory ("the first N" co
 from __future__ import annotations
 
 import copy
-import time
 import tomllib
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -47,17 +46,13 @@ SPOILED = {table.HALF_CHARACTER: b"\xe4\xbd", table.CONTROL_CHARACTER: b"\x01"}
 
 
 class LateState(State):
-    """A copy of the state that gets each change `seconds` or `reads` lists later, as a search index or a replica does.
-    It keeps a deleted product for `ghosts` seconds (0: for ever; None: not at all)."""
+    """A copy of the state that gets each change after `reads` more lists, as a search index or a replica does; with `ghosts`
+    it keeps deleted products."""
 
-    def __init__(
-        self, source: State, *, seconds: float = 0, reads: float = 0, ghosts: float | None = None
-    ) -> None:
+    def __init__(self, source: State, *, reads: float, ghosts: bool) -> None:
         super().__init__()
-        self._seconds, self._list_reads, self._ghosts = seconds, reads, ghosts
-        self._reads = 0
-        self._waiting: deque[tuple[float, float, str, Json]] = deque()
-        self._leaving: list[tuple[float, str]] = []
+        self._lag, self._ghosts, self._reads = reads, ghosts, 0
+        self._waiting: deque[tuple[float, str, Json]] = deque()
         for product in source.products.values():
             self.keep(product)
         self.orders.update(source.orders)
@@ -65,20 +60,14 @@ class LateState(State):
 
     def hear(self, event: str, row: Json) -> None:
         """Remembers a change for later."""
-        self._waiting.append((time.monotonic() + self._seconds, self._reads + self._list_reads, event, row))
+        if event != "product.deleted" or not self._ghosts:
+            self._waiting.append((self._reads + self._lag, event, row))
 
     def read(self) -> None:
         """Applies the changes that are due; called before each list."""
-        now = time.monotonic()
-        while self._waiting and self._waiting[0][0] <= now and self._waiting[0][1] <= self._reads:
-            _, _, event, row = self._waiting.popleft()
-            if event != "product.deleted" or self._ghosts is None:
-                self.apply(event, row)
-            elif self._ghosts:
-                self._leaving.append((now + self._ghosts, row["id"]))
-        for due, key in self._leaving:
-            if due <= now:
-                self.drop(key)
+        while self._waiting and self._waiting[0][0] <= self._reads:
+            _, event, row = self._waiting.popleft()
+            self.apply(event, row)
         self._reads += 1
 
 
@@ -120,8 +109,8 @@ class Habits:
         self._state.number_ids = "number-ids" in self.on
         if self._late is not None:
             self._state.listeners.remove(self._late.hear)
-        late = {table.LATE[name]: number for name, number in self.on.items() if name in table.LATE}
-        self._late = LateState(self._state, **late) if late else None
+        reads, ghosts = self.on.get("late-lists", 0), "ghosts" in self.on
+        self._late = LateState(self._state, reads=reads, ghosts=ghosts) if reads or ghosts else None
 
     def listed(self) -> State:
         """The state that lists are read from."""

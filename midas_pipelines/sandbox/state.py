@@ -34,9 +34,9 @@ class Refused(Exception):
 class State:
     """Everything one seller has on the sandbox."""
 
-    def __init__(self, *, honour_idempotency_key: bool = True, unique_skus: bool = False) -> None:
-        self.honour_idempotency_key = honour_idempotency_key
-        self.unique_skus = unique_skus
+    def __init__(self) -> None:
+        self.honour_idempotency_key = True
+        self.unique_skus = False  # 409 for a SKU that exists; 4Seller does not promise it
         self.products: dict[str, Json] = {}
         self.orders: dict[str, Json] = {}
         self.number_ids = False  # new ids are digits alone

@@ -64,7 +64,7 @@ def test_a_part_is_ready_once_its_page_shows_the_text_and_says_when_it_has_ended
 
 
 def test_a_sandbox_that_was_killed_is_noticed() -> None:
-    with BackgroundSandbox(process=True) as sandbox:
+    with BackgroundSandbox() as sandbox:
         assert not sandbox.died
         assert sandbox._child is not None
         sandbox._child.kill()

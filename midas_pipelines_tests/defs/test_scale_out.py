@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from midas_pipelines.sandbox.background import BackgroundSandbox
 from midas_pipelines_tests.conftest import create_upgraded_shop, empty
 from midas_pipelines_tests.copies import PostgresCopies, connect
 from midas_pipelines_tests.defs.fleet import Fleet
+from midas_pipelines_tests.sandbox_thread import SandboxThread
 from midas_pipelines_tests.shop import add_product
 from midas_pipelines_tests.sync.conftest import background_sandbox  # noqa: F401 - fixture
 from midas_pipelines_tests.sync.world import World
@@ -46,7 +46,7 @@ def queue(
 def test_a_lost_worker_loses_no_shard(
     postgresql_copies: PostgresCopies,
     queue: dict[str, str],
-    background_sandbox: BackgroundSandbox,  # noqa: F811
+    background_sandbox: SandboxThread,  # noqa: F811
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -1,15 +1,15 @@
 import pytest
 
 from midas_pipelines.fourseller.http import rate_limit
-from midas_pipelines.sandbox.background import BackgroundSandbox
+from midas_pipelines_tests.sandbox_thread import SandboxThread
 from midas_pipelines_tests.sync.conftest import background_sandbox, emptied  # noqa: F401 - a fixture
 
 
 @pytest.fixture
-def sandbox(background_sandbox: BackgroundSandbox) -> BackgroundSandbox:  # noqa: F811
+def sandbox(background_sandbox: SandboxThread) -> SandboxThread:  # noqa: F811
     """An empty sandbox over real connections, in a thread of this process."""
     emptied(background_sandbox)
-    background_sandbox.app.faults.slow_seconds = 0.05  # type: ignore[union-attr]
+    background_sandbox.app.faults.slow_seconds = 0.05
     return background_sandbox
 
 

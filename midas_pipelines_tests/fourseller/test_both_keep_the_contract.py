@@ -14,9 +14,9 @@ from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.contract import faults_of
 from midas_pipelines.fourseller.errors import ContractBroken
 from midas_pipelines.fourseller.models import Attributes, Image, ProductDraft, Shipping, Tracking
-from midas_pipelines.sandbox.background import BackgroundSandbox
 from midas_pipelines_tests.fourseller.channel import channel, draft, every, use
 from midas_pipelines_tests.fourseller.mock import Mock, answer_schema, check_request
+from midas_pipelines_tests.sandbox_thread import SandboxThread
 
 HOW = settings(
     max_examples=8,
@@ -98,7 +98,7 @@ class Watched(httpx.AsyncBaseTransport):
         await self._lines.aclose()
 
 
-async def a_day(client: FourSeller, sandbox: BackgroundSandbox) -> None:
+async def a_day(client: FourSeller, sandbox: SandboxThread) -> None:
     made = await asyncio.gather(
         *(client.create_product(draft(f"S-{n}"), idempotency_key=f"k{n}") for n in range(101))
     )
@@ -107,7 +107,6 @@ async def a_day(client: FourSeller, sandbox: BackgroundSandbox) -> None:
     assert (await client.quantity(made[0].id)).quantity == 7
     assert [one.id for one in await client.find_by_sku("S-3")] == [made[3].id]
     assert (await client.listing()).complete
-    assert sandbox.app is not None
     placed = sandbox.app.state.place(sandbox.app.shoppers.order([{"sku": "S-5", "quantity": 2}]))
     assert (await every(client.order_pages(updated_from=NOW)))[0].data[0].id == placed["id"]
     await client.update_order(placed["id"], status="processing", at=NOW)
@@ -116,7 +115,7 @@ async def a_day(client: FourSeller, sandbox: BackgroundSandbox) -> None:
     await client.delete_product(made[1].id)
 
 
-def test_the_client_and_the_sandbox_keep_it_between_them(sandbox: BackgroundSandbox) -> None:
+def test_the_client_and_the_sandbox_keep_it_between_them(sandbox: SandboxThread) -> None:
     watched = Watched(sandbox.root)
     use(channel(sandbox.url, transport=watched), lambda client: a_day(client, sandbox))
     assert watched.seen > 110

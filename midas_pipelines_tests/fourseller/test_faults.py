@@ -10,8 +10,8 @@ import pytest
 from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.errors import Ambiguous, FourSellerError, NotFound, Unavailable
 from midas_pipelines.fourseller.http.rate_limit import FailedCall
-from midas_pipelines.sandbox.background import BackgroundSandbox
 from midas_pipelines_tests.fourseller.channel import channel, draft, use
+from midas_pipelines_tests.sandbox_thread import SandboxThread
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 pytestmark = pytest.mark.usefixtures("quick")
@@ -21,20 +21,18 @@ APPLIED = {"reset-after-apply", "garbage", "truncated"}
 NOT_APPLIED = {"503", "reset-before"}
 
 
-def result(sandbox: BackgroundSandbox, *kinds: str | None) -> None:
+def result(sandbox: SandboxThread, *kinds: str | None) -> None:
     """The next calls meet these faults, the ones after that none."""
-    assert sandbox.app is not None
     sandbox.app.faults.script(list(kinds))
 
 
-def make(sandbox: BackgroundSandbox, sku: str = "SCR-1") -> str:
-    assert sandbox.app is not None
+def make(sandbox: SandboxThread, sku: str = "SCR-1") -> str:
     product = sandbox.app.state.create({"title": "t", "sku": sku, "price": "1", "inventory": {"quantity": 1}})
     return str(product["id"])
 
 
 def client_of(
-    sandbox: BackgroundSandbox,
+    sandbox: SandboxThread,
     failed: list[FailedCall] | None = None,
     *,
     kind: str = "timeout",
@@ -47,7 +45,7 @@ def client_of(
 
 
 def test_that_a_product_is_not_there_is_an_answer_and_a_failed_call_only_where_it_was_to_be_changed(
-    sandbox: BackgroundSandbox,
+    sandbox: SandboxThread,
 ) -> None:
     failed: list[FailedCall] = []
     client = client_of(sandbox, failed)
@@ -63,7 +61,7 @@ def test_that_a_product_is_not_there_is_an_answer_and_a_failed_call_only_where_i
 
 
 @pytest.mark.parametrize("kind", LOSSES)
-def test_a_lost_create_is_never_sent_again(sandbox: BackgroundSandbox, kind: str) -> None:
+def test_a_lost_create_is_never_sent_again(sandbox: SandboxThread, kind: str) -> None:
     result(sandbox, kind)
     client = client_of(sandbox, kind=kind)
     with pytest.raises(Ambiguous, match="look before sending it again"):
@@ -74,9 +72,7 @@ def test_a_lost_create_is_never_sent_again(sandbox: BackgroundSandbox, kind: str
 
 
 @pytest.mark.parametrize("kind", [*LOSSES, "429", "slow"])
-def test_a_read_is_tried_again(
-    sandbox: BackgroundSandbox, kind: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_read_is_tried_again(sandbox: SandboxThread, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     product_id = make(sandbox)
     result(sandbox, kind)
     failed: list[FailedCall] = []
@@ -97,9 +93,7 @@ def test_a_read_is_tried_again(
     ],
     ids=["put", "quantity", "delete"],
 )
-def test_a_write_that_comes_to_the_same_is_tried_again(
-    sandbox: BackgroundSandbox, kind: str, act: Any
-) -> None:
+def test_a_write_that_comes_to_the_same_is_tried_again(sandbox: SandboxThread, kind: str, act: Any) -> None:
     product_id = make(sandbox)
     result(sandbox, kind, kind)
     use(client_of(sandbox, kind=kind, seconds=2.5), lambda c: act(c, product_id))
@@ -108,7 +102,7 @@ def test_a_write_that_comes_to_the_same_is_tried_again(
 
 
 @pytest.mark.parametrize(("kind", "error"), [("503", Unavailable), ("reset-after-apply", Unavailable)])
-def test_three_failed_reads_are_unavailable(sandbox: BackgroundSandbox, kind: str, error: type) -> None:
+def test_three_failed_reads_are_unavailable(sandbox: SandboxThread, kind: str, error: type) -> None:
     result(sandbox, *[kind] * 9)
     failed: list[FailedCall] = []
     client = client_of(sandbox, failed, kind=kind)
@@ -119,14 +113,14 @@ def test_three_failed_reads_are_unavailable(sandbox: BackgroundSandbox, kind: st
     assert {one.endpoint for one in failed} == {"GET /products/{id}"}
 
 
-def test_a_write_lost_three_times_stays_in_doubt(sandbox: BackgroundSandbox) -> None:
+def test_a_write_lost_three_times_stays_in_doubt(sandbox: SandboxThread) -> None:
     product_id = make(sandbox)
     result(sandbox, "500", "503", "reset-before")
     with pytest.raises(Ambiguous):
         use(client_of(sandbox, kind="500"), lambda c: c.set_quantity(product_id, 2, NOW))
 
 
-def test_a_server_that_hangs_is_left_within_the_deadline(sandbox: BackgroundSandbox) -> None:
+def test_a_server_that_hangs_is_left_within_the_deadline(sandbox: SandboxThread) -> None:
     result(sandbox, *["timeout"] * 9)
     started = time.monotonic()
     with pytest.raises(Unavailable, match="no answer within"):
@@ -141,7 +135,7 @@ def test_nobody_listening_is_unavailable_even_for_a_create() -> None:
     assert client.requests == 3
 
 
-def test_half_failing_calls_leave_the_other_half_done(sandbox: BackgroundSandbox) -> None:
+def test_half_failing_calls_leave_the_other_half_done(sandbox: SandboxThread) -> None:
     result(sandbox, *(["503", None] * 20))
     results: list[Any] = []
 
@@ -154,7 +148,7 @@ def test_half_failing_calls_leave_the_other_half_done(sandbox: BackgroundSandbox
     assert len(sandbox.app.state.products) == 20
 
 
-def test_a_cancelled_call_leaves_the_client_usable(sandbox: BackgroundSandbox) -> None:
+def test_a_cancelled_call_leaves_the_client_usable(sandbox: SandboxThread) -> None:
     product_id = make(sandbox)
     sandbox.app.faults.latency_ms = 200
 
@@ -170,14 +164,14 @@ def test_a_cancelled_call_leaves_the_client_usable(sandbox: BackgroundSandbox) -
     assert use(channel(sandbox.url, in_flight=2), cancel_and_go_on) == 8
 
 
-def test_a_connection_the_server_closed_is_not_used_again(sandbox: BackgroundSandbox) -> None:
-    with BackgroundSandbox(sandbox.config) as first:
+def test_a_connection_the_server_closed_is_not_used_again(sandbox: SandboxThread) -> None:
+    with SandboxThread(sandbox.config) as first:
         port = int(first.root.rsplit(":", 1)[1])
 
         async def restart(client: FourSeller) -> int:
             await client.create_product(draft("A"), idempotency_key="a")
             await asyncio.to_thread(first.__exit__, None, None, None)
-            with BackgroundSandbox(sandbox.config, port=port) as second:
+            with SandboxThread(sandbox.config, port=port) as second:
                 await client.create_product(draft("B"), idempotency_key="b")
                 return len(second.app.state.products)
 

@@ -89,7 +89,7 @@ def test_every_kind_of_fault_can_be_drawn(kind: str) -> None:
 def test_a_reset_is_no_line_in_the_log(capfd: pytest.CaptureFixture[str]) -> None:
     kinds = ["reset-before", "reset-after-apply", "truncated"]
     with (
-        BackgroundSandbox(SandboxConfig(), process=True) as sandbox,
+        BackgroundSandbox(SandboxConfig()) as sandbox,
         httpx.Client(headers=CREDENTIALS) as client,
     ):
         client.put(f"{sandbox.control_url}/settings", json={"next_faults": kinds})
@@ -184,13 +184,13 @@ def gone_within(pid: int, seconds: float) -> bool:
 
 def test_a_process_of_its_own_ends_with_the_block_and_keeps_its_state(tmp_path: Path) -> None:
     config = SandboxConfig(state_file=str(tmp_path / "state.jsonl"))
-    with BackgroundSandbox(config, process=True) as sandbox:
+    with BackgroundSandbox(config) as sandbox:
         pid = sandbox.pid
         assert pid is not None
         made = httpx.post(f"{sandbox.url}/products", json=PRODUCT, headers=CREDENTIALS).json()
         os.kill(pid, signal.SIGKILL)
         assert gone_within(pid, 5)
-    with BackgroundSandbox(config, process=True) as sandbox:
+    with BackgroundSandbox(config) as sandbox:
         pid = sandbox.pid
         assert httpx.get(f"{sandbox.url}/products/{made['id']}", headers=CREDENTIALS).json() == made
     assert pid is not None
@@ -200,7 +200,7 @@ def test_a_process_of_its_own_ends_with_the_block_and_keeps_its_state(tmp_path: 
 def test_a_process_of_its_own_dies_with_a_killed_parent() -> None:
     script = (
         "import time; from midas_pipelines.sandbox.background import BackgroundSandbox as B\n"
-        "with B(process=True) as s: print(s.pid, flush=True); time.sleep(60)"
+        "with B() as s: print(s.pid, flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None

@@ -9,8 +9,8 @@ import pytest
 from midas_pipelines.sandbox.state import Refused, State, moment, now_text
 
 
-def stocked(quantity: int = 5, **options: Any) -> tuple[State, str]:
-    state = State(**options)
+def stocked(quantity: int = 5) -> tuple[State, str]:
+    state = State()
     product = state.create({"title": "t", "sku": "S", "price": "1", "inventory": {"quantity": quantity}})
     return state, product["id"]
 
@@ -23,7 +23,8 @@ def test_a_sku_may_be_doubled_unless_the_server_minds() -> None:
     state, _ = stocked()
     state.create({"sku": "S"})
     assert len(state.with_sku("S")) == 2
-    strict, product_id = stocked(unique_skus=True)
+    strict, product_id = stocked()
+    strict.unique_skus = True
     with pytest.raises(Refused) as refused:
         strict.create({"sku": "S"})
     assert refused.value.status == 409
@@ -32,7 +33,8 @@ def test_a_sku_may_be_doubled_unless_the_server_minds() -> None:
 
 @pytest.mark.parametrize(("honoured", "made"), [(True, 1), (False, 2)])
 def test_an_idempotency_key_may_be_honoured_or_ignored(honoured: bool, made: int) -> None:
-    state = State(honour_idempotency_key=honoured)
+    state = State()
+    state.honour_idempotency_key = honoured
     for _ in range(2):
         state.create({"sku": "S"}, "key")
     assert len(state.products) == made

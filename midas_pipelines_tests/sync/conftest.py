@@ -9,23 +9,23 @@ import pytest
 import tenacity
 
 from midas_pipelines.fourseller.http import rate_limit
-from midas_pipelines.sandbox.background import BackgroundSandbox
 from midas_pipelines.sandbox.config import SandboxConfig
 from midas_pipelines.sandbox.state import State
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.operations.cursors import note_connected
+from midas_pipelines_tests.sandbox_thread import SandboxThread
 from midas_pipelines_tests.sync.world import World
 
 
 @pytest.fixture(scope="session")
-def background_sandbox() -> Iterator[BackgroundSandbox]:
-    with BackgroundSandbox(SandboxConfig(seed=1)) as sandbox:
+def background_sandbox() -> Iterator[SandboxThread]:
+    with SandboxThread(SandboxConfig(seed=1)) as sandbox:
         yield sandbox
 
 
 @pytest.fixture
 def world(
-    shop: Database, background_sandbox: BackgroundSandbox, monkeypatch: pytest.MonkeyPatch
+    shop: Database, background_sandbox: SandboxThread, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[World]:
     """An empty shop and an empty 4Seller."""
     monkeypatch.setattr(rate_limit, "_BACK_OFF", tenacity.wait_random(0, 0.005))
@@ -39,10 +39,9 @@ def world(
     emptied(background_sandbox)
 
 
-def emptied(background: BackgroundSandbox) -> State:
+def emptied(background: SandboxThread) -> State:
     """The sandbox as new: nothing on it, nothing wrong with it."""
     sandbox = background.app
-    assert sandbox is not None
     sandbox.webhooks.configure({"url": None, "secret": None, "duplicates": 0, "reorder": 0})
     sandbox.state.clear()
     sandbox.state.honour_idempotency_key, sandbox.state.unique_skus = True, False

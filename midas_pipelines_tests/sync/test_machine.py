@@ -11,10 +11,10 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from midas_pipelines.fourseller.http import rate_limit
 from midas_pipelines.fourseller.http.wire import Wire
-from midas_pipelines.sandbox.background import BackgroundSandbox
 from midas_pipelines.store.database import Database
 from midas_pipelines_tests.conftest import create_upgraded_shop
 from midas_pipelines_tests.copies import Copies, connect
+from midas_pipelines_tests.sandbox_thread import SandboxThread
 from midas_pipelines_tests.sync.conftest import emptied
 from midas_pipelines_tests.sync.machine import Life, SyncMachine
 from midas_pipelines_tests.sync.world import World
@@ -41,7 +41,7 @@ def life(monkeypatch: pytest.MonkeyPatch) -> Life:
 
 def explore(
     copies: Copies,
-    background: BackgroundSandbox,
+    background: SandboxThread,
     life: Life,
     monkeypatch: pytest.MonkeyPatch,
     *,
@@ -80,13 +80,13 @@ def explore(
 
 
 def test_every_history_ends_equal(
-    copies: Copies, background_sandbox: BackgroundSandbox, life: Life, monkeypatch: pytest.MonkeyPatch
+    copies: Copies, background_sandbox: SandboxThread, life: Life, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     explore(copies, background_sandbox, life, monkeypatch, examples=2, steps=14)
 
 
 @pytest.mark.soak
 def test_many_long_histories_end_equal(
-    copies: Copies, background_sandbox: BackgroundSandbox, life: Life, monkeypatch: pytest.MonkeyPatch
+    copies: Copies, background_sandbox: SandboxThread, life: Life, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     explore(copies, background_sandbox, life, monkeypatch, examples=150, steps=50)

@@ -13,7 +13,6 @@ from typing import Any
 import sqlalchemy as sa
 
 from midas_pipelines.sandbox.app import Sandbox
-from midas_pipelines.sandbox.background import BackgroundSandbox
 from midas_pipelines.sandbox.state import Json, Refused
 from midas_pipelines.settings import Settings, load_settings
 from midas_pipelines.store.database import Database
@@ -30,6 +29,7 @@ from midas_pipelines.sync.product_sync import (
     push_inventory,
     sync_products,
 )
+from midas_pipelines_tests.sandbox_thread import SandboxThread
 from midas_pipelines_tests.shop import rows, run
 from midas_pipelines_tests.vaults import PAYLOAD_KEY
 
@@ -43,14 +43,13 @@ class World:
     """Both sides of a sync; the sandbox is the one of the session, emptied."""
 
     database: Database
-    background: BackgroundSandbox
+    background: SandboxThread
     changes: dict[str, Any] = field(default_factory=dict)
     refused: dict[str, int] = field(default_factory=dict)  # SKU -> the status that every write of it meets
 
     @property
     def sandbox(self) -> Sandbox:
         """The running application."""
-        assert self.background.app is not None
         return self.background.app
 
     @property

@@ -56,7 +56,7 @@ class Workplace:
         """A sandbox that goes on where the last one stopped."""
         state = str(self.root / "sandbox.json")
         config = SandboxConfig(api_key=API_KEY, seller_id=SELLER_ID, latency_ms=20.0, state_file=state, **how)
-        return BackgroundSandbox(config, process=True, port=port)
+        return BackgroundSandbox(config, port=port)
 
     def prepare(self) -> None:
         """Makes the folders and gives Dagster its settings."""
