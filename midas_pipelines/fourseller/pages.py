@@ -50,7 +50,6 @@ class Page(Generic[Row]):
     data: list[Row]
     total: int | None
     limit: int | None
-    offset: int | None
     rejected: list[Rejected] = dataclasses.field(default_factory=list)
 
     @property
@@ -74,8 +73,7 @@ def read_page(body: Any, read_row: Callable[[Any], Row]) -> Page[Row]:
         raise ContractBroken(
             f"4Seller's page has {len(rows)} rows; {MOST_ROWS} are read at most.", field="data"
         )
-    total, limit, offset = (_count(envelope.get(name)) for name in ("total", "limit", "offset"))
-    page: Page[Row] = Page(data=[], total=total, limit=limit, offset=offset)
+    page: Page[Row] = Page(data=[], total=_count(envelope.get("total")), limit=_count(envelope.get("limit")))
     for place, row in enumerate(rows):
         try:
             page.data.append(read_row(row))
@@ -91,7 +89,7 @@ def _count(value: Any) -> int | None:
         return None
 
 
-async def read_ahead(fetch: Fetch[Row], *, smallest: int = SMALLEST_PAGE) -> AsyncGenerator[Page[Row], None]:
+async def read_ahead(fetch: Fetch[Row], *, smallest: int) -> AsyncGenerator[Page[Row], None]:
     """Yields every page in order of offset, as `fetch(offset)` gives them.
 
     The declared total is a hint for reading ahead, and may be capped: only a page that is certainly not full, with

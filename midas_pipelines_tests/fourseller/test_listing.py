@@ -196,17 +196,17 @@ def test_order_pages_raise_rather_than_skip() -> None:
 
 
 def test_pages_come_in_order_and_leaving_early_leaves_nothing_behind() -> None:
-    async def first_two(client: Any) -> list[int]:
-        offsets = []
+    async def first_two(client: Any) -> list[str]:
+        firsts = []
         async for page in client.product_pages():
-            offsets.append(page.offset)
-            if len(offsets) == 2:
+            firsts.append(page.data[0].id)
+            if len(firsts) == 2:
                 break
-        return offsets
+        return firsts
 
-    assert use(channel(transport=shelf(as_it_is, count=5000)), first_two) == [0, 100]
+    assert use(channel(transport=shelf(as_it_is, count=5000)), first_two) == ["P0", "P100"]
     pages = use(channel(transport=shelf(as_it_is, count=5000)), lambda c: every(c.product_pages()))
-    assert [page.offset for page in pages] == list(range(0, 5000, 100))
+    assert [page.data[0].id for page in pages] == [f"P{first}" for first in range(0, 5000, 100)]
 
 
 def test_a_sku_search_the_server_ignores_still_finds_only_that_sku() -> None:

@@ -49,7 +49,7 @@ class Hub:
             self.calls += 1
             if offset > self.deepest or early < NOW - self.oldest - timedelta(seconds=9):
                 raise BadItem("4Seller refused it.", status=400)
-            yield Page(found[offset : offset + 10], len(found), 10, offset)
+            yield Page(found[offset : offset + 10], len(found), 10)
 
 
 class Seen:

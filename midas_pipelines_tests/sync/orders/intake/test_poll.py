@@ -24,7 +24,7 @@ from midas_pipelines_tests.sync.world import World
 def page(total: int | None, *ids: str, rejected: int = 0) -> OrderPage:
     """A page of orders with these ids, and of rows without one."""
     unread = [Rejected("id", "It is odd.", {})] * rejected
-    return Page([Order(id=name) for name in ids], total, limit=2, offset=0, rejected=unread)
+    return Page([Order(id=name) for name in ids], total, limit=2, rejected=unread)
 
 
 LISTINGS: dict[str, tuple[list[OrderPage], bool]] = {
