@@ -39,8 +39,6 @@ class SandboxConfig:
     faults: dict[str, float] = field(default_factory=dict)  # share of calls by kind
     fault_rate: float = 0.0  # shortcut: this share of calls, spread over MIX
     habits: dict[str, float] = field(default_factory=dict)  # what `habits` names, with their numbers
-    slow_seconds: float = 2.0
-    timeout_seconds: float = 120.0  # how long a call that times out is left hanging
     honour_idempotency_key: bool = True
     state_file: str | None = None
     webhook_url: str | None = None
@@ -82,7 +80,7 @@ class Faults:
         self._next: deque[str | None] = deque()
         self.shares = dict(config.faults)
         self.latency_ms, self.jitter_ms = config.latency_ms, config.jitter_ms
-        self.slow_seconds, self.timeout_seconds = config.slow_seconds, config.timeout_seconds
+        self.slow_seconds, self.timeout_seconds = 2.0, 120.0  # the latter is left hanging
 
     def set(self, shares: dict[str, float]) -> None:
         """Replaces all shares and drops scripted faults. Raises ValueError for an unknown kind."""
