@@ -277,7 +277,7 @@ def _found(rows: dict[str, Json], key: str, kind: str) -> Json:
     return rows[key]
 
 
-def _within(text: Any, start: Date = None, end: Date = None) -> bool:
+def _within(text: Any, start: Date, end: Date = None) -> bool:
     """Whether a row's date lies between these, if any; one that cannot be read does always, a missing one never."""
     if start is None and end is None:
         return True

@@ -44,7 +44,7 @@ def update_order_items(connection: sa.Connection, order_id: int, rows: Sequence[
 
 
 def set_order_status(
-    connection: sa.Connection, order_id: int, *, status: str, notes: str, payment_status: str | None = None
+    connection: sa.Connection, order_id: int, *, status: str, notes: str, payment_status: str | None
 ) -> None:
     """Sets a shop order's status and adds it to its history; a deleted order stays deleted."""
     changes = {"status": status} | ({} if payment_status is None else {"payment_status": payment_status})

@@ -48,7 +48,7 @@ def create_shop_tables(connection: sa.Connection) -> bool:
     return missing
 
 
-def seed_shop(connection: sa.Connection, *, items: int = CATALOGUE_SIZE, seed: int = 1) -> int:
+def seed_shop(connection: sa.Connection, *, items: int, seed: int = 1) -> int:
     """Fills the shop with `items` sellable items, variants counted one by one; returns how many it added. Existing rows stay;
     running it again with the same seed adds nothing."""
     chance, prefix = random.Random(seed), f"MD{seed}"

@@ -76,7 +76,7 @@ def ledger_rows(
     since: datetime | None = None,
     until: datetime | None = None,
     *,
-    most: int = LEDGER_ROWS,
+    most: int,
 ) -> list[dict[str, Any]]:
     """The last rows of the item's ledger in that span, the newest first, each with what it was for as `because`."""
     table = inventory_changes.c

@@ -217,7 +217,7 @@ def _scope(request: Request, sku: str, category: str) -> dict[str, Any]:
     return {"sku": sku or None, "category": category or None, "by": web.person_of(request).actor}
 
 
-def _rule_changed(request: Request, text: str, after: int, sku: str = "", category: str = "") -> Response:
+def _rule_changed(request: Request, text: str, after: int, sku: str, category: str = "") -> Response:
     """The end of a click that changed the rules of one scope behind that row of their history."""
     last = _last_rule_change(request)
     return web.done(request, text, undo="/rules/undo", sku=sku, category=category, after=after, last=last)

@@ -131,9 +131,7 @@ def _clock(whose: str, ahead: float) -> Finding:
     return unless(words if abs(ahead) >= APART_SECONDS else "", f"clock of {whose}", step, words)
 
 
-def channel_lines(
-    settings: Settings, database: Database | None, *, new_key: bool = False
-) -> Iterator[Finding]:
+def channel_lines(settings: Settings, database: Database | None, *, new_key: bool) -> Iterator[Finding]:
     """The 4Seller account: TLS, key, clock and rate limit; `new_key` resumes pushes when 4Seller takes the key again."""
     access = settings.channel()
     local = "4Seller is a sandbox on this machine: no TLS is needed."

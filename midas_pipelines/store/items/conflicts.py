@@ -77,9 +77,7 @@ def resolve_pushed(connection: sa.Connection) -> int:
     return resolve_conflicts(connection, won, resolution="shop", by="policy")
 
 
-def resolve_unseen(
-    connection: sa.Connection, since: datetime, busy: set[str], shards: Shards | None = None
-) -> int:
+def resolve_unseen(connection: sa.Connection, since: datetime, busy: set[str], shards: Shards | None) -> int:
     """Closes conflicts that a complete read, which began at `since`, no longer found: both sides agree, or the product is gone.
 
     Not those of `busy` subjects, which were being pushed, nor of items outside the `shards` that were judged.

@@ -71,7 +71,7 @@ def _looked_at(database: Database, days: int | None, margin: int = 0) -> _Looked
     return _Looked(first, local, tuple(sorted(older)))
 
 
-def count_looked_at(database: Database, days: int, *, lines: bool = False) -> int:
+def count_looked_at(database: Database, days: int, *, lines: bool) -> int:
     """How many orders the checks of the last days look at; with `lines` how many lines `unexplained_deductions` does."""
     looked = _looked_at(database, days, margin=HOUR if lines else 0)
     those = looked.at(_LINES.order_id if lines else _ORDERS.id)

@@ -45,7 +45,7 @@ def put_rule(
     return int(row_id)
 
 
-def drop_rules(connection: sa.Connection, scope: Scope, *, by: str = "unknown") -> int:
+def drop_rules(connection: sa.Connection, scope: Scope, *, by: str) -> int:
     """Removes every rule of exactly this scope; returns how many there were. `by` is who did, for the history."""
     same = scope.matches(channel_rules)
     _remember(connection, same, by, removed=True)
@@ -94,7 +94,7 @@ def _remember(
         connection.execute(sa.insert(rule_history).values(scope | dates | given))
 
 
-def rules_history(connection: sa.Connection, scope: Scope | None = None) -> list[dict[str, Any]]:
+def rules_history(connection: sa.Connection, scope: Scope | None) -> list[dict[str, Any]]:
     """What each rule said, from when until when, and who set it; the newest first, of one scope or of all."""
     rule = rule_history.c
     same = (rule.category_id, rule.product_id, rule.variant_id, rule.valid_from)

@@ -55,7 +55,7 @@ NO_RULE = Rule()
 VALUES = tuple(one.name for one in fields(Rule) if one.name != "origins")
 
 
-def available(on_hand: int, rule: Rule = NO_RULE) -> int:
+def available(on_hand: int, rule: Rule) -> int:
     """The quantity a channel may show: min(cap, floor(max(0, on hand - buffer) * allocation)); never below zero. A
     fixed quantity takes the place of all of it; what is excluded shows nothing."""
     if rule.exclude:
@@ -68,7 +68,7 @@ def available(on_hand: int, rule: Rule = NO_RULE) -> int:
     return left if rule.cap is None else min(rule.cap, left)
 
 
-def channel_price(price: Decimal, rule: Rule = NO_RULE) -> Decimal:
+def channel_price(price: Decimal, rule: Rule) -> Decimal:
     """The price a channel shows, in USD: the shop's selling price, raised to the minimum where it is lower."""
     return price if rule.minimum_price is None else max(price, rule.minimum_price)
 

@@ -70,7 +70,7 @@ def wait_for_wave(change: Change) -> Change:
 
 
 def claim_skus(
-    connection: sa.Connection, changes: list[Change], *, title_limit: int, lag_seconds: float = 0.0
+    connection: sa.Connection, changes: list[Change], *, title_limit: int, lag_seconds: float
 ) -> list[Change]:
     """The same changes, with their SKUs held by their mapping rows, or quarantined where another item has the SKU.
 

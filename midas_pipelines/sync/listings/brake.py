@@ -208,7 +208,7 @@ class BrakeEngaged(ExpectedError):
     """A call would do more harm than is allowed without a person; the message has the counts and how to approve."""
 
 
-def harm_of(change: Change, known: Known | None = None) -> str | None:
+def harm_of(change: Change, known: Known | None) -> str | None:
     """Whether a change takes something off sale, changes its price or lists it a second time. Pure.
 
     What is among the `known` products without an item is adopted and not listed again.

@@ -49,7 +49,7 @@ async def handle_product_event(
     reports: Sequence[Product | None],
     import_sales: Callable[[], Awaitable[object]],
     *,
-    waited_seconds: float = ORDER_SECONDS,
+    waited_seconds: float,
 ) -> EventResult:
     """Compares what was reported with what 4Seller last confirmed, and where they differ with what it shows now.
 

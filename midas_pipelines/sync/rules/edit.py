@@ -33,7 +33,7 @@ class BadRule(WrongInput):
     """A rule makes no sense, or names what the shop does not have; the message is a sentence for the operator."""
 
 
-def find_scope(connection: sa.Connection, *, sku: str | None = None, category: str | None = None) -> Scope:
+def find_scope(connection: sa.Connection, *, sku: str | None, category: str | None = None) -> Scope:
     """The item of a SKU, the category of a slug, or the whole channel. Raises BadRule."""
     if sku is not None and category is not None:
         raise BadRule("Give a SKU or a category, not both: a rule has one scope.")

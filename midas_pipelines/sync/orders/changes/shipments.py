@@ -40,7 +40,7 @@ class Shipped:
 
 
 def ship_locked(
-    order: StoredOrder, parcel: Tracking, *, units: Mapping[int, int] | None = None, source: str = "operator"
+    order: StoredOrder, parcel: Tracking, *, units: Mapping[int, int] | None, source: str = "operator"
 ) -> Shipped:
     """Records a shipment of a locked order, once however often it is reported: the `units` by line number, None for
     everything left to ship. Raises CannotShip."""

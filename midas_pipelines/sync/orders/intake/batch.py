@@ -76,7 +76,7 @@ def why_unreadable(order: Order) -> str | None:
 
 
 def import_orders_read(
-    context: SyncContext, orders: Sequence[Order], *, read_at: datetime | None = None
+    context: SyncContext, orders: Sequence[Order], *, read_at: datetime | None
 ) -> ImportCounts:
     """Imports orders as `read_orders` reads them."""
     vault = vault_of(context.settings)

@@ -226,7 +226,7 @@ def lock_order(connection: sa.Connection, order_row: int, context: OrderContext 
 
 
 def lock_rows(
-    connection: sa.Connection, order_rows: Collection[int], context: OrderContext | None = None
+    connection: sa.Connection, order_rows: Collection[int], context: OrderContext | None
 ) -> list[StoredOrder]:
     """Locks the rows of these orders, ours and the shop's, until the transaction ends; returns the orders by id. Lock stock
     only afterwards, with `storefront.catalog.lock_stock`. Raises RowsBusy."""
