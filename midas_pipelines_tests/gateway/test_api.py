@@ -121,9 +121,8 @@ class Webserver(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         question = json.loads(self.rfile.read(int(self.headers["content-length"])))
         type(self).asked.append(question)
-        nodes = [
-            {"name": "__repository__", "location": {"name": "ours"}, "pipelines": [{"name": "full_sync"}]}
-        ]
+        jobs = [{"name": name} for name in ("full_sync", "plan_sync")]
+        nodes = [{"name": "__repository__", "location": {"name": "ours"}, "pipelines": jobs}]
         data = (
             {"launchPipelineExecution": {"__typename": "LaunchRunSuccess", "run": {"runId": "run-1"}}}
             if question["query"].lstrip().startswith("mutation")
@@ -145,12 +144,14 @@ def test_a_full_sync_is_launched_as_a_dagster_run(start: Start) -> None:
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     url = f"http://127.0.0.1:{server.server_port}"
     gateway = start(with_worker=False, dagster_url=url)
-    answer = gateway.call("POST", "sync/products", gateway.key(Role.OPERATOR), json={"mode": "full"})
+    key, planned = gateway.key(Role.OPERATOR), {"mode": "full", "dry_run": True}
+    answer = gateway.call("POST", "sync/products", key, json={"mode": "full"})
+    plan = gateway.call("POST", "sync/inventory", key, json=planned)
     server.shutdown()
     server.server_close()
     assert answer.status_code == 202
     assert answer.json()["url"] == f"{url}/runs/run-1"
-    assert answer.headers["location"] == "/api/marketplace/sync/products"
+    assert answer.headers["location"] == plan.headers["location"] == "/api/marketplace/sync/products"
     launched = Webserver.asked[1]["variables"]["executionParams"]
     assert launched["runConfigData"] == {"ops": {}}
     assert {"key": "midas/driver", "value": "gateway"} in launched["executionMetadata"]["tags"]

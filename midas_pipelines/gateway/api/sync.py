@@ -178,7 +178,8 @@ async def _launch(service: Service, kind: Kind, wanted: SyncRequest) -> Response
     elif full and not skus:
         job, ops, tags = "full_sync", {}, range_tags(service.settings.shards)
     run_id, url = await asyncio.to_thread(service.orchestrator.launch, job, ops, tags)
-    progress = f"{PREFIX}/sync/{kind}"
+    logged_as = "inventory" if job == "inventory_push" else "products"
+    progress = f"{PREFIX}/sync/{logged_as}"
     return JSONResponse({"run_id": run_id, "url": url, "progress": progress}, 202, {"Location": progress})
 
 
