@@ -108,6 +108,8 @@ def test_eight_allocators_at_once_give_each_unit_once(world: World) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    given.append(allocate_backorders(world.database))  # orders that each left to another, which was busy with them
+    given.append(
+        allocate_backorders(world.database)
+    )  # orders that each left to another, which was busy with them
     assert (len(given), sum(given), desk.stock(world, product)) == (9, 7, 0)
     desk.assert_whole(world)
