@@ -77,10 +77,9 @@ class BackgroundSandbox:
     by default, in a process of its own, which ends with the block, and also when this process dies in any way, SIGKILL
     included."""
 
-    def __init__(self, config: SandboxConfig | None = None, *, port: int = 0) -> None:
-        self.config = config or SandboxConfig()
+    def __init__(self, config: SandboxConfig, *, port: int = 0) -> None:
+        self.config, self._port = config, port
         self.root = ""
-        self._port = port
         self._child: subprocess.Popen[str] | None = None
 
     @property

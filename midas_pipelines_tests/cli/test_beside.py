@@ -12,6 +12,7 @@ import pytest
 from midas_pipelines.cli.local.dev import Children, Part
 from midas_pipelines.cli.local.workplace import Workplace
 from midas_pipelines.sandbox.background import BackgroundSandbox
+from midas_pipelines.sandbox.config import SandboxConfig
 from midas_pipelines_tests.cli.conftest import Midas
 
 
@@ -64,7 +65,7 @@ def test_a_part_is_ready_once_its_page_shows_the_text_and_says_when_it_has_ended
 
 
 def test_a_sandbox_that_was_killed_is_noticed() -> None:
-    with BackgroundSandbox() as sandbox:
+    with BackgroundSandbox(SandboxConfig()) as sandbox:
         assert not sandbox.died
         assert sandbox._child is not None
         sandbox._child.kill()

@@ -199,8 +199,8 @@ def test_a_process_of_its_own_ends_with_the_block_and_keeps_its_state(tmp_path: 
 
 def test_a_process_of_its_own_dies_with_a_killed_parent() -> None:
     script = (
-        "import time; from midas_pipelines.sandbox.background import BackgroundSandbox as B\n"
-        "with B() as s: print(s.pid, flush=True); time.sleep(60)"
+        "import time; from midas_pipelines.sandbox.background import BackgroundSandbox, SandboxConfig\n"
+        "with BackgroundSandbox(SandboxConfig()) as s: print(s.pid, flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
