@@ -95,6 +95,8 @@ def test_the_brake_stops_a_sync_until_its_plan_is_applied(
     assert (stopped.code, "The brake is on" in stopped.errors) == (1, True)
     plan = str(tmp_path / "plan.json")
     assert midas("sync", "products", "--full", "--plan", plan, "--json", **settings).json["updated"] == 12
+    both = midas("sync", "products", "--dry-run", "--apply", plan, **settings)
+    assert (both.code, "takes no other option" in both.errors) == (2, True)
     assert midas("sync", "products", "--apply", plan, "--json", **settings).json["updated"] == 12
     assert world.shown == world.wanted
     assert midas("sync", "products", "--apply", plan, **settings).code == 2

@@ -11,6 +11,7 @@ import click
 
 from midas_pipelines.cli.opening import Changing, shop_database
 from midas_pipelines.cli.printing import AnsweringGroup, Table, answer, say, sync_sentence
+from midas_pipelines.errors import WrongInput
 from midas_pipelines.store.operations.sync_log import newest_sync
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.listings.scan import make_plan, read_plan
@@ -56,6 +57,8 @@ def products(
     What would zero, remove or reprice too much of the catalog at once waits while the rest is sent: write it with
     --plan, read it, and send it with --apply, which refuses when anything in it has changed since.
     """
+    if apply_file is not None and (full or dry_run or skus or plan_file is not None):
+        raise WrongInput("--apply sends a plan as it is: it takes no other option.")
     if dry_run or plan_file is not None:
         _plan(full, list(skus), plan_file)
         return
