@@ -17,7 +17,8 @@ from midas_pipelines.cli.printing import Answering, AnsweringGroup, Table, answe
 from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.conformance import RESERVED_SKU, Tried, run_conformance
 from midas_pipelines.fourseller.contract_watch import ContractWatch, overlay
-from midas_pipelines.fourseller.http.answers import AnswerSample
+from midas_pipelines.fourseller.errors import ShadowWrite
+from midas_pipelines.fourseller.http.answers import AnswerSample, Call
 from midas_pipelines.lib.doctor.report import doctor_report
 from midas_pipelines.settings import load_settings
 from midas_pipelines.store.operations.cursors import FOUND, read_findings
@@ -136,12 +137,17 @@ def try_account() -> None:
 async def _try(watch: ContractWatch) -> list[Tried]:
     settings = load_settings()
     access = settings.channel()
+
+    def guard(call: Call) -> None:
+        if settings.shadow:
+            raise ShadowWrite(f"{call.subject} was not sent: MIDAS_SHADOW is on, so only reads are tried.")
+
     async with FourSeller(
         base_url=access.url,
         api_key=access.api_key,
         seller_id=access.seller_id,
         watch=AnswerSample(1, watch.compare).note,
-        may_write=lambda: not settings.shadow,
+        guard=guard,
     ) as client:
         return [one async for one in run_conformance(client, base_url=access.url, seller_id=access.seller_id)]
 

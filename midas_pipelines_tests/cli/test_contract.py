@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from midas_pipelines_tests.cli.conftest import Midas
@@ -49,7 +51,9 @@ def test_a_hub_that_breaks_it_is_named(
 
 
 def test_in_shadow_mode_nothing_is_written(midas: Midas, settings: dict[str, str], world: World) -> None:
-    assert world.writes(lambda: midas("contract", "test", **settings, MIDAS_SHADOW="true")) == 0
+    shadow, ended = settings | {"MIDAS_SHADOW": "true"}, list[Any]()
+    assert world.writes(lambda: ended.append(midas("contract", "test", "--json", **shadow))) == 0
+    assert "MIDAS_SHADOW is on, so only reads are tried" in str(ended[0].json["tried"])
 
 
 def test_what_production_found_is_listed_and_proposed(
