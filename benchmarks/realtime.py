@@ -425,7 +425,8 @@ def measure() -> list[Result]:
 def _result(promise: str, numbers: dict[str, Any], what: str | None = None) -> Result:
     name, limit = TARGETS[what or promise]
     detail = ", ".join(f"{key} {value}" for key, value in numbers.items() if key != name)
-    kept = numbers[name] <= limit and (name != "lost" or _flat(numbers))
+    arrived = not numbers.get("not_there") and numbers.get("running", True)
+    kept = bool(numbers[name] <= limit and arrived and (name != "lost" or _flat(numbers)))
     return Result(promise, f"{name} {numbers[name]}", f"{name} <= {limit}", kept, detail)
 
 
