@@ -37,7 +37,7 @@ class Unreadable:
 
 def read_orders(
     context: SyncContext,
-    orders: Sequence[Order],
+    orders: Iterable[Order],
     vault: Vault,
     *,
     rejected: Sequence[Rejected] = (),
@@ -51,7 +51,6 @@ def read_orders(
         spelled = json.dumps(row.raw, sort_keys=True, default=str)
         name = f"unreadable-{hashlib.sha256(spelled.encode()).hexdigest()[:16]}"
         found.append(Unreadable(name, row.raw, row.reason))
-    vault = vault.for_many(len(orders))
     for order in orders:
         old = is_older(order.created_at, context.settings.orders_since)  # rarely written, so not sealed yet
         sale, reason = None, why_unreadable(order)
@@ -79,7 +78,7 @@ def import_orders_read(
     context: SyncContext, orders: Sequence[Order], *, read_at: datetime | None
 ) -> ImportCounts:
     """Imports orders as `read_orders` reads them."""
-    vault = vault_of(context.settings)
+    vault = vault_of(context.settings).for_many(len(orders))
     return import_batch(context, read_orders(context, orders, vault, read_at=read_at), vault)
 
 
@@ -119,6 +118,7 @@ def import_order_webhooks(
 ) -> list[WebhookResult]:
     """Imports orders from webhooks, in any order; returns the result of each."""
     results: dict[int, WebhookResult] = {}
+    vault = vault.for_many(len(orders))
     sales: dict[int, Sale] = {}
     for place, raw in enumerate(orders):
         try:

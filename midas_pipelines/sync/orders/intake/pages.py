@@ -79,7 +79,7 @@ class OrderPages:
         fresh = [order for order in page.data if order.id not in self._seen]
         self._seen.update(order.id for order in fresh)
         self.report.fetched += len(fresh) + len(page.rejected)
-        read = (self._context, fresh, self._vault)
+        read = (self._context, fresh, self._vault.for_many(len(fresh)))
         self._batch += read_orders(*read, rejected=page.rejected, read_at=self._read_at)
         dates = [self.newest, *(order.updated_at for order in page.data)]
         self.newest = max((date for date in dates if date and date <= self._read_at), default=None)
