@@ -87,29 +87,33 @@ def worst(lines: Sequence[str]) -> str:
 
 
 def match_alerts(
-    connection: sa.Connection, *, kind: str, texts: Mapping[str, str], unknown: Collection[str] = ()
-) -> None:
-    """Makes the open alerts of a kind match `texts`, one for each subject: raises new ones, updates texts, and
-    clears those that are over, but not of `unknown` subjects, which could not be checked."""
-    known = open_subjects(connection, kind)
-    for subject in sorted(texts.keys() - known):
-        raise_alert(connection, kind=kind, subject=subject, text=texts[subject])
-    renew_alerts(connection, kind=kind, texts=texts)
-    clear_alerts(connection, kind=kind, subjects=sorted(known - texts.keys() - set(unknown)))
+    connection: sa.Connection,
+    *,
+    kind: str,
+    texts: Mapping[str, str],
+    unknown: Collection[str] = (),
+    known: Collection[str] | None = None,
+    only_known: bool = False,
+) -> tuple[int, int]:
+    """Makes the open alerts of a kind match `texts`, by subject, the worst first: raises new ones unless `only_known`,
+    updates texts, and clears those that are over. Returns how many subjects were raised, and cleared.
 
-
-def renew_alerts(connection: sa.Connection, *, kind: str, texts: Mapping[str, str]) -> None:
-    """Gives the open alerts about these subjects their words of now; grouped ones keep theirs."""
+    `unknown` subjects could not be checked: their alerts stay. `known` are the subjects that may be over, all open ones by
+    default; a caller that reads them before `texts` never clears what was raised in between.
+    """
+    known = open_subjects(connection, kind) if known is None else known
+    raised = 0 if only_known else raise_alerts(connection, kind=kind, texts=texts)
     query = sa.select(alerts.c.id, alerts.c.subject, alerts.c.text).where(_open(kind))
     for row in connection.execute(query).all():
         if (text := texts.get(row.subject, row.text)) != row.text:
             connection.execute(sa.update(alerts).where(alerts.c.id == row.id).values(text=text))
+    over = sorted(set(known) - texts.keys() - set(unknown))
+    return raised, clear_alerts(connection, kind=kind, subjects=over)
 
 
 def report_failure(connection: sa.Connection, texts: Mapping[str, str]) -> None:
     """Raises an alert for each failed workflow or asset, or renews its text; others stay as they are."""
-    others = open_subjects(connection, RUN_FAILED) - texts.keys()
-    match_alerts(connection, kind=RUN_FAILED, texts=texts, unknown=others)
+    match_alerts(connection, kind=RUN_FAILED, texts=texts, known=())
     clear_alerts(connection, kind=RECOVERED, subjects=list(texts))
 
 

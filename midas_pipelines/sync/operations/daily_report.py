@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from midas_pipelines.notify.alerts import clear_alerts, open_subjects, raise_alert
+from midas_pipelines.notify.alerts import match_alerts
 from midas_pipelines.store.operations.backlog import Overview, overview
 from midas_pipelines.store.operations.sync_metrics import finished_syncs, sum_up
 from midas_pipelines.sync.context import SyncContext
@@ -32,9 +32,8 @@ def send_report(context: SyncContext) -> bool:
     """Puts the report of today into the outbox once; yesterday's is closed, sent or not. Says whether it is new."""
     day = context.settings.today().isoformat()
     text, _ = write_report(context, day)
-    with context.database.writing() as connection:
-        clear_alerts(connection, kind=ALERT, subjects=sorted(open_subjects(connection, ALERT) - {day}))
-        return raise_alert(connection, kind=ALERT, subject=day, text=text)
+    raised, _ = context.database.write(match_alerts, kind=ALERT, texts={day: text})
+    return raised > 0
 
 
 def compose(day: str, stock: LowStockReport, seen: Overview, sums: Mapping[str, int | float]) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from midas_pipelines.notify.alerts import clear_alerts, open_subjects, raise_alerts, renew_alerts
+from midas_pipelines.notify.alerts import match_alerts, open_subjects
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.schema.rule_tables import channel_rules
@@ -106,9 +106,8 @@ def check_low_stock(context: SyncContext, *, alert: bool = False) -> LowStockRep
     over = [level.subject for level in levels if level.subject in alerted and level.recovered]
     if alert and (low or over):
         with context.database.writing() as connection:
-            renew_alerts(connection, kind=ALERT, texts=texts)
-            report.raised = raise_alerts(connection, kind=ALERT, texts=texts)
-            report.cleared = clear_alerts(connection, kind=ALERT, subjects=over)
+            found = match_alerts(connection, kind=ALERT, texts=texts, known=over)
+            report.raised, report.cleared = found
     return report
 
 

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from midas_pipelines.errors import WrongInput
 from midas_pipelines.fourseller.models import Product
-from midas_pipelines.notify.alerts import clear_alerts, open_subjects, raise_alerts, renew_alerts
+from midas_pipelines.notify.alerts import match_alerts, open_subjects
 from midas_pipelines.store.items.conflicts import (
     open_conflicts,
     read_conflict,
@@ -91,7 +91,7 @@ def close_pushed(context: SyncContext) -> None:
 def match_conflict_alerts(connection: sa.Connection, *, looked: bool = False) -> None:
     """Makes the alerts about conflicts match those of items that wait for a person. Only when 4Seller was `looked` at are new
     ones raised: else one that a person has closed would come back with the next conflict that is settled."""
-    known = open_subjects(connection, ALERT)  # before the conflicts: what is raised in between is not over
+    known = open_subjects(connection, ALERT)
     if not looked and not known:
         return
     texts = {
@@ -102,10 +102,7 @@ def match_conflict_alerts(connection: sa.Connection, *, looked: bool = False) ->
         for row in open_conflicts(connection, policy="manual")
         if row["mapping_id"] is not None
     }
-    if looked:
-        raise_alerts(connection, kind=ALERT, texts=texts)
-    renew_alerts(connection, kind=ALERT, texts=texts)
-    clear_alerts(connection, kind=ALERT, subjects=sorted(known - texts.keys()))
+    match_alerts(connection, kind=ALERT, texts=texts, known=known, only_known=not looked)
 
 
 async def resolve(context: SyncContext, conflict_id: int, take: str, by: str) -> dict[str, Any]:

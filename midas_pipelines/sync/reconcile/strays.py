@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.errors import CallFailed, NotFound
 from midas_pipelines.fourseller.models import Product
-from midas_pipelines.notify.alerts import match_alerts, raise_alerts
+from midas_pipelines.notify.alerts import match_alerts
 from midas_pipelines.store.items.acknowledge import PREVIEW
 from midas_pipelines.store.items.conflicts import (
     OPEN,
@@ -142,7 +142,6 @@ def _report(settling: ReadBack, texts: dict[str, str]) -> None:
     texts |= {item_subject(row.id): f"{row.sku}: {LEFT}. {row.reason}" for row in settling.staying}
     with settling.context.database.writing() as connection:
         mark_dirty(connection, [row.id for row in settling.staying if given_up(row)])
-        raise_alerts(connection, kind=ALERT, texts=texts)
         match_alerts(connection, kind=ALERT, texts=texts)
 
 

@@ -188,8 +188,8 @@ def end_quarantine(connection: sa.Connection, order_id: str) -> None:
 
 def alert_unknown_word(connection: sa.Connection, word: str, order_id: str) -> None:
     """Alerts staff to an order's status word that is not in our table, once for each word."""
-    texts = {f"word:{word}": _unknown_word(word, order_id)}
-    alerts.raise_alerts(connection, kind=UNKNOWN_WORD, texts=texts)
+    text = _unknown_word(word, order_id)
+    alerts.raise_alert(connection, kind=UNKNOWN_WORD, subject=f"word:{word}", text=text)
 
 
 def match_unknown_word(connection: sa.Connection, word: str | None) -> None:
@@ -198,10 +198,9 @@ def match_unknown_word(connection: sa.Connection, word: str | None) -> None:
     marked = sa.and_(_ORDERS.exception.is_not(None), _ORDERS.exception.contains(OrderException.STATUS))
     query = sa.select(_ORDERS.marketplace_order_id).where(marked, _ORDERS.status_word == word).limit(1)
     name = None if word is None else connection.scalar(query)
-    if name is not None:
-        alerts.renew_alerts(connection, kind=UNKNOWN_WORD, texts={f"word:{word}": _unknown_word(word, name)})
-    elif word is not None:
-        alerts.clear_alert(connection, kind=UNKNOWN_WORD, subject=f"word:{word}")
+    subject = f"word:{word}"
+    texts = {} if name is None else {subject: _unknown_word(word, name)}
+    alerts.match_alerts(connection, kind=UNKNOWN_WORD, texts=texts, known={subject}, only_known=True)
 
 
 def _unknown_word(word: str | None, order_id: str) -> str:
