@@ -48,8 +48,7 @@ class FourSeller:
 
     `in_flight` bounds the requests open at once; `pace` how fast they are sent (without one it adapts to the 429s
     it meets); `on_failed_call` is called for every failed attempt; `deadline_seconds` bounds a call, retries included,
-    from its first request on; no write is sent unless `may_write`, nor one for which `guard` raises NotSent; `watch` sees
-    every answer. Every method raises an error of the `FourSellerError` family.
+    from its first request on; no write is sent for which `guard` raises NotSent; `watch` sees every answer. Every method raises an error of the `FourSellerError` family.
     """
 
     def __init__(
@@ -63,7 +62,6 @@ class FourSeller:
         on_failed_call: Callable[[FailedCall], None] = lambda _: None,
         transport: httpx.AsyncBaseTransport | None = None,
         deadline_seconds: float = 30.0,
-        may_write: Callable[[], bool] = lambda: True,
         guard: Callable[[Call], None] = lambda _: None,
         watch: Callable[[Call, answers.Answer, float], None] = lambda *_: None,
     ) -> None:
@@ -74,7 +72,6 @@ class FourSeller:
         self._pace: Pace = pace or AdaptivePace()
         self._on_failed_call = on_failed_call
         self._deadline_seconds = deadline_seconds
-        self._may_write = may_write
         self._guard = guard
         self._watch = watch
         self._meter = CallMeter()
@@ -232,13 +229,11 @@ class FourSeller:
             return cast("Read", await send_with_retries(budget, partial(self._attempt, read=read)))
 
     async def _attempt(self, budget: Budget, read: Callable[[Any], Read]) -> Read:
-        if budget.call.writes:  # the one place that every write passes
-            self._guard(budget.call)
         await self._turn(budget)
-        if budget.call.writes and not self._may_write():
-            raise errors.NotSent(
-                f"{budget.call.subject} was not sent: this worker's lease may be over, or pushes are stopped."
-            )
+        if (
+            budget.call.writes
+        ):  # the one place that every write passes, after the wait: a lease may end meanwhile
+            self._guard(budget.call)
         seconds = budget.start_attempt()
         try:
             sent = await self._send(budget.call, seconds)

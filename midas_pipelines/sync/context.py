@@ -23,7 +23,7 @@ import sqlalchemy as sa
 from midas_pipelines.errors import ExpectedError
 from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.contract_watch import ContractWatch
-from midas_pipelines.fourseller.errors import NeedsNewKey, NotConnected, ShadowWrite
+from midas_pipelines.fourseller.errors import NeedsNewKey, NotConnected, NotSent, ShadowWrite
 from midas_pipelines.fourseller.http.answers import LONGEST_PAUSE, AnswerSample, Call
 from midas_pipelines.fourseller.http.rate_limit import FailedCall
 from midas_pipelines.notify.alerts import clear_alert, note_clocks, open_subjects, raise_alert
@@ -46,6 +46,11 @@ MOST_KEPT = 5000  # writes kept in memory until they are written down
 FIRST = (
     "4Seller has listings, and this shop was never connected to them: run `midas connect`, read what would change, "
     "then `midas connect accept`."
+)
+
+KEY_REFUSED = (
+    "4Seller refused the key at {:%Y-%m-%d %H:%M} UTC. Nothing is pushed, and imports try it every 15 minutes. Set "
+    "FOURSELLER_API_KEY to a new key, or run `midas doctor --new-key` once 4Seller takes this one again."
 )
 
 log = logging.getLogger(__name__)
@@ -180,13 +185,16 @@ class SyncContext:
 
         def prepare() -> tuple[SharedPace | None, bool]:
             # for the gateway once per process; /readyz looks again at each probe
-            self.database.read(require_columns)
-            if book is None:
-                _require_key(self.database, access, tries=tries_key)
-            cursors.follow_shadow_mode(self.database, on=bool(self.settings.shadow))
+            with self.database.reading() as connection:
+                require_columns(connection)
+                refused = cursors.key_refused_at(connection, access) if book is None else None
+                in_shadow, stopped = cursors.in_shadow_mode(connection), why_stopped(connection) is not None
+            if refused is not None and not (tries_key and cursors.take_trial(self.database, access)):
+                raise NeedsNewKey(KEY_REFUSED.format(refused))
+            if in_shadow is not bool(self.settings.shadow):
+                cursors.note_shadow_mode(self.database, on=not in_shadow)
             rate, kind = self.settings.rate_limit, SharedPace if book is None else RealTimePace
-            pace = kind(self.database, rate) if self.gate and rate is not None else None
-            return pace, self.database.read(why_stopped) is not None
+            return kind(self.database, rate) if self.gate and rate is not None else None, stopped
 
         pace, stopped = await in_thread(prepare)
         raising: set[asyncio.Future[None]] = set()
@@ -199,6 +207,12 @@ class SyncContext:
                     raising.add(alert)
                     alert.add_done_callback(raising.discard)
 
+            def guard(call: Call) -> None:
+                self.gate.check(call)
+                if stopped or not self.heartbeat.held:
+                    why = "this worker's lease may be over, or pushes are stopped"
+                    raise NotSent(f"{call.subject} was not sent: {why}.", item=call.item)
+
             async with FourSeller(
                 base_url=access.url,
                 api_key=access.api_key,
@@ -206,8 +220,7 @@ class SyncContext:
                 in_flight=self.settings.in_flight,
                 pace=pace,
                 on_failed_call=note,
-                may_write=lambda: self.heartbeat.held and not stopped,
-                guard=self.gate.check,
+                guard=guard,
                 watch=self.answers.note,
             ) as client:
                 try:
@@ -250,16 +263,6 @@ def _alert_pause(database: Database, seconds: float) -> None:
 def key_is_refused(database: Database, access: ChannelAccess) -> bool:
     """Whether 4Seller refused this key, and has not taken it since."""
     return database.read(cursors.key_refused_at, access) is not None
-
-
-def _require_key(database: Database, access: ChannelAccess, *, tries: bool) -> None:
-    """Raises NeedsNewKey where 4Seller refused the key, unless a caller that `tries` it now and then may again."""
-    refused = database.read(cursors.key_refused_at, access)
-    if refused is not None and not (tries and cursors.take_trial(database, access)):
-        raise NeedsNewKey(
-            f"4Seller refused the key at {refused:%Y-%m-%d %H:%M} UTC. Nothing is pushed, and imports try it every 15 "
-            "minutes. Set FOURSELLER_API_KEY to a new key, or run `midas doctor --new-key` once 4Seller takes this one again."
-        )
 
 
 def _refuse_key(database: Database, access: ChannelAccess) -> None:

@@ -179,11 +179,14 @@ def newest_shadow_writes(database: Database) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-def follow_shadow_mode(database: Database, *, on: bool) -> None:
-    """Notes when shadow mode begins; when it has ended, makes due what it kept waiting, of which nothing was
+def in_shadow_mode(connection: sa.Connection) -> bool:
+    """Whether shadow mode was on when the channel was last opened."""
+    return bool(connection.scalar(sa.select(sa.exists().where(cursors.c.name == SINCE))))
+
+
+def note_shadow_mode(database: Database, *, on: bool) -> None:
+    """Notes that shadow mode begins; or that it has ended, and makes due what it kept waiting, of which nothing was
     acknowledged."""
-    if (read_cursor(database, SINCE) is not None) == on:
-        return
     with database.writing() as connection:
         if on:
             upsert(connection, cursors, {"name": SINCE}, {"moment": utc_now()})
