@@ -10,7 +10,7 @@ import json
 import re
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import islice
 from typing import Any, NamedTuple
@@ -194,9 +194,7 @@ class Listing:
     """
 
     products: ListedProducts
-    total: int
     complete: bool
-    rejected: list[Rejected] = field(default_factory=list)
     reason: str = ""  # why it is not complete, in words
     gone: frozenset[str] = frozenset()  # looked up one by one, and answered 404
 
@@ -235,4 +233,4 @@ class ListingRead:
             reason = f"the total moved from {totals[0]} to {totals[-1]} while it was read"
         elif not reason and distinct != expected:
             reason = f"{distinct} distinct products were read of {expected} declared"
-        return Listing(self.products, expected, not reason, self._rejected, reason)
+        return Listing(self.products, not reason, reason)

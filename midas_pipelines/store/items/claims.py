@@ -20,6 +20,7 @@ from midas_pipelines.store.database import Database
 from midas_pipelines.store.items.mappings import (
     COLUMNS,
     ON_HAND,
+    UNCLAIMED,
     WITH_ITEMS,
     Mapping,
     mark_dirty,
@@ -148,10 +149,7 @@ def read_claimable(connection: sa.Connection, *, limit: int, new: int) -> list[C
 
 
 def _claimable(*, ignore_delays: bool = False) -> list[sa.ColumnElement[bool]]:
-    conditions = [
-        mappings.c.dirty_since.is_not(None),
-        sa.or_(mappings.c.claimed_until.is_(None), mappings.c.claimed_until < utc_now()),
-    ]
+    conditions = [mappings.c.dirty_since.is_not(None), UNCLAIMED]
     if not ignore_delays:
         conditions.append(RETRY.is_due(mappings.c.next_attempt_at, mappings.c.attempts))
     return conditions

@@ -37,6 +37,9 @@ CHANGED: dict[str, Any] = {
 }
 """What marks an item dirty; `mark_dirty` writes it where the row is free."""
 
+UNCLAIMED = sa.or_(mappings.c.claimed_until.is_(None), mappings.c.claimed_until < utc_now())
+"""No worker has the item now, by the database's clock."""
+
 FORGOTTEN = {"fourseller_product_id": None, "acked_hash": None, "acked_price": None, "acked_quantity": None}
 """The states of a mapping without a product on 4Seller."""
 

@@ -14,6 +14,7 @@ from midas_pipelines.store.gateway.keys import expiring_keys
 from midas_pipelines.store.items.claims import RETRY, why_stopped
 from midas_pipelines.store.items.conflicts import OPEN
 from midas_pipelines.store.items.listing import quarantined_items
+from midas_pipelines.store.items.mappings import UNCLAIMED
 from midas_pipelines.store.operations.cursors import database_ahead, read_clocks
 from midas_pipelines.store.operations.sync_log import last_syncs
 from midas_pipelines.store.orders.listing import NEEDS_A_PERSON, OVERSOLD, UNMAPPED
@@ -128,7 +129,7 @@ def stale_items(database: Database, older_than_seconds: int) -> datetime | None:
     newest = sa.func.max(_ITEM.dirty_since, type_=_ITEM.dirty_since.type)
     query: sa.Select[tuple[datetime | None]] = sa.select(newest).where(
         _ITEM.dirty_since < utc_now(-older_than_seconds),
-        sa.or_(_ITEM.claimed_until.is_(None), _ITEM.claimed_until < utc_now()),
+        UNCLAIMED,
         RETRY.is_due(_ITEM.next_attempt_at, _ITEM.attempts),
     )
     return database.scalar(query)

@@ -19,7 +19,7 @@ import sqlalchemy as sa
 
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.items.acknowledge import CANARY, SHADOWED, PushOutcome, PushResult
-from midas_pipelines.store.items.mappings import CHANGED, COLUMNS, FORGOTTEN, Mapping, unlocked
+from midas_pipelines.store.items.mappings import CHANGED, COLUMNS, FORGOTTEN, UNCLAIMED, Mapping, unlocked
 from midas_pipelines.store.operations.cursors import ShadowRow
 from midas_pipelines.store.orders.listing import OVERSOLD, UNMAPPED
 from midas_pipelines.store.schema.operation_tables import listing_writes
@@ -104,8 +104,7 @@ class _SkuClaims:
         if self._holders:
             self._planner = Planner(connection, [one.key for one in self._holders.values()], title_limit)
             others = [one.id for one in self._holders.values() if one.id not in self._batch]
-            unclaimed = ~sa.func.coalesce(mappings.c.claimed_until >= utc_now(), sa.false())
-            self._free = set(unlocked(connection, others, unclaimed))
+            self._free = set(unlocked(connection, others, UNCLAIMED))
 
     def decide(self) -> list[Change]:
         """All changes of the batch, those that move with their SKU held, quarantined or waiting."""

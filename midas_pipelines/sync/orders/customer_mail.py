@@ -200,7 +200,7 @@ def put_back(connection: sa.Connection, *, given_up: bool, order_row: int | None
 
 
 def match_mail_alerts(connection: sa.Connection) -> None:
-    """Makes the alerts about given-up messages match the table: one for each order."""
+    """Makes the alerts about given-up messages match the table, by order."""
     texts = {
         f"order:{mail.order}"[:200]: f"Order {mail.order}, message '{mail.kind}': {mail.reason} "
         "`midas orders messages` lists all that were not sent."

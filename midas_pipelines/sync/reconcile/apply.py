@@ -17,11 +17,10 @@ from midas_pipelines.fourseller.listed import Listing
 from midas_pipelines.fourseller.models import Product
 from midas_pipelines.notify.alerts import hub_ahead
 from midas_pipelines.store.items.conflicts import item_subject, record_conflicts, resolve_conflicts
-from midas_pipelines.store.items.mappings import CHANGED, CHUNK, COLUMNS, Mapping
+from midas_pipelines.store.items.mappings import CHANGED, CHUNK, COLUMNS, UNCLAIMED, Mapping
 from midas_pipelines.store.items.shards import Shards
 from midas_pipelines.store.schema.rule_tables import sync_conflicts
 from midas_pipelines.store.schema.tables import mappings
-from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.storefront.writing import any_of, write_each
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.listings.diff import form, hidden, shown_quantity, storable
@@ -161,7 +160,7 @@ class ReadBack:
         idle = query.where(
             any_of(connection, columns.id, ids),
             sa.or_(columns.acked_at.is_(None), columns.acked_at < self.read_at),
-            sa.or_(columns.claimed_until.is_(None), columns.claimed_until < utc_now()),
+            UNCLAIMED,
         )
         free = {row.id: Mapping(*row) for row in connection.execute(idle.with_for_update(skip_locked=True))}
         busy = [one for one in ids if one not in free]

@@ -17,7 +17,7 @@ from midas_pipelines.fourseller.errors import NotFound
 from midas_pipelines.fourseller.listed import ListedProducts, Listing
 from midas_pipelines.fourseller.models import Product
 from midas_pipelines.store.gateway.webhooks import orders_wait
-from midas_pipelines.store.items.mappings import COLUMNS, Mapping
+from midas_pipelines.store.items.mappings import COLUMNS, UNCLAIMED, Mapping
 from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.context import SyncContext
@@ -93,8 +93,7 @@ async def handle_product_event(
 
 def _find(context: SyncContext, product_id: str) -> tuple[Mapping | None, bool, datetime]:
     """The item's row, whether it is being pushed, and the moment by the database's clock."""
-    held = sa.func.coalesce(mappings.c.claimed_until > utc_now(), sa.false())
-    query = sa.select(*COLUMNS, held).where(mappings.c.fourseller_product_id == product_id)
+    query = sa.select(*COLUMNS, ~UNCLAIMED).where(mappings.c.fourseller_product_id == product_id)
     with context.database.reading() as connection:
         now = connection.execute(sa.select(utc_now())).scalar_one()
         row = connection.execute(query).first()
@@ -113,7 +112,7 @@ def _settle(context: SyncContext, mapping: Mapping, shown: Product | None, read_
     """Settles this one item as a reconciliation would: by its policy, its pins, and who pushed since it was asked."""
     products = ListedProducts(() if shown is None else [shown])
     gone = frozenset[str]() if shown is not None else frozenset({str(mapping.fourseller_product_id)})
-    listing = Listing(products=products, total=len(products), complete=True, gone=gone)
+    listing = Listing(products, complete=True, gone=gone)
     settling = ReadBack(context, listing, read_at, ids=[mapping.id])
     settling.judge_all()
     return settling

@@ -22,9 +22,8 @@ from midas_pipelines.fourseller.listed import ListedRow, Listing, product_of
 from midas_pipelines.fourseller.models import Product
 from midas_pipelines.notify.alerts import match_alerts
 from midas_pipelines.store.items.claims import free_dead_claims
-from midas_pipelines.store.items.conflicts import resolve_pushed, resolve_unseen
+from midas_pipelines.store.items.conflicts import OPEN, resolve_pushed, resolve_unseen
 from midas_pipelines.store.items.shards import Shards
-from midas_pipelines.store.operations.backlog import read_backlog
 from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.context import ChannelDown, SyncContext
@@ -240,5 +239,5 @@ def _close(context: SyncContext, settling: ReadBack, report: ReconcileReport) ->
         if settling.listing.complete:
             closed += resolve_unseen(connection, settling.read_at, settling.busy, settling.shards)
         match_conflict_alerts(connection, looked=True)
-        report.waiting = read_backlog(connection).conflicts
+        report.waiting = connection.scalar(sa.select(sa.func.count()).where(OPEN)) or 0
     report.settled += closed + moved

@@ -24,11 +24,10 @@ from midas_pipelines.store.items.conflicts import (
     record_conflicts,
     resolve_conflicts,
 )
-from midas_pipelines.store.items.mappings import CHUNK, COLUMNS, Mapping, mark_dirty, slices
+from midas_pipelines.store.items.mappings import CHUNK, COLUMNS, UNCLAIMED, Mapping, mark_dirty
 from midas_pipelines.store.schema.rule_tables import sync_conflicts
 from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.storefront.catalog import ItemKey
-from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.storefront.writing import any_of
 from midas_pipelines.sync.listings.adopt import owner, remove
 from midas_pipelines.sync.listings.brake import exceeds
@@ -115,16 +114,12 @@ def _changes(
     connection: sa.Connection, product_ids: set[int], title_limit: int
 ) -> tuple[dict[ItemKey, Change], set[ItemKey]]:
     """What the items of these products need, and which of them are being pushed or in doubt."""
-    held = sa.func.coalesce(mappings.c.claimed_until > utc_now(), sa.false())
-    changes: dict[ItemKey, Change] = {}
-    busy: set[ItemKey] = set()
-    for ids in slices(sorted(product_ids)):
-        rows = connection.execute(sa.select(*COLUMNS, held).where(mappings.c.product_id.in_(ids or ()))).all()
-        found = [Mapping(*row[:-1]) for row in rows]
-        busy |= {one.key for one, row in zip(found, rows, strict=True) if row[-1] or one.in_doubt}
-        planner = Planner(connection, [one.key for one in found], title_limit)
-        changes |= {one.key: planner.plan(one) for one in found}
-    return changes, busy
+    which = any_of(connection, mappings.c.product_id, product_ids)
+    rows = connection.execute(sa.select(*COLUMNS, ~UNCLAIMED).where(which)).all()
+    found = [Mapping(*row[:-1]) for row in rows]
+    busy = {one.key for one, row in zip(found, rows, strict=True) if row[-1] or one.in_doubt}
+    planner = Planner(connection, [one.key for one in found], title_limit)
+    return {one.key: planner.plan(one) for one in found}, busy
 
 
 def _why(change: Change | None, settling: ReadBack) -> str | None:

@@ -140,7 +140,6 @@ async def snapshot_listing(context: SyncContext, run_set: str) -> Spool:
         "run_id": context.run_id,
         "run_set": run_set,
         "counts": {"requests": requests, "is_complete": listing.complete},
-        "total": listing.total,
         "gone": sorted(listing.gone),
         "reason": listing.reason,
     }
@@ -177,6 +176,6 @@ def listing_of(context: SyncContext, run_set: str) -> ReadListing | None:
     for rows in kept.chunks(LISTING, day, ["fourseller_product_id", "sku", "answer", "dated"]):
         products.add(ListedRow(key, sku, stamp_of(answer), answer, dated) for key, sku, answer, dated in rows)
     counts, gone = facts["counts"], frozenset(facts["gone"])
-    listing = Listing(products, facts["total"], counts["is_complete"], reason=facts["reason"], gone=gone)
+    listing = Listing(products, counts["is_complete"], facts["reason"], gone)
     requests = counts["requests"] if facts["run_id"] == context.run_id else 0  # counted by one run alone
     return ReadListing(datetime.fromisoformat(facts["read_at"]), listing, requests)
