@@ -163,6 +163,14 @@ def test_shipping_says_what_left_and_what_follows(orders: Command, world: World,
     assert (rest["units"], rest["complete"], rest["corrected"]) == (1, True, False)
     full = orders("ship", ids["sold"], "--carrier", "pigeon", "--number", "P-1")
     assert (full.exit_code, "nothing left to ship" in full.stderr) == (2, True)
+    assert desk.at_4seller(world, ids["sold"]) == ("shipped", desk.UPS)
+
+
+def test_a_shipment_is_on_record_while_4seller_is_away(
+    orders: Command, world: World, ids: dict[str, str]
+) -> None:
+    away = orders(*(part.format(**ids) for part in SHIP), FOURSELLER_API_URL="http://127.0.0.1:9/v1")
+    assert (away.exit_code, "4Seller does not know it: " in away.output) == (0, True)
     desk.sync(world)
     assert desk.at_4seller(world, ids["sold"]) == ("shipped", desk.UPS)
 
@@ -181,8 +189,8 @@ def test_a_shipment_on_record_is_not_changed_by_recording_it_again(
 @pytest.mark.parametrize(
     ("status", "sentence"),
     [
-        ("shipped", "it is pushed to 4Seller again."),
-        ("refunded", "it is not pushed to 4Seller: the order is refunded there."),
+        ("shipped", "4Seller knows it."),
+        ("refunded", "4Seller does not know it: the order is refunded there."),
     ],
 )
 def test_a_correction_says_whether_4seller_is_told(

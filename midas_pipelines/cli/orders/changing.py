@@ -14,7 +14,7 @@ from midas_pipelines.cli.opening import Changing, shop_database
 from midas_pipelines.cli.orders import reading
 from midas_pipelines.cli.orders.reading import by_hand, line_option, locked, opened, orders, parse_lines
 from midas_pipelines.cli.printing import answer, clean, wants_json
-from midas_pipelines.errors import WrongInput
+from midas_pipelines.errors import ExpectedError, WrongInput
 from midas_pipelines.fourseller import carriers
 from midas_pipelines.storefront.catalog import items_by_sku
 from midas_pipelines.sync.context import SyncContext
@@ -22,6 +22,7 @@ from midas_pipelines.sync.orders.changes import shipments
 from midas_pipelines.sync.orders.changes.exceptions import dismiss, resolve_conflict
 from midas_pipelines.sync.orders.lookup import retry_order
 from midas_pipelines.sync.orders.model.order_log import OrderContext
+from midas_pipelines.sync.orders.status.status_sync import push_order
 from midas_pipelines.sync.orders.stock.pending_lines import map_line
 from midas_pipelines.sync.orders.stock.units import left_to_ship, restock_units, returnable
 from midas_pipelines.sync.privacy.erase import erase_order, hold_buyer, release_hold
@@ -50,8 +51,8 @@ def _done(name: str, words: str, **facts: Any) -> None:
 def ship(order_id: str, replaces: str | None, lines: Sequence[str], **label: Any) -> None:
     """Record a shipment: everything that is left to ship, or the given lines.
 
-    The shop's order is updated at once; the next `midas sync status` pushes status and tracking number to 4Seller.
-    The same shipment recorded again changes nothing; --replaces corrects it.
+    The shop's order is updated, and status and tracking number are pushed to 4Seller; what it does not take now, the next
+    `midas sync status` pushes. The same shipment recorded again changes nothing; --replaces corrects it.
     """
     if replaces and lines:
         raise WrongInput("--replaces corrects a shipment as it is: it takes no --line.")
@@ -60,7 +61,7 @@ def ship(order_id: str, replaces: str | None, lines: Sequence[str], **label: Any
         named, unpushed, shipped = f"{shipment.carrier} {shipment.number}", None, shipments.Shipped(new=False)
         if replaces:
             unpushed = shipments.replace_shipment(order, replaces, shipment)
-            news = f"the shipment {replaces} is {named} now; {unpushed or 'it is pushed to 4Seller again'}."
+            news = f"the shipment {replaces} is {named} now."
         else:
             whole = {line.line: left_to_ship(line) or line.quantity for line in order.lines()}
             shipped = shipments.ship_locked(order, shipment, units=parse_lines(lines, whole))
@@ -70,9 +71,21 @@ def ship(order_id: str, replaces: str | None, lines: Sequence[str], **label: Any
         news = f"{shipped.units} units in {named}; {rest}."
     elif not replaces and not shipped.complete:
         news += " Record the rest as another shipment."
+    unpushed = unpushed or _why_unpushed(order_id)
+    known = "4Seller knows it." if unpushed is None else f"4Seller does not know it: {unpushed.rstrip('.')}."
     page = [shipment.url or "No tracking page is known for this shipment."] if shipped.new else []
     facts = asdict(shipped) | shipment.model_dump() | {"corrected": bool(replaces), "unpushed": unpushed}
-    answer({"order": name, **facts}, f"Order {name}: {news}", *page)
+    answer({"order": name, **facts}, f"Order {name}: {news} {known}", *page)
+
+
+def _why_unpushed(order_id: str) -> str | None:
+    """Pushes the order as console and API do; why 4Seller does not know of it yet, None where it does."""
+    with opened(order_id) as (settings, database, _):
+        context = SyncContext(settings, database, run_id=by_hand(settings, "ship"))
+        try:
+            return asyncio.run(push_order(context, order_id)).reason
+        except ExpectedError as failed:  # it is recorded, and the next sync pushes it
+            return str(failed)
 
 
 @changing("map")

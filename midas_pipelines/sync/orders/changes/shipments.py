@@ -94,10 +94,10 @@ def replace_shipment(order: StoredOrder, number: str, parcel: Tracking) -> str |
     order.log("corrected", f"The shipment {number} is {now}: an operator corrected it.")
     order.set(push_after=None, push_attempts=0)
     if order.status in ENDED:
-        return f"it is not pushed to 4Seller: the order is {order.status} there"
+        return f"the order is {order.status} there"
     queue_mail(order, "shipped", shipment_id=shipment_id)
     waits = order.has(OrderException.CONFLICT)
-    return "it is pushed to 4Seller when the conflict is resolved" if waits else None
+    return "it is pushed when the conflict is resolved" if waits else None
 
 
 def count_shipments(database: Database, order_context: OrderContext) -> int:

@@ -199,17 +199,25 @@ async def change_status(
     if row.outcome != "imported":
         raise NoSuchOrder("The order is quarantined, not imported yet: `midas orders retry` it.")
     if goal is OrderStatus.REFUNDED:
-        problem = await _refund(context, row)
-    else:
-        await asyncio.to_thread(_move, context, row.id, goal, parcel, units)
-        report = await push_statuses(context, only=row.id)
-        problem = report.problems[0]["outcome"] if report.problems else None
+        return await _changed(context, order_id, await _refund(context, row))
+    await asyncio.to_thread(_move, context, row.id, goal, parcel, units)
+    return await push_order(context, order_id)
+
+
+async def push_order(context: SyncContext, order_id: str) -> StatusChanged:
+    """Pushes the status and the shipments of one order at once. Raises NoSuchOrder, BadCredentials."""
+    row = await asyncio.to_thread(context.database.read, find_order, order_id)
+    report = await push_statuses(context, only=row.id)
+    return await _changed(context, order_id, report.problems[0]["outcome"] if report.problems else None)
+
+
+async def _changed(context: SyncContext, order_id: str, problem: str | None) -> StatusChanged:
     now = await asyncio.to_thread(context.database.read, find_order, order_id)
     if OrderException.CONFLICT in read_exceptions(now.exception):
         problem = IN_CONFLICT
     pushed = now.shop_status_since is None and problem is None
     reason = None if pushed else problem or "4Seller did not accept it; see the order log."
-    return StatusChanged(row.marketplace_order_id, now.shop_status or row.status, pushed, reason)
+    return StatusChanged(now.marketplace_order_id, now.shop_status or now.status, pushed, reason)
 
 
 def _move(context: SyncContext, order_row: int, goal: Goal, parcel: Tracking | None, units: Units) -> None:
