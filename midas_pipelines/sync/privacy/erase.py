@@ -14,16 +14,17 @@ import sqlalchemy as sa
 from midas_pipelines.errors import ExpectedError
 from midas_pipelines.fourseller import known_words
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.gateway.webhooks import empty_finished
+from midas_pipelines.store.gateway.webhooks import ORDER, empty_finished
 from midas_pipelines.store.orders.payload_vault import ERASED_PAYLOAD, FORGOTTEN
 from midas_pipelines.store.privacy.register import End, ending
+from midas_pipelines.store.schema.gateway_tables import marketplace_webhooks
 from midas_pipelines.store.schema.operation_tables import alerts
 from midas_pipelines.store.schema.order_tables import buyer_holds, customer_mails, order_shipments
 from midas_pipelines.store.schema.tables import api_errors, marketplace_order_lines, marketplace_orders
 from midas_pipelines.store.schema.tables import order_processing_logs as order_logs
 from midas_pipelines.store.schema.triggers import amending
 from midas_pipelines.storefront.orders import update_order, update_order_items
-from midas_pipelines.storefront.schema import order_status_history
+from midas_pipelines.storefront.schema import order_items, order_status_history, orders
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.storefront.writing import update_rows
 from midas_pipelines.sync.orders.changes.exceptions import (
@@ -39,6 +40,19 @@ from midas_pipelines.sync.orders.model.sale import some_parts, write_content
 _ORDERS, _HOLDS = marketplace_orders.c, buyer_holds.c
 HELD = sa.and_(_HOLDS.released_at.is_(None), _HOLDS.held_until > utc_now())
 """Selects the holds that last."""
+
+
+def places_of(order: Any) -> list[tuple[sa.Column[Any], Any]]:
+    """Each table that has rows of an order, by the column that names it and its value there; `order` is our row."""
+    local_id, name = order.local_order_id, order.marketplace_order_id
+    return [
+        *((column, local_id) for column in (orders.c.id, order_items.c.order_id)),
+        *((column, local_id) for column in (order_status_history.c.order_id, order_shipments.c.order_id)),
+        *((column, order.id) for column in (_ORDERS.id, marketplace_order_lines.c.order_id)),
+        *((column, order.id) for column in (customer_mails.c.order_id, _HOLDS.order_id)),
+        *((column, name) for column in (order_logs.c.marketplace_order_id, api_errors.c.item)),
+        (marketplace_webhooks.c.subject, f"{ORDER}{name}"),
+    ]
 
 
 class BuyerHeld(ExpectedError):
@@ -96,17 +110,10 @@ def erase_buyer(order: StoredOrder) -> None:
     order.set(erased_at=utc_now(), **_replaced("marketplace_orders", words))
     _name_lines(order)
     empty_finished(connection, name)
-    for column, value in (
-        (order_status_history.c.order_id, local_id),
-        (order_logs.c.marketplace_order_id, name),
-        (api_errors.c.item, name),
-        (order_shipments.c.order_id, local_id),
-        (customer_mails.c.order_id, order.id),
-        (_HOLDS.order_id, order.id),
-    ):
-        with amending(connection):
-            texts = dict.fromkeys(ending(column.table.name, End.CLEARED))
-            connection.execute(sa.update(column.table).where(column == value).values(texts))
+    with amending(connection):
+        for column, value in places_of(order):
+            if texts := dict.fromkeys(ending(column.table.name, End.CLEARED)):
+                connection.execute(sa.update(column.table).where(column == value).values(texts))
     unsent = sa.and_(customer_mails.c.order_id == order.id, customer_mails.c.state != "sent")
     connection.execute(sa.update(customer_mails).where(unsent).values(state="dropped"))
     match_mail_alerts(connection)

@@ -21,14 +21,13 @@ from midas_pipelines.store.privacy.register import RECIPIENTS, register_rows
 from midas_pipelines.store.schema import order_tables as tables
 from midas_pipelines.store.schema.gateway_tables import marketplace_webhooks
 from midas_pipelines.store.schema.order_tables import privacy_requests
-from midas_pipelines.store.schema.tables import marketplace_order_lines, marketplace_orders
-from midas_pipelines.store.schema.tables import order_processing_logs as order_logs
-from midas_pipelines.storefront.schema import order_items, order_status_history, orders
+from midas_pipelines.store.schema.tables import marketplace_orders
+from midas_pipelines.storefront.schema import orders
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.orders.lookup import NoSuchOrder, find_order
 from midas_pipelines.sync.orders.model.order_log import OrderContext
-from midas_pipelines.sync.privacy.erase import BuyerHeld, erase_order
+from midas_pipelines.sync.privacy.erase import BuyerHeld, erase_order, places_of
 
 INDEX_LENGTH = 1000
 """Characters at the beginning of a sealed payload among which SQLite looks for its digests."""
@@ -203,26 +202,11 @@ def _opened_order(
     connection: sa.Connection, settings: Settings, vault: Vault, row: sa.Row[Any]
 ) -> dict[str, Any]:
     """Everything that is kept about one order, opened."""
-    name, local, days = row.marketplace_order_id, row.local_order_id, settings.erase_after(row.sales_channel)
-    found: dict[str, Any] = {
-        "order": name,
-        "kept": "as long as the shop says" if days is None else f"{days} days after the delivery or the end",
-    }
-    in_shop = (order_items.c.order_id, order_status_history.c.order_id, tables.order_shipments.c.order_id)
-    ours = (
-        marketplace_order_lines.c.order_id,
-        tables.customer_mails.c.order_id,
-        tables.buyer_holds.c.order_id,
-    )
-    for value, columns in (
-        (local, (orders.c.id, *in_shop)),
-        (row.id, (_ORDERS.id, *ours)),
-        (name, (order_logs.c.marketplace_order_id,)),
-        (f"{ORDER}{name}", (_EVENTS.subject,)),
-    ):
-        for column in columns:
-            mine = sa.select(column.table).where(column == value)
-            found[column.table.name] = _opened(connection, vault, mine)
+    days = settings.erase_after(row.sales_channel)
+    kept = "as long as the shop says" if days is None else f"{days} days after the delivery or the end"
+    found: dict[str, Any] = {"order": row.marketplace_order_id, "kept": kept}
+    for column, value in places_of(row):
+        found[column.table.name] = _opened(connection, vault, sa.select(column.table).where(column == value))
     return found
 
 

@@ -12,7 +12,7 @@ from midas_pipelines.errors import WrongInput
 from midas_pipelines.store.orders.payload_vault import rewrap_payloads, vault_of
 from midas_pipelines.store.privacy.keys import new_key
 from midas_pipelines.store.schema.gateway_tables import marketplace_webhooks
-from midas_pipelines.store.schema.tables import marketplace_orders
+from midas_pipelines.store.schema.tables import api_errors, marketplace_orders
 from midas_pipelines.sync.privacy import requests
 from midas_pipelines.sync.privacy.erase import hold_buyer
 from midas_pipelines.sync.privacy.requests import PrivacyAnswer, Subject, answer_request
@@ -110,12 +110,16 @@ def event(world: World, name: str, subject: str | None, data: dict[str, Any]) ->
 def test_the_copy_has_all_with_purposes_recipients_and_periods(world: World, sold: list[str]) -> None:
     event(world, "of an order", f"order:{sold[0]}", PERSON)
     event(world, "of none", None, PERSON)
+    with world.database.writing() as connection:
+        failed = {"endpoint": "PATCH /orders/{id}", "item": sold[0], "attempt": 1}
+        connection.execute(sa.insert(api_errors).values(failed))
     answer = ask(world, "export", "email", "zyxwvu@home.example")
     assert answer.export is not None
     first = answer.export["orders"][0]
     assert first["orders"][0]["shipping_address"]["line1"] == "77 Hiddenstreet"
     assert first["marketplace_orders"][0]["payload"]["buyer_note"].endswith("second@home.example")
     assert first["marketplace_webhooks"][0]["payload"] == PERSON
+    assert first["fourseller_api_errors"][0]["item"] == sold[0]
     assert answer.export["events"][0]["payload"] == PERSON
     assert "4Seller" in answer.export["recipients"]
     assert {"what", "why", "ends"} < answer.export["fields"][0].keys()
