@@ -6,40 +6,57 @@ import importlib
 import json
 import sys
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks.measuring import Result, machine
+from benchmarks.scale.picture import picture
 
-HERE = Path(__file__).parent
+RESULTS = Path(__file__).parent / "results.json"
+README = Path(__file__).parent / "README.md"
+PICTURE = Path(__file__).parent / "growth.svg"
 SUBJECTS = (
     "products",
     "rate_limit",
     "orders",
-    "catalogue_size",
-    "scale",
+    "scale.parse",
+    "scale.unchanged",
+    "scale.changes",
+    "scale.bad_pages",
+    "scale.order_poll",
     "realtime",
     "dagster_layer",
     "scale_out",
     "paths",
 )
+ON_REQUEST = ("scale.order_readings",)
+"""Not among those that are measured where none is chosen: it takes long."""
 BEGIN, END = "<!-- results -->", "<!-- end of results -->"
 
 
 def main(chosen: list[str]) -> int:
-    """Measures the chosen subjects, or all; 1 when a promise is not kept on this machine."""
-    unknown = [name for name in chosen if name not in SUBJECTS]
-    if unknown:
-        print(f"There is no benchmark {unknown[0]}: choose from {', '.join(SUBJECTS)}.", file=sys.stderr)  # noqa: T201
+    """Measures the chosen subjects, or all; 1 when a promise is not kept on this machine.
+
+    Args:
+        chosen: names of subjects, each with its sizes behind a colon where others than its own are meant:
+            `scale.unchanged:10000,100000,1000000`.
+    """
+    every = (*SUBJECTS, *ON_REQUEST)
+    wanted = [(name, sizes) for name, _, sizes in (one.partition(":") for one in chosen or SUBJECTS)]
+    if unknown := [name for name, _ in wanted if name not in every]:
+        print(f"There is no benchmark {unknown[0]}: choose from {', '.join(every)}.", file=sys.stderr)  # noqa: T201
         return 2
-    results: dict[str, list[Result]] = {}
-    for name in chosen or SUBJECTS:
-        results[name] = importlib.import_module(f"benchmarks.{name}").measure()
-        _show(name, results[name])
-    _keep(results)
-    return 0 if all(result.kept for found in results.values() for result in found) else 1
+    kept = True
+    for name, sizes in wanted:
+        subject = importlib.import_module(f"benchmarks.{name}")
+        results = subject.measure(*(int(size) for size in sizes.split(",") if size))
+        _show(name, results)
+        _keep(name, results)
+        kept = kept and all(result.kept for result in results)
+    return 0 if kept else 1
 
 
 def _show(name: str, results: list[Result]) -> None:
@@ -49,23 +66,26 @@ def _show(name: str, results: list[Result]) -> None:
     Console(width=150).print(table)
 
 
-def _keep(results: dict[str, list[Result]]) -> None:
-    """Renews the subjects that were measured and leaves the others as they were last measured."""
-    path = HERE / "results.json"
-    kept = json.loads(path.read_text())["results"] if path.exists() else {}
-    kept |= {name: [asdict(result) for result in found] for name, found in results.items()}
-    path.write_text(json.dumps({"machine": machine(), "results": kept}, indent=1) + "\n")
-    lines = ["| promise | measured | target | kept |", "|---|---|---|---|"]
-    for found in kept.values():
-        for one in found:
-            detail = f" ({one['detail']})" if one["detail"] else ""
-            lines.append(
-                f"| {one['promise']} | {one['measured']}{detail} | {one['target']} | {'yes' if one['kept'] else 'no'} |"
-            )
-    readme = HERE / "README.md"
-    before, _, rest = readme.read_text().partition(BEGIN)
+def _keep(name: str, results: list[Result]) -> None:
+    """Renews the rows that were measured, in the file and in the README, and leaves the others as they were last measured."""
+    found = json.loads(RESULTS.read_text())["results"]
+    rows = {row["promise"]: row for row in found.get(name, [])}
+    day = datetime.now(UTC).date().isoformat()
+    rows |= {result.promise: {"day": day} | asdict(result) for result in results}
+    found[name] = list(rows.values())
+    if name == "scale.unchanged":
+        PICTURE.write_text(picture(found[name]))
+    RESULTS.write_text(json.dumps({"machine": machine(), "results": found}, indent=1) + "\n")
+    lines = ["| promise | measured | target | kept | on |", "|---|---|---|---|---|"]
+    for row in (row for subject in found.values() for row in subject):
+        detail = f" ({row['detail']})" if row["detail"] else ""
+        kept = "yes" if row["kept"] else "no"
+        lines.append(
+            f"| {row['promise']} | {row['measured']}{detail} | {row['target']} | {kept} | {row['day']} |"
+        )
+    before, _, rest = README.read_text().partition(BEGIN)
     after = rest.partition(END)[2]
-    readme.write_text(f"{before}{BEGIN}\n{machine()}\n\n" + "\n".join(lines) + f"\n{END}{after}")
+    README.write_text(f"{before}{BEGIN}\n{machine()}\n\n" + "\n".join(lines) + f"\n{END}{after}")
 
 
 if __name__ == "__main__":

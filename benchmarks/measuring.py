@@ -6,7 +6,7 @@ import platform
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from midas_pipelines.sandbox.background import BackgroundSandbox
@@ -27,6 +27,7 @@ class Result:
     target: str
     kept: bool
     detail: str = ""
+    numbers: dict[str, float] = field(default_factory=dict)  # for a picture
 
 
 @contextmanager

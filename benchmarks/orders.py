@@ -2,8 +2,6 @@
 
 Both read the same file of orders and write to the same private PostgreSQL, by turns, and the best of their rounds
 counts, so that neither pays for a cold cache. dlt runs in an environment of its own (`dependency-groups.bench`).
-
-    python -m benchmarks.orders --many 200000     imports that many: peak memory, and the time against 10,000 of them
 """
 
 from __future__ import annotations
@@ -11,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-import resource
 import subprocess
 import sys
 import tempfile
@@ -55,29 +52,8 @@ def measure() -> list[Result]:
             if peer is not None:
                 theirs.append(_land(peer, database, path))
             ours.append(_import(database, path))
-            _verify(database)
+            verify(database)
     return [_result(min(ours), min(theirs) if theirs else None)]
-
-
-def many(number: int) -> list[Result]:
-    """The peak memory of this process and the processor time of importing that many orders, after 10,000 others."""
-    found = []
-    with sample_shop("postgresql") as database, tempfile.TemporaryDirectory() as folder:
-        path, skus = Path(folder) / "orders.json", _stocked_skus(database)
-        for seed, count in enumerate((ORDERS, number)):
-            _write_pages(path, orders_json(skus, count, seed=seed))
-            before = time.process_time()
-            seconds = _import(database, path, count)
-            found.append((seconds, time.process_time() - before))
-    (first, first_cpu), (whole, cpu) = found
-    megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    ratio = cpu / first_cpu / (number / ORDERS)
-    detail = f"{whole:.0f} s, {ORDERS:,} in {first:.1f} s; processor {1000 * cpu / number:.3f} ms an order"
-    measured = f"peak {megabytes} MB, {ratio:.2f} x the processor of {number // ORDERS} times {ORDERS:,}"
-    kept = megabytes <= 300 and ratio <= 1.15
-    return [
-        Result(f"importing {number:,} orders, PostgreSQL", measured, "<= 300 MB, <= 1.15 x", kept, detail)
-    ]
 
 
 def _result(ours: float, theirs: float | None) -> Result:
@@ -140,7 +116,7 @@ def _land(python: Path, database: Database, path: Path) -> float:
     return float(done.stdout.strip().splitlines()[-1])
 
 
-def _verify(database: Database) -> None:
+def verify(database: Database) -> None:
     """A fast import that is wrong would be worth nothing."""
     for found in (unbalanced_orders, unexplained_deductions, unexplained_stock, negative_stock):
         assert not found(database), f"{found.__name__} after the import"
@@ -159,10 +135,11 @@ def _stocked_skus(database: Database) -> list[str]:
 def orders_json(skus: list[str], number: int, *, seed: int) -> Iterator[dict[str, Any]]:
     """Invented orders of one to three lines, as 4Seller's API writes them."""
     chance = random.Random(seed)
-    return (_order(chance, skus, f"B{seed}-{place:06d}", place) for place in range(number))
+    return (order_json(chance, skus, f"B{seed}-{place:06d}", place) for place in range(number))
 
 
-def _order(chance: random.Random, skus: list[str], order_id: str, place: int) -> dict[str, Any]:
+def order_json(chance: random.Random, skus: list[str], order_id: str, place: int) -> dict[str, Any]:
+    """One of them."""
     cents = [chance.randint(100, 20_000) for _ in range(chance.choice((1, 1, 2, 3)))]
     items = [
         {
@@ -214,5 +191,5 @@ def peer_python() -> Path | None:
 
 
 if __name__ == "__main__":
-    for result in many(int(sys.argv[2])) if sys.argv[1:2] == ["--many"] else measure():
+    for result in measure():
         print(f"{result.promise}: {result.measured} ({result.detail})")  # noqa: T201

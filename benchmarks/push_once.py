@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import resource
 import sys
 import time
 
 import aiohttp  # noqa: F401 - loading it is no part of a push
 
+from benchmarks.memory import peak_mb
 from midas_pipelines.settings import load_settings
 from midas_pipelines.store.database import Database
 from midas_pipelines.sync.context import SyncContext
@@ -31,7 +31,7 @@ def main(begin: str | None = None) -> None:
         push = push_inventory(context, ignore_delays=True) if begin is None else sync_products(context)
         report = asyncio.run(push)
         seconds = time.perf_counter() - started
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak = peak_mb()
     pushed = report.scanned - report.failed - report.unchanged
     print(json.dumps({"seconds": seconds, "peak_mb": peak, "pushed": pushed, "failed": report.failed}))  # noqa: T201
 

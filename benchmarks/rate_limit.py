@@ -1,4 +1,4 @@
-"""Several processes push one shop: what a second one gains, and how much of a shared rate limit they use together."""
+"""Several processes push one shop: how much of a shared rate limit they use together."""
 
 from __future__ import annotations
 
@@ -19,46 +19,21 @@ from midas_pipelines.sync.product_sync import sync_products
 
 RATE = 100.0
 PROCESSES = 3
-ITEMS, FEWER_ITEMS = 1200, 500
+ITEMS = 1200
 KILLED_AFTER = 3.0
 """Seconds after which one process is killed, with the tokens and claims that it holds."""
-
-FEW_IN_FLIGHT = 10
-"""So few that the API's 50 ms and not the two cores, which sandbox and database share, bound one process."""
 
 _context = multiprocessing.get_context("spawn")
 
 
 def measure() -> list[Result]:
-    """Two processes against one without a limit; three within a limit, also when one of them dies."""
-    return [_two_processes(), _limited(kills=False), _limited(kills=True)]
-
-
-def _two_processes() -> Result:
-    one, two = (_seconds(processes) for processes in (1, 2))
-    return Result(
-        "the same push by two processes, 50 ms API, no rate limit",
-        f"{one / two:.2f} x as fast as one",
-        ">= 1.7 x",
-        one / two >= 1.7,
-        f"{FEWER_ITEMS} items, {FEW_IN_FLIGHT} in flight each, PostgreSQL: {one:.1f} s and {two:.1f} s",
-    )
-
-
-def _seconds(processes: int) -> float:
-    with sample_shop("postgresql", FEWER_ITEMS) as database, sandbox(latency_ms=50.0) as channel:
-        settings = settings_of(database, channel, in_flight=FEW_IN_FLIGHT)
-        workers, ends, started = _start(settings, processes)
-        seconds = max(ends.get(timeout=120) for _ in workers) - started
-        made = httpx.get(f"{channel.control_url}/counts").json()["POST"]
-    if made.get("201") != FEWER_ITEMS:
-        raise RuntimeError(f"{made} for {FEWER_ITEMS} items: not every one was created once")
-    return seconds
+    """Three processes within a limit, also when one of them dies."""
+    return [_limited(kills=False), _limited(kills=True)]
 
 
 def _limited(*, kills: bool) -> Result:
     with sample_shop("postgresql", ITEMS) as database, sandbox(latency_ms=20.0, rate_limit=RATE) as channel:
-        workers, ends, _ = _start(settings_of(database, channel, rate_limit=RATE), PROCESSES)
+        workers, ends = _start(settings_of(database, channel, rate_limit=RATE), PROCESSES)
         while not (begun := _sent(channel)):
             time.sleep(0.01)
         started = time.monotonic()
@@ -77,8 +52,8 @@ def _limited(*, kills: bool) -> Result:
     )
 
 
-def _start(settings: Settings, processes: int) -> tuple[list[SpawnProcess], Any, float]:
-    """Processes that begin to push at the same moment, once each has loaded; a queue of when each ended; and that moment."""
+def _start(settings: Settings, processes: int) -> tuple[list[SpawnProcess], Any]:
+    """Processes that begin to push at the same moment, once each has loaded; and a queue of when each ended."""
     ends, ready = _context.Queue(), _context.Barrier(processes + 1)
     given = {
         name: value.get_secret_value() if hasattr(value, "get_secret_value") else value
@@ -88,7 +63,7 @@ def _start(settings: Settings, processes: int) -> tuple[list[SpawnProcess], Any,
     for worker in workers:
         worker.start()
     ready.wait(60)
-    return workers, ends, time.monotonic()
+    return workers, ends
 
 
 def _push(given: dict[str, object], ready: Any, ends: Any) -> None:

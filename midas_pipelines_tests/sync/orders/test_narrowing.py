@@ -13,7 +13,7 @@ from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.errors import BadItem
 from midas_pipelines.fourseller.models import Order
 from midas_pipelines.fourseller.pages import OrderPage, Page
-from midas_pipelines.sync.orders.intake.pages import OrderListing, OrderPages, OrderReport
+from midas_pipelines.sync.orders.intake.pages import OrderLists, OrderPages, OrderReport
 from midas_pipelines.sync.orders.intake.poll import Narrowing
 from midas_pipelines_tests.shop import add_product
 from midas_pipelines_tests.sync.orders import desk
@@ -55,11 +55,11 @@ class Hub:
 class Seen:
     """What an intake remembers of listings."""
 
-    next_listing, leave_listing = OrderPages.next_listing, OrderPages.leave_listing
+    next_listing = OrderPages.next_listing
 
     def __init__(self) -> None:
         self.read_all, self.report = True, OrderReport()
-        self._declared, self._listing = 0, OrderListing()
+        self._declared, self.lists = 0, OrderLists()
 
 
 def read(hub: Hub, **asked: Any) -> tuple[set[int], bool]:
@@ -69,7 +69,7 @@ def read(hub: Hub, **asked: Any) -> tuple[set[int], bool]:
     async def work() -> None:
         narrowing = Narrowing(cast("FourSeller", hub), cast("OrderPages", seen))
         async for page in narrowing.pages(**asked):
-            seen._listing.add(page)
+            seen.lists.add(page)
             numbers.update(int(one.id) for one in page.data)
 
     asyncio.run(work())

@@ -6,10 +6,11 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from threading import Event
 
+from midas_pipelines.fourseller.models import Order
 from midas_pipelines.fourseller.pages import OrderPage
 from midas_pipelines.store.orders.payload_vault import vault_of
 from midas_pipelines.sync.context import SyncContext
@@ -52,9 +53,8 @@ class OrderPages:
         self._context, self.report, self._read_at, self._progress = context, report, read_at, progress
         self.newest: datetime | None = None  # the newest `updated_at` that is not in the future
         self.read_all = True
-        self._listing = OrderListing()
+        self.lists = OrderLists()
         self._declared = 0  # by the listings before this one
-        self._seen: set[str] = set()
         self._vault = vault_of(context.settings)
         self._batch: list[Sale | Unreadable] = []
         self._running: deque[asyncio.Task[ImportCounts]] = deque()
@@ -64,20 +64,14 @@ class OrderPages:
     def next_listing(self, cut: str = "") -> None:
         """Starts another query: the next pages belong to it. `cut` says why the last list lacks orders."""
         self.report.incomplete = self.report.incomplete or cut
-        self.read_all = self.read_all and self._listing.whole
+        self.read_all = self.read_all and self.lists.whole
         self._declared = self.report.declared
-        self.leave_listing()
-
-    def leave_listing(self) -> None:
-        """Drops the current query, which is repeated for narrower spans: its declared total does not count."""
-        self._listing = OrderListing()
+        self.lists.start()
 
     async def add(self, page: OrderPage) -> None:
         """Adds one page; waits where a batch is full and as many as may be are under way."""
-        self._listing.add(page)
+        fresh = self.lists.add(page)
         self.report.declared = self._declared + (page.total or 0)
-        fresh = [order for order in page.data if order.id not in self._seen]
-        self._seen.update(order.id for order in fresh)
         self.report.fetched += len(fresh) + len(page.rejected)
         read = (self._context, fresh, self._vault.for_many(len(fresh)))
         self._batch += read_orders(*read, rejected=page.rejected, read_at=self._read_at)
@@ -126,23 +120,43 @@ class OrderPages:
             self._progress(report)
 
 
-@dataclass
-class OrderListing:
-    """Whether the pages of one query held as many orders as they declared: an order that changes while pages are read may shift
-    another across a page boundary, and the watermark must not move past an order that was never read."""
+class OrderLists:
+    """What the lists of one poll held: which orders are new, and whether the current list held as many as it declared. An order
+    that changes while pages are read may shift another across a page boundary, and the watermark must not move past an
+    order that was never read. An id is known again by its hash of 64 bits, for a poll may read a million."""
 
-    _ids: set[str] = field(default_factory=set)
-    _totals: set[int] = field(default_factory=set)
-    _without_id: int = 0
+    def __init__(self) -> None:
+        self._last: dict[int, int] = {}  # the list that held an order last, by the hash of its id
+        self._number = -1
+        self.start()
 
-    def add(self, page: OrderPage) -> None:
-        """Adds a page."""
+    def start(self) -> None:
+        """Starts the next list."""
+        self._number += 1
+        self._totals: set[int] = set()
+        self._held, self._oldest = 0, self._number
+
+    def add(self, page: OrderPage) -> list[Order]:
+        """Adds a page; returns its orders that no list held before."""
+        fresh = []
+        for order in page.data:
+            mark = hash(order.id)
+            last = self._last.get(mark, -1)
+            self._last[mark] = self._number
+            self._held += last != self._number
+            self._oldest = min(self._oldest, last)
+            if last < 0:
+                fresh.append(order)
+        self._held += len(page.rejected)
         if page.total is not None:
             self._totals.add(page.total)
-        self._ids.update(order.id for order in page.data)
-        self._without_id += len(page.rejected)
+        return fresh
+
+    def has_new(self, before: int) -> bool:
+        """Whether the current list held an order that none of the `before` lists before it held."""
+        return self._oldest < self._number - before
 
     @property
     def whole(self) -> bool:
-        """Whether no fewer orders were read than were declared, each time the same number."""
-        return len(self._totals) < 2 and max(self._totals, default=0) <= len(self._ids) + self._without_id
+        """Whether the current list held no fewer orders than it declared, each time the same number."""
+        return len(self._totals) < 2 and max(self._totals, default=0) <= self._held

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -156,20 +156,19 @@ class Narrowing:
     _intake: OrderPages
     _ended: bool = False  # what is older than this is refused too
     _lists: int = 0
-    _seen: set[str] = field(default_factory=set)
 
     async def pages(self, **asked: Any) -> AsyncIterator[OrderPage]:
         """The pages of every span; `asked` is `updated_from`, `date_from` and `date_to`, as the client takes them."""
         if self._ended:
             return
         self._lists += 1
-        placed: list[datetime] = []
-        before, began = len(self._seen), False
+        placed: list[datetime] = []  # the first and the last
+        began = False
         try:
             async for page in self._client.order_pages(**asked):
                 began = True
-                placed += [order.created_at for order in page.data if order.created_at is not None]
-                self._seen.update(order.id for order in page.data)
+                placed = sorted([*placed, *(order.created_at for order in page.data if order.created_at)])
+                del placed[1:-1]
                 yield page
             self._intake.next_listing()
             return
@@ -180,10 +179,11 @@ class Narrowing:
             why, short = str(refused), False
         if short or self._lists >= MOST_LISTS:
             # Its total is only a hint, but there may be more before and after.
+            new = self._intake.lists.has_new(before=self._lists - 1)
             self._intake.next_listing(cut=why)
-            spans = _around(asked, placed) if len(self._seen) > before and self._lists < MOST_LISTS else []
+            spans = _around(asked, placed) if new and self._lists < MOST_LISTS else []
         else:
-            self._intake.leave_listing()
+            self._intake.lists.start()  # repeated for narrower spans: its declared total does not count
             spans = self._narrower(asked, why, began=began)
         for span in spans:
             async for page in self.pages(**(asked | span)):
@@ -210,7 +210,7 @@ def _around(asked: Asked, placed: list[datetime]) -> list[Asked]:
     """The spans after and before the orders of a list that was cut, the newest first."""
     if not placed:
         return []
-    last, first = max(placed), min(placed)
+    first, last = placed[0], placed[-1]
     early, late = asked.get("date_from"), asked.get("date_to")
     after: list[Asked] = [{"date_from": last}] if early is None or last > early else []
     return after + ([{"date_to": first}] if late is None or first < late else [])

@@ -12,7 +12,7 @@ from midas_pipelines.fourseller.models import Order
 from midas_pipelines.fourseller.pages import OrderPage, Page, Rejected
 from midas_pipelines.sandbox.state import State
 from midas_pipelines.store.operations.cursors import read_cursor
-from midas_pipelines.sync.orders.intake.pages import OrderListing
+from midas_pipelines.sync.orders.intake.pages import OrderLists
 from midas_pipelines.sync.orders.intake.poll import LOOK_BACK, WATERMARK, Window
 from midas_pipelines_tests.shop import add_product, rows
 from midas_pipelines_tests.sync.orders import desk, paper
@@ -44,7 +44,7 @@ LISTINGS: dict[str, tuple[list[OrderPage], bool]] = {
 
 @pytest.mark.parametrize(("pages", "whole"), LISTINGS.values(), ids=LISTINGS)
 def test_whether_a_listing_held_everything(pages: list[OrderPage], whole: bool) -> None:
-    listing = OrderListing()
+    listing = OrderLists()
     for one in pages:
         listing.add(one)
     assert listing.whole is whole

@@ -16,14 +16,12 @@ import httpx
 import sqlalchemy as sa
 
 from benchmarks.measuring import Result
+from benchmarks.scale.catalogue import confirm, fill
 from midas_pipelines.sandbox.background import BackgroundSandbox
 from midas_pipelines.sandbox.config import SandboxConfig
 from midas_pipelines.settings import load_settings
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.migrate import upgrade
 from midas_pipelines.store.schema.tables import mappings
-from midas_pipelines.storefront.sample import create_shop_tables
-from midas_pipelines.sync.listings.scan import chunks
 from midas_pipelines_tests.postgres import PrivatePostgres
 
 SMALL, LARGE, DIRTY, ROUNDS = 10_000, 1_000_000, 1_000, 5
@@ -71,57 +69,26 @@ def _catalogue(server: PrivatePostgres, size: int, products: list[str]) -> str:
     admin.dispose()
     url = server.url(f"items_{size}")
     with Database(load_settings(database_url=url).database()) as database:
-        with database.writing() as connection:
-            _fill_shop(connection, size)
-        upgrade(database)
-        _confirm(database, size, products)
+        fill(database, size)
+        _tie(database, size, products)
     return url
 
 
-def _fill_shop(connection: sa.Connection, size: int) -> None:
-    create_shop_tables(connection)
-    connection.exec_driver_sql(
-        "INSERT INTO categories (name, slug) SELECT 'Category ' || n, 'category-' || n FROM generate_series(1, 20) n"
-    )
-    connection.exec_driver_sql(
-        "INSERT INTO products (name, slug, sku, price, stock_quantity, category_id, status) "
-        "SELECT 'Part ' || n, 'part-' || n, 'SKU-' || n, 10, 5, 1 + mod(n, 20), 'active' "
-        f"FROM generate_series(1, {size}) n"
-    )
-
-
-def _confirm(database: Database, size: int, products: list[str]) -> None:
-    """As after a first full sync: every item tied to a product, nothing dirty, and statistics up to date."""
+def _tie(database: Database, size: int, products: list[str]) -> None:
+    """Ties the items that will change to the products at the sandbox, and confirms their content; nothing asks for that of the
+    others."""
+    pairs = [{"product": one, "item": 1 + place * (size // DIRTY)} for place, one in enumerate(products)]
     with database.writing() as connection:
-        connection.exec_driver_sql(
-            "UPDATE fourseller_product_mappings m SET sku = p.sku, fourseller_product_id = 'X' || p.id, "
-            "state = 'listed', acked_quantity = p.stock_quantity, acked_price = p.price, "
-            "acked_version = m.version, acked_at = now(), dirty_since = NULL FROM products p WHERE p.id = m.product_id"
-        )
         connection.execute(
-            sa.text(
-                "UPDATE fourseller_product_mappings SET fourseller_product_id = :product WHERE product_id = :item"
-            ),
-            [{"product": one, "item": 1 + place * (size // DIRTY)} for place, one in enumerate(products)],
-        )
-    ids = _confirm_content(database)
-    assert len(ids) == DIRTY
-    with database.engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
-        connection.exec_driver_sql("VACUUM ANALYZE")
-
-
-def _confirm_content(database: Database) -> list[int]:
-    """The content of those items that will change; nobody asks for that of the others."""
-    listed = sa.select(mappings.c.id).where(mappings.c.fourseller_product_id.not_like("X%"))
-    with database.writing() as connection:
-        ids = sorted(connection.scalars(listed))
-    for changes in chunks(database, title_limit=255, ids=ids):
-        with database.writing() as connection:
-            connection.execute(
-                sa.text("UPDATE fourseller_product_mappings SET acked_hash = :hash WHERE id = :id"),
-                [{"hash": change.content_hash, "id": change.mapping.id} for change in changes],
+            sa.update(mappings).values(
+                fourseller_product_id=sa.literal("X") + mappings.c.fourseller_product_id
             )
-    return ids
+        )
+        query = sa.text(
+            "UPDATE fourseller_product_mappings SET fourseller_product_id = :product WHERE product_id = :item"
+        )
+        connection.execute(query, pairs)
+    confirm(database, [pair["item"] for pair in pairs])
 
 
 def _push(url: str, sandbox_url: str, size: int, number: int) -> dict[str, float]:
@@ -166,8 +133,3 @@ def _results(runs: dict[int, list[dict[str, float]]], large: int) -> list[Result
             peak <= MEMORY_TARGET_MB,
         ),
     ]
-
-
-if __name__ == "__main__":
-    for result in measure(*(int(argument) for argument in sys.argv[1:])):
-        print(result)  # noqa: T201
