@@ -27,13 +27,13 @@ def main(begin: str | None = None) -> None:
         context = SyncContext(settings, database)
         if begin is not None:
             time.sleep(max(0.0, float(begin) - time.time()))
-        started = time.perf_counter()
+        started, processor = time.perf_counter(), time.process_time()
         push = push_inventory(context, ignore_delays=True) if begin is None else sync_products(context)
         report = asyncio.run(push)
-        seconds = time.perf_counter() - started
-    peak = peak_mb()
+        seconds, processor = time.perf_counter() - started, time.process_time() - processor
     pushed = report.scanned - report.failed - report.unchanged
-    print(json.dumps({"seconds": seconds, "peak_mb": peak, "pushed": pushed, "failed": report.failed}))  # noqa: T201
+    found = {"seconds": seconds, "processor": processor, "peak_mb": peak_mb()}
+    print(json.dumps(found | {"pushed": pushed, "failed": report.failed}))  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -32,10 +32,13 @@ def measure(count: int = 2_000_000) -> list[Result]:
                 reading(database)
                 took.append(1000 * (time.perf_counter() - begun))
             p95 = sorted(took)[round(0.95 * ASKED) - 1]
-            tables = "; ".join(one.partition(":")[0] for one in whole)
-            target = f"<= {ANSWER_TARGET_MS:.0f} ms"
-            measured = f"p95 {p95:.0f} ms"
             results.append(
-                Result(f"{name}, {count:,} orders", measured, target, p95 <= ANSWER_TARGET_MS, tables)
+                Result(
+                    f"{name}, {count:,} orders",
+                    f"p95 {p95:.0f} ms",
+                    f"<= {ANSWER_TARGET_MS:.0f} ms, no large table read whole",
+                    p95 <= ANSWER_TARGET_MS and not whole,
+                    "; ".join(f"reads whole: {one.partition(':')[0]}" for one in whole),
+                )
             )
     return results

@@ -119,9 +119,15 @@ class ListedProducts:
     def __contains__(self, product_id: object) -> bool:
         return isinstance(product_id, str) and bool(self.present([product_id]))
 
-    def rows(self) -> Iterator[ListedRow]:
-        """The rows of all pages, in order."""
-        return self._pages("true")
+    def rows(self, which: str = "true") -> Iterator[ListedRow]:
+        """The rows of all pages for which that SQL is true, in order; some at a time, so that rows may be changed meanwhile."""
+        query = (
+            f"SELECT place, {COLUMNS} FROM listed WHERE {which} AND place > ? ORDER BY place LIMIT {AT_ONCE}"
+        )
+        after = 0
+        while found := self._file.execute(query, [after]).fetchall():
+            after = found[-1][0]
+            yield from (ListedRow(*row[1:]) for row in found)
 
     def stamps(self, ids: Collection[str]) -> dict[str, bytes]:
         """The stamps of those of the products that are listed."""
@@ -148,7 +154,7 @@ class ListedProducts:
 
     def untied(self) -> Iterator[Product]:
         """The products that are no item's."""
-        yield from map(product_of, self._pages("tied = 0"))
+        yield from map(product_of, self.rows("tied = 0"))
 
     def is_tied(self, product_id: str) -> bool:
         """Whether it is listed, and an item's."""
@@ -167,16 +173,6 @@ class ListedProducts:
     def remove(self, product_id: str) -> None:
         """Removes a product."""
         self._file.execute("DELETE FROM listed WHERE id = ?", [product_id])
-
-    def _pages(self, which: str) -> Iterator[ListedRow]:
-        """The rows for which this is true, some at a time, so that rows may be changed meanwhile."""
-        query = (
-            f"SELECT place, {COLUMNS} FROM listed WHERE {which} AND place > ? ORDER BY place LIMIT {AT_ONCE}"
-        )
-        after = 0
-        while found := self._file.execute(query, [after]).fetchall():
-            after = found[-1][0]
-            yield from (ListedRow(*row[1:]) for row in found)
 
     def _among(self, query: str, ids: Collection[str]) -> Iterator[tuple[Any, ...]]:
         left = iter(ids)

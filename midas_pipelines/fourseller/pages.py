@@ -156,9 +156,9 @@ class _Progress:
     def _no_end(self, name: str) -> BrokenListing:
         """The error of pages that repeat; of `offset` where they are not full and declare nothing, so may be all."""
         why = (
-            f"4Seller's pages come to no end: {self._pages} were read, and the last ones brought nothing new"
+            f"4Seller's pages come to no end: the last of {self._pages} brought nothing new; try again later."
         )
-        return BrokenListing(f"{why}; try again later.", field=name, rows=self._rows)
+        return BrokenListing(why, field=name, rows=self._rows)
 
     def _mark(self, one: str) -> bool:
         place, bit = divmod(hash(one) % BITS, 8)

@@ -127,29 +127,26 @@ class OrderLists:
 
     def __init__(self) -> None:
         self._last: dict[int, int] = {}  # the list that held an order last, by the hash of its id
-        self._number = -1
+        self._number = 0
         self.start()
 
     def start(self) -> None:
         """Starts the next list."""
         self._number += 1
-        self._totals: set[int] = set()
-        self._held, self._oldest = 0, self._number
+        self._held, self._oldest, self._totals = 0, self._number, set[int]()
 
     def add(self, page: OrderPage) -> list[Order]:
         """Adds a page; returns its orders that no list held before."""
         fresh = []
         for order in page.data:
-            mark = hash(order.id)
-            last = self._last.get(mark, -1)
-            self._last[mark] = self._number
+            last = self._last.get(hash(order.id), 0)
+            self._last[hash(order.id)] = self._number
             self._held += last != self._number
             self._oldest = min(self._oldest, last)
-            if last < 0:
+            if not last:
                 fresh.append(order)
         self._held += len(page.rejected)
-        if page.total is not None:
-            self._totals.add(page.total)
+        self._totals.update(() if page.total is None else (page.total,))
         return fresh
 
     def has_new(self, before: int) -> bool:

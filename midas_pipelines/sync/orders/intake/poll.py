@@ -162,8 +162,7 @@ class Narrowing:
         if self._ended:
             return
         self._lists += 1
-        placed: list[datetime] = []  # the first and the last
-        began = False
+        placed, began = list[datetime](), False  # the first date and the last
         try:
             async for page in self._client.order_pages(**asked):
                 began = True

@@ -50,6 +50,17 @@ def test_whether_a_listing_held_everything(pages: list[OrderPage], whole: bool) 
     assert listing.whole is whole
 
 
+def test_an_order_is_read_once_and_is_new_to_another_question_that_lists_it_again() -> None:
+    lists = OrderLists()
+    assert [one.id for one in lists.add(page(2, "a", "b"))] == ["a", "b"]
+    lists.start()
+    assert [one.id for one in lists.add(page(2, "b", "c"))] == ["c"]
+    lists.start()
+    assert lists.add(page(1, "b")) == []
+    assert [lists.has_new(before=count) for count in (0, 1, 2)] == [True, False, False]
+    assert lists.whole
+
+
 # what changes between two pages
 
 START = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=30)
