@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from contextlib import suppress
 from typing import Any, Self, cast
 
@@ -109,9 +108,9 @@ class BackgroundSandbox:
         )
         assert child.stdin is not None
         assert child.stdout is not None
-        with child.stdin as given:
-            order = {"config": dataclasses.asdict(self.config), "port": self._port, "parent": os.getpid()}
-            json.dump(order, given)
+        order = {"config": dataclasses.asdict(self.config), "port": self._port}
+        child.stdin.write(f"{json.dumps(order)}\n")
+        child.stdin.flush()  # it stays open as long as this process
         url = child.stdout.readline().strip()
         if not url:
             self.__exit__()
@@ -131,17 +130,16 @@ class BackgroundSandbox:
             self._child = None
 
 
-def die_with_parent(parent: int) -> None:
-    """Ends this process when the parent is another one. Runs in a thread of its own."""
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    os._exit(0)  # no cleanup: the journal is already written
+def die_with_parent() -> None:
+    """Ends this process when its parent's end of the pipe is closed, however it died. Runs in a thread of its own."""
+    os.read(0, 1)
+    os._exit(0)  # no cleanup: each change is already written
 
 
 def main() -> None:
     """The child: reads what to serve from standard input, and serves it."""
-    order = json.load(sys.stdin)
-    threading.Thread(target=die_with_parent, args=(order["parent"],), daemon=True).start()
+    order = json.loads(sys.stdin.readline())
+    threading.Thread(target=die_with_parent, daemon=True).start()
     serve(SandboxConfig(**order["config"]), port=order["port"])
 
 

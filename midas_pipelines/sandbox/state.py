@@ -1,13 +1,12 @@
 """The state of the sandbox: products, stock, orders; and 4Seller's rules for them.
 
-Nothing here waits, so that every call is one atomic step of the event loop. Each change is journaled and passed to
-the listeners (webhooks).
+Nothing here waits, so that every call is one atomic step of the event loop. Each change is written to the file, if there is
+one, and passed to the listeners (webhooks).
 """
 
 import json
-import os
+import sqlite3
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,6 +18,12 @@ Listener = Callable[[str, Json], None]
 
 TAKES_NO_STOCK = frozenset({"cancelled", "refunded"})
 CHANGED_BY_US = ("id", "created_at", "updated_at")
+
+FILE = """
+PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF;
+CREATE TABLE IF NOT EXISTS kept (kind, id, value, PRIMARY KEY (kind, id));
+"""
+WRITE = "INSERT INTO kept VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET value = excluded.value"
 
 
 class Refused(Exception):
@@ -50,48 +55,33 @@ class State:
             "product": self.products,
             "order": self.orders,
         }
-        self._path = ""
-        self._file: int | None = None
-
-    # memory: a file of JSON lines, each (kind, id, value); the last one for an id counts
+        self._file: sqlite3.Connection | None = None
 
     def open(self, path: str) -> None:
-        """Loads the file, and writes every change to it from now on.
+        """Loads the file, a database of SQLite, and writes every change to it from now on.
 
         A change is handed to the operating system before the call is answered, so the file survives a SIGKILL (not a loss
-        of power: nothing is fsynced). A line torn by the kill ends the reading.
+        of power: nothing is fsynced).
         """
-        with suppress(FileNotFoundError, ValueError), open(path, "rb") as lines:
-            for kind, key, value in map(json.loads, lines):
-                self._tables[kind].pop(key, None)
-                if value is not None:
-                    self._tables[kind][key] = value
+        self._file = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self._file.executescript(FILE)
+        for kind, key, value in self._file.execute("SELECT kind, id, value FROM kept ORDER BY rowid"):
+            self._tables[kind][key] = json.loads(value)
         for product in self.products.values():
             self.keep(product)
-        self._path = path
-        self._rewrite()
 
     def clear(self) -> None:
         """Deletes everything, on disk too; numbering goes on, so that no id is used twice."""
         for table in (self.products, self.orders, self._by_sku, self._keys):
             table.clear()
-        if self._path:
-            self._rewrite()
+        if self._file is not None:
+            self._file.execute("DELETE FROM kept WHERE kind <> 'number'")
 
     def close(self) -> None:
         """Closes the file."""
         if self._file is not None:
-            os.close(self._file)
+            self._file.close()
             self._file = None
-
-    def _rewrite(self) -> None:
-        """Replaces the file, atomically, by what is there now, and goes on appending to it."""
-        self.close()
-        with open(f"{self._path}.new", "wb") as fresh:
-            for kind, table in self._tables.items():
-                fresh.writelines(_line(kind, key, value) for key, value in table.items())
-        os.replace(f"{self._path}.new", self._path)
-        self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND)
 
     def create(self, draft: Json, key: str | None = None) -> Json:
         """A new product; the one made before when the same idempotency key comes again."""
@@ -102,7 +92,7 @@ class State:
         product_id = self._number("product", "P")
         if key:
             self._keys[key] = product_id
-            self._journal("key", key, product_id)
+            self._write("key", key, product_id)
         dated = dict.fromkeys(("created_at", "updated_at"), now_text())
         stock = _stock(draft.get("inventory"), None)
         return self._changed("product.updated", {**draft, **dated, "id": product_id, "inventory": stock})
@@ -211,7 +201,7 @@ class State:
     def _changed(self, event: str, row: Json) -> Json:
         self.apply(event, row)
         kind = "order" if event.startswith("order.") else "product"
-        self._journal(kind, row["id"], None if event == "product.deleted" else row)
+        self._write(kind, row["id"], None if event == "product.deleted" else row)
         for listener in self.listeners:
             listener(event, row)
         return row
@@ -240,12 +230,16 @@ class State:
 
     def _number(self, kind: str, prefix: str) -> str:
         self._numbers[kind] += 1
-        self._journal("number", kind, self._numbers[kind])
+        self._write("number", kind, self._numbers[kind])
         return f"{'7' if self.number_ids else prefix}{self._numbers[kind]:06d}"
 
-    def _journal(self, kind: str, key: str, value: Any) -> None:
-        if self._file is not None:
-            os.write(self._file, _line(kind, key, value))
+    def _write(self, kind: str, key: str, value: Any) -> None:
+        if self._file is None:
+            return
+        if value is None:
+            self._file.execute("DELETE FROM kept WHERE kind = ? AND id = ?", (kind, key))
+        else:
+            self._file.execute(WRITE, (kind, key, json.dumps(value)))
 
 
 def checked_number(name: str, value: Any, most: float = 1e9) -> float:
@@ -287,10 +281,6 @@ def _within(text: Any, start: Date, end: Date = None) -> bool:
         return text is not None
     found = found if found.tzinfo else found.replace(tzinfo=UTC)
     return (start is None or found >= start) and (end is None or found <= end)
-
-
-def _line(kind: str, key: str, value: Any) -> bytes:
-    return json.dumps((kind, key, value), separators=(",", ":")).encode() + b"\n"
 
 
 def _stock(given: Json | None, current: Json | None) -> Json:

@@ -183,7 +183,7 @@ def gone_within(pid: int, seconds: float) -> bool:
 
 
 def test_a_process_of_its_own_ends_with_the_block_and_keeps_its_state(tmp_path: Path) -> None:
-    config = SandboxConfig(state_file=str(tmp_path / "state.jsonl"))
+    config = SandboxConfig(state_file=str(tmp_path / "state.db"))
     with BackgroundSandbox(config) as sandbox:
         pid = sandbox.pid
         assert pid is not None

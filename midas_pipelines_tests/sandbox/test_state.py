@@ -111,15 +111,13 @@ def test_orders_are_found_by_status_and_by_time_inclusive() -> None:
 
 
 def test_everything_is_there_again_after_a_restart(tmp_path: Path) -> None:
-    file = str(tmp_path / "state.jsonl")
+    file = str(tmp_path / "state.db")
     state = State()
     state.open(file)
     kept = state.create({"sku": "A"}, "key")
     state.remove(state.create({"sku": "B"})["id"])
     order = state.place({"items": [{"sku": "A", "quantity": 1}]})
     state.close()
-    with open(file, "a", encoding="utf-8") as torn:
-        torn.write('["product", "P9", {"id"')
     again = State()
     again.open(file)
     assert list(again.products) == [kept["id"]]

@@ -54,7 +54,7 @@ class Workplace:
 
     def sandbox(self, *, port: int = 0, **how: Any) -> BackgroundSandbox:
         """A sandbox that goes on where the last one stopped."""
-        state = str(self.root / "sandbox.json")
+        state = str(self.root / "sandbox.db")
         config = SandboxConfig(api_key=API_KEY, seller_id=SELLER_ID, latency_ms=20.0, state_file=state, **how)
         return BackgroundSandbox(config, port=port)
 
@@ -64,9 +64,7 @@ class Workplace:
 
     def clear_shop(self) -> None:
         """Deletes the sample shop and the sandbox's state; Dagster's history stays."""
-        for path in self.root.glob("shop.db*"):
-            path.unlink()
-        for path in self.root.glob("sandbox.json*"):
+        for path in (*self.root.glob("shop.db*"), *self.root.glob("sandbox.db*")):
             path.unlink()
 
     @contextmanager
