@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
+from urllib.parse import urlsplit
 
 from midas_pipelines.recovery.figures import FIGURES
+from midas_pipelines.setting_checks import is_unverified
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.gateway.audit import AuditState, verify_audit
@@ -20,7 +22,6 @@ from midas_pipelines.store.operations.cursors import last_proofs
 from midas_pipelines.sync.privacy.due import overdue_buyers
 from midas_pipelines.sync.privacy.requests import late_requests
 
-LOCAL = (None, "", "localhost", "127.0.0.1", "::1")
 RECORDED = {"log_review": 14, "incident_plan": 183, "scan": 30, "penetration_test": 365}
 """Proofs that a person records with `midas compliance record`, and the days that they hold."""
 PROOFS = {
@@ -119,11 +120,10 @@ def _judged(
     if days is None or days > 30:
         retention = False, f"MIDAS_ERASE_BUYERS_AFTER_DAYS is {days or 'never'}: set 30 or fewer."
     tls = True, "Databases are on this machine or reached with sslmode=verify-full."
-    for url in (settings.database(), settings.dagster_database()):
-        if url is None or url.get_backend_name() == "sqlite" or url.query.get("sslmode") == "verify-full":
-            continue
-        if url.host not in LOCAL or "host" in url.query:
-            tls = False, f"The database on {url.host} is not asked for sslmode=verify-full."
+    for secret in (settings.database_url, settings.dagster_postgres_url):
+        url = secret.get_secret_value() if secret is not None else ""
+        if url.startswith("postgres") and is_unverified(url):
+            tls = False, f"The database on {urlsplit(url).hostname} is not asked for sslmode=verify-full."
     purpose = True, "Mail is about an order alone, and none goes to buyers of Amazon."
     if any("amazon" in name.lower() for name in settings.mail_channels_on):
         purpose = False, "MIDAS_MAIL_CHANNELS_ON names amazon: its buyers may not be written to."
