@@ -102,6 +102,18 @@ def said(name: str) -> str:
     return SAID.get(name) or name.replace("_", " ")
 
 
+OF_CALLS = (
+    "requests",
+    "sale_requests",
+    "declared",
+)  # whole numbers of a report that count no item and no order
+
+
+def counts_of(report: Mapping[str, Any]) -> dict[str, int]:
+    """What a sync counted, by the fields of its report or by its row in the log: the whole numbers."""
+    return {name: value for name, value in report.items() if type(value) is int and name not in OF_CALLS}
+
+
 def counted(counts: Mapping[str, object]) -> str:
     """The counts that are not zero, in words; empty where all are."""
     return ", ".join(f"{value} {said(name)}" for name, value in counts.items() if value)

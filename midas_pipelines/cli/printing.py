@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import click
 
-from midas_pipelines.text import counted
+from midas_pipelines.text import counted, counts_of
 
 
 def _keep_json(context: click.Context, _: click.Parameter, given: bool) -> None:
@@ -113,10 +113,7 @@ def print_table(shown: Table) -> None:
 
 def sync_sentence(what: str, shown: Mapping[str, Any]) -> str:
     """A sync's result: its counts that are not zero, what it cost, and its run."""
-    apart = {"requests", "seconds", "outcome", "run_id", "error", "problems", "failed_checks"}
-    apart |= {"complete", "consistency"}
-    counts = counted({name: value for name, value in shown.items() if name not in apart})
-    run = str(shown["run_id"]).split("-")[0]
+    counts, run = counted(counts_of(shown)), str(shown["run_id"]).split("-")[0]
     return (
         f"{what}: {counts or 'nothing to do'}. {shown['requests']} requests, "
         f"{shown['seconds']:.2f} s, {shown['outcome']} (run {run})."

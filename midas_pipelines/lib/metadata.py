@@ -12,7 +12,7 @@ import dagster as dg
 
 from midas_pipelines.installation import SETTINGS
 from midas_pipelines.lib import engine
-from midas_pipelines.text import counted, escaped, said
+from midas_pipelines.text import counted, counts_of, escaped, said
 
 OWNERS, PRODUCTS = [SETTINGS.owner], dg.AssetKey(["storefront", "products"])
 SHOP, FOURSELLER = {"writes/shop": ""}, {"writes/fourseller": ""}
@@ -58,10 +58,15 @@ def numbers(report: object, *names: str, **renamed: str) -> dict[str, int | floa
     return {word: getattr(report, name) for word, name in shown.items()}
 
 
-def counts_in_words(report: Any, *names: str) -> str:
-    """The named counts of a report that are not zero, with its requests and seconds, as a line of a log."""
-    counts = counted(numbers(report, *names))
-    return f"{counts or 'nothing to do'}; {report.requests} requests in {report.seconds:.1f} s."
+def counts(report: Any) -> dict[str, int | float]:
+    """All that a sync counted, with its requests and seconds, by the words for them."""
+    return numbers(report, *counts_of(vars(report)), "requests", "seconds")
+
+
+def counts_in_words(report: Any) -> str:
+    """What a sync counted that is not zero, with its requests and seconds, as a line of a log."""
+    words = counted(counts_of(vars(report)))
+    return f"{words or 'nothing to do'}; {report.requests} requests in {report.seconds:.1f} s."
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> dg.TableMetadataValue | None:

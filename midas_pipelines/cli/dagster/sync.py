@@ -16,7 +16,7 @@ from midas_pipelines.store.operations.sync_log import newest_sync
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.listings.scan import make_plan, read_plan
 from midas_pipelines.sync.product_sync import mapping_ids
-from midas_pipelines.text import counted
+from midas_pipelines.text import counted, counts_of
 
 if TYPE_CHECKING:
     from midas_pipelines.cli.dagster.running import Run
@@ -66,40 +66,32 @@ def products(
     if apply_file is not None:
         config = {"apply_plan": str(apply_file.resolve())}
     elif full and not skus:
-        _run("full_sync", "products", PRODUCT_COUNTS)
-    _run("incremental_sync", "products", PRODUCT_COUNTS, {"fourseller_listings": config})
+        _run("full_sync", "products")
+    _run("incremental_sync", "products", {"fourseller_listings": config})
 
 
 @sync.command(cls=Changing)
 def inventory() -> None:
     """Push the quantities of items whose stock changed."""
-    config = {"inventory_levels": {"ignore_delays": True}}
-    _run("inventory_push", "inventory", INVENTORY_COUNTS, config)
+    _run("inventory_push", "inventory", {"inventory_levels": {"ignore_delays": True}})
 
 
 @sync.command(cls=Changing)
 def orders() -> None:
     """Import the sales that 4Seller has and the shop has not."""
-    _run("order_import", "orders", ORDER_COUNTS)
+    _run("order_import", "orders")
 
 
 @sync.command(cls=Changing)
 def status() -> None:
     """Sync order statuses, both ways."""
-    _run("status_sync", "status", STATUS_COUNTS)
-
-
-CHANGES = ("created", "updated", "deleted", "unchanged")
-PRODUCT_COUNTS = ("scanned", *CHANGES, "failed", "held", "shadowed", "quarantined", "adopted")
-INVENTORY_COUNTS = ("scanned", "pushed", "unchanged", "failed", "held", "shadowed")
-ORDER_COUNTS = ("fetched", "imported", "duplicates", "exceptions", "failed", "postponed", "moved_on")
-STATUS_COUNTS = ("scanned", "pushed", "refused", "moved_on", "failed")
+    _run("status_sync", "status")
 
 
 def execute(
-    job: str, kind: str, counts: tuple[str, ...], ops: dict[str, Any] | None = None
+    job: str, kind: str, ops: dict[str, Any] | None = None
 ) -> tuple[Run, dict[str, Any], dict[str, Any]]:
-    """Runs the job here; returns the run, all counts of its sync, and those to be shown with its outcome."""
+    """Runs the job here; returns the run, the report of its sync, and the counts of that with its outcome."""
     with shop_database() as (settings, database):
         settings.channel()
         from midas_pipelines.cli.dagster.running import run_job  # dagster takes two seconds to import
@@ -107,8 +99,7 @@ def execute(
         run = run_job(job, ops)
         record = database.read(newest_sync, kind, run.result.run_id) or {}
     found = record.get("counts") or {}
-    shown: dict[str, Any] = {name: found.get(name, 0) for name in counts}
-    shown |= {name: record.get(name) or 0 for name in ("requests", "seconds")}
+    shown = counts_of(found) | {name: record.get(name) or 0 for name in ("requests", "seconds")}
     shown |= {"outcome": record.get("outcome") or "failed", "run_id": run.result.run_id}
     if found.get("problems"):
         shown["problems"] = found["problems"]
@@ -123,8 +114,8 @@ def end(run: Run, wrong: Iterable[str | None], *, failed: object) -> NoReturn:
     sys.exit(int(bool(failed)) if run.failure is None else run.exit_code)
 
 
-def _run(job: str, kind: str, counts: tuple[str, ...], ops: dict[str, Any] | None = None) -> NoReturn:
-    run, found, shown = execute(job, kind, counts, ops)
+def _run(job: str, kind: str, ops: dict[str, Any] | None = None) -> NoReturn:
+    run, found, shown = execute(job, kind, ops)
     shown["failed_checks"] = broken = run.broken
     answer(shown, sync_sentence(kind.capitalize(), shown), Table("Needs a look", shown.get("problems", ())))
     wrong = [*filter(None, [found.get("stopped")]), *broken]

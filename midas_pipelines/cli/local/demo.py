@@ -17,13 +17,11 @@ from midas_pipelines.cli.printing import Answering, Table, answer, wants_json
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.operations.sync_log import newest_sync
 from midas_pipelines.storefront.schema import product_variants, products
-from midas_pipelines.text import counted
+from midas_pipelines.text import counted, counts_of
 
 ORDERS = 25
 REPORTS = ("stock_watch", "performance", "daily_report", "backup", "compliance_report", "plan_sync")
 """The jobs that write nothing to 4Seller; the first runs the checks of the shop."""
-PRODUCTS = ("created", "updated", "deleted", "unchanged", "quarantined", "failed")
-SHOWN = (*PRODUCTS, "pushed", "imported", "exceptions", "scanned", "equal", "discrepancies", "consistency")
 
 
 @dataclass
@@ -116,7 +114,7 @@ def _report() -> DemoStep:
 
 
 def _summary(counts: dict[str, Any], checks: Sequence[Any]) -> str:
-    parts = [words] if (words := counted({name: counts.get(name) for name in SHOWN})) else []
+    parts = [words] if (words := counted(counts_of(counts))) else []
     if checks:
         parts.append(f"{sum(check.passed for check in checks)} of {len(checks)} checks passed")
         parts += [

@@ -85,12 +85,6 @@ def let_go(sku: str, field: str | None) -> None:
     answer({"sku": sku, "released": released}, words)
 
 
-COUNTS = (
-    *("scanned", "equal", "changing", "not_seen", "discrepancies"),
-    *("settled", "waiting", "consistency", "unknown", "complete"),
-)
-
-
 @click.command(cls=Changing)
 def reconcile() -> None:
     """Read every listing back, compare it with the shop, and resolve differences by policy.
@@ -99,16 +93,16 @@ def reconcile() -> None:
     they should be, before anything was resolved; null when none could be judged. Items that are being pushed count as
     changing, those that no readable row shows as not seen. Exits 1 when it failed, 2 for wrong settings.
     """
-    run, counts, shown = execute("consistency_check", "reconcile", COUNTS)
-    shown["consistency"] = consistency = counts.get("consistency")
-    worst = counts.get("worst", [])
+    run, found, shown = execute("consistency_check", "reconcile")
+    facts = {name: found.get(name) for name in ("consistency", "complete", "note")}
+    worst = found.get("worst", [])
     answer(
-        shown | {"note": counts.get("note"), "worst": worst},
+        shown | facts | {"worst": worst},
         sync_sentence("Reconciled", shown),
-        consistency_sentence(consistency, unread=bool(run.failure) or not shown["complete"]),
+        consistency_sentence(facts["consistency"], unread=bool(run.failure) or not facts["complete"]),
         Table("What differed", worst),
     )
-    end(run, (counts.get("stopped"), counts.get("note")), failed=counts.get("failed"))
+    end(run, (found.get("stopped"), facts["note"]), failed=found.get("failed"))
 
 
 def consistency_sentence(consistency: float | None, *, unread: bool) -> str:

@@ -13,7 +13,6 @@ from midas_pipelines.lib.check_results import WARN, brake_result, brake_spec, sh
 from midas_pipelines.workflows import pool_of
 
 GROUP = "inventory"
-COUNTS = ("scanned", "pushed", "unchanged", "failed", "held")
 
 
 class InventoryConfig(dg.Config):
@@ -52,7 +51,7 @@ def inventory_levels(
             sync, ignore_delays=config.ignore_delays, on_progress=progress
         )
         report = asyncio.run(work)
-        context.log.info(f"Quantities: {ui.counts_in_words(report, *COUNTS)}")
+        context.log.info(f"Quantities: {ui.counts_in_words(report)}")
         totals = sync.database.read(engine.ledger.stock_totals)
         movers = engine.ledger.top_movers(sync.database)
         with sync.database.reading() as connection:
@@ -70,7 +69,7 @@ def inventory_levels(
             "dagster/row_count": shown.get("listed", 0),
             "units_listed": int(shown.get("units", 0)),
             "still_waiting": shown.get("waiting", 0),
-            **ui.numbers(report, *COUNTS, "requests", "seconds"),
+            **ui.counts(report),
             **ui.numbers(totals, "out_of_stock", units_on_hand="units"),
             **tables,
             **where,

@@ -17,7 +17,6 @@ from midas_pipelines.lib.snapshot_io import read_once
 from midas_pipelines.workflows import pool_of
 
 GROUP, FULL, CHANGED = "listings", "full", "incremental_sync"
-COUNTS = ("scanned", "created", "updated", "deleted", "unchanged", "adopted", "failed", "held", "quarantined")
 COLUMNS = ui.columns(
     sku="string: held by one item, by constraint",
     fourseller_product_id="string: one item's, by constraint",
@@ -70,9 +69,12 @@ def fourseller_listings(
                 _note_approval(context.run.tags, sync, plan)
             wish |= {"skus": config.skus, "agreed": plan, "ignore_delays": config.ignore_delays}
         report = asyncio.run(engine.product_sync.sync_products(sync, mode, **wish))
-        context.log.info(f"Products, {scope}: {ui.counts_in_words(report, *COUNTS)}")
-        counts: Mapping[str, int | float] = ui.numbers(report, *COUNTS, "requests", "seconds", "push_seconds")
-        counts = {**counts, "still_waiting": sync.database.read(engine.count_dirty, shards)}
+        context.log.info(f"Products, {scope}: {ui.counts_in_words(report)}")
+        counts: Mapping[str, int | float] = {
+            **ui.counts(report),
+            "push_seconds": report.push_seconds,
+            "still_waiting": sync.database.read(engine.count_dirty, shards),
+        }
         if full:
             counts = partitions.shard_counts(context, sync, counts)
             scope = f"{scope}, {partitions.shard_metadata(context)}"

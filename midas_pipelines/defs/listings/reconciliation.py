@@ -17,7 +17,6 @@ from midas_pipelines.workflows import pool_of
 RECENT_DAYS = 7
 PROMISED = 0.999  # the share of items that 4Seller shows as the shop has them
 
-COUNTS = ("listed", "scanned", "equal", "changing", "not_seen", "discrepancies", "settled", "waiting")
 READ_ONCE = dg.BackfillPolicy.single_run()
 """4Seller's listings can only be read whole: a backfill reads them once per unbroken range of shards."""
 
@@ -168,7 +167,7 @@ def listing_observation(context: dg.AssetExecutionContext, midas: MidasResource)
         where = ui.links(sync, report.worst)
         results = [_check(name, rule, report, where) for name, rule in RULES.items()]
         counts = shard_counts(context, sync, _counted(report))
-    context.log.info(f"Read back: {ui.counts_in_words(report, *COUNTS)}")
+    context.log.info(f"Read back: {ui.counts_in_words(report)}")
     return ui.made(
         sync,
         {
@@ -186,7 +185,7 @@ def listing_observation(context: dg.AssetExecutionContext, midas: MidasResource)
 
 
 def _counted(report: "engine.ReconcileReport") -> dict[str, int | float]:
-    counts = ui.numbers(report, *COUNTS, "unknown", "pushed", "requests", "seconds")
+    counts = ui.counts(report)
     return counts if report.consistency is None else {**counts, "consistency": report.consistency}
 
 

@@ -18,12 +18,6 @@ from midas_pipelines.lib.partitions import days_begun, has_partitions, has_sever
 from midas_pipelines.workflows import pool_of
 
 GROUP, DAYS = "orders", dg.AssetKey("imported_orders")
-COUNTS = (
-    *("fetched", "imported", "exceptions", "failed", "postponed", "mapped", "allocated"),
-    *("duplicates", "moved_on"),
-)
-STATUS_COUNTS = ("scanned", "pushed", "refused", "failed", "parcels", "moved_on")
-
 MISSED_POLLS = 3  # the number of intervals without a poll after which it counts as late
 RECORDED_WITHIN = timedelta(minutes=5)  # between an order's import and its record in Dagster, however slow
 FIRST_DAYS = timedelta(days=31)  # the days that the first import records, with or without orders
@@ -82,12 +76,12 @@ def imported_orders(context: dg.AssetExecutionContext, midas: MidasResource) -> 
         start, end = span.start.astimezone(UTC), span.end.astimezone(UTC)
         window = engine.Window(start, end - timedelta(microseconds=1))  # 4Seller's filter includes both ends
         report = asyncio.run(engine.import_orders(sync, window, on_progress=progress))
-        days, words = context.partition_keys, ui.counts_in_words(report, *COUNTS)
+        days, words = context.partition_keys, ui.counts_in_words(report)
         for day in days:
             context.add_asset_metadata(sales_of(sync, date.fromisoformat(day)), partition_key=day)
         where = ui.links(sync, report.preview)
     context.log.info(f"Orders of {days[0]} to {days[-1]}: {words}")
-    counts, several = ui.numbers(report, *COUNTS, "requests", "seconds"), has_several(context)
+    counts, several = ui.counts(report), has_several(context)
     if several:
         context.log_event(dg.AssetObservation(DAYS, metadata=counts))
     shown = {**({} if several else counts), "preview": ui.table(report.preview), **where}
@@ -110,11 +104,10 @@ def _new_orders(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.M
             made = dg.AssetMaterialization(DAYS, partition=name, metadata=sales, tags=ui.LIVE_TAG)
             context.log_event(made)
         where = ui.links(sync, report.preview)
-    context.log.info(f"Orders: {ui.counts_in_words(report, *COUNTS)}")
+    context.log.info(f"Orders: {ui.counts_in_words(report)}")
     read = ui.numbers(report, "fetched", "requests", "seconds")
     context.log_event(dg.AssetObservation(fourseller_orders.key, metadata=read))
-    counts = ui.numbers(report, *COUNTS, "requests", "seconds")
-    return ui.made(sync, {**counts, "preview": ui.table(report.preview), **where})
+    return ui.made(sync, {**ui.counts(report), "preview": ui.table(report.preview), **where})
 
 
 def sales_of(sync: "engine.SyncContext", day: date) -> dict[str, int | float]:
@@ -149,12 +142,12 @@ def order_statuses(context: dg.AssetExecutionContext, midas: MidasResource) -> d
             engine.count_rows(sync.database, "orders"),
         )
         waiting = sync.database.read(engine.backlog.needs_a_person)
-    context.log.info(f"Statuses: {ui.counts_in_words(report, *STATUS_COUNTS)}")
+    context.log.info(f"Statuses: {ui.counts_in_words(report)}")
     return ui.made(
         sync,
         {
             "dagster/row_count": orders,
-            **ui.numbers(report, *STATUS_COUNTS, "requests", "seconds"),
+            **ui.counts(report),
             "open_orders": open_orders,
             **{one.cause: one.count for one in waiting},
             "preview": ui.table(report.preview[:20]),

@@ -22,13 +22,12 @@ from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.sync import product_sync
 from midas_pipelines.sync.listings.brake import BrakeEngaged
 from midas_pipelines.sync.listings.scan import make_plan
+from midas_pipelines.text import counts_of
 
 router = APIRouter(prefix=PREFIX, route_class=GuardedRoute, tags=["sync"])
 
 AT_ONCE = 50  # items done within the call; more become a Dagster run
 
-PRODUCT_COUNTS = ["scanned", "created", "updated", "deleted", "unchanged", "failed", "quarantined", "adopted"]
-INVENTORY_COUNTS = ["scanned", "pushed", "unchanged", "failed"]
 FINISH_SECONDS = 5.0  # how long a call waits for items that another worker is pushing this moment
 
 Sku = Annotated[str, Field(min_length=1, max_length=50, pattern=r"^[^\x00-\x1f\x7f]+$")]
@@ -142,20 +141,16 @@ async def _sync_few(service: Service, run_id: str, kind: Kind, skus: list[str], 
     report: product_sync.ProductReport | product_sync.InventoryReport
     if kind == "products":
         report = await product_sync.sync_products(context, skus=skus)
-        names = PRODUCT_COUNTS
     else:
         if skus:
             await asyncio.to_thread(service.write, lambda connection: mark_dirty(connection, ids))
         some = ids if skus else None
         report = await product_sync.push_inventory(context, ids=some, ignore_delays=bool(skus))
-        names = INVENTORY_COUNTS
     if report.stopped:
         raise BrakeEngaged(report.stopped)
     items = await _items(service, ids)
-    counts = {name: getattr(report, name) for name in names}
-    partial = any(item.waits for item in items) or counts["failed"]
-    outcome: Outcome = "partial" if partial else "done"
-    return SyncDone(outcome=outcome, run_id=run_id, counts=counts, items=items, plan=[])
+    outcome: Outcome = "partial" if any(item.waits for item in items) or report.failed else "done"
+    return SyncDone(outcome=outcome, run_id=run_id, counts=counts_of(vars(report)), items=items, plan=[])
 
 
 def _plan_few(service: Service, run_id: str, kind: Kind, ids: list[int]) -> SyncDone:
@@ -200,5 +195,5 @@ def _state(connection: sa.Connection, kind: Kind) -> dict[str, Any]:
     sync = next((one for one in reversed(running_syncs(connection)) if one.kind == kind), None)
     last = newest_sync(connection, kind)
     if last is not None:
-        last["counts"] = {k: v for k, v in (last["counts"] or {}).items() if isinstance(v, int | float)}
+        last["counts"] = counts_of(last["counts"] or {})
     return {"running": sync, "last": last}

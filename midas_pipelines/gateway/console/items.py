@@ -28,6 +28,7 @@ from midas_pipelines.sync.reconcile.conflicts import pin_field, release_pin
 from midas_pipelines.sync.rules.edit import clear_rule, set_rule, undo_rule
 from midas_pipelines.sync.rules.simulate import simulate
 from midas_pipelines.sync.threads import in_own_loop
+from midas_pipelines.text import counts_of
 
 router = APIRouter(include_in_schema=False, route_class=web.ConsoleRoute)
 
@@ -89,8 +90,8 @@ async def push_now(request: Request, sku: str) -> Response:
     report = await in_own_loop(lambda: sync_products(context, Mode.INCREMENTAL, skus=[sku]))
     if report.stopped:
         raise WrongInput(report.stopped)
-    names = ("created", "updated", "deleted", "unchanged", "failed", "held", "quarantined", "adopted")
-    what = ", ".join(name for name in names if getattr(report, name)) or "pushed by another worker"
+    counts = counts_of(vars(report)) | {"scanned": 0}
+    what = ", ".join(name for name, count in counts.items() if count) or "pushed by another worker"
     problem = f" {report.problems[0]['reason']}" if report.problems else ""
     return web.done(request, f"{sku}: {what}.{problem}")
 

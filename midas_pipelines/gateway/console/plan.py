@@ -25,6 +25,7 @@ from midas_pipelines.sync.product_sync import sync_products
 from midas_pipelines.sync.safety.shadow_report import ShadowReport, compare_shadow
 from midas_pipelines.sync.safety.undo import undo_run
 from midas_pipelines.sync.threads import in_own_loop, in_thread
+from midas_pipelines.text import counted, counts_of
 
 router = APIRouter(include_in_schema=False, route_class=ConsoleRoute)
 
@@ -146,9 +147,7 @@ def _keep(connection: sa.Connection, plan: ApprovedPlan, by: str) -> None:
 async def _apply(service: Service, plan: ApprovedPlan, run_id: str) -> None:
     try:
         report = await in_own_loop(lambda: sync_products(service.sync_context(run_id), agreed=plan))
-        names = ("created", "updated", "deleted", "unchanged", "failed", "held")
-        parts = [f"{getattr(report, name)} {name}" for name in names if getattr(report, name)]
-        result = ", ".join(parts) or "nothing to send"
+        result = counted(counts_of(vars(report)) | {"scanned": 0}) or "nothing to send"
     except ExpectedError as why:
         result = f"Refused: {why}"
     except Exception as error:
