@@ -8,6 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 
+AHEAD = 3
+"""A push claims at most so many times what it sends at once, ahead of sending it: the next is ready when the last of one leaves."""
+
 
 @dataclass(frozen=True)
 class Workflow:

@@ -7,9 +7,7 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from midas_pipelines.settings import VARIABLES, Settings
-from midas_pipelines.workflows import WORKFLOWS, Workflow
-
-CLAIMS_PER_CALL = 4  # the most items that a push claims per call in flight
+from midas_pipelines.workflows import AHEAD, WORKFLOWS, Workflow
 
 
 @dataclass(frozen=True)
@@ -114,4 +112,4 @@ def _batch(settings: Settings, workflow: Workflow) -> int | None:
         return None
     batch: int = getattr(settings, workflow.batch)
     claims = workflow.batch in ("products_batch", "inventory_batch")
-    return min(batch, CLAIMS_PER_CALL * settings.in_flight) if claims else batch
+    return min(batch, AHEAD * settings.in_flight) if claims else batch

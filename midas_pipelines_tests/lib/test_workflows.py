@@ -119,5 +119,5 @@ def test_the_documentation_lists_every_row() -> None:
 
 
 def test_a_portion_is_never_more_than_a_push_claims() -> None:
-    assert entry(load_settings(in_flight=10, inventory_batch=500), PUSH).batch == 40
+    assert entry(load_settings(in_flight=10, inventory_batch=500), PUSH).batch == 30
     assert entry(load_settings(in_flight=10, inventory_batch=7), PUSH).batch == 7

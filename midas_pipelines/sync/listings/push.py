@@ -44,15 +44,13 @@ from midas_pipelines.sync.listings.scan import PlanStep, only_approved
 from midas_pipelines.sync.listings.send import send
 from midas_pipelines.sync.sync_log import channel_is_down
 from midas_pipelines.sync.threads import in_haste, in_thread
+from midas_pipelines.workflows import AHEAD
 
 CALL_SECONDS = 30
 """The longest time of one call to 4Seller; nothing is sent when less of the claim is left."""
 
 MARGIN_SECONDS = 5
 """Seconds before the end of a claim when none of its calls is under way any more."""
-
-AHEAD = 3
-"""Claims, each of so many times what is sent at once, are made that far ahead: the next is ready when the last of one leaves."""
 
 CLAIM_TRIES = 5
 GATHER_SECONDS = 0.1
