@@ -33,16 +33,6 @@ PROOFS = {
     },
 }
 """Figures that a proof shows: its name, the days that it holds, and how to make one."""
-OUTSIDE = {
-    "disks_encrypted": "Encrypt the volume of the database.",
-    "passwords": "The identity provider before Dagster and the console decides.",
-    "session_lock": "The identity provider decides.",
-    "backup_elsewhere": "Choose a bucket in another region.",
-    "firewall": "Put one before the proxy.",
-    "books": "Orders are the shop's books; tax law decides.",
-    "account_deletion": "4Seller gets them; forward them as privacy requests.",
-}
-"""Figures that are not ours to see, and why."""
 
 
 class ComplianceVerdict(StrEnum):
@@ -80,12 +70,12 @@ def compliance_rows(settings: Settings, database: Database) -> list[ComplianceRo
         name: _proven(proofs.get(proof), now, days, how) for name, (proof, days, how) in PROOFS.items()
     }
     rows = []
-    for name, asked in FIGURES.items():
-        verdict, reason = ComplianceVerdict.NOT_OURS, OUTSIDE.get(name, "")
+    for name, (asked, by, *outside) in FIGURES.items():
+        verdict, reason = ComplianceVerdict.NOT_OURS, "".join(outside)
         if name in judged:
             passed, reason = judged[name]
             verdict = ComplianceVerdict.PASS if passed else ComplianceVerdict.FAIL
-        rows.append(ComplianceRow(name, *asked, verdict, reason))
+        rows.append(ComplianceRow(name, asked, by, verdict, reason))
     return rows
 
 
