@@ -5,7 +5,6 @@ A message is the rest of a sentence that begins with the setting's name; it quot
 
 from __future__ import annotations
 
-import json
 import re
 from base64 import urlsafe_b64decode
 from collections.abc import Callable, Iterable
@@ -134,15 +133,12 @@ def _is_smtp(text: str) -> bool:
 
 
 def _names(value: object) -> object:
-    """Names with commas between, in quotes or not, or a JSON list of them."""
-    if not isinstance(value, str):
-        return value
-    text = value.strip()
-    try:
-        found = json.loads(text) if text.startswith("[") else text.split(",")
-    except ValueError:
-        found = text.strip("[]").split(",")
-    return [name for one in found if (name := str(one).strip(" \t\r\n\"'"))]
+    names = comma_separated(value) if isinstance(value, str) else value
+    if isinstance(value, str) and value.strip().startswith(
+        ("[", '"', "'")
+    ):  # a part of a name, which would match none
+        raise ValueError("must be names with commas between, without quotes or brackets")
+    return names
 
 
 def _page(*known: str) -> AfterValidator:
