@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 os.environ |= {"RUNTIME__DLTHUB_TELEMETRY": "false", "RUNTIME__LOG_LEVEL": "CRITICAL"}
-os.environ["DLT_DATA_DIR"] = tempfile.mkdtemp(prefix="midas-bench-")
+FOLDER = tempfile.TemporaryDirectory(prefix="midas-bench-")  # removed at the end
+os.environ["DLT_DATA_DIR"] = FOLDER.name
 warnings.simplefilter("ignore")
 
 import dlt  # type: ignore[import-not-found]  # noqa: E402
@@ -31,16 +32,15 @@ def pages(path: str) -> Iterator[list[dict[str, Any]]]:
 
 def main(path: str, url: str) -> float:
     """Seconds from the first line of the JSON to the last commit."""
-    with tempfile.TemporaryDirectory() as folder:
-        pipeline = dlt.pipeline(
-            "landing",
-            pipelines_dir=folder,
-            destination=dlt.destinations.postgres(url),
-            dataset_name="landed",
-        )
-        started = time.perf_counter()
-        pipeline.run(pages(path), table_name="orders")
-        return time.perf_counter() - started
+    pipeline = dlt.pipeline(
+        "landing",
+        pipelines_dir=FOLDER.name,
+        destination=dlt.destinations.postgres(url),
+        dataset_name="landed",
+    )
+    started = time.perf_counter()
+    pipeline.run(pages(path), table_name="orders")
+    return time.perf_counter() - started
 
 
 if __name__ == "__main__":

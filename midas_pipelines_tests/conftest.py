@@ -14,7 +14,6 @@ from __future__ import annotations
 import gc
 import os
 import sqlite3
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -45,13 +44,13 @@ gc.disable()  # until the tests are collected
 os.environ.pop(
     "PYTHONDONTWRITEBYTECODE", None
 )  # the processes that tests start would compile it all each time
-os.environ["MIDAS_STATE_FOLDER"] = tempfile.mkdtemp(prefix="midas-state-")  # where a payload key is made
 
 
 @pytest.fixture(scope="session", autouse=True)
-def snapshots_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Kept outside the checkout, also by the commands that tests start."""
-    os.environ["MIDAS_SNAPSHOTS"] = str(tmp_path_factory.mktemp("snapshots"))
+def folders_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Where snapshots and payload keys are kept, also by the commands that tests start: pytest removes them."""
+    for name in ("MIDAS_SNAPSHOTS", "MIDAS_STATE_FOLDER"):
+        os.environ[name] = str(tmp_path_factory.mktemp(name))
 
 
 @pytest.fixture(scope="session", autouse=True)
