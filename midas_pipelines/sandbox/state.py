@@ -41,7 +41,6 @@ class State:
 
     def __init__(self) -> None:
         self.honour_idempotency_key = True
-        self.unique_skus = False  # 409 for a SKU that exists; 4Seller does not promise it
         self.products: dict[str, Json] = {}
         self.orders: dict[str, Json] = {}
         self.number_ids = False  # new ids are digits alone
@@ -88,7 +87,6 @@ class State:
         key = key if self.honour_idempotency_key else None
         if key and (known := self._keys.get(key)) in self.products:
             return self.products[known]
-        self._check_sku(draft.get("sku"), own_id=None)
         product_id = self._number("product", "P")
         if key:
             self._keys[key] = product_id
@@ -100,7 +98,6 @@ class State:
     def replace(self, product_id: str, draft: Json) -> Json:
         """Replaces the whole product; stock stays if the draft has none."""
         current = self.product(product_id)
-        self._check_sku(draft.get("sku"), own_id=product_id)
         kept = {"id": product_id, "created_at": current["created_at"], "updated_at": now_text()}
         stock = _stock(draft.get("inventory"), current.get("inventory"))
         return self._changed("product.updated", {**draft, **kept, "inventory": stock})
@@ -180,11 +177,6 @@ class State:
         found = [row for row in self.orders.values() if status in (None, row.get("status"))]
         found = [row for row in found if _within(row.get("created_at"), date_from, date_to)]
         return [row for row in found if _within(row.get("updated_at"), updated_from)]
-
-    def _check_sku(self, sku: Any, own_id: str | None) -> None:
-        others = [key for key in self._by_sku.get(sku, ()) if key != own_id]
-        if self.unique_skus and sku and others:
-            raise Refused(409, "sku_exists", "A product with this SKU exists.", {"sku": sku, "id": others[0]})
 
     def _move_stock(self, order: Json, sign: int) -> None:
         for line in order.get("items") or []:

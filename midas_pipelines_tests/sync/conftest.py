@@ -44,7 +44,7 @@ def emptied(background: SandboxThread) -> State:
     sandbox = background.app
     sandbox.webhooks.configure({"url": None, "secret": None, "duplicates": 0, "reorder": 0})
     sandbox.state.clear()
-    sandbox.state.honour_idempotency_key, sandbox.state.unique_skus = True, False
+    sandbox.state.honour_idempotency_key = True
     sandbox.faults.set({})
     sandbox.habits.set()
     sandbox.faults._random.seed(1)  # each test meets the same faults, whatever ran before it

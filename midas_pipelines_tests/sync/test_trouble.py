@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from midas_pipelines.fourseller.errors import BadCredentials
-from midas_pipelines.sandbox.state import Json
+from midas_pipelines.sandbox.state import Json, Refused
 from midas_pipelines.settings import load_settings
 from midas_pipelines.sync.context import ChannelDown, SyncContext
 from midas_pipelines.sync.product_sync import sync_products
@@ -167,9 +167,17 @@ def test_a_refused_and_removed_item_leaves_nothing_behind(world: World) -> None:
     assert world.listed == {}
 
 
-def test_a_conflict_on_create_adopts_what_is_there(world: World) -> None:
+def test_a_conflict_on_create_adopts_what_is_there(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     stock_up(world, 2)
-    world.sandbox.state.unique_skus = True
+    state = world.sandbox.state
+    create = state.create
+
+    def once(draft: Json, key: str | None = None) -> Json:
+        if state.with_sku(draft["sku"]):
+            raise Refused(409, "sku_exists", "A product with this SKU exists.")
+        return create(draft, key)
+
+    monkeypatch.setattr(state, "create", once)
     world.sandbox.faults.script([None, "reset-after-apply"])
     world.full()
     world.full()
@@ -223,7 +231,10 @@ def test_an_inventory_push_does_not_reset_the_back_off_of_failing_content(world:
     assert world.mapping(product).next_attempt_at is not None
 
 
-def test_a_429_costs_no_attempt(world: World) -> None:
+def test_a_429_costs_no_attempt(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        world.sandbox.faults, "coin", lambda: False
+    )  # Retry-After in seconds: a date rounds up
     (product,) = stock_up(world, 1)
     world.full()
     world.set(product, stock_quantity=1)
