@@ -8,9 +8,9 @@ import time
 import pytest
 
 from midas_pipelines.store.gateway.keys import Role
-from midas_pipelines.sync.hold_back import RECENT_SECONDS
 from midas_pipelines.sync.listings.scan import make_plan
 from midas_pipelines.sync.product_sync import sync_products
+from midas_pipelines.sync.push_loop import POLL_SECONDS
 from midas_pipelines_tests.gateway.conftest import Start
 from midas_pipelines_tests.gateway.running import Gateway
 from midas_pipelines_tests.shop import HARM, add_product, rows, run, value
@@ -20,13 +20,12 @@ OPEN_ALERTS = "SELECT count(*) FROM alerts WHERE kind = 'brake' AND cleared_at I
 
 
 @pytest.fixture
-def stocked(start: Start) -> Gateway:
-    """A gateway, and twenty items on 4Seller."""
-    gateway = start()
+def stocked(world: World, start: Start) -> Gateway:
+    """A gateway, and twenty items on 4Seller, none of which it has pushed itself."""
     for number in range(20):
-        add_product(gateway.world.database, sku=f"A-{number}")
-    gateway.settled()
-    return gateway
+        add_product(world.database, sku=f"A-{number}")
+    world.full()
+    return start()
 
 
 def held(gateway: Gateway) -> int:
@@ -55,7 +54,6 @@ def test_too_much_harm_at_once_sends_nothing_and_tells_staff(stocked: Gateway, w
 
 def test_harm_is_weighed_whole_though_a_part_of_it_is_paced(stocked: Gateway) -> None:
     world = stocked.world
-    time.sleep(RECENT_SECONDS)
     run(world.database, "UPDATE products SET name = name || '!' WHERE id <= 6")
     stocked.settled()
     before = world.shown
@@ -102,7 +100,7 @@ def test_a_second_worker_leaves_the_alert_open_while_anything_is_held(stocked: G
     second = start()
     run(world.database, "UPDATE products SET stock_quantity = 3 WHERE sku = 'A-19'")
     second.wait(lambda: world.listed["A-19"]["inventory"]["quantity"] == 3, "a sale")
-    time.sleep(2)  # each worker has looked
+    time.sleep(1.2 * POLL_SECONDS)  # each worker has looked
     assert value(world.database, "SELECT count(*) FROM alerts WHERE kind = 'brake'") == 1
     assert alarmed(stocked)
 
