@@ -53,7 +53,7 @@ OWN: dict[tuple[str, str], dict[int, str]] = {
     ("POST", PERSONS): {
         409: "Nothing is left to compare, such as a phone without digits, or a payload key is missing."
     },
-    ("GET", f"{PREFIX}/explain"): {409: "No item has the SKU."},
+    ("GET", f"{PREFIX}/explain"): {404: "No item has the SKU."},
     ("POST", f"{PREFIX}/conflicts/{{conflict_id}}"): {409: "No such conflict is open."},
     ("POST", f"{PREFIX}/orders"): {409: "The access to 4Seller is not set."},
     ("POST", f"{PREFIX}/sync/{{kind}}"): {404: "No item has the SKU.", 409: "A setting is missing."},

@@ -10,6 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from midas_pipelines.errors import WrongInput
 from midas_pipelines.storefront.schema import categories, product_images, product_variants, products
 from midas_pipelines.storefront.types import to_cents
 from midas_pipelines.storefront.writing import any_of, lock, update_rows
@@ -174,6 +175,22 @@ def items_by_sku(connection: sa.Connection, skus: Collection[str]) -> dict[str, 
     """The items with these SKUs; a product with variants is not an item, so its own SKU finds nothing."""
     found = _sellable(connection, STOCK.c.sku, skus)
     return {row.sku: (row.product_id, row.variant_id) for row in found}
+
+
+class UnknownSku(WrongInput):
+    """A SKU was asked for that no item of the shop has."""
+
+    http_status = 404
+
+    def __init__(self, *skus: str) -> None:
+        super().__init__(f"No item of the shop has the SKU {', '.join(skus)}: check the spelling.")
+
+
+def find_item(connection: sa.Connection, sku: str) -> ItemKey:
+    """The item with this SKU. Raises UnknownSku."""
+    if (found := items_by_sku(connection, [sku]).get(sku)) is None:
+        raise UnknownSku(sku)
+    return found
 
 
 def present_items(connection: sa.Connection, keys: Collection[ItemKey]) -> set[ItemKey]:

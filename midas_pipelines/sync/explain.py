@@ -23,8 +23,7 @@ MOMENT = "%Y-%m-%d %H:%M:%S UTC"
 def explain_item(
     database: Database, sku: str, title_limit: int = 255, *, most: int = LEDGER_ROWS
 ) -> dict[str, Any]:
-    """All facts behind what 4Seller shows of the item, with the last `most` rows of its ledger. Raises BadRule for
-    an unknown SKU."""
+    """All facts behind what 4Seller shows of the item, with the last `most` rows of its ledger. Raises UnknownSku."""
     table = mappings.c
     with database.reading() as connection:
         item, rule = item_and_rule(connection, sku)

@@ -10,11 +10,11 @@ from enum import StrEnum
 
 import sqlalchemy as sa
 
-from midas_pipelines.errors import WrongInput
 from midas_pipelines.store.items.acknowledge import PushCounts
 from midas_pipelines.store.items.mappings import count_dirty, ensure_items, mark_dirty
 from midas_pipelines.store.items.shards import Shards
 from midas_pipelines.store.schema.tables import mappings
+from midas_pipelines.storefront.catalog import UnknownSku
 from midas_pipelines.storefront.schema import product_variants, products
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.listings.adopt import Known
@@ -42,12 +42,6 @@ class Mode(StrEnum):
 
     FULL = "full"
     INCREMENTAL = "incremental"
-
-
-class UnknownSku(WrongInput):
-    """A SKU was asked for that no item of the shop has."""
-
-    http_status = 404
 
 
 @dataclass
@@ -211,7 +205,7 @@ def mapping_ids(context: SyncContext, skus: Sequence[str]) -> list[int]:
         found = context.database.rows(query)
     known = {row["sku"] for row in found}
     if unknown := [sku for sku in wanted if sku not in known]:
-        raise UnknownSku(f"No item of the shop has the SKU {', '.join(unknown)}: check the spelling.")
+        raise UnknownSku(*unknown)
     return sorted({row["id"] for row in found})
 
 

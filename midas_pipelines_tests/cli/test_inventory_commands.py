@@ -119,7 +119,7 @@ def test_a_sku_of_the_hub_is_linked_shown_and_unlinked(
 ) -> None:
     product, _ = (add_product(world.database, sku=sku) for sku in ("A-1", "A-2"))
     assert "No SKU" in midas("items", "show", **settings).output
-    assert "has no item" in midas("items", "link", "NO-SUCH", "HUB-1", **settings).errors
+    assert "No item of the shop" in midas("items", "link", "NO-SUCH", "HUB-1", **settings).errors
     assert "is the SKU of an item" in midas("items", "link", "A-1", "A-2", **settings).errors
     linked = midas("items", "link", "A-1", "HUB-1", "--json", **settings).json
     assert (linked["sku"], linked["hub_sku"]) == ("A-1", "HUB-1")
@@ -128,4 +128,4 @@ def test_a_sku_of_the_hub_is_linked_shown_and_unlinked(
     assert midas("items", "unlink", "HUB-1", **settings).code == 0
     assert midas("items", "show", "--json", **settings).json == {"links": []}
     ended = midas("items", "unlink", "HUB-1", **settings)
-    assert (ended.code, "HUB-1 is not linked" in ended.errors) == (1, True)
+    assert (ended.code, "HUB-1 is not linked" in ended.errors) == (2, True)

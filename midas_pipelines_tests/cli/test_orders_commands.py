@@ -85,7 +85,7 @@ MISTAKES: dict[str, list[tuple[tuple[str, ...], str]]] = {
         (("map", "{sold}", "--line", "-1", "--sku", "B"), "is not in the range"),
         (("map", "{sold}", "--line", "7", "--sku", "B"), "has no line 7"),
         (("map", "{sold}", "--line", "1", "--sku", "B"), "mapped to another item already"),
-        (("map", "{sold}", "--line", "1", "--sku", "NONE"), "no item with the SKU NONE"),
+        (("map", "{sold}", "--line", "1", "--sku", "NONE"), "No item of the shop has the SKU NONE"),
     ],
     "a parcel": [
         (("ship", "{sold}", "--carrier", " ", "--number", desk.UPS), "needs a carrier and a tracking number"),

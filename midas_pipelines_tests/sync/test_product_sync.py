@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from midas_pipelines.fourseller.client import FourSeller
+from midas_pipelines.storefront.catalog import UnknownSku
 from midas_pipelines.sync.listings.scan import make_plan
-from midas_pipelines.sync.product_sync import UnknownSku
 from midas_pipelines_tests.shop import add_category, add_image, add_product, add_variant, run
 from midas_pipelines_tests.sync.world import World
 

@@ -16,7 +16,7 @@ from midas_pipelines.cli.orders.reading import by_hand, line_option, locked, ope
 from midas_pipelines.cli.printing import answer, clean, wants_json
 from midas_pipelines.errors import ExpectedError, WrongInput
 from midas_pipelines.fourseller import carriers
-from midas_pipelines.storefront.catalog import items_by_sku
+from midas_pipelines.storefront.catalog import find_item
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.orders.changes import shipments
 from midas_pipelines.sync.orders.changes.exceptions import dismiss, resolve_conflict
@@ -94,9 +94,7 @@ def _why_unpushed(order_id: str) -> str | None:
 def map_(order_id: str, number: int, sku: str) -> None:
     """Map an unmapped line to an item; its stock is allocated now, once."""
     with opened(order_id) as (settings, database, row):
-        item = database.read(items_by_sku, [sku]).get(sku)
-        if item is None:
-            raise WrongInput(f"The shop has no item with the SKU {sku}.")
+        item = database.read(find_item, sku)
         done = map_line(database, row.id, number, item, OrderContext(by_hand(settings, "map")))
     words = f"line {number} is {sku} {'now' if done else 'already; nothing changed'}."
     _done(row.marketplace_order_id, words, line=number, sku=sku, mapped=done)

@@ -8,10 +8,11 @@ import click
 
 from midas_pipelines.cli.opening import Changing, shop_database
 from midas_pipelines.cli.printing import AnsweringGroup, Table, answer
+from midas_pipelines.errors import WrongInput
 from midas_pipelines.store.items.listing import quarantined_items, retry_items
 from midas_pipelines.store.items.mappings import link_sku, linked_skus, unlink_sku
 from midas_pipelines.store.stock.ledger import top_movers
-from midas_pipelines.storefront.catalog import items_by_sku
+from midas_pipelines.storefront.catalog import find_item, items_by_sku
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.operations.stock_levels import check_low_stock
 from midas_pipelines.sync.orders.stock.pending_lines import map_known_lines
@@ -53,12 +54,9 @@ def link(sku: str, hub_sku: str) -> None:
     """Link HUB_SKU, as orders spell it, to the shop's item SKU; waiting lines are mapped now."""
     with shop_database() as (_, database):
         with database.writing() as connection:
-            found = items_by_sku(connection, [sku, hub_sku])
-            if sku not in found:
-                raise click.ClickException(f"The shop has no item with the SKU {sku}.")
-            if hub_sku in found:
-                raise click.ClickException(f"{hub_sku} is the SKU of an item of the shop: rename it first.")
-            link_sku(connection, hub_sku, found[sku])
+            if items_by_sku(connection, [hub_sku]):
+                raise WrongInput(f"{hub_sku} is the SKU of an item of the shop: rename it first.")
+            link_sku(connection, hub_sku, find_item(connection, sku))
         mapped = map_known_lines(database)
     said = f"{hub_sku} means {sku} from now on; {mapped} waiting lines were mapped."
     answer({"hub_sku": hub_sku, "sku": sku, "mapped": mapped}, said)
@@ -70,7 +68,7 @@ def unlink(hub_sku: str) -> None:
     """Remove the link of HUB_SKU; mapped orders stay mapped."""
     with shop_database() as (_, database), database.writing() as connection:
         if not unlink_sku(connection, hub_sku):
-            raise click.ClickException(f"{hub_sku} is not linked: `midas items show` lists what is.")
+            raise WrongInput(f"{hub_sku} is not linked: `midas items show` lists what is.")
     answer({"hub_sku": hub_sku, "linked": False}, f"{hub_sku} is not linked any more.")
 
 

@@ -18,7 +18,7 @@ from midas_pipelines.gateway.api.readings import Before, older
 from midas_pipelines.gateway.console import web
 from midas_pipelines.gateway.service import service_of
 from midas_pipelines.store.orders.listing import Filters, list_orders
-from midas_pipelines.storefront.catalog import items_by_sku
+from midas_pipelines.storefront.catalog import find_item
 from midas_pipelines.storefront.schema import orders
 from midas_pipelines.sync.orders import lookup
 from midas_pipelines.sync.orders.changes import exceptions
@@ -243,10 +243,8 @@ def _give_item(
     request: Request, what: str, give: Callable[..., object], order_id: str, line: int, sku: str, **how: bool
 ) -> None:
     """Has `give` tie a line to the item with the SKU."""
-    service = service_of(request)
-    row, item = _row(request, order_id), service.read(items_by_sku, [sku]).get(sku)
-    if item is None:
-        raise WrongInput(f"The shop has no item with the SKU {sku}.")
+    service, row = service_of(request), _row(request, order_id)
+    item = service.read(find_item, sku)
     give(service.database, row.id, line, item, _context(request, what), **how)
 
 

@@ -22,7 +22,7 @@ from midas_pipelines.store.stock.rules import (
     mark_rules_due,
     read_rules,
 )
-from midas_pipelines.storefront.catalog import ShopItem, items_by_sku, read_items
+from midas_pipelines.storefront.catalog import ShopItem, find_item, read_items
 from midas_pipelines.storefront.schema import categories
 
 MOST_UNITS = 2**31 - 1
@@ -34,14 +34,11 @@ class BadRule(WrongInput):
 
 
 def find_scope(connection: sa.Connection, *, sku: str | None, category: str | None = None) -> Scope:
-    """The item of a SKU, the category of a slug, or the whole channel. Raises BadRule."""
+    """The item of a SKU, the category of a slug, or the whole channel. Raises BadRule, UnknownSku."""
     if sku is not None and category is not None:
         raise BadRule("Give a SKU or a category, not both: a rule has one scope.")
     if sku is not None:
-        key = items_by_sku(connection, [sku]).get(sku)
-        if key is None:
-            raise BadRule(f"No item of the shop has the SKU {sku}: check the spelling.")
-        return Scope(product_id=key[0], variant_id=key[1])
+        return Scope(None, *find_item(connection, sku))
     if category is not None:
         found = connection.scalar(sa.select(categories.c.id).where(categories.c.slug == category))
         if found is None:

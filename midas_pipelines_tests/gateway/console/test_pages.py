@@ -118,7 +118,7 @@ def test_items_are_searched_filtered_and_told_whole(operator: Visitor, sold: str
     operator.click(f"{address}/exclude", exclude="yes")
     world.incremental()
     assert "A/1 é" not in world.listed
-    operator.see("/items/NOPE", status=409)
+    operator.see("/items/NOPE", status=404)
 
 
 def test_rules_are_tried_set_and_cleared(operator: Visitor) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.stock.rules import Rule, available, channel_price, mark_rules_due, merge
+from midas_pipelines.storefront.catalog import UnknownSku
 from midas_pipelines.sync.explain import explain_item
 from midas_pipelines.sync.rules.edit import (
     BadRule,
@@ -86,7 +87,7 @@ def test_a_bad_rule_is_refused_with_a_sentence(values: dict[str, Any], words: st
     [{"sku": "NO-SUCH"}, {"category": "no-such"}, {"sku": "A", "category": "b"}],
 )
 def test_a_rule_about_nothing_in_the_shop_is_refused(shop: Database, scope: dict[str, str]) -> None:
-    with pytest.raises(BadRule):
+    with pytest.raises((BadRule, UnknownSku)):
         set_rule(shop, {"buffer": 1}, **scope)  # type: ignore[arg-type]
 
 
