@@ -117,7 +117,7 @@ class ListedProducts:
         yield from map(product_of, self.rows())
 
     def __contains__(self, product_id: object) -> bool:
-        return isinstance(product_id, str) and bool(self.present([product_id]))
+        return isinstance(product_id, str) and bool(self.stamps([product_id]))
 
     def rows(self, which: str = "true") -> Iterator[ListedRow]:
         """The rows of all pages for which that SQL is true, in order; some at a time, so that rows may be changed meanwhile."""
@@ -137,10 +137,6 @@ class ListedProducts:
         """Those of the products that are listed, read."""
         found = self._among(f"SELECT {COLUMNS} FROM listed WHERE id IN", ids)
         return {row[0]: product_of(ListedRow(*row)) for row in found}
-
-    def present(self, ids: Collection[str]) -> set[str]:
-        """Those of the ids that are listed."""
-        return {row[0] for row in self._among("SELECT id FROM listed WHERE id IN", ids)}
 
     def shared_skus(self) -> dict[str, int]:
         """The SKUs that several products have, and how many."""

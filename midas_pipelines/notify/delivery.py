@@ -155,8 +155,7 @@ def send_test(targets: Sequence[Target], by: str) -> list[str]:
 
 def something_due(database: Database) -> bool:
     """Whether an alert waits to be sent now."""
-    with database.reading() as connection:
-        return connection.execute(_due().limit(1)).first() is not None
+    return bool(database.rows(_due().limit(1)))
 
 
 def _due() -> sa.Select[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from midas_pipelines.storefront.schema import order_items, order_status_history, orders
 from midas_pipelines.storefront.types import utc_now
-from midas_pipelines.storefront.writing import lock, update_rows
+from midas_pipelines.storefront.writing import update_rows
 
 
 def update_order(connection: sa.Connection, order_id: int, **columns: Any) -> None:
@@ -52,11 +52,6 @@ def set_order_status(
     there = sa.select(orders.c.id, sa.literal(status), sa.literal(notes)).where(orders.c.id == order_id)
     names = ["order_id", "status", "notes"]
     connection.execute(sa.insert(order_status_history).from_select(names, there))
-
-
-def lock_orders(connection: sa.Connection, order_ids: Collection[int]) -> None:
-    """Locks shop orders until the transaction ends, as the shop's own change of a status would. Raises RowsBusy."""
-    lock(connection, sa.select(orders.c.id), orders.c.id, order_ids)
 
 
 def set_paid(connection: sa.Connection, order_id: int | None) -> None:

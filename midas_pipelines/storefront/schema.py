@@ -15,10 +15,12 @@ def _moment(name: str) -> sa.Column[datetime]:
     return sa.Column(name, UtcDateTime(), server_default=utc_now())
 
 
-categories = sa.Table(
+def _table(name: str, *columns: sa.schema.SchemaItem) -> sa.Table:
+    return sa.Table(name, shop, sa.Column("id", sa.Integer, primary_key=True), *columns)
+
+
+categories = _table(
     "categories",
-    shop,
-    sa.Column("id", sa.Integer, primary_key=True),
     sa.Column("name", sa.String(100), nullable=False),
     sa.Column("slug", sa.String(100), nullable=False, unique=True),
     sa.Column("description", sa.Text),
@@ -27,10 +29,8 @@ categories = sa.Table(
     _moment("updated_at"),
 )
 
-products = sa.Table(
+products = _table(
     "products",
-    shop,
-    sa.Column("id", sa.Integer, primary_key=True),
     sa.Column("name", sa.String(255), nullable=False),
     sa.Column("slug", sa.String(255), nullable=False, unique=True),
     sa.Column("sku", sa.String(50), unique=True),
@@ -50,20 +50,16 @@ products = sa.Table(
     _moment("updated_at"),
 )
 
-product_images = sa.Table(
+product_images = _table(
     "product_images",
-    shop,
-    sa.Column("id", sa.Integer, primary_key=True),
     sa.Column("product_id", sa.ForeignKey("products.id", ondelete="CASCADE")),
     sa.Column("image_url", sa.String(255), nullable=False),
     sa.Column("is_primary", sa.Boolean, server_default=sa.false()),
     sa.Column("display_order", sa.Integer, server_default="0"),
 )
 
-product_variants = sa.Table(
+product_variants = _table(
     "product_variants",
-    shop,
-    sa.Column("id", sa.Integer, primary_key=True),
     sa.Column("product_id", sa.ForeignKey("products.id", ondelete="CASCADE")),
     sa.Column("variant_type", sa.String(50), nullable=False),
     sa.Column("variant_value", sa.String(50), nullable=False),
@@ -72,10 +68,8 @@ product_variants = sa.Table(
     sa.Column("sku", sa.String(50), unique=True),
 )
 
-orders = sa.Table(
+orders = _table(
     "orders",
-    shop,
-    sa.Column("id", sa.Integer, primary_key=True),
     sa.Column("user_id", sa.Integer),
     sa.Column("order_number", sa.String(50), nullable=False, unique=True),
     sa.Column("status", sa.String(20), nullable=False, server_default="pending"),
@@ -91,10 +85,8 @@ orders = sa.Table(
     _moment("updated_at"),
 )
 
-order_items = sa.Table(
+order_items = _table(
     "order_items",
-    shop,
-    sa.Column("id", sa.Integer, primary_key=True),
     sa.Column("order_id", sa.ForeignKey("orders.id", ondelete="CASCADE"), nullable=False),
     sa.Column("product_id", sa.ForeignKey("products.id", ondelete="SET NULL")),
     sa.Column("variant_id", sa.ForeignKey("product_variants.id", ondelete="SET NULL")),
@@ -105,10 +97,8 @@ order_items = sa.Table(
     _moment("created_at"),
 )
 
-order_status_history = sa.Table(
+order_status_history = _table(
     "order_status_history",
-    shop,
-    sa.Column("id", sa.Integer, primary_key=True),
     sa.Column("order_id", sa.ForeignKey("orders.id", ondelete="CASCADE"), nullable=False),
     sa.Column("status", sa.String(50), nullable=False),
     sa.Column("notes", sa.Text),

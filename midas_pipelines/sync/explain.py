@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.items.conflicts import open_conflicts
+from midas_pipelines.store.items.conflicts import OPEN, find_conflicts
 from midas_pipelines.store.items.mappings import COLUMNS, Mapping
 from midas_pipelines.store.schema.tables import inventory_changes, mappings, marketplace_orders
 from midas_pipelines.store.stock.rules import available, channel_price
@@ -30,7 +30,7 @@ def explain_item(
         query = sa.select(*COLUMNS, table.observed_quantity, table.observed_price, table.observed_at)
         row = connection.execute(query.where(*_about(table.product_id, table.variant_id, item.key))).first()
         ledger = ledger_rows(connection, item.key, most=most)
-        conflicts = open_conflicts(connection, mapping_id=row.id) if row is not None else []
+        conflicts = find_conflicts(connection, OPEN, mapping_id=row.id) if row is not None else []
     facts: dict[str, Any] = {
         "sku": item.sku,
         "on_hand": item.on_hand,

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 
 import click
+import sqlalchemy as sa
 
 from midas_pipelines.cli.dagster.sync import end, execute
 from midas_pipelines.cli.opening import Changing, actor, shop_database
 from midas_pipelines.cli.printing import AnsweringGroup, Table, answer, sync_sentence
-from midas_pipelines.store.items.conflicts import open_conflicts, read_conflict, recent_conflicts
+from midas_pipelines.store.items.conflicts import OPEN, find_conflicts, read_conflict
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.listings.pins import FIELDS
 from midas_pipelines.sync.product_sync import mapping_ids
@@ -29,7 +30,7 @@ def conflicts() -> None:
 def show_all(everything: bool) -> None:
     """List the open conflicts."""
     with shop_database() as (_, database), database.reading() as connection:
-        found = recent_conflicts(connection) if everything else open_conflicts(connection)
+        found = find_conflicts(connection, sa.true() if everything else OPEN)
     names = (*SHOWN, "resolution", "resolved_by") if everything else SHOWN
     rows = [{name: row[name] for name in names} for row in found]
     answer({"conflicts": rows}, Table("Conflicts", rows, "No conflict is open."))

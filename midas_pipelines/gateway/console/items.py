@@ -14,7 +14,7 @@ from midas_pipelines.errors import WrongInput
 from midas_pipelines.gateway.api.readings import older
 from midas_pipelines.gateway.console import web
 from midas_pipelines.gateway.service import service_of
-from midas_pipelines.store.items.conflicts import recent_conflicts
+from midas_pipelines.store.items.conflicts import find_conflicts
 from midas_pipelines.store.items.listing import STATES, list_items, quarantined_items, retry_items
 from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.store.stock.ledger import top_movers
@@ -77,7 +77,7 @@ def item_page(request: Request, sku: str) -> Response:
     (item,) = mapping_ids(service.sync_context("look-up"), [sku])
     with service.database.reading() as connection:
         row = connection.execute(sa.select(mappings).where(mappings.c.id == item)).one()
-        past = recent_conflicts(connection, mapping_id=item, limit=20)
+        past = find_conflicts(connection, mapping_id=item, limit=20)
         listed = list_items(connection, after=item - 1, limit=1)
     shown: dict[str, Any] = {"row": row, "named": listed[0], "past": past, "fields": FIELDS}
     return web.render(request, "item.html", sku=sku, facts=facts, **shown)

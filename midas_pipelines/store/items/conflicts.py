@@ -92,10 +92,13 @@ def resolve_unseen(connection: sa.Connection, since: datetime, busy: set[str], s
     return resolve_conflicts(connection, which, resolution="gone", by="reconcile")
 
 
-def open_conflicts(connection: sa.Connection, **equal: Any) -> list[dict[str, Any]]:
-    """The conflicts that wait, oldest first; `equal` narrows them by column."""
-    query = sa.select(sync_conflicts).where(OPEN).filter_by(**equal).order_by(sync_conflicts.c.id)
-    return [dict(row) for row in connection.execute(query).mappings()]
+def find_conflicts(
+    connection: sa.Connection, /, *which: sa.ColumnElement[bool], limit: int | None = None, **equal: Any
+) -> list[dict[str, Any]]:
+    """Such conflicts, `OPEN` or any, the newest first; `equal` narrows them by column."""
+    query = sa.select(sync_conflicts).where(*which).filter_by(**equal)
+    found = connection.execute(query.order_by(sync_conflicts.c.id.desc()).limit(limit))
+    return [dict(row) for row in found.mappings()]
 
 
 def list_conflicts(
@@ -126,17 +129,9 @@ def list_conflicts(
     return [dict(row) for row in connection.execute(query.order_by(table.id)).mappings()]
 
 
-def recent_conflicts(
-    connection: sa.Connection, limit: int | None = None, **equal: Any
-) -> list[dict[str, Any]]:
-    """Conflicts, resolved ones included, the newest first; `equal` narrows them by column."""
-    query = sa.select(sync_conflicts).filter_by(**equal).order_by(sync_conflicts.c.id.desc()).limit(limit)
-    return [dict(row) for row in connection.execute(query).mappings()]
-
-
 def read_conflict(connection: sa.Connection, conflict_id: int) -> dict[str, Any] | None:
     """One conflict, or None where there is none of that id."""
-    return next(iter(recent_conflicts(connection, id=conflict_id)), None)
+    return next(iter(find_conflicts(connection, id=conflict_id)), None)
 
 
 def left_alone(connection: sa.Connection, subjects: Sequence[str]) -> set[str]:

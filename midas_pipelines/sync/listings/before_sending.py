@@ -18,7 +18,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.items.acknowledge import CANARY, SHADOWED, PushOutcome, PushResult
+from midas_pipelines.store.items.acknowledge import SHADOWED, PushOutcome, PushResult
 from midas_pipelines.store.items.mappings import CHANGED, COLUMNS, FORGOTTEN, UNCLAIMED, Mapping, unlocked
 from midas_pipelines.store.operations.cursors import ShadowRow
 from midas_pipelines.store.orders.listing import OVERSOLD, UNMAPPED
@@ -34,13 +34,12 @@ from midas_pipelines.storefront.writing import (
     write_each,
 )
 from midas_pipelines.sync.context import SyncContext
-from midas_pipelines.sync.listings.plan import Action, Change, Planner, only_quantity
+from midas_pipelines.sync.listings.plan import REPLACES, Action, Change, Planner
 from midas_pipelines.sync.orders.stock.pending_lines import allocate_pending_lines
 
 SHADOW_SECONDS = 120.0
 """When an item is planned again that shadow mode kept back, unless it changes before."""
 
-REPLACES = (Action.UPDATE, Action.DELETE)
 SENDS_SKU = (Action.CREATE, Action.UPDATE)
 
 LINES_WAIT = sa.or_(sa.exists().where(OVERSOLD), sa.exists().where(UNMAPPED))
@@ -58,15 +57,6 @@ def in_shadow(change: Change, context: SyncContext) -> Change:
         content = {"quantity": change.quantity}
     context.gate.keep(ShadowRow(kind, change.sku or str(change.mapping.id), change.action.value, content))
     return replace(change, action=Action.WAIT, reason=SHADOWED)
-
-
-def wait_for_wave(change: Change) -> Change:
-    """What may be sent of a change whose wave failed: its quantity alone."""
-    if change.action not in REPLACES:
-        return change
-    if change.action is Action.UPDATE and change.quantity != change.mapping.acked_quantity:
-        return only_quantity(change)
-    return Change(change.mapping, Action.WAIT, reason=CANARY)
 
 
 def claim_skus(

@@ -25,7 +25,7 @@ from midas_pipelines.store.database import Database
 from midas_pipelines.store.items.acknowledge import BRAKED
 from midas_pipelines.store.schema.tables import WAS_LISTED, mappings
 from midas_pipelines.sync.listings.adopt import Known
-from midas_pipelines.sync.listings.plan import Action, Change, only_quantity
+from midas_pipelines.sync.listings.plan import REPLACES, Action, Change, held_back
 from midas_pipelines.sync.listings.scan import chunks
 
 WINDOW_SECONDS = 60.0
@@ -196,11 +196,8 @@ class RollingBrake:
         """The change, or as much of it as may be sent now: of a new price at least the quantity with it."""
         kinds = self._kinds(change) | ({"repriced"} if reprices(change) else set())
         held = kinds & (self._excess or Counter[str]()).keys()
-        if not held:
-            return change
-        content_alone = held <= {"repriced", *FOR_WAVES} and change.action is Action.UPDATE
-        if content_alone and change.quantity != change.mapping.acked_quantity:
-            return only_quantity(change)
+        if held <= {"repriced", *FOR_WAVES}:
+            return held_back(change, BRAKED) if held else change
         return Change(change.mapping, Action.WAIT, reason=BRAKED)
 
 
@@ -234,9 +231,7 @@ def reprices(change: Change) -> bool:
 
 def changes_listing(change: Change) -> bool:
     """Whether a change is one of content, price or being there, of a listing that 4Seller has."""
-    return (
-        change.action in (Action.UPDATE, Action.DELETE) and change.mapping.fourseller_product_id is not None
-    )
+    return change.action in REPLACES and change.mapping.fourseller_product_id is not None
 
 
 def leaps(change: Change, percent: int) -> bool:

@@ -263,6 +263,17 @@ def _set_aside(mapping: Mapping, reason: str, quantity: int) -> Change:
     return Change(mapping, Action.QUARANTINED, quantity=quantity, reason=reason)
 
 
+REPLACES = (Action.UPDATE, Action.DELETE)
+"""What changes content, price or being there of a listing that 4Seller has."""
+
+
+def held_back(change: Change, reason: str) -> Change:
+    """What may be sent of such a change that waits: of an update its new quantity."""
+    if change.action is Action.UPDATE and change.quantity != change.mapping.acked_quantity:
+        return only_quantity(change)
+    return Change(change.mapping, Action.WAIT, reason=reason)
+
+
 def only_quantity(change: Change) -> Change:
     """The part of a change that an inventory push may send; the rest stays dirty for the product sync."""
     if change.action in (Action.UPDATE, Action.QUANTITY):

@@ -19,6 +19,7 @@ from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.store.items import claims
 from midas_pipelines.store.items.acknowledge import (
     BRAKED,
+    CANARY,
     PushCounts,
     PushOutcome,
     PushResult,
@@ -31,15 +32,13 @@ from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.context import ChannelDown, SyncContext
 from midas_pipelines.sync.listings.adopt import Known
 from midas_pipelines.sync.listings.before_sending import (
-    REPLACES,
     claim_skus,
     in_shadow,
     keep_planned,
-    wait_for_wave,
     without_sending,
 )
 from midas_pipelines.sync.listings.brake import RollingBrake
-from midas_pipelines.sync.listings.plan import Action, Change, Planner, only_quantity
+from midas_pipelines.sync.listings.plan import REPLACES, Action, Change, Planner, held_back, only_quantity
 from midas_pipelines.sync.listings.scan import PlanStep, only_approved
 from midas_pipelines.sync.listings.send import send
 from midas_pipelines.sync.sync_log import channel_is_down
@@ -207,7 +206,8 @@ class Push:
         if self.quantities_only:
             changes = [only_quantity(change) for change in changes]
         if self.held:
-            changes = [wait_for_wave(one) if one.mapping.id in self.held else one for one in changes]
+            held = {one.mapping.id for one in changes if one.action in REPLACES} & self.held
+            changes = [held_back(one, CANARY) if one.mapping.id in held else one for one in changes]
         if self.brake is not None:
             changes = self.brake.hold(changes, time.monotonic())
         if self.context.settings.shadow:

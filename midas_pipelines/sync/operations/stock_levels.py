@@ -105,9 +105,8 @@ def check_low_stock(context: SyncContext, *, alert: bool = False) -> LowStockRep
     texts = {level.subject: level.text for level in low}
     over = [level.subject for level in levels if level.subject in alerted and level.recovered]
     if alert and (low or over):
-        with context.database.writing() as connection:
-            found = match_alerts(connection, kind=ALERT, texts=texts, known=over)
-            report.raised, report.cleared = found
+        found = context.database.write(match_alerts, kind=ALERT, texts=texts, known=over)
+        report.raised, report.cleared = found
     return report
 
 

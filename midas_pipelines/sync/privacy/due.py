@@ -30,6 +30,9 @@ QUIET_DAYS = 90
 WEEKS = 9
 """Weeks to come that the table shows, and as many that passed."""
 
+ENDS = {"delivered": ("delivered",), "ended": ("cancelled", "refunded"), "shipped": ("shipped",)}
+"""The statuses from which the days count, those that count first before the others."""
+
 _ORDERS, _HISTORY, _HOLDS = marketplace_orders.c, order_status_history.c, buyer_holds.c
 
 
@@ -49,13 +52,9 @@ def due_at(order: Any, days: int | None, now: datetime) -> datetime | None:
     def past(*moments: datetime | None) -> list[datetime]:
         return [moment for moment in moments if moment is not None and moment <= now]
 
-    for known, words in (
-        (order.delivered, {"delivered"}),
-        (order.ended, {"cancelled", "refunded"}),
-        (order.shipped, {"shipped"}),
-    ):
-        reported = order.source_updated_at if order.status in words else None
-        if known is not None or words & {order.status, order.in_shop}:
+    for name, words in ENDS.items():
+        known, reported = getattr(order, name), order.source_updated_at if order.status in words else None
+        if known is not None or {order.status, order.in_shop}.intersection(words):
             return min(past(known, reported), default=order.imported_at) + timedelta(days)
     news = past(order.imported_at, order.source_updated_at, order.content_at)
     return max(news) + timedelta(QUIET_DAYS + days)
@@ -118,18 +117,15 @@ def unerased_buyers(database: Database, settings: Settings) -> Iterator[Unerased
     moment, parcels = _HISTORY.created_at.type, order_shipments.c
     firsts = [
         sa.func.min(sa.case((_HISTORY.status.in_(words), _HISTORY.created_at)), type_=moment).label(name)
-        for name, words in (
-            ("delivered", ["delivered"]),
-            ("ended", ["cancelled", "refunded"]),
-            ("left_at", ["shipped"]),
-        )
+        for name, words in ENDS.items()
     ]
     history = sa.select(_HISTORY.order_id, *firsts).group_by(_HISTORY.order_id).subquery()
     parcel = sa.func.min(parcels.shipped_at, type_=moment).label("parcel")
     sent = sa.select(parcels.order_id, parcel).group_by(parcels.order_id).subquery()
-    shipped = sa.func.coalesce(history.c.left_at, sent.c.parcel, type_=moment).label("shipped")
+    shipped = sa.func.coalesce(history.c.shipped, sent.c.parcel, type_=moment).label("shipped")
+    marks = (history.c.delivered, history.c.ended)
     query = (
-        sa.select(marketplace_orders, orders.c.status.label("in_shop"), history, shipped)
+        sa.select(marketplace_orders, orders.c.status.label("in_shop"), *marks, shipped)
         .outerjoin_from(marketplace_orders, orders, orders.c.id == _ORDERS.local_order_id)
         .outerjoin(history, history.c.order_id == _ORDERS.local_order_id)
         .outerjoin(sent, sent.c.order_id == _ORDERS.local_order_id)

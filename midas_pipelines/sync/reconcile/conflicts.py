@@ -12,7 +12,8 @@ from midas_pipelines.errors import WrongInput
 from midas_pipelines.fourseller.models import Product
 from midas_pipelines.notify.alerts import match_alerts, open_subjects
 from midas_pipelines.store.items.conflicts import (
-    open_conflicts,
+    OPEN,
+    find_conflicts,
     read_conflict,
     resolve_conflicts,
     resolve_pushed,
@@ -40,8 +41,7 @@ class NoSuchConflict(WrongInput):
 def take_marketplace_quantities(context: SyncContext) -> int:
     """Brings into the shop, by the ledger, what the marketplace won, each in a transaction that locks the stock
     first, as the shop's own code does; returns how many conflicts that settled."""
-    with context.database.reading() as connection:
-        won = open_conflicts(connection, policy="marketplace_wins", field="quantity")
+    won = context.database.read(find_conflicts, OPEN, policy="marketplace_wins", field="quantity")
     for conflict in won:
         with suppress(NoSuchConflict):  # a person, or another reconciliation, was faster
             _take_quantity(context, conflict, by="policy")
@@ -99,7 +99,7 @@ def match_conflict_alerts(connection: sa.Connection, *, looked: bool = False) ->
             f"{row['sku']}: the {row['field']} is {row['fourseller_value']} on 4Seller and {row['shop_value']} in the "
             "shop. Settle it with `midas conflicts list`."
         )
-        for row in open_conflicts(connection, policy="manual")
+        for row in find_conflicts(connection, OPEN, policy="manual")
         if row["mapping_id"] is not None
     }
     match_alerts(connection, kind=ALERT, texts=texts, known=known, only_known=not looked)
@@ -153,9 +153,7 @@ async def pin_field(context: SyncContext, mapping_id: int, name: str) -> Any:
         assert fresh is not None
         parts = CONTENT if name == "content" else ()
         repin(connection, fresh, with_pins(without_pins(fresh.pinned_fields, parts), {name: made}))
-        which = sa.and_(sync_conflicts.c.mapping_id == mapping_id, sync_conflicts.c.field == name)
-        resolve_conflicts(connection, which, resolution="marketplace", by="pin")
-        match_conflict_alerts(connection)
+        _end_conflicts(connection, mapping_id, [name], resolution="marketplace", by="pin")
     return made["value"]
 
 
@@ -167,10 +165,14 @@ def release_pin(context: SyncContext, mapping_id: int, name: str | None) -> list
         names = [one for one in pins if name in (None, one)]
         if row is not None and names:
             repin(connection, row, without_pins(pins, names))
-            which = sa.and_(sync_conflicts.c.mapping_id == mapping_id, sync_conflicts.c.field.in_(names))
-            resolve_conflicts(connection, which, resolution="shop", by="release")
-            match_conflict_alerts(connection)
+            _end_conflicts(connection, mapping_id, names, resolution="shop", by="release")
     return names
+
+
+def _end_conflicts(connection: sa.Connection, mapping_id: int, names: list[str], **how: str) -> None:
+    which = sa.and_(sync_conflicts.c.mapping_id == mapping_id, sync_conflicts.c.field.in_(names))
+    resolve_conflicts(connection, which, **how)
+    match_conflict_alerts(connection)
 
 
 def repin(connection: sa.Connection, row: Mapping, pins: dict[str, Any] | None) -> None:

@@ -188,7 +188,7 @@ def _lacking(context: SyncContext, listing: Listing, shards: Shards | None) -> t
     known, absent = 0, list[sa.Row[Any]]()
     for rows in _known_products(context, shards):
         known += len(rows)
-        present = listing.products.present([row[1] for row in rows])
+        present = listing.products.stamps([row[1] for row in rows])
         absent += [row for row in rows if row[1] not in present]
     absent.sort(key=lambda row: str(row[2] or ""))
     lacking = [row[1] for row in absent]

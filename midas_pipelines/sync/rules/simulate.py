@@ -99,10 +99,8 @@ def simulate(
     table = mappings.c
     with database.reading() as connection:
         scope = find_scope(connection, sku=sku, category=category)
-        sales, mine = (
-            _sales(connection, scope, days),
-            within(connection, scope, table.product_id, table.variant_id),
-        )
+        sales = _sales(connection, scope, days)
+        mine = within(connection, scope, table.product_id, table.variant_id)
     for planner, rows in planners(database, mine, title_limit=0):
         for row in rows:  # what is withheld is withheld of items that sold nothing too
             item, rule = planner.item(row), planner.rule(row)

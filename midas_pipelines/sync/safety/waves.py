@@ -21,7 +21,7 @@ from midas_pipelines.store.schema.operation_tables import listing_writes
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.listings.brake import WAVE_ALERT, changes_listing, leaps
 from midas_pipelines.sync.listings.diff import differences
-from midas_pipelines.sync.listings.plan import Action, Change
+from midas_pipelines.sync.listings.plan import REPLACES, Change
 from midas_pipelines.sync.listings.push import Push
 from midas_pipelines.sync.listings.scan import chunks
 from midas_pipelines.sync.safety.undo import undo_writes
@@ -33,7 +33,6 @@ SHARES = (1, 10, 100)  # percent of the plan in each wave; the last one is the r
 FAILING_PERCENT = 10
 """A wave fails when more of it fail, or show something else than was sent; one alone only where the wave is one item."""
 
-CHANGES = (Action.UPDATE, Action.DELETE)
 WAITING = "A wave of these changes failed before, so they wait: `midas alerts list` says why and what to do."
 
 
@@ -133,7 +132,7 @@ async def _why(client: FourSeller, change: Change, acked_before: int) -> str | N
     mapping = change.mapping
     if mapping.state == "quarantined":
         return mapping.reason or "it was not confirmed"
-    if change.action in CHANGES:  # or the shop changed it again since
+    if change.action in REPLACES:  # or the shop changed it again since
         return None if mapping.acked_version > acked_before else mapping.reason or "it was not confirmed"
     if mapping.fourseller_product_id is None or change.draft is None:
         return None  # taken off, as it should be: the push has looked

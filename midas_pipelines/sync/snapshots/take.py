@@ -66,10 +66,8 @@ def snapshot_catalog(context: SyncContext, run_set: str) -> tuple[Spool, dict[st
     """Writes the catalog as it is now to a file of this machine, for a run or backfill; a few thousand rows are in
     memory. Returns beside it previews: the first rows, and the first that cannot be listed."""
     context.database.read(require_columns)
-    counts, previews = (
-        Counter[str](),
-        dict[str, list[dict[str, Any]]](preview=[], cannot_be_listed_preview=[]),
-    )
+    counts = Counter[str]()
+    previews = dict[str, list[dict[str, Any]]](preview=[], cannot_be_listed_preview=[])
 
     def counted() -> Iterator[dict[str, Any]]:
         for row in _catalog_rows(context.database, context.settings.title_limit):

@@ -19,7 +19,8 @@ from midas_pipelines.store.orders.payload_vault import Vault
 from midas_pipelines.store.privacy.keys import KeyRing
 from midas_pipelines.store.schema import tables
 from midas_pipelines.store.schema.tables import marketplace_order_lines, marketplace_orders
-from midas_pipelines.storefront.orders import lock_orders, order_state, set_order_status
+from midas_pipelines.storefront.orders import order_state, set_order_status
+from midas_pipelines.storefront.schema import orders
 from midas_pipelines.storefront.types import to_cents, utc_now
 from midas_pipelines.storefront.writing import Columns, by_column, lock
 from midas_pipelines.sync.orders.model import lines
@@ -233,9 +234,8 @@ def lock_rows(
     if not order_rows:
         return []
     wanted = sorted(order_rows)
-    local = connection.scalars(
-        sa.select(_ORDERS.local_order_id).where(_ORDERS.id.in_(wanted), _ORDERS.local_order_id.is_not(None))
-    )
-    lock_orders(connection, list(local))
+    mine = (_ORDERS.id.in_(wanted), _ORDERS.local_order_id.is_not(None))
+    local = connection.scalars(sa.select(_ORDERS.local_order_id).where(*mine)).all()
+    lock(connection, sa.select(orders.c.id), orders.c.id, local)
     rows = lock(connection, sa.select(marketplace_orders), _ORDERS.id, wanted)
     return [StoredOrder(connection, row, context or OrderContext()) for row in rows]
