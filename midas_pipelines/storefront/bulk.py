@@ -62,5 +62,6 @@ def _given(table: sa.Table, names: tuple[str, ...]) -> str:
         name if kind.startswith(("VARCHAR", "TEXT")) else f"CAST({name} AS {kind}) AS {name}"
         for name, kind in kinds.items()
     )
-    parts = ", ".join(f"(string_to_array(%s, '{BETWEEN}', '{NOTHING}'))[2:]" for _ in names)
-    return f"(SELECT {typed} FROM unnest({parts}) AS texts({', '.join(names)})) AS given"
+    # In FROM they would all be kept before the first row is made. The first row is what precedes the first separator.
+    listed = ", ".join(f"unnest(string_to_array(%s, '{BETWEEN}', '{NOTHING}')) AS {name}" for name in names)
+    return f"(SELECT {typed} FROM (SELECT {listed} OFFSET 1) AS texts) AS given"
