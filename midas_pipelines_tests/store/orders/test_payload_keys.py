@@ -63,14 +63,15 @@ def test_a_payload_shows_nothing_and_a_changed_one_is_refused() -> None:
         Vault(fixed_ring(new_key())).open(sealed)
 
 
-def test_a_vault_for_many_draws_once_and_uses_no_random_byte_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_payloads_sealed_together_draw_once_and_use_no_random_byte_twice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     drawn, draw = list[int](), os.urandom
     monkeypatch.setattr(os, "urandom", lambda count: drawn.append(count) or draw(count))
-    many = VAULT.for_many(3)
-    sealed = [many.seal(ORDER) for _ in range(5)]
-    one = payload_vault.FRESH_BYTES
-    assert drawn == [3 * one, one, one]  # two are more than it was made for
-    assert [VAULT.open(text) for text in sealed] == [ORDER] * 5
+    orders = [ORDER | {"number": number} for number in range(5)]
+    sealed = VAULT.seal_all(orders)
+    assert drawn == [5 * payload_vault.FRESH_BYTES]
+    assert [VAULT.open(text) for text in sealed] == orders
     for part in (3, 4):  # the wrapped data key and the payload, each behind its nonce
         nonces = {a2b_base64(text.split(":")[part])[: payload_vault.NONCE_BYTES] for text in sealed}
         assert len(nonces) == 5

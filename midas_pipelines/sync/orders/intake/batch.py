@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from threading import Event
@@ -38,12 +38,11 @@ class Unreadable:
 def read_orders(
     context: SyncContext,
     orders: Iterable[Order],
-    vault: Vault,
     *,
     rejected: Sequence[Rejected] = (),
     read_at: datetime | None = None,
 ) -> list[Sale | Unreadable]:
-    """Reads the orders into sealed sales; writes nothing, so it can run while an earlier batch is imported. Those `rejected` have
+    """Reads the orders into sales; writes nothing, so it can run while an earlier batch is imported. Those `rejected` have
     no id, and get their digest as one. `read_at` is before 4Seller was asked, by the database's clock; None for events. Of
     an unreadable order before the cut-off only the status is kept, in case it is known."""
     found: list[Sale | Unreadable] = []
@@ -52,10 +51,10 @@ def read_orders(
         name = f"unreadable-{hashlib.sha256(spelled.encode()).hexdigest()[:16]}"
         found.append(Unreadable(name, row.raw, row.reason))
     for order in orders:
-        old = is_older(order.created_at, context.settings.orders_since)  # rarely written, so not sealed yet
+        old = is_older(order.created_at, context.settings.orders_since)
         sale, reason = None, why_unreadable(order)
         try:
-            sale = read_sale(order, None if old else vault, read_at)
+            sale = read_sale(order, read_at)
         except (ArithmeticError, ValueError) as error:  # must not stop other orders
             reason = f"It cannot be read: {type(error).__name__}."
         if sale is not None and reason is not None:
@@ -65,6 +64,17 @@ def read_orders(
         elif sale is not None:
             found.append(sale)
     return found
+
+
+def seal_sales(context: SyncContext, read: Iterable[Sale | Unreadable], vault: Vault) -> None:
+    """Seals the payloads of these sales, which spares the transaction that work; not of those before the cut-off, which are
+    rarely written."""
+    since = context.settings.orders_since
+    sales = [
+        one for one in read if isinstance(one, Sale) and not (one.sealed or is_older(one.placed_at, since))
+    ]
+    for sale, sealed in zip(sales, vault.seal_all([sale.raw for sale in sales]), strict=True):
+        sale.sealed = sealed
 
 
 def why_unreadable(order: Order) -> str | None:
@@ -78,17 +88,18 @@ def import_orders_read(
     context: SyncContext, orders: Sequence[Order], *, read_at: datetime | None
 ) -> ImportCounts:
     """Imports orders as `read_orders` reads them."""
-    vault = vault_of(context.settings).for_many(len(orders))
-    return import_batch(context, read_orders(context, orders, vault, read_at=read_at), vault)
+    vault = vault_of(context.settings)
+    return import_batch(context, read_orders(context, orders, read_at=read_at), vault)
 
 
 def import_batch(
-    context: SyncContext, batch: Iterable[Sale | Unreadable], vault: Vault, turn: Event = FIRST
+    context: SyncContext, batch: Collection[Sale | Unreadable], vault: Vault, turn: Event = FIRST
 ) -> ImportCounts:
     """Imports the sales, and quarantines unreadable orders; one that is known is updated as far as it can be read. `turn` as
     for `import_sales`."""
     order_context = OrderContext(context.run_id, vault, context.settings)
     result, sales = ImportCounts(), []
+    seal_sales(context, batch, vault)
     for one in batch:
         if isinstance(one, Sale):
             sales.append(one)
@@ -118,13 +129,12 @@ def import_order_webhooks(
 ) -> list[WebhookResult]:
     """Imports orders from webhooks, in any order; returns the result of each."""
     results: dict[int, WebhookResult] = {}
-    vault = vault.for_many(len(orders))
     sales: dict[int, Sale] = {}
     for place, raw in enumerate(orders):
         try:
-            read = read_orders(context, [read_order(raw)], vault)
+            read = read_orders(context, [read_order(raw)])
         except ContractBroken as broken:
-            read = read_orders(context, [], vault, rejected=[Rejected(broken.field, str(broken), raw)])
+            read = read_orders(context, [], rejected=[Rejected(broken.field, str(broken), raw)])
         for one in read:
             if isinstance(one, Sale):
                 sales[place] = one

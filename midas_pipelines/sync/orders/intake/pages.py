@@ -14,7 +14,7 @@ from midas_pipelines.fourseller.models import Order
 from midas_pipelines.fourseller.pages import OrderPage
 from midas_pipelines.store.orders.payload_vault import vault_of
 from midas_pipelines.sync.context import SyncContext
-from midas_pipelines.sync.orders.intake.batch import Unreadable, import_batch, read_orders
+from midas_pipelines.sync.orders.intake.batch import Unreadable, import_batch, read_orders, seal_sales
 from midas_pipelines.sync.orders.intake.importer import FIRST
 from midas_pipelines.sync.orders.intake.write import ImportCounts, OrderCounts
 from midas_pipelines.sync.orders.model.sale import Sale
@@ -73,8 +73,9 @@ class OrderPages:
         fresh = self.lists.add(page)
         self.report.declared = self._declared + (page.total or 0)
         self.report.fetched += len(fresh) + len(page.rejected)
-        read = (self._context, fresh, self._vault.for_many(len(fresh)))
-        self._batch += read_orders(*read, rejected=page.rejected, read_at=self._read_at)
+        read = read_orders(self._context, fresh, rejected=page.rejected, read_at=self._read_at)
+        seal_sales(self._context, read, self._vault)
+        self._batch += read
         dates = [self.newest, *(order.updated_at for order in page.data)]
         self.newest = max((date for date in dates if date and date <= self._read_at), default=None)
         busy, full = sum(not batch.done() for batch in self._running), self._context.settings.orders_batch

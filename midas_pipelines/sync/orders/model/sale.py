@@ -12,7 +12,6 @@ from typing import Any
 
 from midas_pipelines.fourseller.models import Order, OrderItem, read_order
 from midas_pipelines.fourseller.status import SHIPPED_STATES, OrderStatus, local_status
-from midas_pipelines.store.orders.payload_vault import Vault
 from midas_pipelines.storefront.types import ZERO, same_amount, sound
 from midas_pipelines.sync.orders.model.amounts import PLAIN_FIELDS, extras
 from midas_pipelines.text import to_json, writable, writable_in
@@ -90,7 +89,7 @@ class SaleLine:
 
 @dataclass(slots=True)
 class Sale:
-    """One marketplace order, never changed once it is read. Amounts are in `currency`, exactly as received; a missing field is None."""
+    """One marketplace order, once read never changed but for `sealed`. Amounts are in `currency`, exactly as received; a missing field is None."""
 
     order_id: str
     sales_channel: str | None
@@ -113,7 +112,7 @@ class Sale:
     raw: dict[str, Any]
     lines_total: Decimal
     content: Content  # digests of the parts that the buyer may change
-    sealed: str | None = None  # `raw`, where it was sealed when it was read
+    sealed: str | None = None  # `raw`, once it is sealed
     read_at: datetime | None = None  # before 4Seller was asked, by the database's clock; None for an event
     unreadable_reason: str | None = None  # why its content could not be read, though its status could
     left_out: str | None = None  # why it is not imported, in words; a known order is updated all the same
@@ -167,13 +166,12 @@ class Sale:
         return self.status is not OrderStatus.REFUNDED or self.shipped
 
 
-def read_sale(order: Order, vault: Vault | None = None, read_at: datetime | None = None) -> Sale:
-    """Reads an order into a sale; a value that the shop's tables cannot hold counts as missing. A `vault` seals the payload at
-    once, which spares the import that work. `read_at` as in a sale."""
+def read_sale(order: Order, read_at: datetime | None = None) -> Sale:
+    """Reads an order into a sale; a value that the shop's tables cannot hold counts as missing. `read_at` as in a sale."""
     raw, spelled = order.raw, to_json(order.raw)
     if "\\ufffd" in spelled or "\ufffd" in spelled:  # it may have characters that no database holds
         raw = writable_in(raw)
-        order, spelled = read_order(raw), to_json(raw)
+        order = read_order(raw)
     state, unreadable = order.state, list(order.unreadable)
 
     def held(amount: Decimal | None, name: str) -> Decimal | None:
@@ -223,7 +221,6 @@ def read_sale(order: Order, vault: Vault | None = None, read_at: datetime | None
         raw=raw,
         lines_total=goods,
         content={part: one for part, one in digests.items() if one is not None},
-        sealed=None if vault is None else vault.seal(raw, spelled=spelled),
         read_at=read_at,
         unreadable=tuple(dict.fromkeys(unreadable)),
         says_shipping=said_shipping is not None,
