@@ -16,26 +16,10 @@ from midas_pipelines.store.privacy.register import TABLES
 from midas_pipelines.store.schema import version
 from midas_pipelines.store.schema.gateway_tables import gateway_audit
 from midas_pipelines.store.schema.tables import inventory_changes, order_processing_logs
-from midas_pipelines.storefront.schema import (
-    order_items,
-    order_status_history,
-    orders,
-    product_variants,
-    products,
-    shop,
-)
+from midas_pipelines.storefront.schema import RIGHTS, shop
 
 READ = "SELECT"
 KEEP = "SELECT, INSERT, UPDATE, DELETE"
-SHOP = {
-    products.name: "SELECT, UPDATE (stock_quantity)",
-    product_variants.name: "SELECT, UPDATE (stock_quantity)",
-    orders.name: "SELECT, INSERT, UPDATE",
-    order_items.name: "SELECT, INSERT, UPDATE, DELETE",
-    order_status_history.name: "SELECT, INSERT, UPDATE",
-}
-"""The shop's tables that are written; of its others only reading is asked for."""
-
 APPENDED = {
     gateway_audit.name: "SELECT, INSERT, DELETE",  # a trigger keeps the rows of the last 365 days
     inventory_changes.name: "SELECT, INSERT",
@@ -81,7 +65,7 @@ def print_grants(role: str) -> None:
         raise WrongInput("SQLite knows no roles: the file's own rights decide.")
     others = present & set(shop.tables)
     ours = present & {*TABLES, version.VERSION_TABLE}
-    rights = dict.fromkeys(sorted(ours), KEEP) | dict.fromkeys(sorted(others), READ) | SHOP | APPENDED
+    rights = dict.fromkeys(sorted(ours), KEEP) | dict.fromkeys(sorted(others), READ) | RIGHTS | APPENDED
     click.echo(f'GRANT USAGE ON SCHEMA "{schema}" TO "{role}";')
     for table, right in rights.items():
         click.echo(f'GRANT {right} ON "{schema}"."{table}" TO "{role}";')

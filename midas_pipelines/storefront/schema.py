@@ -107,6 +107,14 @@ order_status_history = _table(
 
 NEEDED = tuple(shop.tables)
 """The tables without which the integration cannot work."""
+RIGHTS = {
+    products.name: "SELECT, UPDATE (stock_quantity)",
+    product_variants.name: "SELECT, UPDATE (stock_quantity)",
+    orders.name: "SELECT, INSERT, UPDATE",
+    order_items.name: "SELECT, INSERT, UPDATE, DELETE",
+    order_status_history.name: "SELECT, INSERT, UPDATE",
+}
+"""What our user must be allowed to do with the tables that are written, as GRANT says it; the others are only read."""
 
 
 def missing_tables(connection: sa.Connection) -> list[str]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 import sqlalchemy as sa
 
+from midas_pipelines.lib.doctor.report import shop_lines
 from midas_pipelines.recovery.backup import create_backup
 from midas_pipelines.recovery.restore import broken_invariants
 from midas_pipelines.store.database import Database
@@ -39,6 +40,17 @@ def restricted(safe: World, settings: dict[str, str], midas: Midas) -> Iterator[
         owner.exec_driver_sql(f"DROP ROLE {ROLE}")
 
 
+def broken_lines(database: Database) -> dict[str, str]:
+    """What the doctor finds wrong with the shop's database."""
+    return {line.check: line.found for line in shop_lines(database) if line.state == "wrong"}
+
+
+@pytest.mark.only_on("postgresql")
+def test_the_doctor_names_a_right_that_is_lacking(safe: World, restricted: Database) -> None:
+    run(safe.database, f"REVOKE UPDATE (stock_quantity) ON products FROM {ROLE}")
+    assert broken_lines(restricted) == {"rights": "Our user lacks UPDATE (stock_quantity) on products."}
+
+
 @pytest.mark.only_on("postgresql")  # SQLite knows no roles
 def test_the_system_runs_as_a_role_with_these_rights_alone(safe: World, restricted: Database) -> None:
     safe.database = restricted
@@ -57,6 +69,7 @@ def test_the_system_runs_as_a_role_with_these_rights_alone(safe: World, restrict
         _, key = create_key(connection, name="x", role=Role.VIEWER)
         assert find_caller(connection, key) is not None
     create_backup(safe.settings, restricted, "ann")
+    assert broken_lines(restricted) == {}
     for forbidden in (
         "UPDATE gateway_audit SET actor = 'x'",
         "TRUNCATE gateway_audit",

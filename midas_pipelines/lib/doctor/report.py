@@ -19,11 +19,10 @@ from midas_pipelines.store.database import Database
 from midas_pipelines.store.operations.cursors import database_ahead, is_connected
 from midas_pipelines.store.schema.tables import api_errors
 from midas_pipelines.store.schema.version import differing_columns, read_version
-from midas_pipelines.storefront.schema import NEEDED
+from midas_pipelines.storefront.schema import NEEDED, RIGHTS
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.context import accept_key, key_is_refused
 
-WRITTEN = ("products", "product_variants", "orders", "order_items", "order_status_history")
 MOST_LIMITED = 100  # calls a day that may meet the rate limit
 
 
@@ -93,9 +92,9 @@ def shop_lines(database: Database) -> Iterator[Finding]:
     step = "Put them back in the shop's tables; docs/architecture.md says what the integration reads."
     well = f"All {len(NEEDED)} tables have the columns that are needed."
     yield unless(differs, "shop's tables", step, well)
-    lacking = _not_writable(database)
-    refused = f"Our user may not write {lacking}." if lacking else ""
-    step = f"GRANT SELECT, INSERT, UPDATE ON {lacking} TO our user."
+    lacking = ", ".join(_lacking_rights(database))
+    refused = f"Our user lacks {lacking}." if lacking else ""
+    step = "Run what `midas db grants ROLE` prints for our user."
     yield unless(refused, "rights", step, "Our user may read and write the shop's tables.")
     upgrade = "Run `midas db upgrade`."
     if at.current != at.newest:
@@ -114,14 +113,20 @@ def shop_lines(database: Database) -> Iterator[Finding]:
     yield ok("first connection", "Listings may be written.") if is_connected(database) else none
 
 
-def _not_writable(database: Database) -> str:
-    """The tables that our user may not write; nothing is changed."""
+def _lacking_rights(database: Database) -> Iterator[str]:
+    """The rights on the shop's tables that our user does not have; nothing is changed."""
     if not database.is_postgresql:
         with database.writing():  # takes the write lock
-            return ""
-    query = sa.text("SELECT has_table_privilege(:name, 'INSERT') AND has_table_privilege(:name, 'UPDATE')")
+            return
     with database.reading() as connection:
-        return ", ".join(name for name in WRITTEN if not connection.scalar(query, {"name": name}))
+        for table, rights in RIGHTS.items():
+            for right in rights.split(", "):
+                action, _, column = right.rstrip(")").partition(" (")
+                held = sa.func.has_table_privilege(table, action)
+                if column:
+                    held = sa.func.has_column_privilege(table, column, action)
+                if not connection.scalar(sa.select(held)):
+                    yield f"{right} on {table}"
 
 
 def _clock(whose: str, ahead: float) -> Finding:
