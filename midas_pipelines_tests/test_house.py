@@ -9,10 +9,12 @@ from collections import defaultdict
 from functools import cache
 from pathlib import Path
 
+import click
 import pytest
 import sqlalchemy as sa
 
 import midas_pipelines
+from midas_pipelines.cli import COMMANDS, cli
 from midas_pipelines.store.operations.retention import KEPT
 from midas_pipelines.store.privacy.register import TABLES, register_page
 from midas_pipelines.store.schema.tables import store
@@ -22,6 +24,7 @@ PACKAGE = Path(midas_pipelines.__file__).parent
 ROOT = PACKAGE.parent
 TESTS = Path(__file__).parent
 IMPORTED_TEST = re.compile(r"^[ \t]*(?:from|import) [^\n(]*(?:\([^)]*)?\btest_\w+", re.MULTILINE)
+NAMED_COMMAND = re.compile(r"`midas ([a-z][a-z-]*)(?: ([a-z][a-z-]*))?")
 NAMED_FILE = re.compile(r"`((?:[a-z_]+/)+[a-z_]+\.(?:py|yaml))`")
 
 
@@ -77,6 +80,19 @@ def test_every_file_that_a_document_names_is_there(page: str) -> None:
     named = NAMED_FILE.findall((ROOT / page).read_text())
     assert named
     assert [name for name in named if not ((PACKAGE / name).exists() or (ROOT / name).exists())] == []
+
+
+def test_every_command_that_a_text_names_is_there() -> None:
+    commands = {name: cli.get_command(click.Context(cli), name) for name in COMMANDS}
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *PACKAGE.rglob("*.py")]
+    wrong = []
+    for path in pages:
+        text = re.sub(r'"\n\s*f?"', "", path.read_text())  # a sentence on several lines of code
+        for name, below in NAMED_COMMAND.findall(text):
+            group = commands.get(name)
+            if group is None or (below and isinstance(group, click.Group) and below not in group.commands):
+                wrong.append(f"{path.name}: midas {name} {below}")
+    assert wrong == []
 
 
 def test_every_decision_is_in_the_index() -> None:

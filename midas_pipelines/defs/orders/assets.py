@@ -204,7 +204,7 @@ CHECKS = [
         lambda sync: engine.backlog.dropped_webhooks(sync.database, 2 * engine.webhooks.RETRY_SECONDS),
         counted="marketplace_webhooks",
         hint="Is the gateway running, and does `midas status` show its workers? `midas webhooks list` shows each event, and "
-        "`midas webhooks retry` retries the quarantined ones.",
+        "`midas webhooks replay --all` applies the quarantined ones again.",
     ),
     shop_check(
         imported_orders,
