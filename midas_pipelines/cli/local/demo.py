@@ -12,10 +12,10 @@ import click
 import httpx
 import sqlalchemy as sa
 
+from midas_pipelines.cli.dagster.sync import execute
 from midas_pipelines.cli.local.workplace import Workplace, make_shop, workplace_option
 from midas_pipelines.cli.printing import Answering, Table, answer, wants_json
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.operations.sync_log import newest_sync
 from midas_pipelines.storefront.schema import product_variants, products
 from midas_pipelines.text import counted, counts_of
 
@@ -70,15 +70,15 @@ def _walk(place: Workplace) -> list[DemoStep]:
             items = f"{make_shop(database)[1]} items, our tables and triggers"
             return [
                 DemoStep("Seed a shop", items, None, _since(started), ""),
-                _workflow(database, "Full sync", "full_sync", "products"),
+                _workflow("Full sync", "full_sync", "products"),
                 _change_products(database),
-                _workflow(database, "Incremental sync", "incremental_sync", "products"),
+                _workflow("Incremental sync", "incremental_sync", "products"),
                 _place_orders(sandbox.control_url),
-                _workflow(database, "Import the orders", "order_import", "orders"),
-                _workflow(database, "Push the new stock", "inventory_push", "inventory"),
-                _workflow(database, "Sync order statuses", "status_sync", "status"),
-                _workflow(database, "Full sync, nothing changed", "full_sync", "products"),
-                _workflow(database, "Read back and check", "consistency_check", "reconcile"),
+                _workflow("Import the orders", "order_import", "orders"),
+                _workflow("Push the new stock", "inventory_push", "inventory"),
+                _workflow("Sync order statuses", "status_sync", "status"),
+                _workflow("Full sync, nothing changed", "full_sync", "products"),
+                _workflow("Read back and check", "consistency_check", "reconcile"),
                 _report(),
             ]
 
@@ -88,20 +88,16 @@ def _say(text: str) -> None:
         click.echo(text)
 
 
-def _workflow(database: Database, step: str, job: str, kind: str) -> DemoStep:
-    from midas_pipelines.cli.dagster.running import run_job  # dagster takes two seconds to import
-
+def _workflow(step: str, job: str, kind: str) -> DemoStep:
     _say(f"{step} ...")
-    run = run_job(job)
-    record = database.read(newest_sync, kind, run.result.run_id) or {}
-    passed = run.failure is None and record.get("outcome") == "done" and not run.broken
-    summary = run.failure or _summary(record.get("counts") or {}, run.checks)
-    seconds = round(record.get("seconds") or 0.0, 2)
-    return DemoStep(step, summary, record.get("requests"), seconds, run.result.run_id, passed)
+    run, found, shown = execute(job, kind)
+    summary = run.failure or _summary(found, run.checks)
+    passed = shown["outcome"] == "done" and not run.broken
+    return DemoStep(step, summary, shown["requests"], round(shown["seconds"], 2), shown["run_id"], passed)
 
 
 def _report() -> DemoStep:
-    from midas_pipelines.cli.dagster.running import run_job
+    from midas_pipelines.cli.dagster.running import run_job  # dagster takes two seconds to import
 
     step = "Check the shop, write the reports"
     _say(f"{step} ...")
