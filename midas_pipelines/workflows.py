@@ -191,6 +191,8 @@ WORKFLOWS = (
     ),
 )
 
+BY_NAME = {workflow.name: workflow for workflow in WORKFLOWS}
+
 
 def pool_of(name: str) -> str:
     """The pool of an asset, or of the job of that name: one run at once, unless `midas instance prepare` lets in more."""
@@ -200,10 +202,9 @@ def pool_of(name: str) -> str:
 @cache
 def writes_of(names: str) -> frozenset[str]:
     """What workflows write, given comma separated, with those that they start."""
-    table = {workflow.name: workflow for workflow in WORKFLOWS}
-    named = [table[name.strip()] for name in names.split(",") if name.strip()]
+    named = [BY_NAME[name.strip()] for name in names.split(",") if name.strip()]
     return frozenset(
-        kind for one in named for row in (one, *map(table.get, one.starts)) if row for kind in row.writes
+        kind for one in named for row in (one, *map(BY_NAME.__getitem__, one.starts)) for kind in row.writes
     )
 
 

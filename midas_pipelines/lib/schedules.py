@@ -14,9 +14,9 @@ from midas_pipelines.installation import SETTINGS
 from midas_pipelines.lib.metadata import OWNERS
 from midas_pipelines.lib.partitions import SHARDS, whole_run
 from midas_pipelines.lib.snapshot_io import TICK
-from midas_pipelines.lib.timetable import daily_at, entry, is_on, minutes_apart, named
+from midas_pipelines.lib.timetable import daily_at, entry, is_on, minutes_apart
 from midas_pipelines.settings import Settings
-from midas_pipelines.workflows import WORKFLOWS, Workflow
+from midas_pipelines.workflows import BY_NAME, WORKFLOWS, Workflow
 
 DAY = 24 * 60
 FINISHED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
@@ -84,7 +84,7 @@ def op_job(name: str, *steps: dg.OpDefinition) -> dg.JobDefinition:
         name=name,
         executor_def=dg.in_process_executor,
         owners=OWNERS,
-        description=described(SETTINGS, named(name)),
+        description=described(SETTINGS, BY_NAME[name]),
     )
     job: dg.JobDefinition = make(graph)
     return job
@@ -92,7 +92,7 @@ def op_job(name: str, *steps: dg.OpDefinition) -> dg.JobDefinition:
 
 def sensor_options(name: str) -> dict[str, Any]:
     """Name, interval, default status and description of a workflow's sensor, for `dg.sensor`."""
-    workflow = named(name)
+    workflow = BY_NAME[name]
     return {
         "name": f"{name}_sensor",
         "minimum_interval_seconds": workflow.seconds,
@@ -104,7 +104,7 @@ def sensor_options(name: str) -> dict[str, Any]:
 def one_run_a_shard(at: datetime) -> list[dg.RunRequest]:
     """A run for the snapshots, and one for each shard, which waits for no pool but its own; asked for once for that moment."""
     tick = f"{at.astimezone(UTC):%Y%m%dT%H%M}"
-    *snapshots, listings = map(dg.AssetKey, named("full_sync").makes)
+    *snapshots, listings = map(dg.AssetKey, BY_NAME["full_sync"].makes)
     first = dg.RunRequest(f"{tick}:snapshots", asset_selection=snapshots, tags={TICK: tick})
     return [
         first,

@@ -52,11 +52,6 @@ def entry(settings: Settings, workflow: Workflow) -> Entry:
     )
 
 
-def named(name: str) -> Workflow:
-    """The workflow of that name."""
-    return next(workflow for workflow in WORKFLOWS if workflow.name == name)
-
-
 def is_on(settings: Settings, workflow: Workflow) -> bool:
     """Whether its schedule or sensor is on from the start."""
     starts = [settings.is_automatic(name) for name in workflow.starts]

@@ -18,9 +18,9 @@ from midas_pipelines.defs.resources import MidasResource
 from midas_pipelines.lib.partitions import SHARDS, shard_names
 from midas_pipelines.lib.schedules import schedule_of
 from midas_pipelines.lib.snapshot_io import TICK
-from midas_pipelines.lib.timetable import named
 from midas_pipelines.settings import load_settings
 from midas_pipelines.store.items.shards import RANGE_END, RANGE_START, Shards
+from midas_pipelines.workflows import BY_NAME
 from midas_pipelines_tests.defs.conftest import Execute, metadata, observed
 from midas_pipelines_tests.shop import add_product, rows
 from midas_pipelines_tests.sync.world import World
@@ -131,7 +131,7 @@ def test_a_sync_of_shards_says_so_in_its_log(environment: World) -> None:
 
 def test_the_nightly_full_sync_may_be_runs_a_shard_that_wait_for_no_other_pool(tmp_path: Path) -> None:
     settings = load_settings(spread_full_sync=True, shards_at_once=len(EVERY))
-    schedule = schedule_of(settings, named("full_sync"))
+    schedule = schedule_of(settings, BY_NAME["full_sync"])
     with (
         dg.DagsterInstance.local_temp(str(tmp_path)) as instance,
         dg.build_schedule_context(

@@ -15,10 +15,9 @@ from midas_pipelines.cli.dagster.instance import dagster_yaml
 from midas_pipelines.definitions import defs
 from midas_pipelines.defs.operations.jobs import schedules
 from midas_pipelines.lib.schedules import due, every, schedule_of
-from midas_pipelines.lib.timetable import named
 from midas_pipelines.settings import SettingsError, load_settings
 from midas_pipelines.store.items.shards import RANGE_START
-from midas_pipelines.workflows import pool_of
+from midas_pipelines.workflows import BY_NAME, pool_of
 
 DAY = [datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=minute) for minute in range(24 * 60)]
 
@@ -49,7 +48,7 @@ def test_an_interval_that_cron_cannot_say_is_kept_across_the_hour_and_told(minut
     ticks = [at for at in DAY if due(minutes, at)]
     gaps = {later - earlier for earlier, later in pairwise(ticks)}
     assert gaps == {timedelta(minutes=minutes)}
-    schedule = schedule_of(load_settings(orders_interval=minutes), named("order_import"))
+    schedule = schedule_of(load_settings(orders_interval=minutes), BY_NAME["order_import"])
     assert f"every {minutes} minutes" in str(schedule.description)
     assert f"every {minutes} minutes" in str(schedule.description)
 

@@ -11,11 +11,11 @@ from dagster._utils.schedules import schedule_execution_time_iterator
 
 from midas_pipelines.definitions import defs, load
 from midas_pipelines.lib.schedules import schedule_of
-from midas_pipelines.lib.timetable import entry, named, next_run, timetable
+from midas_pipelines.lib.timetable import entry, next_run, timetable
 from midas_pipelines.settings import SettingsError, load_settings
-from midas_pipelines.workflows import WORKFLOWS
+from midas_pipelines.workflows import BY_NAME, WORKFLOWS
 
-PUSH = named("inventory_push")
+PUSH = BY_NAME["inventory_push"]
 
 
 def test_every_schedule_sensor_and_job_has_its_row_and_shows_it_in_the_ui() -> None:
@@ -56,7 +56,7 @@ def test_what_is_on_is_in_dagster() -> None:
     ],
 )
 def test_stale_work_is_looked_after_while_anything_may_take_it_up(paused: str, on: bool) -> None:
-    assert entry(load_settings(schedules=True, paused=paused), named("stale_work")).on is on
+    assert entry(load_settings(schedules=True, paused=paused), BY_NAME["stale_work"]).on is on
 
 
 @pytest.mark.parametrize(
@@ -73,18 +73,18 @@ def test_stale_work_is_looked_after_while_anything_may_take_it_up(paused: str, o
 )
 def test_the_next_run_is_the_schedules_next_tick(workflow: str, paused: str, at: str | None) -> None:
     now = datetime(2026, 11, 27, 9, 31, 5, tzinfo=UTC)
-    found = next_run(load_settings(schedules=True, paused=paused), named(workflow), now)
+    found = next_run(load_settings(schedules=True, paused=paused), BY_NAME[workflow], now)
     assert (found and f"{found:%Y-%m-%d %H:%M}") == at
-    assert next_run(load_settings(), named(workflow), now) is None
+    assert next_run(load_settings(), BY_NAME[workflow], now) is None
 
 
 def test_a_daily_run_keeps_its_hour_where_clocks_change() -> None:
     there = load_settings(schedules=True, timezone="Europe/Berlin")
-    assert entry(there, named("full_sync")).every == "daily at 02:00 Europe/Berlin"
+    assert entry(there, BY_NAME["full_sync"]).every == "daily at 02:00 Europe/Berlin"
     for now, at in ((datetime(2026, 11, 27, 9, tzinfo=UTC), 1), (datetime(2026, 7, 27, 9, tzinfo=UTC), 0)):
-        assert next_run(there, named("full_sync"), now) == now.replace(day=28, hour=at)
-    assert schedule_of(there, named("full_sync")).execution_timezone == "Europe/Berlin"
-    assert schedule_of(there, named("order_import")).execution_timezone == "UTC"
+        assert next_run(there, BY_NAME["full_sync"], now) == now.replace(day=28, hour=at)
+    assert schedule_of(there, BY_NAME["full_sync"]).execution_timezone == "Europe/Berlin"
+    assert schedule_of(there, BY_NAME["order_import"]).execution_timezone == "UTC"
 
 
 @pytest.mark.parametrize("zone", ["Europe/Berlin", "America/New_York", "Australia/Lord_Howe"])
@@ -92,13 +92,13 @@ def test_a_daily_run_keeps_its_hour_where_clocks_change() -> None:
 @pytest.mark.parametrize("hour", [1, 2, 3])
 def test_the_next_run_is_dagsters_on_the_days_that_clocks_change(zone: str, workflow: str, hour: int) -> None:
     settings = load_settings(schedules=True, timezone=zone, full_sync_hour=hour)
-    cron = schedule_of(settings, named(workflow)).cron_schedule
+    cron = schedule_of(settings, BY_NAME[workflow]).cron_schedule
     for month in (3, 4, 10, 11):
         now = datetime(2026, month, 1, 0, 1, tzinfo=UTC)
         ticks = schedule_execution_time_iterator(now.timestamp(), cron, zone)
         for tick in (found.astimezone(UTC) for found in islice(ticks, 31)):
-            assert next_run(settings, named(workflow), now) == tick
-            assert next_run(settings, named(workflow), tick - timedelta(minutes=20)) == tick
+            assert next_run(settings, BY_NAME[workflow], now) == tick
+            assert next_run(settings, BY_NAME[workflow], tick - timedelta(minutes=20)) == tick
             now = tick
 
 
