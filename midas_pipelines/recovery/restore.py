@@ -48,16 +48,12 @@ UNKNOWN = (
 """What is not known of a listing any more once a backup was restored."""
 
 
-class NotEmpty(WrongInput):
-    """The place of a restore holds something already; nothing was changed."""
-
-
 def restore_shop(backup: Backup, target: URL, *, replace: bool = False, drill: bool = False) -> int:
     """Writes the shop's and our tables into a database of the same kind, all or none; returns how many there are.
 
     `replace` replaces tables with rows; a `drill` is only looked at, so nothing in it is marked to be caught up.
 
-    Raises NotEmpty where one of the tables has rows, Damaged where a part of the backup cannot be read.
+    Raises WrongInput where one of the tables has rows, Damaged where a part of the backup cannot be read.
     """
     kind = backup.manifest.kind
     if target.get_backend_name() != kind:
@@ -68,7 +64,7 @@ def restore_shop(backup: Backup, target: URL, *, replace: bool = False, drill: b
             return _catch_up(connection, backup.manifest, drill)
     file = Path(str(target.database)).absolute()
     if file.exists() and file.stat().st_size and not replace:
-        raise NotEmpty(f"{file} exists already: give another file, or --replace.")
+        raise WrongInput(f"{file} exists already: give another file, or --replace.")
     with dumps.scratch_file(file.parent) as scratch:
         with scratch.open("wb") as spool:
             backup.open(SHOP[kind], spool.write)
@@ -84,7 +80,7 @@ def restore_shop(backup: Backup, target: URL, *, replace: bool = False, drill: b
 
 def restore_history(backup: Backup, *, database: URL | None, home: Path) -> int:
     """Writes Dagster's storage: its tables into a database, its files into a folder; returns how many files. Raises
-    NotEmpty where there is a history already."""
+    WrongInput where there is a history already."""
     parts = {part.name for part in backup.manifest.parts}
     if HISTORY in parts and database is not None:
         with Database(database) as history, history.writing() as connection:
@@ -92,7 +88,9 @@ def restore_history(backup: Backup, *, database: URL | None, home: Path) -> int:
     if HOME not in parts:
         return 0
     if (home / "history").exists():
-        raise NotEmpty(f"{home} holds a history of Dagster's already: move it away, or leave out --history.")
+        raise WrongInput(
+            f"{home} holds a history of Dagster's already: move it away, or leave out --history."
+        )
     with dumps.scratch_file(home) as scratch:
         with scratch.open("wb") as spool:
             backup.open(HOME, spool.write)
@@ -107,7 +105,7 @@ def _run_script(connection: sa.Connection, backup: Backup, part: str, *, replace
     present = sorted({*backup.manifest.tables.get(part, ())} & {*dumps.tables_of(connection)})
     for name in () if replace else present:
         if connection.execute(sa.text(f"SELECT 1 FROM {dumps.quoted(name)} LIMIT 1")).first() is not None:
-            raise NotEmpty(f"The table {name} has rows: restore into an empty database, or give --replace.")
+            raise WrongInput(f"The table {name} has rows: restore into an empty database, or give --replace.")
     if present:
         connection.exec_driver_sql(f"DROP TABLE {', '.join(map(dumps.quoted, present))}")
     with dumps.script(connection) as write:

@@ -81,7 +81,7 @@ async def sync_products(
 
     Raises:
         UnknownSku: one of `skus` is no item's.
-        PlanRefused: the plan no longer holds; nothing was sent.
+        WrongInput: the plan no longer holds; nothing was sent.
         BadCredentials, ChannelDown: the run ended early; what was not sent stays dirty.
     """
     report, full = ProductReport(), mode is Mode.FULL or bool(skus)
@@ -148,7 +148,7 @@ def _scope(mode: Mode, skus: Sequence[str], agreed: ApprovedPlan | None, shards:
 
 
 def _begin_plan(context: SyncContext, agreed: ApprovedPlan) -> dict[int, PlanStep]:
-    """The steps of a plan that still holds, by item; those are dirty from then on. Raises PlanRefused."""
+    """The steps of a plan that still holds, by item; those are dirty from then on. Raises WrongInput."""
     still_holds(context, agreed)
     context.database.write(mark_dirty, sorted(step.item for step in agreed.steps))
     return {step.item: step for step in agreed.steps}

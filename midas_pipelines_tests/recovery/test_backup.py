@@ -11,6 +11,7 @@ import pytest
 import sqlalchemy as sa
 from pyrage import x25519
 
+from midas_pipelines.errors import WrongInput
 from midas_pipelines.lib.doctor.surroundings import place_lines
 from midas_pipelines.recovery import dumps
 from midas_pipelines.recovery.backup import SHOP, create_backup, verify_backup
@@ -18,7 +19,6 @@ from midas_pipelines.recovery.incident import lock_system, unlock_system
 from midas_pipelines.recovery.places import backup_place, backups, find_backup
 from midas_pipelines.recovery.restore import (
     SCRATCH,
-    NotEmpty,
     broken_invariants,
     restore_shop,
     run_drill,
@@ -83,7 +83,7 @@ def test_a_backup_brings_back_every_row(
     add_product(lost, sku="C")  # sequences and triggers work on
     assert value(lost, "SELECT count(*) FROM fourseller_product_mappings") == 3
     assert broken_invariants(lost) == dict.fromkeys(broken_invariants(lost), 0)
-    with pytest.raises(NotEmpty):
+    with pytest.raises(WrongInput):
         restore(safe, lost)
     restore(safe, lost, replace=True)
     assert content(lost, *KEPT) == before

@@ -8,9 +8,10 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from midas_pipelines.errors import WrongInput
 from midas_pipelines.recovery.backup import create_backup, verify_backup
 from midas_pipelines.recovery.places import backup_place, backups, find_backup, kept, thin_out
-from midas_pipelines.recovery.restore import NotEmpty, restore_history, restore_shop
+from midas_pipelines.recovery.restore import restore_history, restore_shop
 from midas_pipelines.recovery.sealing import identities
 from midas_pipelines.settings import SettingsError, load_settings
 from midas_pipelines_tests.conftest import empty
@@ -86,7 +87,7 @@ def test_dagsters_database_comes_back(safe: World, postgresql_copies: PostgresCo
     with stored(storages[1]) as instance:
         instance.add_dynamic_partitions("words", ["three"])  # sequences go on
         assert instance.get_dynamic_partitions("words") == ["one", "two", "three"]
-    with pytest.raises(NotEmpty):
+    with pytest.raises(WrongInput):
         restore_history(backup, database=other, home=Path("none"))
     for url in storages:
         postgresql_copies.drop(url)

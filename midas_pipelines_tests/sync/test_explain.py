@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from midas_pipelines.errors import WrongInput
 from midas_pipelines.store.stock.rules import Rule
 from midas_pipelines.sync.explain import explain_item, lineage
-from midas_pipelines.sync.rules.edit import BadRule, set_rule
+from midas_pipelines.sync.rules.edit import set_rule
 from midas_pipelines.sync.rules.simulate import Sold, outcome, simulate
 from midas_pipelines_tests.shop import add_product, run
 from midas_pipelines_tests.sync.world import World
@@ -44,7 +45,7 @@ def test_what_a_read_back_did_not_show_is_no_number(world: World) -> None:
 
 
 def test_an_unknown_sku_is_a_sentence(world: World) -> None:
-    with pytest.raises(BadRule, match="No item of the shop has the SKU NOPE"):
+    with pytest.raises(WrongInput, match="No item of the shop has the SKU NOPE"):
         explain_item(world.database, "NOPE")
 
 
@@ -105,5 +106,5 @@ def test_a_simulation_of_one_item_looks_at_that_item(world: World) -> None:
     race(world)
     told = simulate(world.database, {"buffer": 5}, sku="A-1")
     assert (told.sales, told.oversells_avoided, told.sales_turned_away) == (1, 1, 0)
-    with pytest.raises(BadRule, match="buffer is -1"):
+    with pytest.raises(WrongInput, match="buffer is -1"):
         simulate(world.database, {"buffer": -1})

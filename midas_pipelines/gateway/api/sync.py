@@ -13,6 +13,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
+from midas_pipelines.errors import WrongInput
 from midas_pipelines.gateway.api.auth import PREFIX, GuardedRoute
 from midas_pipelines.gateway.service import Service, service_of
 from midas_pipelines.store.items.mappings import mark_dirty
@@ -20,7 +21,6 @@ from midas_pipelines.store.items.shards import range_tags
 from midas_pipelines.store.operations.sync_log import RunningSync, newest_sync, running_syncs
 from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.sync import product_sync
-from midas_pipelines.sync.listings.brake import BrakeEngaged
 from midas_pipelines.sync.listings.scan import make_plan
 from midas_pipelines.text import counts_of
 
@@ -147,7 +147,7 @@ async def _sync_few(service: Service, run_id: str, kind: Kind, skus: list[str], 
         some = ids if skus else None
         report = await product_sync.push_inventory(context, ids=some, ignore_delays=bool(skus))
     if report.stopped:
-        raise BrakeEngaged(report.stopped)
+        raise WrongInput(report.stopped)
     items = await _items(service, ids)
     outcome: Outcome = "partial" if any(item.waits for item in items) or report.failed else "done"
     return SyncDone(outcome=outcome, run_id=run_id, counts=counts_of(vars(report)), items=items, plan=[])

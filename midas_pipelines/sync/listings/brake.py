@@ -18,7 +18,6 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from midas_pipelines.errors import ExpectedError
 from midas_pipelines.notify.alerts import match_alerts, open_subjects
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
@@ -199,10 +198,6 @@ class RollingBrake:
         if held <= {"repriced", *FOR_WAVES}:
             return held_back(change, BRAKED) if held else change
         return Change(change.mapping, Action.WAIT, reason=BRAKED)
-
-
-class BrakeEngaged(ExpectedError):
-    """A call would do more harm than is allowed without a person; the message has the counts and how to approve."""
 
 
 def harm_of(change: Change, known: Known | None) -> str | None:

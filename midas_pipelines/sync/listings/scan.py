@@ -119,10 +119,6 @@ def given_up(mapping: Mapping) -> bool:
     )
 
 
-class PlanRefused(WrongInput):
-    """A plan that cannot be applied; the message has the reason and what to do."""
-
-
 @dataclass(frozen=True, slots=True)
 class PlanStep:
     """The planned step for one item. Money is USD as text."""
@@ -223,26 +219,26 @@ def make_plan(
 
 
 def read_plan(path: Path) -> ApprovedPlan:
-    """The plan in a file. Raises PlanRefused where it is not a plan, or was edited."""
+    """The plan in a file. Raises WrongInput where it is not a plan, or was edited."""
     try:
         whole: dict[str, Any] = json.loads(path.read_text())
         plan = ApprovedPlan(whole["made_at"], tuple(PlanStep(**step) for step in whole["steps"]))
         agreed = whole["hash"]
     except (OSError, ValueError, KeyError, TypeError) as trouble:
-        raise PlanRefused(f"{path.name} is not a readable plan: {type(trouble).__name__}.") from None
+        raise WrongInput(f"{path.name} is not a readable plan: {type(trouble).__name__}.") from None
     if plan.hash != agreed:
-        raise PlanRefused(f"{path.name} was changed after it was written: make a new plan with --plan.")
+        raise WrongInput(f"{path.name} was changed after it was written: make a new plan with --plan.")
     return plan
 
 
 def still_holds(context: SyncContext, plan: ApprovedPlan) -> None:
-    """Raises PlanRefused, naming the changed items, unless planning the same items now gives the same steps."""
+    """Raises WrongInput, naming the changed items, unless planning the same items now gives the same steps."""
     now = {step.item: step for step in make_plan(context, ids=[step.item for step in plan.steps]).steps}
     moved = [step for step in plan.steps if now.get(step.item) != step]
     if moved:
         names = ", ".join(str(step.sku) for step in moved[:MOST_NAMED])
         more = f" and {len(moved) - MOST_NAMED} more" if len(moved) > MOST_NAMED else ""
-        raise PlanRefused(
+        raise WrongInput(
             f"The plan made at {plan.made_at} is out of date: {names}{more} have changed. "
             "Nothing was sent. Make a new plan with --plan."
         )

@@ -29,20 +29,16 @@ MOST_UNITS = 2**31 - 1
 LARGEST_PRICE = Decimal(10) ** 8
 
 
-class BadRule(WrongInput):
-    """A rule makes no sense, or names what the shop does not have; the message is a sentence for the operator."""
-
-
 def find_scope(connection: sa.Connection, *, sku: str | None, category: str | None = None) -> Scope:
-    """The item of a SKU, the category of a slug, or the whole channel. Raises BadRule, UnknownSku."""
+    """The item of a SKU, the category of a slug, or the whole channel. Raises WrongInput."""
     if sku is not None and category is not None:
-        raise BadRule("Give a SKU or a category, not both: a rule has one scope.")
+        raise WrongInput("Give a SKU or a category, not both: a rule has one scope.")
     if sku is not None:
         return Scope(None, *find_item(connection, sku))
     if category is not None:
         found = connection.scalar(sa.select(categories.c.id).where(categories.c.slug == category))
         if found is None:
-            raise BadRule(f"The shop has no category with the slug {category}: check the spelling.")
+            raise WrongInput(f"The shop has no category with the slug {category}: check the spelling.")
         return Scope(category_id=found)
     return Scope()
 
@@ -58,10 +54,10 @@ def set_rule(
     by: str = "unknown",
 ) -> int:
     """Sets the fields in `values` that are not None, marks dirty the items they touch, and returns how many those
-    are. Outside of its validity (UTC) a rule is as if it were not there. Raises BadRule."""
+    are. Outside of its validity (UTC) a rule is as if it were not there. Raises WrongInput."""
     given = sound(values)
     if valid_from is not None and valid_until is not None and valid_until <= valid_from:
-        raise BadRule("The rule would end before it begins: give --until a later moment than --from.")
+        raise WrongInput("The rule would end before it begins: give --until a later moment than --from.")
     with database.writing() as connection:
         scope = find_scope(connection, sku=sku, category=category)
         start = valid_from or BEGINNING
@@ -84,16 +80,16 @@ def clear_rule(
 def undo_rule(
     database: Database, *, after: int, last: int, sku: str | None, category: str | None, by: str
 ) -> None:
-    """Takes back a change of a scope's rules, as `restore_rules`. Raises BadRule where they have changed since."""
+    """Takes back a change of a scope's rules, as `restore_rules`. Raises WrongInput where they have changed since."""
     with database.writing() as connection:
         scope = find_scope(connection, sku=sku, category=category)
         if not restore_rules(connection, scope, after=after, last=last, by=by):
-            raise BadRule("The rule was changed again since, or put back: nothing was changed.")
+            raise WrongInput("The rule was changed again since, or put back: nothing was changed.")
     mark_rules_due(database)
 
 
 def item_and_rule(connection: sa.Connection, sku: str) -> tuple[ShopItem, Rule]:
-    """The item of a SKU with its merged rule. Raises BadRule where there is none."""
+    """The item of a SKU with its merged rule. Raises WrongInput where there is none."""
     scope = find_scope(connection, sku=sku)
     assert scope.product_id is not None
     key = (scope.product_id, scope.variant_id)
@@ -134,25 +130,25 @@ def arithmetic(on_hand: int, rule: Rule) -> list[str]:
 
 
 def sound(values: dict[str, Any]) -> dict[str, Any]:
-    """The fields that are set. Raises BadRule where they make no rule."""
+    """The fields that are set. Raises WrongInput where they make no rule."""
     given = {name: value for name, value in values.items() if value is not None}
     if not given:
-        raise BadRule("The rule says nothing: give at least one of its options, such as --buffer 2.")
+        raise WrongInput("The rule says nothing: give at least one of its options, such as --buffer 2.")
     for name in ("buffer", "cap", "fixed", "low_stock", "cover_days"):
         if not 0 <= (value := given.get(name, 0)) <= MOST_UNITS:
             words = name.replace("_", " ")
-            raise BadRule(f"The {words} is {value}: give a whole number from 0 to {MOST_UNITS}.")
+            raise WrongInput(f"The {words} is {value}: give a whole number from 0 to {MOST_UNITS}.")
     if not 0 <= given.get("allocation", 0) <= 100:
-        raise BadRule(f"The allocation is {given['allocation']} %: give a whole percentage from 0 to 100.")
+        raise WrongInput(f"The allocation is {given['allocation']} %: give a whole percentage from 0 to 100.")
     also = [name for name in ("buffer", "cap", "allocation") if name in given]
     if "fixed" in given and also:
-        raise BadRule(f"A fixed quantity takes the place of {' and '.join(also)}: give one or the other.")
+        raise WrongInput(f"A fixed quantity takes the place of {' and '.join(also)}: give one or the other.")
     price = given.get("minimum_price", Decimal(1))
     if not (price.is_finite() and 0 < price < LARGEST_PRICE):
-        raise BadRule(f"The minimum price is {price}: give USD above 0 and below {LARGEST_PRICE:,}.")
+        raise WrongInput(f"The minimum price is {price}: give USD above 0 and below {LARGEST_PRICE:,}.")
     if price != round(price, 2):
-        raise BadRule(f"The minimum price is {price}: give whole cents, such as 9.90.")
+        raise WrongInput(f"The minimum price is {price}: give whole cents, such as 9.90.")
     for name in ("policy", "price_policy", "quantity_policy", "content_policy"):
         if given.get(name, POLICIES[0]) not in POLICIES:
-            raise BadRule(f"The policy {given[name]} is none: give {', '.join(POLICIES)}.")
+            raise WrongInput(f"The policy {given[name]} is none: give {', '.join(POLICIES)}.")
     return given

@@ -91,7 +91,7 @@ def simulate(
     category: str | None = None,
     days: int = 30,
 ) -> Simulated:
-    """Runs a changed rule over the ledger of the last `days`; nothing is written. Raises BadRule."""
+    """Runs a changed rule over the ledger of the last `days`; nothing is written. Raises WrongInput."""
     given = sound(values)
     if "fixed" not in given and {"buffer", "cap", "allocation"} & given.keys():
         given["fixed"] = None  # these take its place

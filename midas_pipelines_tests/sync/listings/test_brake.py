@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from midas_pipelines.sync.listings.scan import ApprovedPlan, PlanRefused, make_plan, read_plan
+from midas_pipelines.errors import WrongInput
+from midas_pipelines.sync.listings.scan import ApprovedPlan, make_plan, read_plan
 from midas_pipelines.sync.product_sync import sync_products
 from midas_pipelines.sync.reconcile.run import reconcile
 from midas_pipelines_tests.shop import HARM, add_product, run, value
@@ -104,7 +105,7 @@ def test_a_plan_is_refused_when_the_world_has_moved_under_it(twenty: World) -> N
     harm(twenty, "zeroed", 15)
     plan = make_plan(twenty.sync_context(), dirty_only=True)
     run(twenty.database, "UPDATE products SET stock_quantity = 1 WHERE sku = 'A-3'")
-    with pytest.raises(PlanRefused, match="is out of date: A-3 have changed"):
+    with pytest.raises(WrongInput, match="is out of date: A-3 have changed"):
         apply(twenty, plan)
     assert twenty.shown["A-0"][2] == 5
 
@@ -124,7 +125,7 @@ def test_a_plan_that_was_edited_is_refused(twenty: World, tmp_path: Path) -> Non
     whole = json.loads(path.read_text())
     whole["steps"][0]["quantity"] = 99
     path.write_text(json.dumps(whole))
-    with pytest.raises(PlanRefused, match="changed after it was written"):
+    with pytest.raises(WrongInput, match="changed after it was written"):
         read_plan(path)
 
 
@@ -134,5 +135,5 @@ def test_a_plan_that_was_edited_is_refused(twenty: World, tmp_path: Path) -> Non
 def test_a_file_that_is_no_plan_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "plan.json"
     path.write_text(text)
-    with pytest.raises(PlanRefused):
+    with pytest.raises(WrongInput):
         read_plan(path)
