@@ -105,10 +105,10 @@ def test_a_rule_begins_and_ends_with_nobody_but_the_worker(
     gateway.wait(lambda: shown(gateway.world) == {"A-1": 5}, "the end")
 
 
-def test_a_burst_on_few_items_costs_few_pushes(gateway: Gateway) -> None:
-    ids = [add_product(gateway.world.database, stock_quantity=100_000) for _ in range(5)]
-    gateway.settled()
-    time.sleep(1.1)
+def test_a_burst_on_few_items_costs_few_pushes(world: World, start: Start) -> None:
+    ids = [add_product(world.database, stock_quantity=100_000) for _ in range(5)]
+    world.full()  # so that the gateway has pushed none of them just now
+    gateway = start()
     gateway.world.sandbox.calls.clear()
     for number in range(250):
         run(
