@@ -5,9 +5,11 @@ from __future__ import annotations
 import importlib
 import json
 import sys
+import time
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -51,10 +53,10 @@ def main(chosen: list[str]) -> int:
         return 2
     kept = True
     for name, sizes in wanted:
-        subject = importlib.import_module(f"benchmarks.{name}")
+        subject, began = importlib.import_module(f"benchmarks.{name}"), time.monotonic()
         results = subject.measure(*(int(size) for size in sizes.split(",") if size))
         _show(name, results)
-        _keep(name, results)
+        _keep(name, results, (time.monotonic() - began) / 60)
         kept = kept and all(result.kept for result in results)
     return 0 if kept else 1
 
@@ -66,26 +68,33 @@ def _show(name: str, results: list[Result]) -> None:
     Console(width=150).print(table)
 
 
-def _keep(name: str, results: list[Result]) -> None:
+def _keep(name: str, results: list[Result], minutes: float) -> None:
     """Renews the rows that were measured, in the file and in the README, and leaves the others as they were last measured."""
-    found = json.loads(RESULTS.read_text())["results"]
+    before = json.loads(RESULTS.read_text())
+    found, took = before["results"], before.get("minutes", {}) | {name: round(minutes, 1)}
     rows = {row["promise"]: row for row in found.get(name, [])}
     day = datetime.now(UTC).date().isoformat()
     rows |= {result.promise: {"day": day} | asdict(result) for result in results}
     found[name] = list(rows.values())
     if name == "scale.unchanged":
         PICTURE.write_text(picture(found[name]))
-    RESULTS.write_text(json.dumps({"machine": machine(), "results": found}, indent=1) + "\n")
-    lines = ["| promise | measured | target | kept | on |", "|---|---|---|---|---|"]
-    for row in (row for subject in found.values() for row in subject):
+    RESULTS.write_text(json.dumps({"machine": machine(), "minutes": took, "results": found}, indent=1) + "\n")
+    _write_readme([row for subject in found.values() for row in subject], took)
+
+
+def _write_readme(rows: list[dict[str, Any]], took: dict[str, float]) -> None:
+    lines = [machine(), "", "| promise | measured | target | kept | on |", "|---|---|---|---|---|"]
+    for row in rows:
         detail = f" ({row['detail']})" if row["detail"] else ""
         kept = "yes" if row["kept"] else "no"
         lines.append(
             f"| {row['promise']} | {row['measured']}{detail} | {row['target']} | {kept} | {row['day']} |"
         )
+    lasted = ", ".join(f"`{subject}` {count:g}" for subject, count in took.items())
+    lines += ["", f"Minutes that a subject took when it was last measured: {lasted}."] if took else []
     before, _, rest = README.read_text().partition(BEGIN)
     after = rest.partition(END)[2]
-    README.write_text(f"{before}{BEGIN}\n{machine()}\n\n" + "\n".join(lines) + f"\n{END}{after}")
+    README.write_text("\n".join([f"{before}{BEGIN}", *lines, f"{END}{after}"]))
 
 
 if __name__ == "__main__":

@@ -77,7 +77,8 @@ def _catalogue(server: PrivatePostgres, size: int, products: list[str]) -> str:
 def _tie(database: Database, size: int, products: list[str]) -> None:
     """Ties the items that will change to the products at the sandbox, and confirms their content; nothing asks for that of the
     others."""
-    pairs = [{"product": one, "item": 1 + place * (size // DIRTY)} for place, one in enumerate(products)]
+    items = [1 + place * (size // DIRTY) for place in range(len(products))]
+    pairs = [{"product": one, "item": item} for one, item in zip(products, items, strict=True)]
     with database.writing() as connection:
         connection.execute(
             sa.update(mappings).values(
@@ -88,7 +89,7 @@ def _tie(database: Database, size: int, products: list[str]) -> None:
             "UPDATE fourseller_product_mappings SET fourseller_product_id = :product WHERE product_id = :item"
         )
         connection.execute(query, pairs)
-    confirm(database, [pair["item"] for pair in pairs])
+    confirm(database, items)
 
 
 def _push(url: str, sandbox_url: str, size: int, number: int) -> dict[str, float]:

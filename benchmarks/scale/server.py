@@ -76,7 +76,7 @@ async def serve(channel: Channel) -> None:
     """Serves on a free port of this machine, which is printed, until the process is ended."""
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(asyncio.IncompleteReadError):  # the client has closed the connection
+        with suppress(asyncio.IncompleteReadError, ConnectionError):  # the client has closed the connection
             while head := (await reader.readuntil(b"\r\n\r\n")).decode("latin-1"):
                 method, target, _ = head.split(" ", 2)
                 length = head.lower().partition("content-length:")[2].partition("\r\n")[0]
