@@ -17,15 +17,17 @@ def picture(rows: list[dict[str, Any]]) -> str:
     parts = [_text(x, 14, title) for _, title, x, _, _ in COLUMNS]
     top = LINE + 4
     for row in rows:
-        if COLUMNS[0][0] not in row.get("numbers", {}):
+        if not (numbers := row.get("numbers")):
             continue
         parts.append(_text(COLUMNS[0][2] - 10, top + 11, row["promise"], "end"))
         for name, _, x, scale, colour in COLUMNS:
-            number = row["numbers"][name]
+            number = numbers.get(name, 0.0)
             parts.append(
                 f'<rect x="{x}" y="{top}" width="{number * scale:.0f}" height="13" fill="{colour}"/>'
             )
-            parts.append(_text(x + 6 + round(number * scale), top + 11, f"{number:.3g}"))
+            parts.append(
+                _text(x + 6 + round(number * scale), top + 11, f"{number:.3g}" if number else "not measured")
+            )
         top += LINE
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{top + 6}" font-family="sans-serif" '
