@@ -141,7 +141,7 @@ class OrderSettings(BaseModel):
     orders_age_limit_days: int = Field(14, ge=1, le=365)
     """Days after which an order that is still open fails a check."""
     orders_checked_days: int = Field(7, ge=1, le=3650)
-    """The order checks look at the orders that changed in so many days; the drill of the backups looks at all."""
+    """The checks of orders and of the ledger look at what changed in so many days; the drill of the backups at all."""
     smtp_url: checks.SmtpUrl | None = None
     """Where mail to customers goes: smtp://user:password@host:587 (by STARTTLS) or smtps://...:465."""
     mail_from: checks.Sender = ""

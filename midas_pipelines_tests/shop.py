@@ -158,6 +158,15 @@ def assert_ledger_explains(database: Database) -> None:
         assert wrong == []
 
 
+def broken_links(database: Database) -> list[Any]:
+    """The rows of the ledger that do not begin with the quantity after the row before them of the same item."""
+    item = "OVER (PARTITION BY product_id, coalesce(variant_id, 0) ORDER BY id)"
+    before = (
+        f"SELECT ledger.*, coalesce(lag(quantity_after) {item}, 0) AS before FROM inventory_changes ledger"
+    )
+    return rows(database, f"SELECT * FROM ({before}) linked WHERE before + delta <> quantity_after")
+
+
 HARM = {
     "zeroed": "UPDATE products SET stock_quantity = 0 WHERE id <= :most",
     "removed": "UPDATE products SET status = 'archived' WHERE id <= :most",

@@ -8,7 +8,7 @@ from multiprocessing import get_context
 import pytest
 
 from midas_pipelines.store.stock.ledger import negative_stock, unexplained_stock
-from midas_pipelines_tests.shop import add_product, rows
+from midas_pipelines_tests.shop import add_product, broken_links, rows
 from midas_pipelines_tests.sync.storm import take_part
 from midas_pipelines_tests.sync.syncing import plain
 from midas_pipelines_tests.sync.world import World
@@ -51,6 +51,7 @@ def check(world: World, net: Counter[int]) -> None:
     }
     assert stock == {product: OPENING + net[product] for product in stock}
     assert negative_stock(world.database) == unexplained_stock(world.database) == []
+    assert broken_links(world.database) == []
     world.full()
     assert world.shown == world.wanted
     assert world.dirty == 0

@@ -154,8 +154,9 @@ CHECKS = [
     shop_check(
         inventory_ledger,
         "ledger_explains_stock",
-        "For each item the ledger's deltas add up to the stock the shop has.",
-        lambda sync: engine.ledger.unexplained_stock(sync.database),
+        "For each item the ledger adds up to the stock the shop has: the quantity before the last MIDAS_ORDERS_CHECKED_DAYS "
+        "and the deltas since. The drill of the backups adds up all deltas.",
+        lambda sync: engine.ledger.unexplained_stock(sync.database, sync.settings.orders_checked_days),
         counted=lambda sync: engine.ledger.count_quantities(sync.database),
         hint="Its stock or the ledger was changed while the triggers were missing: `midas explain SKU` shows the last row "
         "that explains it, `midas db upgrade` puts the triggers back; then count the item and correct its `stock_quantity`.",

@@ -122,18 +122,33 @@ def negative_stock(database: Database) -> list[dict[str, Any]]:
     return database.rows(query.order_by(STOCK.c.on_hand))
 
 
-def unexplained_stock(database: Database) -> list[dict[str, Any]]:
-    """Items whose ledger does not add up to their stock, with both numbers, the largest gap first."""
-    explained = (
-        sa.select(_ROW.product_id, LEDGER_KEY.label("key"), sa.func.sum(_ROW.delta).label("total"))
-        .group_by(_ROW.product_id, LEDGER_KEY)
-        .subquery("explained")
-    )
-    total = sa.func.coalesce(explained.c.total, 0)
-    same = sa.and_(explained.c.product_id == STOCK.c.product_id, explained.c.key == STOCK.c.key)
-    query = sa.select(STOCK.c.sku, STOCK.c.on_hand, total.label("ledger"))
-    query = query.outerjoin_from(STOCK, explained, same).where(total != STOCK.c.on_hand)
-    return database.rows(query.order_by(sa.func.abs(total - STOCK.c.on_hand).desc(), STOCK.c.sku))
+def unexplained_stock(database: Database, days: int | None = None) -> list[dict[str, Any]]:
+    """Finds the items whose ledger does not add up to their stock, with both numbers, the largest gap first.
+
+    A row's `quantity_after` is that of the item's row before it, and its own delta. So with `days` the ledger of an item is
+    the quantity after its last older row and the deltas since; without, all its deltas.
+    """
+    item = (_ROW.product_id == STOCK.c.product_id, STOCK.c.key == LEDGER_KEY)
+    last = sa.select(_ROW.quantity_after).where(*item).order_by(_ROW.id.desc()).limit(1).correlate(STOCK)
+    recent = sa.select(_ROW.product_id, LEDGER_KEY.label("key"), sa.func.sum(_ROW.delta).label("moved"))
+    with database.reading() as connection:
+        first = _first_since(connection, days)
+        moves = recent.where(_ROW.id >= first).group_by(_ROW.product_id, LEDGER_KEY).subquery("moves")
+        before = sa.func.coalesce(last.where(_ROW.id < first).scalar_subquery(), 0)
+        total = (before + sa.func.coalesce(moves.c.moved, 0)).label("ledger")
+        same = sa.and_(moves.c.product_id == STOCK.c.product_id, moves.c.key == STOCK.c.key)
+        each = sa.select(STOCK.c.sku, STOCK.c.on_hand, total).outerjoin_from(STOCK, moves, same).subquery().c
+        uneven = sa.select(each).where(each.ledger != each.on_hand)
+        found = connection.execute(uneven.order_by(sa.func.abs(each.ledger - each.on_hand).desc(), each.sku))
+        return [dict(row) for row in found.mappings()]
+
+
+def _first_since(connection: sa.Connection, days: int | None) -> int:
+    """The first row of the ledger in the last days, 0 for all. Read before, so that the plan knows how few follow it."""
+    if days is None:
+        return 0
+    query = sa.select(_ROW.id).where(_ROW.created_at >= utc_now(-86_400 * days))
+    return connection.scalar(query.order_by(_ROW.created_at, _ROW.id).limit(1)) or 2**62  # all are older
 
 
 def duplicate_skus(database: Database) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.stock.ledger import StockMove, move_stock, unexplained_stock
 from midas_pipelines.storefront.catalog import ItemKey
-from midas_pipelines_tests.shop import add_product, add_variant, rows, run, value
+from midas_pipelines_tests.shop import add_product, add_variant, amend, broken_links, rows, run, value
 
 ITEM: ItemKey = (1, None)
 ENTRIES = "SELECT delta, quantity_after, source, cause, reference FROM inventory_changes ORDER BY id"
@@ -128,7 +128,50 @@ def test_the_shop_and_the_engine_at_once_lose_nothing(item: Database) -> None:
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(sell, range(24)))
-    assert (_on_hand(item), unexplained_stock(item)) == (76, [])
+    assert (_on_hand(item), unexplained_stock(item), broken_links(item)) == (76, [], [])
+
+
+def test_many_items_that_shop_and_engine_change_at_once_keep_their_rows_in_order(shop: Database) -> None:
+    items = [
+        add_product(shop, stock_quantity=40) for _ in range(24)
+    ]  # so many that triggers run once for all
+
+    def sell(number: int) -> None:
+        if number % 2:
+            with shop.writing() as connection:
+                names = [(product, f"order {number}/{product}") for product in items]
+                move_stock(
+                    connection, [StockMove((id, None), -1, "fourseller", "sale", name) for id, name in names]
+                )
+        else:
+            for product in items[number % 5 :: 2]:
+                run(shop, f"UPDATE products SET stock_quantity = stock_quantity + 1 WHERE id = {product}")
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(sell, range(12)))
+    assert (unexplained_stock(shop), broken_links(shop)) == ([], [])
+
+
+HARM_TO_THE_LEDGER = {
+    "the newest row that is gone": ("DELETE FROM inventory_changes WHERE id = 4", True),
+    "a recent row": ("UPDATE inventory_changes SET delta = -3 WHERE id = 3", True),
+    "a recent row that is gone": ("DELETE FROM inventory_changes WHERE id = 3", True),
+    "an older row": ("UPDATE inventory_changes SET delta = 9 WHERE id = 1", False),
+}
+
+
+@pytest.mark.parametrize(("harm", "seen"), HARM_TO_THE_LEDGER.values(), ids=HARM_TO_THE_LEDGER)
+def test_of_the_last_days_every_row_is_added_up_and_of_those_before_the_quantity_they_left(
+    item: Database, harm: str, seen: bool
+) -> None:
+    add_product(item, stock_quantity=7)
+    run(item, "UPDATE products SET stock_quantity = 4 WHERE id = 1")  # the third row
+    run(item, "UPDATE products SET stock_quantity = 3 WHERE id = 1")
+    amend(item, "UPDATE inventory_changes SET created_at = '2026-01-01 00:00:00+00:00' WHERE id < 3")
+    assert unexplained_stock(item) == unexplained_stock(item, 7) == []
+    amend(item, harm)
+    assert unexplained_stock(item)
+    assert bool(unexplained_stock(item, 7)) is seen
 
 
 @pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(1, 6))])
@@ -143,8 +186,14 @@ def test_after_any_changes_by_plain_sql_the_ledger_is_exact(shop: Database, seed
         ):  # some name a product that is gone
             for statement in chance.choices(CHANGES, k=chance.randint(1, 3)):
                 connection.execute(sa.text(statement), _parameters(chance, step))
-        assert unexplained_stock(shop) == [], (seed, step)
-    assert value(shop, "SELECT count(*) FROM inventory_changes") > 20
+        assert unexplained_stock(shop) == broken_links(shop) == [], (seed, step)
+    written = value(shop, "SELECT max(id) FROM inventory_changes")
+    assert written > 20
+    for old in range(0, written + 1, 5):  # wherever the last days begin
+        amend(
+            shop, f"UPDATE inventory_changes SET created_at = '2026-01-01 00:00:00+00:00' WHERE id <= {old}"
+        )
+        assert unexplained_stock(shop, 7) == [], (seed, old)
 
 
 CHANGES: Sequence[str] = (

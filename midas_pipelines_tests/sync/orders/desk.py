@@ -22,7 +22,7 @@ from midas_pipelines.sync.orders.lookup import Retried, retry_order
 from midas_pipelines.sync.orders.model.order_log import OrderContext, lock_order
 from midas_pipelines.sync.orders.status.status_sync import StatusSyncReport, push_statuses, sync_statuses
 from midas_pipelines.sync.orders.stock.units import restock_units
-from midas_pipelines_tests.shop import add_product, rows, run, value
+from midas_pipelines_tests.shop import add_product, broken_links, rows, run, value
 from midas_pipelines_tests.sync.world import World
 from midas_pipelines_tests.vaults import VAULT
 
@@ -256,3 +256,4 @@ def assert_whole(world: World) -> None:
         unbalanced_orders,
     ):
         assert find(world.database) == [], find.__name__
+    assert broken_links(world.database) == []
