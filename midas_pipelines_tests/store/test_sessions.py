@@ -34,6 +34,7 @@ ODD = {
     "synchronous_commit": "off",
     "statement_timeout": "20",
     "lock_timeout": "1",
+    "random_page_cost": "100",
 }
 
 
@@ -53,10 +54,10 @@ def test_a_database_with_settings_of_its_own_is_read_and_written_as_ever(postgre
         add_product(database, sku="A'\\1", price=Decimal("1.50"))
         assert value(database, "SELECT sku FROM products") == "A'\\1"
         assert abs((database.now() - postgresql_shop.now()).total_seconds()) < 60
-        pinned = ("DateStyle", "TimeZone", "transaction_isolation", "synchronous_commit")
+        pinned = ("DateStyle", "TimeZone", "transaction_isolation", "synchronous_commit", "random_page_cost")
         with database.writing() as connection:
             shown = [connection.exec_driver_sql(f"SHOW {name}").scalar() for name in pinned]
-        assert shown == ["ISO, MDY", "UTC", "read committed", "on"]
+        assert shown == ["ISO, MDY", "UTC", "read committed", "on", "1.1"]
 
 
 def test_a_database_whose_triggers_do_not_fire_is_refused_in_a_sentence(postgresql_shop: Database) -> None:
