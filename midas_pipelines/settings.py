@@ -134,10 +134,15 @@ class Settings(
         words = re.findall(r"[a-z0-9]+", (sales_channel or "").lower())
         return next((periods[word] for word in words if word in periods), periods[""])
 
+    def erase_first_after(self) -> int | None:
+        """The fewest days after which the buyer of some sales channel is erased; None where all are kept for ever."""
+        periods = checks.read_periods(self.erase_buyers_after_days).values()
+        return min((days for days in periods if days is not None), default=None)
+
     def longest_backup_days(self) -> int:
         """Days after which a backup is removed: an erased buyer is not kept in one for longer than in the shop."""
-        periods = checks.read_periods(self.erase_buyers_after_days).values()
-        return max(1, min([self.backup_keep_days, *(days for days in periods if days is not None)]))
+        first = self.erase_first_after()
+        return self.backup_keep_days if first is None else max(1, min(self.backup_keep_days, first))
 
     def dagster_database(self) -> URL | None:
         """The address of Dagster's history on PostgreSQL; None where it is files in DAGSTER_HOME."""

@@ -12,19 +12,20 @@ from midas_pipelines.settings import load_settings
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.migrate import upgrade
 from midas_pipelines.storefront.sample import create_shop_tables
-from midas_pipelines_tests.many_orders import READINGS, scans, seed_orders
+from midas_pipelines_tests.many_orders import scans, seed_orders
+from midas_pipelines_tests.many_readings import READINGS
 
-ANSWER_TARGET_MS, ASKED = 200.0, 20
+ANSWER_TARGET_MS, ASKED, ITEMS = 200.0, 20, 20_000
 
 
 def measure(count: int = 2_000_000) -> list[Result]:
-    """How long each reading takes on that many orders: p95 of some, one after the other."""
+    """How long each reading takes on that many orders of 20,000 items: p95 of some, one after the other."""
     results = []
     with shop_url("postgresql") as url, Database(load_settings(database_url=url).database()) as database:
         with database.writing() as connection:
             create_shop_tables(connection)
         upgrade(database)
-        seed_orders(database, count)
+        seed_orders(database, count, ITEMS)
         for name, reading in READINGS.items():
             whole, took = scans(database, reading), []
             for _ in range(ASKED):

@@ -127,7 +127,12 @@ class Database:
 
 
 def count_rows(database: Database, table: str) -> int:
-    """The number of rows of a table."""
+    """The number of rows of a table; of a large one on PostgreSQL its estimate, which the last vacuum or analyze made."""
+    if database.is_postgresql:
+        estimate = sa.text("SELECT reltuples::bigint FROM pg_class WHERE oid = to_regclass(:name)")
+        found: int = database.read(lambda connection: connection.scalar(estimate, {"name": table}) or 0)
+        if found > 1000:  # to count them would read them all
+            return found
     return database.scalar(sa.select(sa.func.count()).select_from(sa.table(table))) or 0
 
 

@@ -217,8 +217,9 @@ def empty_events(connection: sa.Connection, ids: Sequence[int]) -> None:
 
 
 def _has_order(which: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
-    """Whether the event is about an order on record that is such a one."""
-    mine = table.subject == sa.literal(ORDER) + known.marketplace_order_id
+    """Whether the event is about an order on record that is such a one, which is looked up by its id."""
+    order_id = sa.func.substr(table.subject, len(ORDER) + 1)
+    mine = sa.and_(table.subject.startswith(ORDER), known.marketplace_order_id == order_id)
     return sa.exists().where(known.channel == FOURSELLER, mine, which)
 
 

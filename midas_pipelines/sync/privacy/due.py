@@ -33,6 +33,10 @@ WEEKS = 9
 ENDS = {"delivered": ("delivered",), "ended": ("cancelled", "refunded"), "shipped": ("shipped",)}
 """The statuses from which the days count, those that count first before the others."""
 
+READ = (
+    *("id", "marketplace_order_id", "sales_channel", "status"),
+    *("imported_at", "source_updated_at", "content_at"),
+)
 _ORDERS, _HISTORY, _HOLDS = marketplace_orders.c, order_status_history.c, buyer_holds.c
 
 
@@ -106,32 +110,36 @@ def erase_due_buyers(context: SyncContext) -> ErasureReport:
 
 
 def overdue_buyers(database: Database, settings: Settings) -> list[dict[str, Any]]:
-    """Orders whose buyer should have been erased more than GRACE ago, the oldest first."""
-    now = database.now()
-    late = [one for one in unerased_buyers(database, settings) if one.is_due(now - GRACE)]
-    return [{"order": one.order, "due": one.due} for one in sorted(late, key=lambda one: one.due or now)]
+    """Orders whose buyer should have been erased more than GRACE ago, the oldest first, among those that came, or that 4Seller
+    changed last, so long ago."""
+    if (days := settings.erase_first_after()) is None:
+        return []
+    by_then = database.now() - GRACE
+    unerased = unerased_buyers(database, settings, by_then - timedelta(days))
+    late = sorted((one for one in unerased if one.is_due(by_then)), key=lambda one: one.due or by_then)
+    return [{"order": one.order, "due": one.due} for one in late]
 
 
-def unerased_buyers(database: Database, settings: Settings) -> Iterator[UnerasedBuyer]:
-    """Every order whose buyer is kept, with the time at which that ends."""
+def unerased_buyers(
+    database: Database, settings: Settings, before: datetime | None = None
+) -> Iterator[UnerasedBuyer]:
+    """Every order whose buyer is kept, of `before` that moment alone where one is given, with the time at which that ends."""
     moment, parcels = _HISTORY.created_at.type, order_shipments.c
     firsts = [
         sa.func.min(sa.case((_HISTORY.status.in_(words), _HISTORY.created_at)), type_=moment).label(name)
         for name, words in ENDS.items()
     ]
-    history = sa.select(_HISTORY.order_id, *firsts).group_by(_HISTORY.order_id).subquery()
-    parcel = sa.func.min(parcels.shipped_at, type_=moment).label("parcel")
-    sent = sa.select(parcels.order_id, parcel).group_by(parcels.order_id).subquery()
-    shipped = sa.func.coalesce(history.c.shipped, sent.c.parcel, type_=moment).label("shipped")
-    marks = (history.c.delivered, history.c.ended)
-    query = (
-        sa.select(marketplace_orders, orders.c.status.label("in_shop"), *marks, shipped)
-        .outerjoin_from(marketplace_orders, orders, orders.c.id == _ORDERS.local_order_id)
-        .outerjoin(history, history.c.order_id == _ORDERS.local_order_id)
-        .outerjoin(sent, sent.c.order_id == _ORDERS.local_order_id)
-        .where(_ORDERS.erased_at.is_(None))
-        .order_by(_ORDERS.id)
-    )
+    local, which = _ORDERS.local_order_id, sa.and_(_ORDERS.erased_at.is_(None))
+    if before is not None:
+        which = sa.and_(which, sa.or_(_ORDERS.imported_at < before, _ORDERS.source_updated_at < before))
+    theirs = _HISTORY.order_id.in_(sa.select(local).where(which))
+    history = sa.select(_HISTORY.order_id, *firsts).where(theirs).group_by(_HISTORY.order_id).subquery()
+    parcel = sa.select(sa.func.min(parcels.shipped_at, type_=moment)).where(parcels.order_id == local)
+    shipped = sa.func.coalesce(history.c.shipped, parcel.scalar_subquery(), type_=moment).label("shipped")
+    in_shop = sa.select(orders.c.status).where(orders.c.id == local).scalar_subquery().label("in_shop")
+    known = (*(_ORDERS[name] for name in READ), in_shop, history.c.delivered, history.c.ended, shipped)
+    query = sa.select(*known).where(which).order_by(_ORDERS.id)
+    query = query.outerjoin_from(marketplace_orders, history, history.c.order_id == local)
     now = database.now()
     with database.reading() as connection:
         holds = connection.execute(sa.select(_HOLDS.order_id, _HOLDS.held_until).where(HELD))

@@ -64,7 +64,8 @@ class Visitor:
 
     def __init__(self, world: World, service: Service) -> None:
         self.world, self.service = world, service
-        self.client = InProcess(create_app(service))
+        self.app = create_app(service)
+        self.client = InProcess(self.app)
 
     def key(self, role: Role, name: str = "Alex Sample") -> str:
         """A new key."""

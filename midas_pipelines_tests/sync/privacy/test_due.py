@@ -25,6 +25,7 @@ def old(world: World) -> list[str]:
         desk.market(world, order, status)
     world.import_orders()
     run(world.database, "UPDATE order_status_history SET created_at = :at", at=LONG_AGO)
+    run(world.database, "UPDATE marketplace_orders SET imported_at = :at", at=LONG_AGO)
     return orders
 
 

@@ -101,7 +101,8 @@ def _fill_missing_fields(order: StoredOrder, missing: dict[str, Any]) -> StoredO
         )
         orders.describe_order(order.connection, order.local_order_id, before=before, now=after)
         if "placed_at" in missing:
-            orders.date_order(order.connection, order.local_order_id, now.placed_at)
+            items = [line.order_item_id for line in now.lines()]
+            orders.date_order(order.connection, order.local_order_id, now.placed_at, items)
     return now
 
 

@@ -129,9 +129,14 @@ def pending_updates(context: SyncContext, after: int, only: int | None) -> list[
     due = _is_due(_SHIPMENTS.next_attempt_at, _SHIPMENTS.attempts)
     unpushed = sa.and_(_SHIPMENTS.pushed_at.is_(None), _SHIPMENTS.booked_at.is_not(None), due)
     mine = _SHIPMENTS.order_id == _ORDERS.local_order_id
-    has_unpushed = sa.and_(sa.exists().where(mine, unpushed), _ORDERS.status.not_in(ENDED))
     accounted = _LINES.allocated - _LINES.released + _LINES.returned > 0
     flagged = _ORDERS.exception.contains(OrderException.REFUSED)
+    row = sa.select(_ORDERS.id)
+    waiting = sa.union(  # each by a small index of its own; an OR would go through all orders
+        row.where(_ORDERS.shop_status_since.is_not(None)),
+        row.where(_ORDERS.exception.is_not(None), flagged),
+        row.join(order_shipments, mine).where(unpushed, _ORDERS.status.not_in(ENDED)),
+    )
     in_conflict = sa.func.coalesce(_ORDERS.exception, "").contains(OrderException.CONFLICT)
     query = (
         sa.select(
@@ -142,7 +147,7 @@ def pending_updates(context: SyncContext, after: int, only: int | None) -> list[
             (orders.c.payment_status == "refunded").label("paid_back"),
         )
         .outerjoin(orders, orders.c.id == _ORDERS.local_order_id)
-        .where(_ORDERS.id > after, sa.or_(_ORDERS.shop_status_since.is_not(None), has_unpushed, flagged))
+        .where(_ORDERS.id > after, _ORDERS.id.in_(waiting))
         .where(~in_conflict)  # a person has to resolve it first
         .where(_is_due(_ORDERS.push_after, _ORDERS.push_attempts) if only is None else _ORDERS.id == only)
         .order_by(_ORDERS.id)
