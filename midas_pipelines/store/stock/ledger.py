@@ -137,9 +137,10 @@ def unexplained_stock(database: Database, days: int | None = None) -> list[dict[
         before = sa.func.coalesce(last.where(_ROW.id < first).scalar_subquery(), 0)
         total = (before + sa.func.coalesce(moves.c.moved, 0)).label("ledger")
         same = sa.and_(moves.c.product_id == STOCK.c.product_id, moves.c.key == STOCK.c.key)
-        each = sa.select(STOCK.c.sku, STOCK.c.on_hand, total).outerjoin_from(STOCK, moves, same).subquery().c
-        uneven = sa.select(each).where(each.ledger != each.on_hand)
-        found = connection.execute(uneven.order_by(sa.func.abs(each.ledger - each.on_hand).desc(), each.sku))
+        each = sa.select(STOCK.c.sku, STOCK.c.on_hand, total).outerjoin_from(STOCK, moves, same).subquery()
+        gap = sa.func.abs(each.c.ledger - each.c.on_hand)
+        uneven = sa.select(each).where(each.c.ledger != each.c.on_hand).order_by(gap.desc(), each.c.sku)
+        found = connection.execute(uneven)
         return [dict(row) for row in found.mappings()]
 
 
