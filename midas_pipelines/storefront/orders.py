@@ -29,7 +29,7 @@ def describe_order(
         update_order(connection, order_id, **changes)
 
 
-def date_order(connection: sa.Connection, order_id: int, placed_at: datetime, items: Collection[int]) -> None:
+def date_order(connection: sa.Connection, order_id: int, placed_at: datetime, items: Sequence[int]) -> None:
     """Sets the time at which a shop order and these of its items were placed."""
     update_order(connection, order_id, created_at=placed_at)
     lines = sa.update(order_items).where(order_items.c.id.in_(items), order_items.c.order_id == order_id)
