@@ -17,8 +17,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,7 +33,7 @@ from standardwebhooks import Webhook
 from benchmarks.measuring import Result
 from midas_pipelines.sandbox.background import BackgroundSandbox
 from midas_pipelines.sandbox.config import SandboxConfig
-from midas_pipelines.settings import load_settings
+from midas_pipelines.settings import DatabaseLimits, load_settings
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.migrate import upgrade
 from midas_pipelines.store.privacy.keys import new_key
@@ -51,6 +51,7 @@ BULK, LIMIT = 100_000, "100"
 """New items that a full sync lists meanwhile, and the calls a second that it and the gateway share."""
 PENDING = "SELECT count(*) FROM marketplace_webhooks WHERE processed_at IS NULL"
 DIRTY = "SELECT count(*) FROM fourseller_product_mappings WHERE dirty_since IS NOT NULL"
+SLOW_ITEM = ITEMS
 
 
 @dataclass
@@ -231,11 +232,47 @@ def order_webhooks(at: Place) -> dict[str, float]:
     """A signed order, until the channel shows the new stock of what it sold."""
     latencies: list[float] = []
     for _ in range(ROUNDS):
-        began = asyncio.run(_send(at, ITEMS, PER_SECOND))
+        began = asyncio.run(_send(at, range(1, ITEMS + 1), PER_SECOND))
         at.rest()
         at.look()
         latencies += [at.shown[product][1] - moment for product, moment in began.items()]
     return percentiles(latencies)
+
+
+def beside_a_slow_order(at: Place, slow: Callable[[Place], AbstractContextManager[None]]) -> dict[str, float]:
+    """A signed order, until the channel shows the new stock of what it sold, beside one of an item that is slow meanwhile."""
+    latencies: list[float] = []
+    for _ in range(ROUNDS):
+        with slow(at):
+            began = asyncio.run(_send(at, [SLOW_ITEM, *range(1, SLOW_ITEM // 2)], PER_SECOND))
+        at.rest()
+        at.look()
+        del began[SLOW_ITEM]
+        latencies += [at.shown[product][1] - moment for product, moment in began.items()]
+    return percentiles(latencies)
+
+
+@contextmanager
+def locked_item(at: Place) -> Iterator[None]:
+    """A transaction of the shop holds the item."""
+    with Database(at.database.engine.url, DatabaseLimits(idle_seconds=60)) as shop, shop.writing() as holder:
+        holder.exec_driver_sql(f"SELECT id FROM products WHERE id = {SLOW_ITEM} FOR UPDATE")
+        yield
+
+
+@contextmanager
+def slow_trigger(at: Place) -> Iterator[None]:
+    """A trigger of the shop takes three seconds for a line with the item; it stays."""
+    with at.database.writing() as connection:
+        connection.exec_driver_sql(
+            "CREATE OR REPLACE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS "
+            "'BEGIN PERFORM pg_sleep(3); RETURN NEW; END'"
+        )
+        connection.exec_driver_sql(
+            "CREATE OR REPLACE TRIGGER slow BEFORE INSERT ON order_items FOR EACH ROW "
+            f"WHEN (NEW.product_id = {SLOW_ITEM}) EXECUTE FUNCTION slow()"
+        )
+    yield
 
 
 def sustained(at: Place, seconds: float, per_second: float = 400.0) -> dict[str, float]:
@@ -353,12 +390,12 @@ class Sender:
             self._free.put_nowait((reader, writer))
 
 
-async def _send(at: Place, count: int, per_second: float) -> dict[int, float]:
-    """Sends an order for each of the first `count` items; returns when each was sent."""
+async def _send(at: Place, sold: Sequence[int], per_second: float) -> dict[int, float]:
+    """Sends an order for each of these items; returns when each was sent."""
     sender = Sender(at.port)
     await sender.open()
     began: dict[int, float] = {}
-    for product in range(1, count + 1):
+    for product in sold:
         request = _request(at, product)
         began[product] = time.time()
         _expect(await sender.send(request))
@@ -407,6 +444,11 @@ def on(kind: str, seconds: float) -> dict[str, dict[str, Any]]:
             "400 webhooks/s": sustained(at, seconds),
             "burst of 5,000 changes": burst(at),
         }
+        if kind == "postgresql":  # SQLite has one writer: there all wait for a slow one
+            found |= {
+                "orders beside one of a locked item": beside_a_slow_order(at, locked_item),
+                "orders beside one with a trigger of 3 s": beside_a_slow_order(at, slow_trigger),
+            }
     with postgresql() if kind == "postgresql" else sqlite() as url, place(url, MIDAS_RATE_LIMIT=LIMIT) as at:
         return found | {"stock change beside a full sync of 100,000": beside_a_full_sync(at)}
 
@@ -441,6 +483,8 @@ TARGETS = {
     "stock change -> channel": ("p99", 0.2),
     "stock change beside a full sync of 100,000": ("p99", 0.2),
     "order webhook -> channel": ("p99", 1.0),
+    "orders beside one of a locked item": ("p99", 1.0),
+    "orders beside one with a trigger of 3 s": ("p99", 1.0),
     "400 webhooks/s": ("lost", 0),
     "burst of 5,000 changes": ("pushes", 300),
 }

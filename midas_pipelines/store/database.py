@@ -45,6 +45,8 @@ KEPT_BACK = (
     "try again."
 )
 
+BOUND_STATEMENTS = "SELECT set_config('statement_timeout', %s, true)"
+
 
 class InShadow(ExpectedError):
     """What a person asked for is kept back by shadow mode."""
@@ -63,15 +65,23 @@ class Database:
         self._reader = self.engine.execution_options(midas_reads_only=True, **one_moment)
 
     @contextmanager
-    def writing(self, *, asked: bool = False) -> Iterator[sa.Connection]:
+    def writing(
+        self, *, asked: bool = False, statement_seconds: float | None = None
+    ) -> Iterator[sa.Connection]:
         """One transaction, committed when the block ends well and rolled back when it raises.
 
         In shadow mode one that wrote to the shop's orders or stock is rolled back as a whole at its end: what a person
         `asked` for raises InShadow then.
+
+        On PostgreSQL no statement, and no trigger that is deferred to the commit, takes longer than `statement_seconds`.
         """
         with self.engine.begin() as connection:
             connection.info.pop(SHOP_WRITTEN, None)
+            if statement_seconds is not None and self.is_postgresql:
+                connection.exec_driver_sql(BOUND_STATEMENTS, (f"{statement_seconds * 1000:.0f}",))
             yield connection
+            if statement_seconds is not None and self.is_postgresql:
+                connection.exec_driver_sql("SET CONSTRAINTS ALL IMMEDIATE")  # for a commit has no bound
             if self.shadow and connection.info.pop(SHOP_WRITTEN, False):
                 connection.rollback()
                 if asked:

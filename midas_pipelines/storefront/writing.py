@@ -160,7 +160,7 @@ OVERTAKEN = ("40P01", "40001")
 """SQLSTATEs of a deadlock and of a serialization failure."""
 
 OF_LOCKS = (*OVERTAKEN, "55P03")
-RAISED = "P0001"
+RAISED, TOO_LONG = "P0001", "57014"
 REFUSED = (sa.exc.StatementError, ValueError, ArithmeticError)
 OF_A_ROW = ("22", "23", "44", "P0")
 """Classes of SQLSTATE caused by the data written."""
@@ -178,6 +178,7 @@ class Cause(Enum):
 
     ROW = auto()  # a row that is written
     BUSY = auto()  # a row that it needs is locked
+    SLOW = auto()  # a statement took longer than it may
     SERVER = auto()  # the server, or a trigger that says so
     SESSION = auto()  # the session ended during it, perhaps by a timeout
     DATABASE = auto()  # nothing can be written now
@@ -211,6 +212,8 @@ def _blame_database(error: sa.exc.DBAPIError) -> Cause:
         return Cause.DATABASE if isinstance(error, sa.exc.OperationalError) and broad else Cause.UNKNOWN
     if state in OF_LOCKS:
         return Cause.BUSY
+    if state == TOO_LONG:
+        return Cause.SLOW
     if state.startswith(OF_THE_SERVER):
         return Cause.SERVER
     return Cause.ROW if state.startswith(OF_A_ROW) else Cause.UNKNOWN

@@ -187,7 +187,7 @@ def test_one_badly_spelled_text_costs_no_sale_and_the_signature_is_over_the_byte
 def test_an_event_that_fails_waits_and_goes_on_later(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: object) -> list[object]:
+    def fail(*_: object, hurried: bool) -> list[object]:
         raise RuntimeError("no")
 
     monkeypatch.setattr("midas_pipelines.gateway.worker.webhook_worker.import_order_webhooks", fail)
@@ -233,11 +233,11 @@ def test_one_order_that_cannot_be_applied_costs_the_others_of_its_batch_next_to_
 ) -> None:
     sizes: list[int] = []
 
-    def fails_for_one(context: Any, events: list[dict[str, Any]], vault: Any) -> Any:
+    def fails_for_one(context: Any, events: list[dict[str, Any]], vault: Any, hurried: bool) -> Any:
         sizes.append(len(events))
         if any(event["id"] == "BAD" for event in events):
             raise RuntimeError("no one foresaw this")
-        return import_order_webhooks(context, events, vault)
+        return import_order_webhooks(context, events, vault, hurried=hurried)
 
     monkeypatch.setattr("midas_pipelines.gateway.worker.webhook_worker.import_order_webhooks", fails_for_one)
     door = start(with_worker=False)

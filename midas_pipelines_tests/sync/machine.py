@@ -60,10 +60,10 @@ class MortalDatabase(Database):
     life: Life
 
     @contextmanager
-    def writing(self) -> Iterator[sa.Connection]:
+    def writing(self, **options: Any) -> Iterator[sa.Connection]:
         """One transaction; death before it undoes it, death after it does not."""
         self.life.event()
-        with super().writing() as connection:
+        with super().writing(**options) as connection:
             yield connection
             self.life.event()
         self.life.event()

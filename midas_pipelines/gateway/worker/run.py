@@ -18,7 +18,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from midas_pipelines.gateway.worker.reports import DagsterEvents, Metrics, WorkerStats
-from midas_pipelines.gateway.worker.webhook_worker import WebhookWorker
+from midas_pipelines.gateway.worker.webhook_worker import SLOW_ORDERS, WebhookWorker
 from midas_pipelines.notify.alerts import DAGSTER, GATEWAY, beat, note_clocks
 from midas_pipelines.store.gateway import webhooks
 from midas_pipelines.store.gateway.notifications import Notifications
@@ -40,7 +40,7 @@ KEEP_SECONDS = 5.0
 PATIENCE_SECONDS = 20.0
 END_SECONDS = 5.0  # extra time for the tasks to write and release what they have
 
-PUSH_THREADS, ORDER_THREADS, WEBHOOK_THREADS = 4, 2, 4
+PUSH_THREADS, ORDER_THREADS, WEBHOOK_THREADS = 4, 2 + SLOW_ORDERS, 4
 """Threads for database work; each part has its own, so that waiting for a lock delays no other."""
 
 ASSETS = {

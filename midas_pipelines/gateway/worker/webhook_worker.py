@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -34,13 +35,16 @@ from midas_pipelines.store.operations.cursors import key_refused_at
 from midas_pipelines.store.orders.payload_vault import Vault
 from midas_pipelines.storefront.writing import in_short
 from midas_pipelines.sync.context import SyncContext
-from midas_pipelines.sync.orders.intake.batch import WebhookResult, import_order_webhooks
+from midas_pipelines.sync.orders.intake.batch import POSTPONED, WebhookResult, import_order_webhooks
 from midas_pipelines.sync.reconcile.product_events import EventResult, handle_product_event
 from midas_pipelines.sync.threads import in_thread
 
 BATCH = 100
 LEASE_SECONDS, MARGIN_SECONDS = 120, 20
 """How long a claim holds; a batch that is not done `MARGIN_SECONDS` before its end is retried."""
+
+SLOW_ORDERS = 6
+"""How many orders that take long are imported at once, each alone, beside the batches; more of them are retried soon."""
 
 POLL_SECONDS = 1.0
 FINISH_PAUSES = (0.2, *[1.0] * MARGIN_SECONDS)
@@ -85,6 +89,7 @@ class WebhookWorker:
     def __post_init__(self) -> None:
         self._woken = {True: asyncio.Event(), False: asyncio.Event()}
         self._stopping = False
+        self._slow: set[asyncio.Task[None]] = set()  # imports of one order each
 
     def wake(self) -> None:
         """Makes it look at once; called in its event loop."""
@@ -111,7 +116,8 @@ class WebhookWorker:
                     await self._woken[orders].wait()
 
     async def release(self) -> None:
-        """Releases the remaining claims, after `run` has ended."""
+        """Releases the remaining claims, after `run` has ended and with it what was under way."""
+        await asyncio.gather(*self._slow, return_exceptions=True)
         await in_thread(self.context.database.write, webhooks.release_webhooks, self.context.worker)
 
     async def _claim(self, orders: bool) -> list[Webhook]:
@@ -174,22 +180,43 @@ class WebhookWorker:
     # orders
 
     async def _apply_orders(self, claimed: list[Webhook]) -> list[FinishedWebhook]:
-        opened, finished = await in_thread(self._open, claimed)
-        return finished + await in_thread(self._import, opened)
+        """Imports what takes no long wait, and has each other order imported beside the next batches."""
+        finished = await self._import_orders(claimed, hurried=True)
+        slow: dict[str | None, list[Webhook]] = {}
+        for one in finished:
+            if one.reason == POSTPONED:
+                slow.setdefault(one.webhook.subject, []).append(one.webhook)
+        apart = list(slow.values())[: SLOW_ORDERS - len(self._slow)]
+        for of_order in apart:
+            task = asyncio.create_task(self._apply(of_order, partial(self._import_orders, hurried=False)))
+            self._slow.add(task)
+            task.add_done_callback(self._slow_ended)
+        under_way = {webhook.id for of_order in apart for webhook in of_order}
+        return [one for one in finished if one.webhook.id not in under_way]
 
-    def _import(self, ready: list[Opened]) -> list[FinishedWebhook]:
+    def _slow_ended(self, task: asyncio.Task[None]) -> None:
+        self._slow.discard(task)
+        self._woken[True].set()  # a later event of the order could not be claimed until now
+
+    async def _import_orders(self, claimed: list[Webhook], *, hurried: bool) -> list[FinishedWebhook]:
+        opened, finished = await in_thread(self._open, claimed)
+        return finished + await in_thread(self._import, opened, hurried)
+
+    def _import(self, ready: list[Opened], hurried: bool) -> list[FinishedWebhook]:
         """Imports all at once; when that fails, each half, so that in the end only a bad one waits."""
         if not ready:
             return []
         try:
-            result = import_order_webhooks(self.context, [data for _, data in ready], self.vault)
+            result = import_order_webhooks(
+                self.context, [data for _, data in ready], self.vault, hurried=hurried
+            )
             return [_finished(webhook, one) for (webhook, _), one in zip(ready, result, strict=True)]
         except Exception as failed:
             if len(ready) == 1 or isinstance(failed, sa.exc.SQLAlchemyError):
                 log.warning("%d webhooks failed: %s", len(ready), in_short(failed))
                 return [_again(webhook, failed) for webhook, _ in ready]
         middle = len(ready) // 2
-        return self._import(ready[:middle]) + self._import(ready[middle:])
+        return self._import(ready[:middle], hurried) + self._import(ready[middle:], hurried)
 
     # products
 

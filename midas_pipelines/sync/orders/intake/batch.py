@@ -24,6 +24,8 @@ from midas_pipelines.sync.orders.intake.write import ImportCounts
 from midas_pipelines.sync.orders.model.order_log import OrderContext
 from midas_pipelines.sync.orders.model.sale import LONGEST_ID, Sale, read_sale
 
+POSTPONED = "The shop has locked an item or its order, or the database takes long to write it."
+
 
 @dataclass(frozen=True)
 class Unreadable:
@@ -110,8 +112,7 @@ def import_batch(
         elif one.sale is not None:
             sales.append(one.sale)
     if sales:
-        since = context.settings.orders_since
-        result.add(import_sales(context.database, sales, order_context, since=since, turn=turn))
+        result.add(import_sales(context.database, sales, order_context, turn=turn))
     return result
 
 
@@ -125,10 +126,11 @@ class WebhookResult:
 
 
 def import_order_webhooks(
-    context: SyncContext, orders: Sequence[dict[str, Any]], vault: Vault
+    context: SyncContext, orders: Sequence[dict[str, Any]], vault: Vault, *, hurried: bool = False
 ) -> list[WebhookResult]:
-    """Imports orders from webhooks, in any order; returns the result of each."""
+    """Imports orders from webhooks, in any order; returns the result of each. `hurried` as for `import_sales`."""
     results: dict[int, WebhookResult] = {}
+    order_context = OrderContext(context.run_id, vault, context.settings)
     sales: dict[int, Sale] = {}
     for place, raw in enumerate(orders):
         try:
@@ -141,19 +143,20 @@ def import_order_webhooks(
                 continue
             # One without an id is kept as a webhook only.
             kept = not raw.get("id") or quarantine_order(
-                context.database, OrderContext(context.run_id, vault), one.order_id, one.raw, one.reason
+                context.database, order_context, one.order_id, one.raw, one.reason
             )
             if one.sale is not None and not kept:
                 sales[place] = one.sale
             else:
                 results[place] = WebhookResult("quarantined", one.reason)
     newest = _newest_dates(context, sales.values())
-    result = import_batch(context, sales.values(), vault)
+    seal_sales(context, sales.values(), vault)
+    result = import_sales(context.database, list(sales.values()), order_context, hurried=hurried)
     for place, sale in sales.items():
         if sale.order_id in result.refused:
             ended = WebhookResult("refused", "The database refuses to write the order now.")
         elif sale.order_id in result.postponed:
-            ended = WebhookResult("postponed", "The shop has locked an item or its order.")
+            ended = WebhookResult("postponed", POSTPONED)
         elif sale.updated_at is not None and sale.updated_at < newest[sale.order_id]:
             ended = WebhookResult("superseded", "A newer state of the order is known.")
         else:

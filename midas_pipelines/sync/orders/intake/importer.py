@@ -1,8 +1,9 @@
-"""Imports sales, each once: in one transaction for many, halved where one is refused.
+"""Imports sales, each once: in one transaction for many, split where one is refused or takes long.
 
-When the database refuses a sale, the batch (`write.py`) is rolled back and halved until that sale is alone, so that only
+When the database refuses a sale, the batch (`write.py`) is rolled back and split until that sale is alone, so that only
 the bad one is quarantined. Sales whose rows are locked, or that fail as if the server were at fault, wait for the next
-round.
+round. A sale that takes long, as by a slow trigger of the shop's, is written last and alone, so that no other one waits
+for it.
 """
 
 from __future__ import annotations
@@ -33,8 +34,12 @@ NO_SUCH_CHARACTER = ("22P05", "22021")
 CODECS = ("latin-1", "ascii")
 """Fallback encodings for a database that cannot store every character: the first that works is used."""
 MOST_TRIES = 10
-PATIENT_SECONDS = 2.0
+PARTS = 10
+"""A batch that cannot be written is split into about so many: in few steps, of which each may take its whole time."""
+PATIENT_SECONDS, HURRIED_SECONDS = 2.0, 0.2
 """How long sales whose rows are locked are retried; then they are left to the next round."""
+STATEMENT_SECONDS, SECONDS_EACH = 0.2, 0.001
+"""How long a statement may take, and how much longer for each sale: some hundred times what it usually does."""
 
 TOO_OLD = "It was placed before MIDAS_ORDERS_SINCE, so it is not imported."
 UNDATED = "It has no date, and MIDAS_ORDERS_SINCE is set: the next poll decides whether to import it."
@@ -53,16 +58,18 @@ def import_sales(
     *,
     since: datetime | None = None,
     turn: Event = FIRST,
+    hurried: bool = False,
 ) -> ImportCounts:
     """Imports new sales and updates known orders, in one transaction where it can; raises nothing for a bad sale.
 
-    Sales whose rows are locked, for example by the shop's checkout, are named in `postponed`: import them again later.
+    Sales whose rows are locked, for example by the shop's checkout, are named in `postponed`: import them again later. So are
+    those that the database takes long to write, where it is `hurried`.
     Orders placed before `since` are not imported; known ones are updated all the same. `turn` is set once the batch before
     this one has ended, so that both allocate stock in their order.
     """
     if since:
         sales = [replace(sale, left_out=sale.left_out or _why_left_out(sale, since)) for sale in sales]
-    return _Importer(database, order_context, turn).import_all(sales)
+    return _Importer(database, order_context, turn, hurried).import_all(sales)
 
 
 def _why_left_out(sale: Sale, since: datetime) -> str | None:
@@ -78,9 +85,12 @@ class _Importer:
     database: Database
     order_context: OrderContext
     turn: Event
+    hurried: bool
+    bounded: bool = True  # while no statement may take long
     patient_until: float = 0.0  # when to stop waiting for locked rows
     written: int = 0  # sales written, or known before
     busy: list[Sale] = field(default_factory=list)  # they need locked rows
+    slow: list[Sale] = field(default_factory=list)  # each takes long
     overtaken: set[str] = field(default_factory=set)  # their transaction was ended by PostgreSQL or a trigger
     doubtful: list[tuple[Sale, Exception]] = field(default_factory=list)
 
@@ -92,11 +102,15 @@ class _Importer:
         """
         result = ImportCounts()
         for batch in _rounds(sales):
-            result.add(self._import_or_halve(batch))
+            result.add(self._import_or_split(batch))
         again, self.busy = self.busy, []
-        self.patient_until = time.monotonic() + PATIENT_SECONDS
+        self.patient_until = time.monotonic() + (HURRIED_SECONDS if self.hurried else PATIENT_SECONDS)
         for batch in _rounds(again):
-            result.add(self._import_or_halve(batch))
+            result.add(self._import_or_split(batch))
+        if not self.hurried:
+            self.bounded, last, self.slow = False, self.slow, []
+            for sale in last:
+                result.add(self._import_or_split([sale]))
         result.refused = {sale.order_id for sale in self.busy} & self.overtaken
         for sale, error in self.doubtful:
             if not self.written:
@@ -106,12 +120,12 @@ class _Importer:
                 result.refused.add(sale.order_id)
             else:
                 result.add(self._quarantine(sale, error))
-        result.postponed = {sale.order_id for sale in self.busy} | result.refused
+        result.postponed = {sale.order_id for sale in self.busy + self.slow} | result.refused
         result.left_out = {name: why for name, why in result.left_out.items() if name not in result.new}
         return result
 
-    def _import_or_halve(self, batch: Sequence[Sale]) -> ImportCounts:
-        """Imports the batch in one transaction; where a sale cannot be written, in two halves."""
+    def _import_or_split(self, batch: Sequence[Sale]) -> ImportCounts:
+        """Imports the batch in one transaction; where a sale cannot be written, or takes long, in parts."""
         if not batch:
             return ImportCounts()
         try:
@@ -119,7 +133,7 @@ class _Importer:
         except writing.RowsBusy as busy:
             self.busy += [sale for sale in batch if sale.order_id in busy.orders]
             if busy.orders:
-                return self._import_or_halve([sale for sale in batch if sale.order_id not in busy.orders])
+                return self._import_or_split([sale for sale in batch if sale.order_id not in busy.orders])
             if len(batch) == 1:
                 self.busy.append(batch[0])
                 return ImportCounts()
@@ -129,9 +143,9 @@ class _Importer:
                 raise
             if len(batch) == 1:
                 return self._alone(batch[0], cause, error)
-        middle = len(batch) // 2
-        result = self._import_or_halve(batch[:middle])
-        result.add(self._import_or_halve(batch[middle:]))
+        result, size = ImportCounts(), max(1, len(batch) // PARTS)
+        for start in range(0, len(batch), size):
+            result.add(self._import_or_split(batch[start : start + size]))
         return result
 
     def _alone(self, sale: Sale, cause: Cause, error: Exception) -> ImportCounts:
@@ -139,9 +153,12 @@ class _Importer:
         lacking = isinstance(error, UnicodeEncodeError) or state in NO_SUCH_CHARACTER
         for codec in CODECS if lacking else ():
             if (held := _in_codec(sale, codec)) != sale:
-                return self._import_or_halve([held])
+                return self._import_or_split([held])
         if cause is Cause.ROW:
             return self._quarantine(sale, error)
+        if self.bounded and cause is Cause.SLOW:
+            self.slow.append(sale)
+            return ImportCounts()
         if cause is Cause.BUSY:
             self.busy.append(sale)
             if isinstance(error, DBAPIError) and was_overtaken(error):
@@ -161,16 +178,17 @@ class _Importer:
             return quarantined(sale.order_id, kept)
         if sale.unreadable_reason is not None:  # even the status cannot be written; the next poll retries
             return ImportCounts(failed=1)
-        return self._import_or_halve([replace(sale, content={}, unreadable_reason=reason)])
+        return self._import_or_split([replace(sale, content={}, unreadable_reason=reason)])
 
     def _import(self, sales: Sequence[Sale]) -> ImportCounts:
         """Imports the sales in one transaction, retried when another importer was faster. Only the first of a batch may run
         ahead of its turn, and on SQLite, which has one writer, none."""
+        bound = STATEMENT_SECONDS + SECONDS_EACH * len(sales) if self.bounded else None
         if not self.database.is_postgresql:
             self.turn.wait()
         for tries in range(1, MOST_TRIES + 1):
             try:
-                with self.database.writing() as connection:
+                with self.database.writing(statement_seconds=bound) as connection:
                     if time.monotonic() >= self.patient_until:  # locked sales are retried alone
                         connection.execution_options(**{writing.NO_WAIT: True})
                     result = write_batch(connection, sales, self.order_context, self.turn)
