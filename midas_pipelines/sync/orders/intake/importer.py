@@ -2,8 +2,7 @@
 
 When the database refuses a sale, the batch (`write.py`) is rolled back and split until that sale is alone, so that only
 the bad one is quarantined. Sales whose rows are locked, or that fail as if the server were at fault, wait for the next
-round. A sale that takes long, as by a slow trigger of the shop's, is written last and alone, so that no other one waits
-for it.
+round. A sale that takes long, as by a slow trigger of the shop's, is written alone and last: no other one waits for it.
 """
 
 from __future__ import annotations
@@ -56,17 +55,16 @@ def import_sales(
     sales: Sequence[Sale],
     order_context: OrderContext,
     *,
-    since: datetime | None = None,
     turn: Event = FIRST,
     hurried: bool = False,
 ) -> ImportCounts:
     """Imports new sales and updates known orders, in one transaction where it can; raises nothing for a bad sale.
 
-    Sales whose rows are locked, for example by the shop's checkout, are named in `postponed`: import them again later. So are
-    those that the database takes long to write, where it is `hurried`.
-    Orders placed before `since` are not imported; known ones are updated all the same. `turn` is set once the batch before
-    this one has ended, so that both allocate stock in their order.
+    Sales whose rows are locked, for example by the shop's checkout, and with `hurried` those that the database takes long to
+    write, are named in `postponed`: import them again later. Orders placed before MIDAS_ORDERS_SINCE are not imported; known ones
+    are updated. `turn` is set once the batch before this one has ended, so that both allocate stock in their order.
     """
+    since = order_context.settings and order_context.settings.orders_since
     if since:
         sales = [replace(sale, left_out=sale.left_out or _why_left_out(sale, since)) for sale in sales]
     return _Importer(database, order_context, turn, hurried).import_all(sales)
@@ -103,14 +101,13 @@ class _Importer:
         result = ImportCounts()
         for batch in _rounds(sales):
             result.add(self._import_or_split(batch))
-        again, self.busy = self.busy, []
-        self.patient_until = time.monotonic() + (HURRIED_SECONDS if self.hurried else PATIENT_SECONDS)
-        for batch in _rounds(again):
-            result.add(self._import_or_split(batch))
+        again, self.busy = _rounds(self.busy), []
         if not self.hurried:
-            self.bounded, last, self.slow = False, self.slow, []
-            for sale in last:
-                result.add(self._import_or_split([sale]))
+            again += [[sale] for sale in self.slow]
+            self.bounded, self.slow = False, []
+        self.patient_until = time.monotonic() + (HURRIED_SECONDS if self.hurried else PATIENT_SECONDS)
+        for batch in again:
+            result.add(self._import_or_split(batch))
         result.refused = {sale.order_id for sale in self.busy} & self.overtaken
         for sale, error in self.doubtful:
             if not self.written:
@@ -131,12 +128,10 @@ class _Importer:
         try:
             return self._import(batch)
         except writing.RowsBusy as busy:
-            self.busy += [sale for sale in batch if sale.order_id in busy.orders]
-            if busy.orders:
-                return self._import_or_split([sale for sale in batch if sale.order_id not in busy.orders])
-            if len(batch) == 1:
-                self.busy.append(batch[0])
-                return ImportCounts()
+            names = busy.orders or {sale.order_id for sale in batch if len(batch) == 1}
+            self.busy += [sale for sale in batch if sale.order_id in names]
+            if names:
+                return self._import_or_split([sale for sale in batch if sale.order_id not in names])
         except Exception as error:
             cause = blame(error)
             if cause is Cause.DATABASE or (cause is Cause.SESSION and len(batch) == 1):
@@ -156,11 +151,8 @@ class _Importer:
                 return self._import_or_split([held])
         if cause is Cause.ROW:
             return self._quarantine(sale, error)
-        if self.bounded and cause is Cause.SLOW:
-            self.slow.append(sale)
-            return ImportCounts()
-        if cause is Cause.BUSY:
-            self.busy.append(sale)
+        if cause is Cause.BUSY or (self.bounded and cause is Cause.SLOW):
+            (self.busy if cause is Cause.BUSY else self.slow).append(sale)
             if isinstance(error, DBAPIError) and was_overtaken(error):
                 self.overtaken.add(sale.order_id)
             return ImportCounts()

@@ -39,7 +39,7 @@ class OrderContext:
 
     run_id: str | None = None  # the run that writes; None for an event
     vault: Vault = field(default_factory=lambda: Vault(KeyRing(list)))  # seals payloads; none without a key
-    settings: Settings | None = None  # of customer mail; None sends none
+    settings: Settings | None = None  # of customer mail and the cut-off; None has neither
 
     @property
     def sends_mail(self) -> bool:
