@@ -111,8 +111,7 @@ def import_batch(
             result.add(quarantined(one.order_id, kept))
         elif one.sale is not None:
             sales.append(one.sale)
-    if sales:
-        result.add(import_sales(context.database, sales, order_context, turn=turn))
+    result.add(import_sales(context.database, sales, order_context, turn=turn))
     return result
 
 

@@ -1,8 +1,8 @@
 """Imports sales, each once: in one transaction for many, split where one is refused or takes long.
 
-When the database refuses a sale, the batch (`write.py`) is rolled back and split until that sale is alone, so that only
-the bad one is quarantined. Sales whose rows are locked, or that fail as if the server were at fault, wait for the next
-round. A sale that takes long, as by a slow trigger of the shop's, is written alone and last: no other one waits for it.
+When the database refuses a sale, the batch (`write.py`) is rolled back and split until that sale is alone, so that only the
+bad one is quarantined. Sales whose rows are locked, or that fail as if the server were at fault, wait for the next round. A
+sale that takes long, as by a slow trigger of the shop's, is written alone and last: no other one waits for it.
 """
 
 from __future__ import annotations
@@ -33,12 +33,10 @@ NO_SUCH_CHARACTER = ("22P05", "22021")
 CODECS = ("latin-1", "ascii")
 """Fallback encodings for a database that cannot store every character: the first that works is used."""
 MOST_TRIES = 10
-PARTS = 10
-"""A batch that cannot be written is split into about so many: in few steps, of which each may take its whole time."""
+PARTS = 10  # of a batch that cannot be written: few steps, for each may take its whole time
 PATIENT_SECONDS, HURRIED_SECONDS = 2.0, 0.2
 """How long sales whose rows are locked are retried; then they are left to the next round."""
-STATEMENT_SECONDS, SECONDS_EACH = 0.2, 0.001
-"""How long a statement may take, and how much longer for each sale: some hundred times what it usually does."""
+STATEMENT_SECONDS, SECONDS_EACH = 0.2, 0.001  # for a statement, and more of it for each sale
 
 TOO_OLD = "It was placed before MIDAS_ORDERS_SINCE, so it is not imported."
 UNDATED = "It has no date, and MIDAS_ORDERS_SINCE is set: the next poll decides whether to import it."
@@ -93,11 +91,8 @@ class _Importer:
     doubtful: list[tuple[Sale, Exception]] = field(default_factory=list)
 
     def import_all(self, sales: Sequence[Sale]) -> ImportCounts:
-        """Imports the sales; retries those whose rows are locked once, then leaves them to the caller.
-
-        Raises:
-            Exception: nothing could be written, so no single sale is the cause.
-        """
+        """Imports the sales; retries those whose rows are locked once, then leaves them to the caller. Raises Exception
+        where nothing could be written, so no single sale is the cause."""
         result = ImportCounts()
         for batch in _rounds(sales):
             result.add(self._import_or_split(batch))
