@@ -62,8 +62,7 @@ def import_sales(
     write, are named in `postponed`: import them again later. Orders placed before MIDAS_ORDERS_SINCE are not imported; known ones
     are updated. `turn` is set once the batch before this one has ended, so that both allocate stock in their order.
     """
-    since = order_context.settings and order_context.settings.orders_since
-    if since:
+    if since := order_context.settings and order_context.settings.orders_since:
         sales = [replace(sale, left_out=sale.left_out or _why_left_out(sale, since)) for sale in sales]
     return _Importer(database, order_context, turn, hurried).import_all(sales)
 
