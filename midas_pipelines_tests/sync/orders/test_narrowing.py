@@ -12,8 +12,8 @@ import pytest
 from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.errors import BadItem
 from midas_pipelines.fourseller.models import Order
-from midas_pipelines.fourseller.pages import OrderPage, Page
-from midas_pipelines.sync.orders.intake.pages import OrderLists, OrderPages, OrderReport
+from midas_pipelines.fourseller.pages import OrderLists, OrderPage, Page
+from midas_pipelines.sync.orders.intake.pages import OrderPages, OrderReport
 from midas_pipelines.sync.orders.intake.poll import Narrowing
 from midas_pipelines_tests.shop import add_product
 from midas_pipelines_tests.sync.orders import desk

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from threading import Event
 
-from midas_pipelines.fourseller.models import Order
-from midas_pipelines.fourseller.pages import OrderPage
+from midas_pipelines.fourseller.pages import OrderLists, OrderPage
 from midas_pipelines.store.orders.payload_vault import vault_of
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.orders.intake.batch import Unreadable, import_batch, read_orders, seal_sales
@@ -119,42 +118,3 @@ class OrderPages:
         self.read_all = self.read_all and not report.postponed
         if self._progress is not None:
             self._progress(report)
-
-
-class OrderLists:
-    """What the lists of one poll held: which orders are new, and whether the current list held as many as it declared. An order
-    that changes while pages are read may shift another across a page boundary, and the watermark must not move past an
-    order that was never read. An id is known again by its hash of 64 bits, for a poll may read a million."""
-
-    def __init__(self) -> None:
-        self._last: dict[int, int] = {}  # the list that held an order last, by the hash of its id
-        self._number = 0
-        self.start()
-
-    def start(self) -> None:
-        """Starts the next list."""
-        self._number += 1
-        self._held, self._oldest, self._totals = 0, self._number, set[int]()
-
-    def add(self, page: OrderPage) -> list[Order]:
-        """Adds a page; returns its orders that no list held before."""
-        fresh = []
-        for order in page.data:
-            last = self._last.get(hash(order.id), 0)
-            self._last[hash(order.id)] = self._number
-            self._held += last != self._number
-            self._oldest = min(self._oldest, last)
-            if not last:
-                fresh.append(order)
-        self._held += len(page.rejected)
-        self._totals.update(() if page.total is None else (page.total,))
-        return fresh
-
-    def has_new(self, before: int) -> bool:
-        """Whether the current list held an order that none of the `before` lists before it held."""
-        return self._oldest < self._number - before
-
-    @property
-    def whole(self) -> bool:
-        """Whether the current list held no fewer orders than it declared, each time the same number."""
-        return len(self._totals) < 2 and max(self._totals, default=0) <= self._held

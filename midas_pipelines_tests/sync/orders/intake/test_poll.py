@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 
 from midas_pipelines.fourseller.models import Order
-from midas_pipelines.fourseller.pages import OrderPage, Page, Rejected
+from midas_pipelines.fourseller.pages import OrderLists, OrderPage, Page, Rejected
 from midas_pipelines.sandbox.state import State
 from midas_pipelines.store.operations.cursors import read_cursor
-from midas_pipelines.sync.orders.intake.pages import OrderLists
 from midas_pipelines.sync.orders.intake.poll import LOOK_BACK, WATERMARK, Window
 from midas_pipelines_tests.shop import add_product, rows
 from midas_pipelines_tests.sync.orders import desk, paper
