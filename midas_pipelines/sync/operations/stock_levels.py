@@ -89,7 +89,7 @@ class LowStockReport:
 
 def check_low_stock(context: SyncContext, *, alert: bool = False) -> LowStockReport:
     """Finds the active items that are low. With `alert` raises an alert for each that has become so, brings the words of
-    the others up to date, and clears those that have recovered. The database picks those that may be low, so that the others cost nothing."""
+    the others up to date, and clears those that have recovered or are no longer sold. The database picks those that may be low, so that the others cost nothing."""
     levels: list[Level] = []
     with context.database.reading() as connection:
         alerted = open_subjects(connection, ALERT)
@@ -103,7 +103,7 @@ def check_low_stock(context: SyncContext, *, alert: bool = False) -> LowStockRep
     shown = [level.as_row() for level in low[:MOST_SHOWN]]
     report = LowStockReport(totals.items, len(low), totals.out_of_stock, low=shown)
     texts = {level.subject: level.text for level in low}
-    over = [level.subject for level in levels if level.subject in alerted and level.recovered]
+    over = alerted - {level.subject for level in levels if not level.recovered}  # or no longer sold
     if alert and (low or over):
         found = context.database.write(match_alerts, kind=ALERT, texts=texts, known=over)
         report.raised, report.cleared = found

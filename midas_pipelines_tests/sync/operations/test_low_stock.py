@@ -55,6 +55,22 @@ def test_one_alert_per_crossing_and_none_while_it_hovers(shop: Database) -> None
 
 
 @pytest.mark.both_databases
+@pytest.mark.parametrize(
+    "end",
+    ["UPDATE products SET status = 'archived' WHERE id = :id", "DELETE FROM products WHERE id = :id"],
+    ids=["archived", "deleted"],
+)
+def test_the_alert_of_an_item_that_is_no_longer_sold_closes(shop: Database, end: str) -> None:
+    gone = add_product(shop, sku="A-1", stock_quantity=1)
+    add_product(shop, sku="A-2", stock_quantity=1)
+    watched(shop)
+    run(shop, end, id=gone)
+    report = watched(shop)
+    assert (report.raised, report.cleared) == (0, 1)
+    assert "A-2" in value(shop, "SELECT text FROM alerts WHERE cleared_at IS NULL")
+
+
+@pytest.mark.both_databases
 def test_the_threshold_is_the_items_the_categorys_or_the_default(shop: Database) -> None:
     category = add_category(shop)
     slug = value(shop, "SELECT slug FROM categories WHERE id = :id", id=category)
