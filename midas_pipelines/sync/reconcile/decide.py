@@ -172,7 +172,8 @@ def _by_policy(
 def _kept_off(mapping: Mapping, planner: Planner) -> Decision:
     pins = mapping.pinned_fields or {}
     change, item = planner.plan(mapping), planner.item(mapping)
-    if not pins["listing"].get("held") or item is None or not item.active:
+    sold = item is not None and item.active and not planner.rule(mapping).exclude
+    if not pins["listing"].get("held") or not sold:
         return Decision(change, NO_ITEM)
     gone = Difference("listing", "listed", "missing", edited=True)
     policy = planner.rule(mapping).policy("listing", mapping.policy_override)
