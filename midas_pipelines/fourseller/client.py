@@ -229,11 +229,10 @@ class FourSeller:
             return cast("Read", await send_with_retries(budget, partial(self._attempt, read=read)))
 
     async def _attempt(self, budget: Budget, read: Callable[[Any], Read]) -> Read:
+        guard = self._guard if budget.call.writes else lambda _: None  # the one place that every write passes
+        guard(budget.call)  # before the wait: what is not sent takes no turn from others
         await self._turn(budget)
-        if (
-            budget.call.writes
-        ):  # the one place that every write passes, after the wait: a lease may end meanwhile
-            self._guard(budget.call)
+        guard(budget.call)  # and after it: a lease may end meanwhile
         seconds = budget.start_attempt()
         try:
             sent = await self._send(budget.call, seconds)

@@ -8,9 +8,9 @@ import httpx
 import pytest
 
 from midas_pipelines.fourseller.client import FourSeller
-from midas_pipelines.fourseller.errors import RateLimited, Unavailable
+from midas_pipelines.fourseller.errors import NotSent, RateLimited, Unavailable
 from midas_pipelines.fourseller.http import rate_limit
-from midas_pipelines.fourseller.http.answers import LONGEST, LONGEST_PAUSE, seconds_asked
+from midas_pipelines.fourseller.http.answers import LONGEST, LONGEST_PAUSE, Call, seconds_asked
 from midas_pipelines.fourseller.http.rate_limit import AdaptivePace, FailedCall
 from midas_pipelines.sandbox.config import SandboxConfig
 from midas_pipelines_tests.fourseller.channel import answering, channel, draft, use
@@ -85,6 +85,25 @@ def test_a_429_costs_no_attempt_and_a_create_may_be_sent_again() -> None:
     use(client, lambda c: c.create_product(draft(), idempotency_key="k"))
     assert client.requests == 6
     assert pace.told == ["take", 0.01] * 5 + ["take", "ok"]
+
+
+def test_a_write_that_is_kept_back_takes_no_turn_and_one_that_may_not_leave_after_its_turn_is_not_sent() -> (
+    None
+):
+    pace, turns = Noting(), iter([False, True])
+
+    def kept_back(call: Call) -> None:
+        raise NotSent("Shadow mode is on.", item=call.item)
+
+    def lost_meanwhile(call: Call) -> None:
+        if next(turns):
+            raise NotSent("The lease is over.", item=call.item)
+
+    for guard, told in ((kept_back, []), (lost_meanwhile, ["take"])):
+        client = channel(transport=answering(PRODUCT), pace=pace, guard=guard)
+        with pytest.raises(NotSent):
+            use(client, lambda c: c.set_quantity("P1", 1, NOW))
+        assert (pace.told, client.requests) == (told, 0)
 
 
 def test_failures_still_count_between_429s(quick: None) -> None:
