@@ -352,7 +352,7 @@ def test_a_ghost_in_the_list_is_no_product_and_costs_no_write(twelve: World, lis
     assert (reconciled(twelve).unknown, alerts(twelve, "stray_product")) == (0, 0)
 
 
-def test_many_products_of_what_the_shop_never_had_wait_for_a_person(twelve: World) -> None:
+def test_many_products_of_what_the_shop_never_had_wait_for_a_person(twelve: World, lists: Lists) -> None:
     for number in range(10):
         made = {
             **twelve.listed["A-1"],
@@ -362,8 +362,14 @@ def test_many_products_of_what_the_shop_never_had_wait_for_a_person(twelve: Worl
         made.pop("id")
         twelve.sandbox.state.create(made)
     twelve.full()
-    assert len(ids(twelve)) == 22
+    assert (len(ids(twelve)), alerts(twelve, "stray_product")) == (22, 10)
     assert reconciled(twelve).unknown == 10
+    before = value(twelve.database, "SELECT count(*) FROM alerts WHERE kind = 'stray_product'")
+    lists.hidden = set(ids(twelve)[6:])  # so a list that is not believed
+    assert (reconciled(twelve).complete, alerts(twelve, "stray_product")) == (False, 10)
+    lists.hidden = set()
+    assert reconciled(twelve).complete
+    assert value(twelve.database, "SELECT count(*) FROM alerts WHERE kind = 'stray_product'") == before
 
 
 def test_a_product_of_an_item_that_is_not_tied_yet_is_adopted(twelve: World) -> None:

@@ -137,7 +137,8 @@ def _report(settling: ReadBack, texts: dict[str, str]) -> None:
     texts |= {item_subject(row.id): f"{row.sku}: {LEFT}. {row.reason}" for row in settling.staying}
     with settling.context.database.writing() as connection:
         mark_dirty(connection, [row.id for row in settling.staying if given_up(row)])
-        match_alerts(connection, kind=ALERT, texts=texts)
+        known = None if settling.listing.complete else ()  # what a list that was cut lacks may be there
+        match_alerts(connection, kind=ALERT, texts=texts, known=known)
 
 
 def _settle_orphans(settling: ReadBack) -> None:
