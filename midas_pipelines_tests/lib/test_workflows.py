@@ -31,6 +31,16 @@ def test_every_schedule_sensor_and_job_has_its_row_and_shows_it_in_the_ui() -> N
         assert rows[name].in_words in str(one.description), one.name
 
 
+def test_the_table_of_the_docs_has_the_numbers_of_now() -> None:
+    written = (Path(__file__).parents[2] / "docs" / "dagster.md").read_text()
+    _, *rows = [row for row in written.splitlines() if row.startswith("│")]
+    for row, now in zip(rows, timetable(load_settings()), strict=True):
+        name, _, when, batch, at_once, _ = map(str.strip, row.strip("│").split("│"))
+        fixed = ", fixed" if now.at_once_is_fixed else ""
+        assert (name, batch, at_once) == (now.workflow, str(now.batch or ""), f"{now.at_once}{fixed}")
+        assert now.every.startswith(when.partition("…")[0].strip()), name
+
+
 @pytest.mark.parametrize("workflow", [one.name for one in WORKFLOWS])
 def test_each_is_left_off_by_its_name(workflow: str) -> None:
     ready = {"backup_to": "x", "backup_identity_file": "x"}
