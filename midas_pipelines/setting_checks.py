@@ -133,10 +133,10 @@ def _is_smtp(text: str) -> bool:
 
 
 def _names(value: object) -> object:
-    names = comma_separated(value) if isinstance(value, str) else value
-    if isinstance(value, str) and value.strip().startswith(
-        ("[", '"', "'")
-    ):  # a part of a name, which would match none
+    if not isinstance(value, str):
+        return value
+    names = comma_separated(value)
+    if any(name != name.strip("[]\"'") for name in names):  # such a name would match none
         raise ValueError("must be names with commas between, without quotes or brackets")
     return names
 

@@ -110,7 +110,10 @@ def test_channels_are_listed_as_people_write_lists(monkeypatch: pytest.MonkeyPat
     assert settings.mail_channels_on == settings.mail_channels_off == LISTS[written]
 
 
-@pytest.mark.parametrize("written", ['["ebay", "amazon"]', "[ebay, amazon]", "'ebay', \"TikTok Shop\""])
+@pytest.mark.parametrize(
+    "written",
+    ['["ebay", "amazon"]', "[ebay, amazon]", "'ebay', \"TikTok Shop\"", 'amazon,"ebay"', "amazon, ebay]"],
+)
 def test_a_list_in_quotes_or_brackets_is_refused(monkeypatch: pytest.MonkeyPatch, written: str) -> None:
     sentence = refusal(monkeypatch, "MIDAS_MAIL_CHANNELS_OFF", written)
     assert "names with commas between" in sentence
