@@ -11,7 +11,9 @@ from types import SimpleNamespace
 
 import httpx
 import pytest
+from click.testing import CliRunner
 
+from midas_pipelines.cli import cli
 from midas_pipelines.sandbox import config as sandbox_config
 from midas_pipelines.sandbox.background import BackgroundSandbox
 from midas_pipelines.sandbox.config import FAULT_KINDS, Faults, RateLimit, SandboxConfig
@@ -217,3 +219,10 @@ def test_the_settings_can_be_read_back_without_the_secret(control: httpx.Client)
     assert settings.json()["webhooks"]["secret_set"] is True
     assert "c2VjcmV0" not in settings.text
     assert json.loads(settings.text)["faults"] == {}
+
+
+def test_a_state_that_is_none_of_the_sandboxs_is_named(tmp_path: Path) -> None:
+    (tmp_path / "orders.json").write_text('["order", "O000001", {}]')
+    done = CliRunner().invoke(cli, ["sandbox", "--port", "0", "--state", f"{tmp_path}/orders.json"])
+    assert done.exit_code == 1
+    assert "orders.json cannot be used: file is not a database." in done.output

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from typing import Any
 
 import click
@@ -57,6 +58,8 @@ def sandbox(port: int, host: str, faults: tuple[str, ...], habits: tuple[str, ..
         serve(config, host=host, port=port)
     except OSError as taken:
         raise click.ClickException(f"Cannot listen on {host}:{port}: {taken.strerror or taken}.") from None
+    except sqlite3.Error as wrong:
+        raise click.ClickException(f"--state {config.state_file} cannot be used: {wrong}.") from None
 
 
 def _fault(text: str) -> tuple[str, float]:
