@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from midas_pipelines.cli import cli
+from midas_pipelines.store.items.claims import allow_pushes, stop_pushes
 from midas_pipelines_tests.cli.conftest import Midas
 from midas_pipelines_tests.shop import add_product, rows
 from midas_pipelines_tests.sync.orders import desk
@@ -173,6 +174,32 @@ def test_a_shipment_is_on_record_while_4seller_is_away(
     assert (away.exit_code, "4Seller does not know it: " in away.output) == (0, True)
     desk.sync(world)
     assert desk.at_4seller(world, ids["sold"]) == ("shipped", desk.UPS)
+
+
+def test_4seller_does_not_know_a_shipment_of_a_part_while_pushes_are_stopped(
+    orders: Command, world: World, ids: dict[str, str]
+) -> None:
+    part = [part.format(**ids) for part in (*SHIP, "--line", "1=1")]
+    assert "4Seller knows it." in orders(*part).output
+    world.database.write(stop_pushes, "stocktaking")
+    more = ["fedex" if part == "ups" else part.replace(desk.UPS, desk.FEDEX) for part in part]
+    assert "does not know it: Nothing is pushed to 4Seller: stocktaking." in orders(*more).output
+    assert json.loads(orders(*more, "--json").output)[
+        "unpushed"
+    ]  # as the first answer, though nothing is new
+    world.database.write(allow_pushes)
+    assert "4Seller knows it." in orders(*more).output
+    assert desk.at_4seller(world, ids["sold"]) == ("processing", desk.FEDEX)
+
+
+def test_recording_a_shipment_again_says_that_4seller_has_refused_it(
+    orders: Command, world: World, ids: dict[str, str]
+) -> None:
+    part = ("ship", ids["sold"], "--carrier", "Pigeon", "--number", "P-1", "--line", "1=1")
+    assert "4Seller knows it." in orders(*(one.format(**ids) for one in SHIP), "--line", "1=1").output
+    with desk.refused(world, 422, carrier="Pigeon"):
+        for _ in range(2):  # the second does not ask 4Seller: it is tried again after a day
+            assert "4Seller does not know it: 4Seller refused" in orders(*part).output
 
 
 def test_a_shipment_on_record_is_not_changed_by_recording_it_again(

@@ -37,6 +37,8 @@ PATIENCE = 3
 STEPS = {"refused": "refused_transition", "untaken": "not_taken", "unanswered": UNANSWERED}
 """The steps of the order log of a status that was not pushed."""
 
+UNTAKEN = "4Seller did not accept it; see the order log."
+
 _ORDERS, _LINES, _SHIPMENTS = marketplace_orders.c, marketplace_order_lines.c, order_shipments.c
 
 
@@ -169,6 +171,16 @@ def pending_updates(context: SyncContext, after: int, only: int | None) -> list[
         except BadTracking as bad:
             invalid[one.order_id].append((one, str(bad)))
     return [_pending(row, valid[row.local_order_id], invalid[row.local_order_id]) for row in found]
+
+
+def why_waiting(connection: sa.Connection, row: sa.Row[Any]) -> str | None:
+    """Why 4Seller does not know the status or a shipment of the order in that row of ours; None where it knows all."""
+    mine = (_SHIPMENTS.order_id == row.local_order_id, _SHIPMENTS.pushed_at.is_(None))
+    waits = sa.select(sa.func.coalesce(_SHIPMENTS.reason, UNTAKEN)).where(*mine)
+    reason = UNTAKEN if row.shop_status_since is not None else None
+    reason = reason if row.status in ENDED else connection.scalar(waits) or reason
+    stopped = reason and why_stopped(connection)
+    return f"Nothing is pushed to 4Seller: {stopped}." if stopped else reason
 
 
 def context_of(context: SyncContext) -> OrderContext:

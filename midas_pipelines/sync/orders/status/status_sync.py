@@ -215,9 +215,8 @@ async def _changed(context: SyncContext, order_id: str, problem: str | None) -> 
     now = await asyncio.to_thread(context.database.read, find_order, order_id)
     if OrderException.CONFLICT in read_exceptions(now.exception):
         problem = IN_CONFLICT
-    pushed = now.shop_status_since is None and problem is None
-    reason = None if pushed else problem or "4Seller did not accept it; see the order log."
-    return StatusChanged(now.marketplace_order_id, now.shop_status or now.status, pushed, reason)
+    reason = problem or await asyncio.to_thread(context.database.read, outbound.why_waiting, now)
+    return StatusChanged(now.marketplace_order_id, now.shop_status or now.status, reason is None, reason)
 
 
 def _move(context: SyncContext, order_row: int, goal: Goal, parcel: Tracking | None, units: Units) -> None:
