@@ -10,7 +10,6 @@ from functools import cache
 from pathlib import Path
 
 import click
-import pytest
 import sqlalchemy as sa
 
 import midas_pipelines
@@ -75,11 +74,18 @@ def test_no_folder_is_crowded() -> None:
     assert {folder: count for folder, count in folders.items() if count > 16} == {}
 
 
-@pytest.mark.parametrize("page", ["docs/architecture.md", "AGENTS.md", "CONTRIBUTING.md"])
-def test_every_file_that_a_document_names_is_there(page: str) -> None:
-    named = NAMED_FILE.findall((ROOT / page).read_text())
-    assert named
-    assert [name for name in named if not ((PACKAGE / name).exists() or (ROOT / name).exists())] == []
+def test_every_file_that_a_document_names_is_there() -> None:
+    pages = [*ROOT.glob("*.md"), ROOT / "benchmarks" / "README.md", *(ROOT / "docs").rglob("*.md")]
+    named = [(page.name, name) for page in pages for name in NAMED_FILE.findall(page.read_text())]
+    assert {"architecture.md", "AGENTS.md", "CONTRIBUTING.md"} <= {page for page, _ in named}
+    assert [one for one in named if not any((root / one[1]).exists() for root in (PACKAGE, ROOT))] == []
+
+
+def test_the_rooms_of_the_engine_are_those_that_the_readme_names() -> None:
+    (row,) = re.findall(r"\| the engine: (.*) \|", (ROOT / "README.md").read_text())
+    assert sorted(re.findall(r"`(\w+)`", row)) == sorted(
+        page.parent.name for page in PACKAGE.glob("sync/*/__init__.py")
+    )
 
 
 def test_every_command_that_a_text_names_is_there() -> None:
