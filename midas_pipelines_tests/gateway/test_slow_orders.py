@@ -15,6 +15,7 @@ from midas_pipelines.gateway.worker.webhook_worker import WebhookWorker
 from midas_pipelines.settings import DatabaseLimits, Settings
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.orders.payload_vault import vault_of
+from midas_pipelines.sync.orders.intake.batch import import_order_webhooks
 from midas_pipelines_tests.gateway.conftest import Start
 from midas_pipelines_tests.gateway.running import Gateway, sale, wait_until
 from midas_pipelines_tests.shop import add_product, rows, run, value
@@ -122,6 +123,65 @@ def test_more_slow_orders_than_are_imported_at_once_are_retried(
     door.settled()
     assert rows(database, OF_SLOW) == [("applied",)] * 3
     assert value(database, "SELECT stock_quantity FROM products WHERE sku = 'S'") == 50 - 3 * 2
+
+
+def test_a_slow_order_that_waits_for_its_turn_is_not_tried_in_another_batch(
+    door: Gateway, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each try costs the others of the batch the time that a statement may take."""
+    tried = list[str]()
+
+    def import_noted(context: Any, orders: Any, vault: Any, *, hurried: bool) -> Any:
+        tried.extend(order["id"] for order in orders if hurried)
+        return import_order_webhooks(context, orders, vault, hurried=hurried)
+
+    monkeypatch.setattr(webhook_worker, "SLOW_ORDERS", 1)
+    monkeypatch.setattr(webhook_worker, "import_order_webhooks", import_noted)
+    database = door.world.database
+    slow_trigger(database, "its order")
+    next_try = "SELECT min(next_attempt_at) FROM marketplace_webhooks WHERE outcome IS NULL"
+    with held(database, GATE):
+        for name in ("S-1", "S-2", "S-3"):
+            door.tell("order.created", slow(name))
+        tell_others(door, 0, 3)
+        start()
+        first = door.wait(lambda: value(database, next_try), "the first try")
+        door.wait(lambda: value(database, next_try) > first, "the second one")
+    door.settled()
+    assert sorted(tried) == ["S-1", "S-2", "S-3", "W-0", "W-1", "W-2"]
+
+
+def test_an_order_that_fails_beside_a_slow_one_costs_that_no_attempt(door: Gateway, start: Start) -> None:
+    database = door.world.database
+    slow_trigger(database, "its order")
+    fails = "BEGIN RAISE EXCEPTION 'no' USING ERRCODE = 'ZZ001'; END"
+    run(database, f"CREATE FUNCTION fails() RETURNS trigger LANGUAGE plpgsql AS $${fails}$$")
+    when = "WHEN (NEW.order_number = '4S-F')"
+    run(database, f"CREATE TRIGGER a BEFORE INSERT ON orders FOR EACH ROW {when} EXECUTE FUNCTION fails()")
+    attempts = "SELECT attempts FROM marketplace_webhooks WHERE subject = 'order:{}'"
+    with held(database, GATE):
+        door.tell("order.created", slow())
+        door.tell("order.created", sale("W", id="F"))
+        start()
+        door.wait(lambda: value(database, attempts.format("F")), "the first try")
+        assert value(database, attempts.format("S")) == 0
+
+
+def test_an_order_whose_quarantined_row_is_locked_delays_no_other(start: Start) -> None:
+    door = start(with_worker=False)
+    database, unreadable = door.world.database, sale("W", id="Q") | {"items": "A"}
+    add_product(database, sku="W", stock_quantity=50)
+    paper.polled(door.world, unreadable)
+    with held(database, "SELECT id FROM marketplace_orders WHERE marketplace_order_id = 'Q' FOR UPDATE"):
+        door.tell("order.updated", unreadable)
+        tell_others(door, 0, 3)
+        start()
+        door.wait(lambda: value(database, APPLIED) == 3, "the others")
+        assert value(database, "SELECT sum(attempts) FROM marketplace_webhooks WHERE outcome IS NULL") == 0
+    door.settled()
+    assert (
+        value(database, "SELECT outcome FROM marketplace_webhooks WHERE subject = 'order:Q'") == "quarantined"
+    )
 
 
 def test_two_events_of_a_slow_order_are_applied_in_their_order(door: Gateway, start: Start) -> None:

@@ -35,7 +35,8 @@ from midas_pipelines.store.operations.cursors import key_refused_at
 from midas_pipelines.store.orders.payload_vault import Vault
 from midas_pipelines.storefront.writing import in_short
 from midas_pipelines.sync.context import SyncContext
-from midas_pipelines.sync.orders.intake.batch import POSTPONED, WebhookResult, import_order_webhooks
+from midas_pipelines.sync.orders.intake.batch import WebhookResult, import_order_webhooks
+from midas_pipelines.sync.orders.intake.importer import LOCKED, SLOW
 from midas_pipelines.sync.reconcile.product_events import EventResult, handle_product_event
 from midas_pipelines.sync.threads import in_thread
 
@@ -180,11 +181,15 @@ class WebhookWorker:
     # orders
 
     async def _apply_orders(self, claimed: list[Webhook]) -> list[FinishedWebhook]:
-        """Imports what takes no long wait, and has each other order imported beside the next batches."""
-        finished = await self._import_orders(claimed, hurried=True)
+        """Imports what takes no long wait, and has each other order imported beside the next batches: a slow one is tried in
+        one batch only."""
+        known = {webhook.subject for webhook in claimed if webhook.reason == SLOW}
+        finished = [_postponed(webhook, SLOW) for webhook in claimed if webhook.subject in known]
+        others = [webhook for webhook in claimed if webhook.subject not in known]
+        finished += await self._import_orders(others, hurried=True)
         slow: dict[str | None, list[Webhook]] = {}
         for one in finished:
-            if one.reason == POSTPONED:
+            if one.outcome is None and one.reason in (LOCKED, SLOW):
                 slow.setdefault(one.webhook.subject, []).append(one.webhook)
         apart = list(slow.values())[: SLOW_ORDERS - len(self._slow)]
         for of_order in apart:
@@ -258,10 +263,14 @@ class WebhookWorker:
 
 def _finished(webhook: Webhook, result: WebhookResult) -> FinishedWebhook:
     if result.ended == "postponed":
-        return FinishedWebhook(webhook, None, result.reason, wait_seconds=BUSY_SECONDS, counts=False)
+        return _postponed(webhook, str(result.reason))
     if result.ended == "refused":
         return retry_or_quarantine(webhook, str(result.reason))
     return FinishedWebhook(webhook, WebhookOutcome(result.ended), result.reason)
+
+
+def _postponed(webhook: Webhook, reason: str) -> FinishedWebhook:
+    return FinishedWebhook(webhook, None, reason, wait_seconds=BUSY_SECONDS, counts=False)
 
 
 def _judged(webhook: Webhook, result: EventResult, grace: float) -> FinishedWebhook:

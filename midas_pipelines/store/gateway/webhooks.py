@@ -67,6 +67,7 @@ class Webhook:
     payload: str
     received_at: datetime
     attempts: int
+    reason: str | None = None  # why the last try did not end it
 
 
 @dataclass(frozen=True, slots=True)

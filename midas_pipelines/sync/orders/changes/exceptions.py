@@ -16,7 +16,7 @@ from midas_pipelines.store.database import Database
 from midas_pipelines.store.orders.payload_vault import ERASED_PAYLOAD
 from midas_pipelines.store.schema.tables import marketplace_order_lines, marketplace_orders
 from midas_pipelines.storefront.types import utc_now
-from midas_pipelines.storefront.writing import insert_new
+from midas_pipelines.storefront.writing import Cause, blame, insert_new
 from midas_pipelines.sync.orders.customer_mail import queue_status_mail
 from midas_pipelines.sync.orders.model.lines import CHANNEL, SEEN_BY_A_PERSON, OrderException, read_exceptions
 from midas_pipelines.sync.orders.model.order_log import OrderContext, StoredOrder
@@ -164,20 +164,26 @@ def dismiss(order: StoredOrder) -> list[str]:
 def quarantine_order(
     database: Database, order_context: OrderContext, order_id: str, raw: Any, reason: str
 ) -> str | None:
-    """Quarantines an order that cannot be imported, so that it is neither lost nor blocks others; returns `new` or `still`.
-    One that is imported or dismissed stays as it is: None."""
+    """Quarantines an order that cannot be imported, so that it is neither lost nor blocks others; returns `new` or `still`,
+    or `busy` where its row is locked. One that is imported or dismissed stays as it is: None."""
     name, payload = short_id(order_id), order_context.vault.seal(writable_in(raw))
     row = {"channel": CHANNEL, "marketplace_order_id": name, "status": "pending", "outcome": "quarantined"}
-    with database.writing() as connection:
-        new = insert_new(connection, marketplace_orders, [row | {"reason": reason, "payload": payload}], "id")
-        mine = (_ORDERS.channel == CHANNEL, _ORDERS.marketplace_order_id == name)
-        kept = sa.case((_ORDERS.erased_at.is_not(None), ERASED_PAYLOAD), else_=payload)
-        renewed = sa.update(marketplace_orders).where(*mine, _ORDERS.outcome == "quarantined")
-        if not new and connection.execute(renewed.values(reason=reason, payload=kept)).rowcount == 0:
-            return None
-        order_context.log(connection, name, "failed", reason, once=True)
-        text = f"Order {name} is quarantined. {reason} Retry it with `midas orders retry` when the cause is fixed, or dismiss it."
-        alerts.raise_alert(connection, kind=QUARANTINED, subject=f"order:{name}"[:200], text=text)
+    row |= {"reason": reason, "payload": payload}
+    try:
+        with database.writing() as connection:
+            new = insert_new(connection, marketplace_orders, [row], "id")
+            mine = (_ORDERS.channel == CHANNEL, _ORDERS.marketplace_order_id == name)
+            kept = sa.case((_ORDERS.erased_at.is_not(None), ERASED_PAYLOAD), else_=payload)
+            renewed = sa.update(marketplace_orders).where(*mine, _ORDERS.outcome == "quarantined")
+            if not new and connection.execute(renewed.values(reason=reason, payload=kept)).rowcount == 0:
+                return None
+            order_context.log(connection, name, "failed", reason, once=True)
+            text = f"Order {name} is quarantined. {reason} Retry it with `midas orders retry` when the cause is fixed, or dismiss it."
+            alerts.raise_alert(connection, kind=QUARANTINED, subject=f"order:{name}"[:200], text=text)
+    except sa.exc.DBAPIError as error:
+        if blame(error) is not Cause.BUSY:
+            raise
+        return "busy"
     return "new" if new else "still"
 
 

@@ -19,12 +19,11 @@ from midas_pipelines.store.orders.payload_vault import Vault, vault_of
 from midas_pipelines.store.schema.tables import marketplace_orders
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.orders.changes.exceptions import quarantine_order
+from midas_pipelines.sync.orders.intake import importer
 from midas_pipelines.sync.orders.intake.importer import FIRST, TOO_OLD, import_sales, is_older, quarantined
 from midas_pipelines.sync.orders.intake.write import ImportCounts
 from midas_pipelines.sync.orders.model.order_log import OrderContext
 from midas_pipelines.sync.orders.model.sale import LONGEST_ID, Sale, read_sale
-
-POSTPONED = "The shop has locked an item or its order, or the database takes long to write it."
 
 
 @dataclass(frozen=True)
@@ -146,6 +145,8 @@ def import_order_webhooks(
             )
             if one.sale is not None and not kept:
                 sales[place] = one.sale
+            elif kept == "busy":
+                results[place] = WebhookResult("postponed", importer.LOCKED)
             else:
                 results[place] = WebhookResult("quarantined", one.reason)
     newest = _newest_dates(context, sales.values())
@@ -155,7 +156,7 @@ def import_order_webhooks(
         if sale.order_id in result.refused:
             ended = WebhookResult("refused", "The database refuses to write the order now.")
         elif sale.order_id in result.postponed:
-            ended = WebhookResult("postponed", POSTPONED)
+            ended = WebhookResult("postponed", result.postponed[sale.order_id])
         elif sale.updated_at is not None and sale.updated_at < newest[sale.order_id]:
             ended = WebhookResult("superseded", "A newer state of the order is known.")
         else:

@@ -37,8 +37,11 @@ PARTS = 10  # of a batch that cannot be written: few steps, for each may take it
 PATIENT_SECONDS, HURRIED_SECONDS = 2.0, 0.2
 """How long sales whose rows are locked are retried; then they are left to the next round."""
 STATEMENT_SECONDS, SECONDS_EACH = 0.2, 0.001  # for a statement, and more of it for each sale
+HASTE, SHORTEST_SECONDS = 0.8, 0.05  # after each that took long the next gets so much of it, at least
 
 TOO_OLD = "It was placed before MIDAS_ORDERS_SINCE, so it is not imported."
+LOCKED = "The shop has locked an item or its order."
+SLOW = "The database takes long to write it."
 UNDATED = "It has no date, and MIDAS_ORDERS_SINCE is set: the next poll decides whether to import it."
 
 FIRST = Event()
@@ -82,6 +85,7 @@ class _Importer:
     turn: Event
     hurried: bool
     bounded: bool = True  # while no statement may take long
+    late: int = 0  # how many did
     patient_until: float = 0.0  # when to stop waiting for locked rows
     written: int = 0  # sales written, or known before
     busy: list[Sale] = field(default_factory=list)  # they need locked rows
@@ -104,14 +108,15 @@ class _Importer:
             result.add(self._import_or_split(batch))
         result.refused = {sale.order_id for sale in self.busy} & self.overtaken
         for sale, error in self.doubtful:
-            if not self.written:
+            if not (self.written or self.busy or self.slow):
                 raise error
             log.error("Order %s cannot be written", sale.order_id, exc_info=error)
-            if blame(error) is Cause.SERVER:
+            if blame(error) is Cause.SERVER or not self.written:
                 result.refused.add(sale.order_id)
             else:
                 result.add(self._quarantine(sale, error))
-        result.postponed = {sale.order_id for sale in self.busy + self.slow} | result.refused
+        result.postponed |= {sale.order_id: SLOW for sale in self.slow}
+        result.postponed |= {sale.order_id: LOCKED for sale in self.busy} | dict.fromkeys(result.refused, "")
         result.left_out = {name: why for name, why in result.left_out.items() if name not in result.new}
         return result
 
@@ -130,6 +135,7 @@ class _Importer:
             cause = blame(error)
             if cause is Cause.DATABASE or (cause is Cause.SESSION and len(batch) == 1):
                 raise
+            self.late += cause is Cause.SLOW
             if len(batch) == 1:
                 return self._alone(batch[0], cause, error)
         result, size = ImportCounts(), max(1, len(batch) // PARTS)
@@ -146,7 +152,8 @@ class _Importer:
         if cause is Cause.ROW:
             return self._quarantine(sale, error)
         if cause is Cause.BUSY or (self.bounded and cause is Cause.SLOW):
-            (self.busy if cause is Cause.BUSY else self.slow).append(sale)
+            waited = cause is Cause.BUSY or self.patient_until  # for locked rows
+            (self.busy if waited else self.slow).append(sale)
             if isinstance(error, DBAPIError) and was_overtaken(error):
                 self.overtaken.add(sale.order_id)
             return ImportCounts()
@@ -169,7 +176,8 @@ class _Importer:
     def _import(self, sales: Sequence[Sale]) -> ImportCounts:
         """Imports the sales in one transaction, retried when another importer was faster. Only the first of a batch may run
         ahead of its turn, and on SQLite, which has one writer, none."""
-        bound = STATEMENT_SECONDS + SECONDS_EACH * len(sales) if self.bounded else None
+        one = max(SHORTEST_SECONDS, STATEMENT_SECONDS * HASTE**self.late)
+        bound = one + SECONDS_EACH * len(sales) if self.bounded else None
         if not self.database.is_postgresql:
             self.turn.wait()
         for tries in range(1, MOST_TRIES + 1):
@@ -231,6 +239,8 @@ def _in_codec(sale: Sale, codec: str) -> Sale:
 
 def quarantined(order_id: str, kept: str) -> ImportCounts:
     """The result of a quarantined order; `kept` as `quarantine_order` returns it."""
+    if kept == "busy":
+        return ImportCounts(postponed={order_id: LOCKED})
     if kept != "new":
         return ImportCounts(duplicates=1)
     preview = {"order": order_id, "channel": "", "total": "", "lines": "", "exception": "quarantined"}

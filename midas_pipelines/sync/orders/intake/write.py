@@ -70,7 +70,7 @@ class ImportCounts(OrderCounts):
     """The result of importing a batch."""
 
     left_out: dict[str, str] = field(default_factory=dict)  # unknown orders that are not imported, and why
-    postponed: set[str] = field(default_factory=set)  # their rows are locked: try again
+    postponed: dict[str, str] = field(default_factory=dict)  # to try again, and why
     refused: set[str] = field(default_factory=set)  # of those, the ones that no lock explains: ever later
     new: list[str] = field(default_factory=list)  # the ids of the imported orders
 
