@@ -15,9 +15,7 @@ from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.store.stock.ledger import unexplained_stock
 from midas_pipelines.sync.reconcile import conflicts
 from midas_pipelines.sync.reconcile.conflicts import ALERT, NoSuchConflict, match_conflict_alerts, resolve
-from midas_pipelines.sync.rules.edit import set_rule
 from midas_pipelines_tests.shop import add_product, rows, run, value
-from midas_pipelines_tests.sync.reconcile.test_reconcile import EDITS, edit_each, reconciled
 from midas_pipelines_tests.sync.world import World
 
 pytestmark = pytest.mark.both_databases
@@ -112,21 +110,3 @@ def open_alerts(world: World) -> list[str]:
     """The subjects of the open alerts."""
     found = rows(world.database, "SELECT subject FROM alerts WHERE cleared_at IS NULL ORDER BY subject")
     return [subject for (subject,) in found]
-
-
-@pytest.mark.parametrize("end", ["archived", "deleted", "excluded"])
-def test_a_conflict_about_an_item_that_is_not_to_be_listed_any_more_closes(world: World, end: str) -> None:
-    items = {sku: add_product(world.database, sku=sku) for sku in (*EDITS, "listing")}
-    add_product(world.database, sku="A-1")
-    set_rule(world.database, {"policy": "manual"})
-    world.full()
-    edit_each(world, *items)
-    assert reconciled(world).waiting == len(open_alerts(world)) == len(items)
-    for sku, item in items.items():
-        if end == "archived":
-            world.set(item, status="archived")
-        elif end == "deleted":
-            world.remove(item)
-        else:
-            set_rule(world.database, {"exclude": True}, sku=sku)
-    assert (reconciled(world).waiting, open_alerts(world)) == (0, [])

@@ -126,6 +126,24 @@ def test_manual_waits_and_no_sync_writes_over_it(each: World) -> None:
     assert sorted(field for (field,) in found) == sorted((*EDITS, "listing"))
 
 
+@pytest.mark.both_databases
+@pytest.mark.parametrize("end", ["archived", "deleted", "excluded"])
+def test_a_conflict_about_an_item_that_is_not_to_be_listed_any_more_closes(each: World, end: str) -> None:
+    set_rule(each.database, {"policy": "manual"})
+    each.incremental()
+    edit_each(each, *EDITS, "listing")
+    assert reconciled(each).waiting == 4
+    for sku in (*EDITS, "listing"):
+        if end == "archived":
+            run(each.database, "UPDATE products SET status = 'archived' WHERE sku = :sku", sku=sku)
+        elif end == "deleted":
+            run(each.database, "DELETE FROM products WHERE sku = :sku", sku=sku)
+        else:
+            set_rule(each.database, {"exclude": True}, sku=sku)
+    assert reconciled(each).waiting == 0
+    assert value(each.database, "SELECT count(*) FROM alerts WHERE cleared_at IS NULL") == 0
+
+
 @pytest.mark.parametrize("take", ["shop", "marketplace"])
 def test_a_person_settles_a_conflict_either_way(each: World, take: str) -> None:
     original = each.shown
