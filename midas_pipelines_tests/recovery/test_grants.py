@@ -48,7 +48,9 @@ def broken_lines(database: Database) -> dict[str, str]:
 @pytest.mark.only_on("postgresql")
 def test_the_doctor_names_a_right_that_is_lacking(safe: World, restricted: Database) -> None:
     run(safe.database, f"REVOKE UPDATE (stock_quantity) ON products FROM {ROLE}")
-    assert broken_lines(restricted) == {"rights": "Our user lacks UPDATE (stock_quantity) on products."}
+    run(safe.database, f"REVOKE SELECT ON categories FROM {ROLE}")
+    lacking = "Our user lacks SELECT on categories, UPDATE (stock_quantity) on products."
+    assert broken_lines(restricted) == {"rights": lacking}
 
 
 @pytest.mark.only_on("postgresql")  # SQLite knows no roles

@@ -119,7 +119,7 @@ def _lacking_rights(database: Database) -> Iterator[str]:
         with database.writing():  # takes the write lock
             return
     with database.reading() as connection:
-        for table, rights in RIGHTS.items():
+        for table, rights in (dict.fromkeys(NEEDED, "SELECT") | RIGHTS).items():
             for right in rights.split(", "):
                 action, _, column = right.rstrip(")").partition(" (")
                 held = sa.func.has_table_privilege(table, action)
