@@ -78,13 +78,16 @@ def _keep(name: str, results: list[Result], minutes: float) -> None:
     found[name] = list(rows.values())
     if name == "scale.unchanged":
         PICTURE.write_text(picture(found[name]))
-    RESULTS.write_text(json.dumps({"machine": machine(), "minutes": took, "results": found}, indent=1) + "\n")
-    _write_readme([row for subject in found.values() for row in subject], took)
+    now = {"machine": machine(), "minutes": took, "results": found}
+    RESULTS.write_text(json.dumps(now, indent=1) + "\n")
+    README.write_text(readme(README.read_text(), now))
 
 
-def _write_readme(rows: list[dict[str, Any]], took: dict[str, float]) -> None:
-    lines = [machine(), "", "| promise | measured | target | kept | on |", "|---|---|---|---|---|"]
-    for row in rows:
+def readme(text: str, measured: dict[str, Any]) -> str:
+    """The text of the README with the table of what `results.json` holds."""
+    took = measured["minutes"]
+    lines = [measured["machine"], "", "| promise | measured | target | kept | on |", "|---|---|---|---|---|"]
+    for row in (row for subject in measured["results"].values() for row in subject):
         detail = f" ({row['detail']})" if row["detail"] else ""
         kept = "yes" if row["kept"] else "no"
         lines.append(
@@ -92,9 +95,9 @@ def _write_readme(rows: list[dict[str, Any]], took: dict[str, float]) -> None:
         )
     lasted = ", ".join(f"`{subject}` {count:g}" for subject, count in took.items())
     lines += ["", f"Minutes that a subject took when it was last measured: {lasted}."] if took else []
-    before, _, rest = README.read_text().partition(BEGIN)
+    before, _, rest = text.partition(BEGIN)
     after = rest.partition(END)[2]
-    README.write_text("\n".join([f"{before}{BEGIN}", *lines, f"{END}{after}"]))
+    return "\n".join([f"{before}{BEGIN}", *lines, f"{END}{after}"])
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import json
 import re
 from collections import defaultdict
 from functools import cache
@@ -13,6 +14,8 @@ import click
 import sqlalchemy as sa
 
 import midas_pipelines
+from benchmarks import __main__ as benchmarks
+from benchmarks.scale.picture import picture
 from midas_pipelines.cli import COMMANDS, cli
 from midas_pipelines.store.operations.retention import KEPT
 from midas_pipelines.store.privacy.register import TABLES, register_page
@@ -139,3 +142,10 @@ def _tables() -> list[sa.Table]:
     for path in (PACKAGE / "store" / "schema").glob("*.py"):
         importlib.import_module(f"midas_pipelines.store.schema.{path.stem}")
     return [*shop.tables.values(), *store.tables.values()]
+
+
+def test_the_table_and_the_picture_of_the_benchmarks_show_what_was_measured() -> None:
+    measured = json.loads(benchmarks.RESULTS.read_text())
+    text = benchmarks.README.read_text()
+    assert benchmarks.readme(text, measured) == text
+    assert picture(measured["results"]["scale.unchanged"]) == benchmarks.PICTURE.read_text()

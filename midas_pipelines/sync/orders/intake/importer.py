@@ -41,7 +41,7 @@ HASTE, SHORTEST_SECONDS = 0.8, 0.05  # after each that took long the next gets s
 
 TOO_OLD = "It was placed before MIDAS_ORDERS_SINCE, so it is not imported."
 LOCKED = "The shop has locked an item or its order."
-SLOW = "The database takes long to write it."
+SLOW = "The database takes long to write the order."
 UNDATED = "It has no date, and MIDAS_ORDERS_SINCE is set: the next poll decides whether to import it."
 
 FIRST = Event()
