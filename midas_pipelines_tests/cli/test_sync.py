@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import dagster as dg
+import pytest
 
 from midas_pipelines_tests.cli.conftest import Midas
 from midas_pipelines_tests.shop import add_product, amend
@@ -67,6 +68,16 @@ def test_a_refused_key_is_one_sentence_and_code_2(
     assert "check FOURSELLER_API_KEY" in ended.errors
     assert "not-the-key" not in ended.output + ended.errors
     assert "Traceback" not in ended.errors
+
+
+@pytest.mark.parametrize("command", [("sync", "status"), ("reconcile",)], ids=" ".join)
+def test_programs_find_the_counts_where_4seller_was_away_before_the_sync_began(
+    midas: Midas, settings: dict[str, str], command: tuple[str, ...]
+) -> None:
+    away = {"FOURSELLER_API_URL": "http://127.0.0.1:9/v1"}
+    ended = midas(*command, "--json", **(settings | away))
+    assert (ended.code, ended.json["outcome"]) == (1, "failed")
+    assert (ended.json["scanned"], ended.json["pushed"], ended.json["failed"]) == (0, 0, 0)
 
 
 def test_an_unknown_sku_is_wrong_usage(world: World, midas: Midas, settings: dict[str, str]) -> None:

@@ -15,7 +15,10 @@ from midas_pipelines.errors import WrongInput
 from midas_pipelines.store.operations.sync_log import newest_sync
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.listings.scan import make_plan, read_plan
-from midas_pipelines.sync.product_sync import mapping_ids
+from midas_pipelines.sync.orders.intake.pages import OrderReport
+from midas_pipelines.sync.orders.status.status_sync import StatusSyncReport
+from midas_pipelines.sync.product_sync import InventoryReport, ProductReport, mapping_ids
+from midas_pipelines.sync.reconcile.report import ReconcileReport
 from midas_pipelines.text import counted, counts_of
 
 if TYPE_CHECKING:
@@ -23,6 +26,14 @@ if TYPE_CHECKING:
 
 NEW_FILE = click.Path(dir_okay=False, path_type=Path)
 OLD_FILE = click.Path(dir_okay=False, exists=True, path_type=Path)
+REPORTS: dict[str, type] = {
+    "products": ProductReport,
+    "inventory": InventoryReport,
+    "orders": OrderReport,
+    "status": StatusSyncReport,
+    "reconcile": ReconcileReport,
+}
+"""The report of each kind of sync: programs find its counts, at 0, where the run failed before it began."""
 
 
 @click.group(cls=AnsweringGroup)
@@ -99,7 +110,8 @@ def execute(
         run = run_job(job, ops)
         record = database.read(newest_sync, kind, run.result.run_id) or {}
     found = record.get("counts") or {}
-    shown = counts_of(found) | {name: record.get(name) or 0 for name in ("requests", "seconds")}
+    shown: dict[str, Any] = counts_of(vars(REPORTS[kind]()) | found)
+    shown |= {name: record.get(name) or 0 for name in ("requests", "seconds")}
     shown |= {"outcome": record.get("outcome") or "failed", "run_id": run.result.run_id}
     if found.get("problems"):
         shown["problems"] = found["problems"]
