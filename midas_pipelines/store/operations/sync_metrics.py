@@ -193,14 +193,15 @@ def read_trends(database: Database, now: datetime) -> dict[str, Any]:
         placed = connection.scalars(sa.select(placed_at).where(placed_at > since)).all()
         reports = connection.scalars(reconciled.order_by(_LOG.id)).all()
         by_channel = sales_by_channel(connection, since)
+    sums = sum_up(rows)
     return {
         "channels": by_channel,
         "orders": by_hour([(moment, 1) for moment in placed if moment], now),
         "pushes": by_hour([(row.started_at, row.written) for row in rows if row.started_at], now),
         "consistency": [share for one in reports if (share := (one or {}).get("consistency")) is not None],
-        "sums": sum_up(rows),
-        "p50": percentile(took, 0.5),
-        "p99": percentile(took, 0.99),
+        "sums": sums,
+        "p50": min(percentile(took, 0.5), sums["slowest_seconds"]),  # the slowest may be far below its bound
+        "p99": min(percentile(took, 0.99), sums["slowest_seconds"]),
     }
 
 

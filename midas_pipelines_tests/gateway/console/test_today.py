@@ -6,10 +6,12 @@ import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import sqlalchemy as sa
 
 from midas_pipelines.store.gateway.keys import Role, create_key
 from midas_pipelines.store.operations.backlog import CAUSES, needs_a_person
 from midas_pipelines.store.operations.sync_metrics import by_hour, percentile
+from midas_pipelines.store.schema.tables import sync_logs
 from midas_pipelines_tests.gateway.console.visitor import Visitor
 from midas_pipelines_tests.shop import add_product, run
 
@@ -50,6 +52,15 @@ def test_percentiles_come_from_what_took_how_long() -> None:
         0.5,
         0.0,
     )
+
+
+def test_no_share_took_longer_than_the_slowest_change(operator: Visitor) -> None:
+    database, now = operator.world.database, datetime.now(UTC)
+    counts = {"delivered": 32, "slowest_seconds": 0.44, "delivered_within": {"0.1": 30, "0.5": 2}}
+    ended = {"kind": "gateway", "scope": "at once", "outcome": "done", "started_at": now, "counts": counts}
+    with database.writing() as connection:
+        connection.execute(sa.insert(sync_logs).values(ended))
+    assert "99 % within 0.44 s (p99), the slowest after 0.44 s" in " ".join(operator.see("/").split())
 
 
 def test_keys_that_end_soon_have_a_tile(operator: Visitor) -> None:
