@@ -192,15 +192,13 @@ class OrderLists:
         self._held, self._oldest, self._totals = 0, self._number, set[int]()
 
     def add(self, page: OrderPage) -> list[Order]:
-        """Adds a page; returns its orders that no list held before."""
-        fresh = []
+        """Adds a page; returns its orders that no page before it held: of one that it has twice, both states."""
+        fresh = [order for order in page.data if hash(order.id) not in self._last]
         for order in page.data:
             last = self._last.get(hash(order.id), 0)
             self._last[hash(order.id)] = self._number
             self._held += last != self._number
             self._oldest = min(self._oldest, last)
-            if not last:
-                fresh.append(order)
         self._held += len(page.rejected)
         self._totals.update(() if page.total is None else (page.total,))
         return fresh

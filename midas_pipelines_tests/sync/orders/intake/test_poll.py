@@ -49,6 +49,13 @@ def test_whether_a_listing_held_everything(pages: list[OrderPage], whole: bool) 
     assert listing.whole is whole
 
 
+def test_both_states_of_an_order_that_a_page_has_twice_are_read() -> None:
+    """Of the two the import takes the newer one, in whichever order they stand."""
+    lists = OrderLists()
+    assert [one.id for one in lists.add(page(2, "a", "b", "a"))] == ["a", "b", "a"]
+    assert lists.whole
+
+
 def test_an_order_is_read_once_and_is_new_to_another_question_that_lists_it_again() -> None:
     lists = OrderLists()
     assert [one.id for one in lists.add(page(2, "a", "b"))] == ["a", "b"]
