@@ -31,6 +31,12 @@ from midas_pipelines_tests.sync.orders import desk
 from midas_pipelines_tests.sync.world import World
 
 
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """These tables are large here."""
+    monkeypatch.setattr("midas_pipelines.store.database.COUNTED_ROWS", 1_000)
+
+
 def create_busy_shop(database: Database) -> None:
     """A shop with two years of orders."""
     create_upgraded_shop(database)

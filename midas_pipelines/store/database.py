@@ -45,6 +45,9 @@ KEPT_BACK = (
     "try again."
 )
 
+COUNTED_ROWS = 50_000
+"""Up to so many rows of a table are counted, in a few milliseconds; of more the server's estimate is taken."""
+
 BOUND_STATEMENTS = "SELECT set_config('statement_timeout', %s, true)"
 
 
@@ -137,11 +140,11 @@ class Database:
 
 
 def count_rows(database: Database, table: str) -> int:
-    """The number of rows of a table; of a large one on PostgreSQL its estimate, which the last vacuum or analyze made."""
+    """The number of rows of a table; beyond `COUNTED_ROWS` on PostgreSQL its estimate, by the last vacuum or analyze."""
     if database.is_postgresql:
         estimate = sa.text("SELECT reltuples::bigint FROM pg_class WHERE oid = to_regclass(:name)")
         found: int = database.read(lambda connection: connection.scalar(estimate, {"name": table}) or 0)
-        if found > 1000:  # to count them would read them all
+        if found > COUNTED_ROWS:
             return found
     return database.scalar(sa.select(sa.func.count()).select_from(sa.table(table))) or 0
 
