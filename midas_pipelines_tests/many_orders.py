@@ -140,7 +140,7 @@ READS = re.compile(r"\s*(?:SELECT\b|WITH\b(?!.*\b(?:INSERT INTO|UPDATE \w+ SET|D
 def _counted(cursor: Any) -> dict[str, int]:
     """The sequential scans of each large table, as this session's transactions count them."""
     cursor.execute(
-        "SELECT relname, seq_scan FROM pg_stat_xact_user_tables WHERE relname = ANY(%s)", [list(LARGE)]
+        "SELECT relname, pg_stat_get_xact_numscans(oid) FROM pg_class WHERE relname = ANY(%s)", [list(LARGE)]
     )
     return dict(cursor.fetchall())
 
