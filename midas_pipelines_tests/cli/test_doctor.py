@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from midas_pipelines_tests.cli.conftest import Midas
-from midas_pipelines_tests.shop import run
+from midas_pipelines_tests.shop import add_image, add_product, run
 from midas_pipelines_tests.sync.world import World
 
 
@@ -62,6 +62,22 @@ def test_a_wrong_database_is_found(midas: Midas, world: World, settings: dict[st
     ):
         run(world.database, harm)
         assert states(midas, **settings)[1][wrong] == "wrong"
+
+
+def test_a_large_table_without_an_index_is_found(
+    midas: Midas, world: World, settings: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("midas_pipelines.lib.doctor.report.MOST_UNINDEXED", 1)
+    product = add_product(world.database)
+    for number in range(2):
+        add_image(world.database, product, f"https://shop.example.com/{number}.jpg")
+    (found,) = [
+        one for one in midas("doctor", "--json", **settings).json["lines"] if one["check"] == "indexes"
+    ]
+    assert (found["state"], found["found"].partition(":")[0]) == ("warning", "product_images")
+    command = found["next_step"].partition(": ")[2].replace(" CONCURRENTLY", "")
+    run(world.database, command)
+    assert states(midas, **settings)[1]["indexes"] == "ok"
 
 
 def test_an_error_of_a_setting_offers_the_doctor(midas: Midas) -> None:

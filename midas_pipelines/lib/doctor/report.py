@@ -15,7 +15,7 @@ from midas_pipelines.lib.doctor import surroundings
 from midas_pipelines.lib.doctor.surroundings import Finding, ok, unless, warning, wrong
 from midas_pipelines.notify.alerts import APART_SECONDS
 from midas_pipelines.settings import Settings, SettingsError, load_settings
-from midas_pipelines.store.database import Database
+from midas_pipelines.store.database import Database, count_rows
 from midas_pipelines.store.operations.cursors import database_ahead, is_connected
 from midas_pipelines.store.schema.tables import api_errors
 from midas_pipelines.store.schema.version import differing_columns, read_version
@@ -24,6 +24,15 @@ from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.context import accept_key, key_is_refused
 
 MOST_LIMITED = 100  # calls a day that may meet the rate limit
+
+MOST_UNINDEXED = 50_000  # rows that are read whole for each batch in some milliseconds
+OWNERS = {
+    "product_images": "product_id",
+    "product_variants": "product_id",
+    "order_items": "order_id",
+    "order_status_history": "order_id",
+}
+"""The shop's tables whose rows are looked up by the product or order that they belong to."""
 
 
 def doctor_report(given: Settings | None = None, *, new_key: bool = False) -> list[Finding]:
@@ -96,6 +105,7 @@ def shop_lines(database: Database) -> Iterator[Finding]:
     refused = f"Our user lacks {lacking}." if lacking else ""
     step = "Run what `midas db grants ROLE` prints for our user."
     yield unless(refused, "rights", step, "Our user may read and write the shop's tables.")
+    yield _indexes(database)
     upgrade = "Run `midas db upgrade`."
     if at.current != at.newest:
         yield wrong("our tables", f"They are at version {at.current or 'none'}, not {at.newest}.", upgrade)
@@ -127,6 +137,21 @@ def _lacking_rights(database: Database) -> Iterator[str]:
                     held = sa.func.has_column_privilege(table, column, action)
                 if not connection.scalar(sa.select(held)):
                     yield f"{right} on {table}"
+
+
+def _indexes(database: Database) -> Finding:
+    """Whether a large table of the shop's has an index by which the rows of a product or order are found."""
+    with database.reading() as connection:
+        inspector = sa.inspect(connection)
+        firsts = {table: [one["column_names"][0] for one in inspector.get_indexes(table)] for table in OWNERS}
+    lacking = [table for table, column in OWNERS.items() if column not in firsts[table]]
+    slow = [table for table in lacking if count_rows(database, table) > MOST_UNINDEXED]
+    if not slow:
+        return ok("indexes", "None is missed.")
+    words = f"{', '.join(slow)}: read whole for each batch of products or orders, and large."
+    how = "CREATE INDEX CONCURRENTLY" if database.is_postgresql else "CREATE INDEX"
+    steps = [f"{how} {table}_owner ON {table} ({OWNERS[table]});" for table in slow]
+    return warning("indexes", words, f"Run, as the owner of the shop's tables: {' '.join(steps)}")
 
 
 def _clock(whose: str, ahead: float) -> Finding:
