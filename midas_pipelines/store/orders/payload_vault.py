@@ -60,7 +60,7 @@ class Vault:
         return self.seal_all([payload], personal=personal)[0]
 
     def seal_all(self, payloads: Sequence[Any], *, personal: bool = True) -> list[str]:
-        """The payloads as texts for the database, sealed step by step together, which takes a quarter less time; their
+        """The payloads as texts for the database, sealed step by step together, which takes less time; their
         random bytes are drawn in one call of the system, at each of which another thread would take over."""
         drawn = os.urandom(FRESH_BYTES * len(payloads))
         fresh = [drawn[at : at + FRESH_BYTES] for at in range(0, len(drawn), FRESH_BYTES)]
