@@ -48,7 +48,8 @@ class FourSeller:
 
     `in_flight` bounds the requests open at once; `pace` how fast they are sent (without one it adapts to the 429s
     it meets); `on_failed_call` is called for every failed attempt; `deadline_seconds` bounds a call, retries included,
-    from its first request on; no write is sent for which `guard` raises NotSent; `watch` sees every answer. Every method raises an error of the `FourSellerError` family.
+    from its first request on; no write is sent for which `guard` raises NotSent; `watch` sees every answer. Every method
+    raises an error of the `FourSellerError` family.
     """
 
     def __init__(
@@ -229,10 +230,11 @@ class FourSeller:
             return cast("Read", await send_with_retries(budget, partial(self._attempt, read=read)))
 
     async def _attempt(self, budget: Budget, read: Callable[[Any], Read]) -> Read:
-        guard = self._guard if budget.call.writes else lambda _: None  # the one place that every write passes
-        guard(budget.call)  # before the wait: what is not sent takes no turn from others
+        if budget.call.writes:  # the one place that every write passes
+            self._guard(budget.call)  # before the wait: what is not sent takes no turn from others
         await self._turn(budget)
-        guard(budget.call)  # and after it: a lease may end meanwhile
+        if budget.call.writes:
+            self._guard(budget.call)  # and after it: a lease may end meanwhile
         seconds = budget.start_attempt()
         try:
             sent = await self._send(budget.call, seconds)

@@ -89,7 +89,8 @@ class LowStockReport:
 
 def check_low_stock(context: SyncContext, *, alert: bool = False) -> LowStockReport:
     """Finds the active items that are low. With `alert` raises an alert for each that has become so, brings the words of
-    the others up to date, and clears those that have recovered or are no longer sold. The database picks those that may be low, so that the others cost nothing."""
+    the others up to date, and clears those that have recovered or are no longer sold. The database picks those that may be
+    low, so that the others cost nothing."""
     levels: list[Level] = []
     with context.database.reading() as connection:
         alerted = open_subjects(connection, ALERT)

@@ -129,7 +129,8 @@ def unerased_buyers(
         sa.func.min(sa.case((_HISTORY.status.in_(words), _HISTORY.created_at)), type_=moment).label(name)
         for name, words in ENDS.items()
     ]
-    local, which = _ORDERS.local_order_id, sa.and_(_ORDERS.erased_at.is_(None))
+    local = _ORDERS.local_order_id
+    which: sa.ColumnElement[bool] = _ORDERS.erased_at.is_(None)
     if before is not None:
         which = sa.and_(which, sa.or_(_ORDERS.imported_at < before, _ORDERS.source_updated_at < before))
     theirs = _HISTORY.order_id.in_(sa.select(local).where(which))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from threading import Event
@@ -71,9 +71,7 @@ def seal_sales(context: SyncContext, read: Iterable[Sale | Unreadable], vault: V
     """Seals the payloads of these sales, which spares the transaction that work; not of those before the cut-off, which are
     rarely written."""
     since = context.settings.orders_since
-    sales = [
-        one for one in read if isinstance(one, Sale) and not (one.sealed or is_older(one.placed_at, since))
-    ]
+    sales = [one for one in read if isinstance(one, Sale) and not is_older(one.placed_at, since)]
     for sale, sealed in zip(sales, vault.seal_all([sale.raw for sale in sales]), strict=True):
         sale.sealed = sealed
 
@@ -90,17 +88,18 @@ def import_orders_read(
 ) -> ImportCounts:
     """Imports orders as `read_orders` reads them."""
     vault = vault_of(context.settings)
-    return import_batch(context, read_orders(context, orders, read_at=read_at), vault)
+    read = read_orders(context, orders, read_at=read_at)
+    seal_sales(context, read, vault)
+    return import_batch(context, read, vault)
 
 
 def import_batch(
-    context: SyncContext, batch: Collection[Sale | Unreadable], vault: Vault, turn: Event = FIRST
+    context: SyncContext, batch: Iterable[Sale | Unreadable], vault: Vault, turn: Event = FIRST
 ) -> ImportCounts:
     """Imports the sales, and quarantines unreadable orders; one that is known is updated as far as it can be read. `turn` as
     for `import_sales`."""
     order_context = OrderContext(context.run_id, vault, context.settings)
     result, sales = ImportCounts(), []
-    seal_sales(context, batch, vault)
     for one in batch:
         if isinstance(one, Sale):
             sales.append(one)

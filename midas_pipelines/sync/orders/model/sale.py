@@ -89,7 +89,8 @@ class SaleLine:
 
 @dataclass(slots=True)
 class Sale:
-    """One marketplace order, once read never changed but for `sealed`. Amounts are in `currency`, exactly as received; a missing field is None."""
+    """One marketplace order, once read never changed but for `sealed`. Amounts are in `currency`, exactly as received; a missing
+    field is None."""
 
     order_id: str
     sales_channel: str | None
