@@ -28,11 +28,10 @@ from midas_pipelines.storefront.sample import create_shop_tables
 from midas_pipelines_tests.copies import (
     Copies,
     PostgresCopies,
-    Prepare,
     SqliteCopies,
     columns_looked_at_once,
-    connect,
     engines_used_again,
+    fresh_database,
 )
 from midas_pipelines_tests.postgres import PrivatePostgres
 
@@ -146,38 +145,36 @@ def copies(request: pytest.FixtureRequest) -> Copies:
 @pytest.fixture
 def database(copies: Copies) -> Iterator[Database]:
     """An empty database."""
-    yield from _fresh(copies, empty)
+    with fresh_database(copies, empty) as database:
+        yield database
 
 
 @pytest.fixture
 def bare_shop(copies: Copies) -> Iterator[Database]:
     """The shop's tables, before the first upgrade."""
-    yield from _fresh(copies, create_shop)
+    with fresh_database(copies, create_shop) as database:
+        yield database
 
 
 @pytest.fixture
 def shop(copies: Copies) -> Iterator[Database]:
     """The shop's tables without rows, and ours with their triggers."""
-    yield from _fresh(copies, create_upgraded_shop)
+    with fresh_database(copies, create_upgraded_shop) as database:
+        yield database
 
 
 @pytest.fixture
 def postgresql_shop(postgresql_copies: PostgresCopies) -> Iterator[Database]:
     """`shop` on PostgreSQL alone, for what SQLite does not have: roles, row locks, TRUNCATE."""
-    yield from _fresh(postgresql_copies, create_upgraded_shop)
+    with fresh_database(postgresql_copies, create_upgraded_shop) as database:
+        yield database
 
 
 @pytest.fixture
 def sqlite_shop(sqlite_copies: SqliteCopies) -> Iterator[Database]:
     """`shop` on SQLite alone, for what PostgreSQL does not have: ids used again, INSERT OR REPLACE."""
-    yield from _fresh(sqlite_copies, create_upgraded_shop)
-
-
-def _fresh(copies: Copies, prepare: Prepare) -> Iterator[Database]:
-    url = copies.fresh(prepare)
-    with connect(url) as database:
+    with fresh_database(sqlite_copies, create_upgraded_shop) as database:
         yield database
-    copies.drop(url)
 
 
 def empty(database: Database) -> None:

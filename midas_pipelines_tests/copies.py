@@ -124,6 +124,15 @@ class Copies(Protocol):
         ...
 
 
+@contextmanager
+def fresh_database(copies: Copies, prepare: Prepare) -> Iterator[Database]:
+    """A new database that `prepare` has filled, while the block runs."""
+    url = copies.fresh(prepare)
+    with connect(url) as database:
+        yield database
+    copies.drop(url)
+
+
 class SqliteCopies:
     """Files in a folder of their own."""
 

@@ -20,7 +20,7 @@ from midas_pipelines.sync.privacy.due import erase_due_buyers
 from midas_pipelines.sync.reconcile.run import reconcile
 from midas_pipelines.workflows import WORKFLOWS
 from midas_pipelines_tests.conftest import create_upgraded_shop
-from midas_pipelines_tests.copies import PostgresCopies, connect
+from midas_pipelines_tests.copies import PostgresCopies, fresh_database
 from midas_pipelines_tests.defs.conftest import Execute, environment, execute, instance, shared_instance  # noqa: F401
 from midas_pipelines_tests.gateway.console.visitor import visitor_of
 from midas_pipelines_tests.many_orders import scans, seed_orders, watched
@@ -46,10 +46,8 @@ def create_busy_shop(database: Database) -> None:
 @pytest.fixture
 def shop(postgresql_copies: PostgresCopies) -> Iterator[Database]:
     """A copy of it."""
-    url = postgresql_copies.fresh(create_busy_shop)
-    with connect(url) as database:
+    with fresh_database(postgresql_copies, create_busy_shop) as database:
         yield database
-    postgresql_copies.drop(url)
 
 
 def test_no_reading_goes_through_a_large_table(shop: Database) -> None:

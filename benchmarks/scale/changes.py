@@ -6,17 +6,14 @@ pushed several times, in turns, and the medians are compared: the target is 1.5 
 
 from __future__ import annotations
 
-import json
-import os
 import statistics
-import subprocess
-import sys
 
 import httpx
 import sqlalchemy as sa
 
 from benchmarks.measuring import Result
 from benchmarks.scale.catalogue import confirm, fill
+from benchmarks.scale.runs import KEY, MEMORY_TARGET_MB, SELLER, once
 from midas_pipelines.sandbox.background import BackgroundSandbox
 from midas_pipelines.sandbox.config import SandboxConfig
 from midas_pipelines.settings import load_settings
@@ -25,8 +22,7 @@ from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines_tests.postgres import PrivatePostgres
 
 SMALL, LARGE, DIRTY, ROUNDS = 10_000, 1_000_000, 1_000, 5
-RATIO_TARGET, MEMORY_TARGET_MB = 1.5, 300.0
-KEY, SELLER = "bench-key", "bench-seller"
+RATIO_TARGET = 1.5
 
 
 def measure(large: int = LARGE, rounds: int = ROUNDS) -> list[Result]:
@@ -98,21 +94,7 @@ def _push(url: str, sandbox_url: str, size: int, number: int) -> dict[str, float
         connection.exec_driver_sql(
             f"UPDATE products SET stock_quantity = {10 + number} WHERE mod(id, {size // DIRTY}) = 1"
         )
-    environment = os.environ | {
-        "MIDAS_DATABASE_URL": url,
-        "FOURSELLER_API_URL": sandbox_url,
-        "FOURSELLER_API_KEY": KEY,
-        "FOURSELLER_SELLER_ID": SELLER,
-    }
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.push_once"],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    found: dict[str, float] = json.loads(done.stdout)
-    return found
+    return once(url, sandbox_url, "push_once")
 
 
 def _results(runs: dict[int, list[dict[str, float]]], large: int) -> list[Result]:

@@ -15,6 +15,7 @@ from midas_pipelines.store.privacy.keys import new_key
 
 KINDS = {"postgresql": "PostgreSQL", "sqlite": "SQLite"}
 MEMORY_TARGET_MB, LINEAR_TARGET = 300.0, 1.15
+KEY, SELLER = "bench-key", "bench-seller"
 Run = dict[str, Any]
 
 
@@ -32,17 +33,22 @@ def serving(**channel: object) -> Iterator[str]:
 
 def run(shop: str, channel: str, kind: str) -> Run:
     """What `sync_once` measured of a sync of that kind."""
+    return once(shop, channel, "sync_once", kind)
+
+
+def once(shop: str, channel: str, program: str, *arguments: str) -> Run:
+    """What a program of the benchmarks measured, in a process of its own, on that shop and against that channel."""
     environment = os.environ | {
         "MIDAS_DATABASE_URL": shop,
         "MIDAS_PAYLOAD_KEY": new_key(),
         "FOURSELLER_API_URL": channel,
-        "FOURSELLER_API_KEY": "bench-key",
-        "FOURSELLER_SELLER_ID": "bench-seller",
+        "FOURSELLER_API_KEY": KEY,
+        "FOURSELLER_SELLER_ID": SELLER,
     }
-    command = [sys.executable, "-m", "benchmarks.sync_once", kind]
+    command = [sys.executable, "-m", f"benchmarks.{program}", *arguments]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode:
-        raise RuntimeError(f"{kind} failed: {done.stderr[-2000:]}")
+        raise RuntimeError(f"{' '.join(command[2:])} failed: {done.stderr[-2000:]}")
     found: Run = json.loads(done.stdout.splitlines()[-1])
     return found
 

@@ -30,7 +30,7 @@ from midas_pipelines.store.items.claims import why_stopped
 from midas_pipelines.store.operations.backlog import overview
 from midas_pipelines.store.privacy.keys import new_key
 from midas_pipelines_tests.conftest import empty
-from midas_pipelines_tests.copies import Copies, connect
+from midas_pipelines_tests.copies import Copies, fresh_database
 from midas_pipelines_tests.postgres import INSTALLED
 from midas_pipelines_tests.shop import add_product, rows, run, value
 from midas_pipelines_tests.sync.world import World
@@ -39,10 +39,8 @@ from midas_pipelines_tests.sync.world import World
 @pytest.fixture
 def lost(copies: Copies) -> Iterator[Database]:
     """An empty database, in place of one that was lost."""
-    url = copies.fresh(empty)
-    with connect(url) as database:
+    with fresh_database(copies, empty) as database:
         yield database
-    copies.drop(url)
 
 
 def restore(safe: World, target: Database, *, unsigned: bool = False, **options: bool) -> None:

@@ -15,7 +15,7 @@ from midas_pipelines.recovery.restore import restore_history, restore_shop
 from midas_pipelines.recovery.sealing import identities
 from midas_pipelines.settings import SettingsError, load_settings
 from midas_pipelines_tests.conftest import empty
-from midas_pipelines_tests.copies import Copies, PostgresCopies, connect
+from midas_pipelines_tests.copies import Copies, PostgresCopies, connect, fresh_database
 from midas_pipelines_tests.shop import rows, value
 from midas_pipelines_tests.sync.world import World
 
@@ -39,11 +39,9 @@ def test_a_bucket_holds_backups_as_a_folder_does(
         made = create_backup(safe.settings, safe.database, "ann")
         assert verify_backup(safe.settings, None)[0] == made.name
         backup = find_backup(safe.settings, made.name)
-        url = copies.fresh(empty)
-        with connect(url) as lost:
+        with fresh_database(copies, empty) as lost:
             restore_shop(backup, lost.engine.url)
             assert rows(lost, "SELECT sku FROM products ORDER BY sku") == [("A",), ("B",)]
-        copies.drop(url)
         (backup.folder / "manifest.json").write_text("{}")
         place.fs.invalidate_cache()
         assert backups(place) == []
