@@ -69,11 +69,12 @@ def columns_as_expected(context: dg.AssetCheckExecutionContext, midas: MidasReso
         variant_id="int: its variant, empty for a product without",
         mapping_id="int: its row in fourseller_product_mappings; modulo MIDAS_SHARDS it is the shard",
         fourseller_product_id="string: its product on 4Seller",
-        expected_price="decimal: what 4Seller should show, in USD; empty where the item should not be listed",
+        expected_price="decimal: what 4Seller should show, in USD, the shop's price while a conflict waits for a person; empty "
+        "where the item should not be listed",
         expected_quantity="int: what 4Seller should show",
         expected_content="string: hash of the text, images and dimensions that 4Seller should show",
         accepted_content="string: hash of the form in which 4Seller keeps them",
-        is_waiting="bool: a change of it waits to be pushed",
+        is_waiting="bool: a change of it waits for its turn to be pushed; false where a push of it failed or is overdue",
         acked_at="timestamp: when 4Seller last confirmed a push",
     )
     | kept_in("catalog_snapshot"),

@@ -32,6 +32,7 @@ from midas_pipelines.sync.reconcile.decide import (
     Decision,
     FoundConflict,
     decide,
+    is_on_its_way,
     judged_key,
     may_be_kept,
 )
@@ -82,7 +83,6 @@ class ReadBack:
         self.busy: set[str] = set()  # subjects that could not be judged, for somebody was pushing them
         self._after, self._most, self._asks_a_person = 0, CHUNK // 4, False
         self._hub_ahead = hub_ahead(self.context.database)
-        self._overdue = self.read_at - timedelta(minutes=2 * self.context.settings.products_interval)
         self._recent = self.read_at - timedelta(seconds=self.context.settings.read_back_grace_seconds)
 
     def judge_all(self) -> None:
@@ -202,7 +202,7 @@ class ReadBack:
             gone=self._gone(row),
             free=free,
             recent=row.acked_at is not None and row.acked_at > self._recent,
-            overdue=row.dirty_since is not None and row.dirty_since < self._overdue,
+            on_its_way=is_on_its_way(row, self.read_at, self.context.settings.products_interval),
             sales_in=self.sales_in,
             hub_ahead=self._hub_ahead,
         )

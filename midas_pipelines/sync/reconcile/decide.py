@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping as Dict
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cache
 from hashlib import blake2b
 from operator import attrgetter
@@ -42,6 +42,7 @@ from midas_pipelines.sync.listings.pins import (
 from midas_pipelines.sync.listings.plan import Action, Change, Planner
 
 EQUAL, CHANGING, DIFFERING, NOT_SEEN, NO_ITEM = "equal", "changing", "differing", "not seen", "no item"
+OVERDUE_AFTER = 2  # intervals of the sync of changed products
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,25 @@ class Decision:
     needs_sales: bool = False  # a sale that is not imported yet may explain its quantity
 
 
+def is_on_its_way(mapping: Mapping, now: datetime, interval: int) -> bool:
+    """Whether a change of the item only waits for its turn: no push of it has failed, and none is overdue.
+
+    Args:
+        now: by the database's clock.
+        interval: minutes between two syncs of changed products.
+    """
+    due = now - timedelta(minutes=OVERDUE_AFTER * interval)
+    return mapping.dirty_since is not None and mapping.dirty_since >= due and not mapping.attempts
+
+
+def expected(mapping: Mapping, planner: Planner) -> Change:
+    """The change to what 4Seller should show. A field that waits for a person's decision should be as in the shop, though
+    no push writes over it until then; any other pinned field should be as pinned."""
+    held = held_fields(mapping.pinned_fields)
+    kept = without_pins(mapping.pinned_fields, held)
+    return planner.plan(replace(mapping, pinned_fields=kept) if held else mapping)
+
+
 def decide(
     mapping: Mapping,
     planner: Planner,
@@ -75,7 +95,7 @@ def decide(
     gone: bool = True,
     free: bool = True,
     recent: bool = False,
-    overdue: bool = False,
+    on_its_way: bool = False,
     sales_in: bool = True,
     hub_ahead: timedelta = timedelta(),
 ) -> Decision:
@@ -88,19 +108,18 @@ def decide(
         gone: 4Seller surely has no product of it; not to be in a list proves nothing.
         free: the row is ours to settle: not claimed, not confirmed since the read began.
         recent: it was confirmed so shortly before the read that the quantity read may be the old one.
-        overdue: its change should have been pushed by now.
+        on_its_way: a change of it only waits for its turn (`is_on_its_way`).
         sales_in: every sale from before the read is imported; otherwise no quantity counts as an edit.
         hub_ahead: how far 4Seller's clock is ahead of the one that dates our confirmations.
     """
     if is_kept_off(mapping.pinned_fields) and product is None:
         return _kept_off(mapping, planner)
-    on_its_way = mapping.dirty and not mapping.attempts and not overdue
     if product is None:
         return _missing(mapping, planner, gone=gone, free=free, on_its_way=on_its_way)
     pins = followed(mapping.pinned_fields, product)
     held = held_fields(pins)
-    decided = replace(mapping, pinned_fields=without_pins(pins, held)) if pins else mapping
-    change = planner.plan(decided)
+    change = expected(replace(mapping, pinned_fields=pins), planner) if pins else planner.plan(mapping)
+    decided = change.mapping
     if change.draft is None:
         return Decision(change, NO_ITEM)
     if is_as_confirmed(change, product):

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from midas_pipelines.fourseller.listed import ListedProducts, ListedRow, Listing, product_of, stamp_of
 from midas_pipelines.notify.alerts import hub_ahead
-from midas_pipelines.store.database import Database
 from midas_pipelines.store.items.mappings import Mapping
 from midas_pipelines.store.orders.listing import last_import
 from midas_pipelines.store.schema.version import require_columns
@@ -22,6 +21,7 @@ from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.listings.diff import form, hidden, is_confirmed, shown_quantity, storable
 from midas_pipelines.sync.listings.plan import Planner, content_hash, title, unlistable
 from midas_pipelines.sync.listings.scan import planners
+from midas_pipelines.sync.reconcile.decide import expected, is_on_its_way
 from midas_pipelines.sync.reconcile.run import ReadListing, read_listing
 from midas_pipelines.sync.snapshots.files import LISTING, Snapshots, Spool, spool
 from midas_pipelines.sync.threads import in_thread
@@ -70,7 +70,7 @@ def snapshot_catalog(context: SyncContext, run_set: str) -> tuple[Spool, dict[st
     previews = dict[str, list[dict[str, Any]]](preview=[], cannot_be_listed_preview=[])
 
     def counted() -> Iterator[dict[str, Any]]:
-        for row in _catalog_rows(context.database, context.settings.title_limit):
+        for row in _catalog_rows(context):
             refused = row["reason"] is not None
             counts["units_on_hand"] += row["on_hand"]
             counts["out_of_stock"] += row["available"] == 0
@@ -92,31 +92,32 @@ def snapshot_catalog(context: SyncContext, run_set: str) -> tuple[Spool, dict[st
     return spool(schema(CATALOG_TYPES), counted(), facts), previews
 
 
-def _catalog_rows(database: Database, title_limit: int) -> Iterator[dict[str, Any]]:
+def _catalog_rows(context: SyncContext) -> Iterator[dict[str, Any]]:
     """A row for each active item, read a thousand at a time."""
-    for planner, rows in planners(database, title_limit=title_limit):
+    now, settings = context.database.now(), context.settings
+    for planner, rows in planners(context.database, title_limit=settings.title_limit):
         for mapping in rows:
             item = planner.item(mapping)
             if item is not None and item.active:
-                yield _catalog_row(mapping, item, planner)
+                is_waiting = is_on_its_way(mapping, now, settings.products_interval)
+                yield _catalog_row(mapping, item, planner) | {"is_waiting": is_waiting}
 
 
 def _catalog_row(mapping: Mapping, item: ShopItem, planner: Planner) -> dict[str, Any]:
-    change, quarantined = planner.plan(mapping), mapping.state == "quarantined"
+    change, refused = expected(mapping, planner), mapping.reason if mapping.state == "quarantined" else None
     row = {
         **{name: getattr(item, name) for name in ("sku", "category", "brand", "price", "on_hand")},
         "title": title(item),
         "available": available(item.on_hand, planner.rule(mapping)),
         "state": mapping.state,
-        "reason": unlistable(item, planner.title_limit) or (mapping.reason if quarantined else None),
+        "reason": unlistable(item, planner.title_limit) or refused,
         "product_id": item.product_id,
         "variant_id": item.variant_id,
         "mapping_id": mapping.id,
         "fourseller_product_id": mapping.fourseller_product_id,
-        "is_waiting": mapping.dirty,
         "acked_at": mapping.acked_at,
     }
-    if (draft := change.draft) is not None and not quarantined:  # else nothing is expected of 4Seller
+    if (draft := change.draft) is not None:  # else nothing is expected of 4Seller
         row |= {
             "expected_price": draft.price,
             "expected_quantity": change.quantity,
