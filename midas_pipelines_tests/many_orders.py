@@ -17,9 +17,9 @@ DAYS, ITEMS = 730, 556
 MOST_READ = 0.2
 
 LARGE = (
-    *("orders", "order_items", "marketplace_orders", "marketplace_order_lines", "order_processing_logs"),
-    *("inventory_changes", "marketplace_webhooks", "fourseller_sync_logs", "fourseller_api_errors"),
-    *("order_shipments", "customer_mails", "midas_listing_writes"),
+    *("orders", "order_items", "order_status_history", "marketplace_orders", "marketplace_order_lines"),
+    *("order_processing_logs", "inventory_changes", "marketplace_webhooks", "fourseller_sync_logs"),
+    *("fourseller_api_errors", "order_shipments", "customer_mails", "midas_listing_writes"),
 )
 """The tables that grow with the orders."""
 
@@ -65,6 +65,7 @@ def seed_orders(database: Database, count: int, items: int = ITEMS) -> None:
             f"SELECT 'GET /orders', 1, {moment} {numbers} WHERE mod(i, 2) = 0",
             "INSERT INTO order_status_history (order_id, status, created_at) "
             f"SELECT i, {open_}, {moment} + interval '5 days' {numbers}",
+            "CREATE INDEX order_status_history_owner ON order_status_history (order_id)",  # as `midas doctor` advises
             "INSERT INTO order_shipments (order_id, carrier, tracking_number, shipped_at, booked_at, pushed_at) "
             f"SELECT i, 'UPS', 'N-' || i, {moment}, {moment}, {moment} {numbers} WHERE mod(i, 2) = 0",
             "INSERT INTO customer_mails (order_id, kind, state, created_at, sent_at) "

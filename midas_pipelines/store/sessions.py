@@ -43,6 +43,7 @@ PINNED = {
     "idle_session_timeout": "0",  # the pool keeps sessions, and one listens
     "transaction_timeout": "0",
     "random_page_cost": "1.1",  # as of a solid-state disk: with 4 whole tables are read where an index serves
+    "jit": "off",  # to compile a statement takes longer than most of ours run
 }
 """What a server, a database or a role may have set otherwise; a setting that the server does not know is left out."""
 

@@ -187,18 +187,19 @@ def read_trends(database: Database, now: datetime) -> dict[str, Any]:
         within = (row.counts or {}).get("delivered_within") or {}
         took.update({float(bound): number for bound, number in within.items()})
     month = _LOG.started_at > utc_now(-CONSISTENCY_DAYS * DAY)
-    reconciled = sa.select(_LOG.counts).where(_LOG.kind == "reconcile", month)
+    share = _LOG.counts["consistency"].as_float()
+    judged = sa.select(share).where(_LOG.kind == "reconcile", month, share.is_not(None)).order_by(_LOG.id)
     placed_at = marketplace_orders.c.placed_at
     with database.reading() as connection:
         placed = connection.scalars(sa.select(placed_at).where(placed_at > since)).all()
-        reports = connection.scalars(reconciled.order_by(_LOG.id)).all()
+        shares = list(connection.scalars(judged))
         by_channel = sales_by_channel(connection, since)
     sums = sum_up(rows)
     return {
         "channels": by_channel,
         "orders": by_hour([(moment, 1) for moment in placed if moment], now),
         "pushes": by_hour([(row.started_at, row.written) for row in rows if row.started_at], now),
-        "consistency": [share for one in reports if (share := (one or {}).get("consistency")) is not None],
+        "consistency": shares,
         "sums": sums,
         "p50": min(percentile(took, 0.5), sums["slowest_seconds"]),  # the slowest may be far below its bound
         "p99": min(percentile(took, 0.99), sums["slowest_seconds"]),

@@ -27,6 +27,8 @@ GRACE = timedelta(hours=26)
 """How late an erasure may be: the job runs once a day."""
 QUIET_DAYS = 90
 """An order that neither ships nor ends counts as ended after so many days without any news of it."""
+AT_ONCE = 5_000
+"""Orders that are looked at together: so many that their history is found by its index, where the shop has one."""
 WEEKS = 9
 """Weeks to come that the table shows, and as many that passed."""
 
@@ -124,15 +126,30 @@ def unerased_buyers(
     database: Database, settings: Settings, before: datetime | None = None
 ) -> Iterator[UnerasedBuyer]:
     """Every order whose buyer is kept, of `before` that moment alone where one is given, with the time at which that ends."""
+    which: sa.ColumnElement[bool] = _ORDERS.erased_at.is_(None)
+    if before is not None:
+        which = sa.and_(which, sa.or_(_ORDERS.imported_at < before, _ORDERS.source_updated_at < before))
+    now = database.now()
+    with database.reading() as connection:
+        holds = connection.execute(sa.select(_HOLDS.order_id, _HOLDS.held_until).where(HELD))
+        held = dict(holds.tuples().all())
+        ids = connection.scalars(sa.select(_ORDERS.id).where(which).order_by(_ORDERS.id)).all()
+        for first in range(0, len(ids), AT_ONCE):
+            some = ids[first : first + AT_ONCE]
+            mine = sa.and_(which, _ORDERS.id.between(some[0], some[-1]))
+            for row in connection.execute(_with_times(mine)).all():
+                due = due_at(row, settings.erase_after(row.sales_channel), now)
+                yield UnerasedBuyer(row.id, row.marketplace_order_id, due, held.get(row.id))
+
+
+def _with_times(which: sa.ColumnElement[bool]) -> sa.Select[Any]:
+    """These orders, the oldest first, as `due_at` asks for them."""
     moment, parcels = _HISTORY.created_at.type, order_shipments.c
     firsts = [
         sa.func.min(sa.case((_HISTORY.status.in_(words), _HISTORY.created_at)), type_=moment).label(name)
         for name, words in ENDS.items()
     ]
     local = _ORDERS.local_order_id
-    which: sa.ColumnElement[bool] = _ORDERS.erased_at.is_(None)
-    if before is not None:
-        which = sa.and_(which, sa.or_(_ORDERS.imported_at < before, _ORDERS.source_updated_at < before))
     theirs = _HISTORY.order_id.in_(sa.select(local).where(which))
     history = sa.select(_HISTORY.order_id, *firsts).where(theirs).group_by(_HISTORY.order_id).subquery()
     parcel = sa.select(sa.func.min(parcels.shipped_at, type_=moment)).where(parcels.order_id == local)
@@ -140,14 +157,7 @@ def unerased_buyers(
     in_shop = sa.select(orders.c.status).where(orders.c.id == local).scalar_subquery().label("in_shop")
     known = (*(_ORDERS[name] for name in READ), in_shop, history.c.delivered, history.c.ended, shipped)
     query = sa.select(*known).where(which).order_by(_ORDERS.id)
-    query = query.outerjoin_from(marketplace_orders, history, history.c.order_id == local)
-    now = database.now()
-    with database.reading() as connection:
-        holds = connection.execute(sa.select(_HOLDS.order_id, _HOLDS.held_until).where(HELD))
-        held = dict(holds.tuples().all())
-        for row in connection.execution_options(yield_per=1000).execute(query):
-            due = due_at(row, settings.erase_after(row.sales_channel), now)
-            yield UnerasedBuyer(row.id, row.marketplace_order_id, due, held.get(row.id))
+    return query.outerjoin_from(marketplace_orders, history, history.c.order_id == local)
 
 
 def erasure_weeks(database: Database, settings: Settings) -> tuple[dict[str, int], list[dict[str, Any]]]:
