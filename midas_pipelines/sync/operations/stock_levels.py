@@ -159,7 +159,9 @@ def availability_summary(database: Database) -> tuple[dict[str, int], list[dict[
     counts = dict.fromkeys(("units_on_hand", "units_available", "excluded", "with_rules"), 0)
     ruled = list[dict[str, Any]]()
     with database.reading() as connection:
-        for rows in connection.execute(sa.select(ledger.active_items(connection))).partitions(AT_ONCE):
+        item = ledger.active_items(connection).c
+        every = sa.select(item.product_id, item.variant_id, item.sku, item.category_id, item.on_hand)
+        for rows in connection.execute(every).partitions(AT_ONCE):
             rules = _rules(connection, rows)
             for row in rows:
                 rule = rules.get(_key(row), NO_RULE)

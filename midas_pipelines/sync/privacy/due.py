@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -129,7 +130,7 @@ def unerased_buyers(
     which: sa.ColumnElement[bool] = _ORDERS.erased_at.is_(None)
     if before is not None:
         which = sa.and_(which, sa.or_(_ORDERS.imported_at < before, _ORDERS.source_updated_at < before))
-    now = database.now()
+    now, days_of = database.now(), cache(settings.erase_after)
     with database.reading() as connection:
         holds = connection.execute(sa.select(_HOLDS.order_id, _HOLDS.held_until).where(HELD))
         held = dict(holds.tuples().all())
@@ -138,7 +139,7 @@ def unerased_buyers(
             some = ids[first : first + AT_ONCE]
             mine = sa.and_(which, _ORDERS.id.between(some[0], some[-1]))
             for row in connection.execute(_with_times(mine)).all():
-                due = due_at(row, settings.erase_after(row.sales_channel), now)
+                due = due_at(row, days_of(row.sales_channel), now)
                 yield UnerasedBuyer(row.id, row.marketplace_order_id, due, held.get(row.id))
 
 
