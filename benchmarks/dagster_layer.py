@@ -91,7 +91,6 @@ def _nothing_to_do() -> Result:
         }
         from midas_pipelines.cli.dagster.running import QUIET
         from midas_pipelines.definitions import defs
-        from midas_pipelines.lib.partitions import run_tags
 
         @dg.asset(check_specs=[dg.AssetCheckSpec("brake", asset="nothing", blocking=True)])
         def nothing() -> dg.MaterializeResult:
@@ -109,9 +108,7 @@ def _nothing_to_do() -> Result:
 
             def run(name: str) -> None:
                 job = defs.resolve_job_def(name)
-                assert job.execute_in_process(
-                    instance=instance, run_config=QUIET, tags=run_tags(name)
-                ).success
+                assert job.execute_in_process(instance=instance, run_config=QUIET).success
 
             def run_bare() -> None:
                 assert bare.execute_in_process(instance=instance, run_config=dict(QUIET)).success

@@ -146,13 +146,12 @@ def price(database: Database, channel: BackgroundSandbox, path: Trace, found: di
     }
     from midas_pipelines.cli.dagster.running import QUIET
     from midas_pipelines.definitions import defs
-    from midas_pipelines.lib.partitions import run_tags
 
     with dg.DagsterInstance.ephemeral() as instance:
 
         def run(name: str) -> None:
             job = defs.resolve_job_def(name)
-            assert job.execute_in_process(instance=instance, run_config=QUIET, tags=run_tags(name)).success
+            assert job.execute_in_process(instance=instance, run_config=QUIET).success
 
         run("full_sync")
         sku = one(database, "SELECT sku FROM products WHERE sku IS NOT NULL ORDER BY id LIMIT 1")

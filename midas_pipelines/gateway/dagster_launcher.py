@@ -45,9 +45,7 @@ class DagsterLauncher:
     def __init__(self, url: str | None) -> None:
         self.url = url
 
-    def launch(
-        self, job: str, ops: dict[str, dict[str, Any]], tags: dict[str, str] | None = None
-    ) -> tuple[str, str]:
+    def launch(self, job: str, ops: dict[str, dict[str, Any]]) -> tuple[str, str]:
         """Launches a job with the configuration of its assets; the run's id, and where a person can watch it. Raises
         CallRefused: 409 when no webserver is configured, 503 when it does not answer or refuses."""
         if self.url is None:
@@ -64,7 +62,7 @@ class DagsterLauncher:
         )
         config = {"ops": {name: {"config": value} for name, value in ops.items()}}
         try:
-            run_id = client.submit_job_execution(job, run_config=config, tags=DRIVER | (tags or {}))
+            run_id = client.submit_job_execution(job, run_config=config, tags=DRIVER)
         except DagsterGraphQLClientError as failed:
             kind = str(failed.args[0])  # other texts than the error's kind may quote the configuration
             why = kind if kind.isidentifier() else "it did not answer"

@@ -10,7 +10,7 @@ from midas_pipelines.installation import SETTINGS
 from midas_pipelines.lib import engine
 from midas_pipelines.lib.metadata import LIVE_TAG
 from midas_pipelines.settings import Settings
-from midas_pipelines.store.items.shards import Shards, range_tags, shard_names
+from midas_pipelines.store.items.shards import Shards, shard_names
 
 SHARDS = dg.StaticPartitionsDefinition(shard_names(SETTINGS.shards))
 """Set by `MIDAS_SHARDS`. After a change the runs so far count for shards that are no more: backfill once."""
@@ -67,9 +67,6 @@ def shard_metadata(context: dg.AssetExecutionContext) -> str:
     return f"{len(chosen)} shards in one run" if len(chosen) > 1 else "this shard alone"
 
 
-SHARDED = {"full_sync", "consistency_check"}  # workflows whose runs say which shards they are for
-
-
 def ops_config(ops: Mapping[str, Any] | None) -> dict[str, Any]:
     """The configuration of a run, by asset or op."""
     return {"ops": {name: {"config": config} for name, config in ops.items()}} if ops else {}
@@ -87,16 +84,6 @@ def is_of_our_location(run: dg.DagsterRun) -> bool:
 
 DRIVER_TAG, COMMAND_LINE = "midas/driver", "command line"
 """The tag that says what launched a run, and its value for runs of `midas sync`, which name who in the audit log."""
-
-
-def run_tags(workflow: str) -> dict[str, str]:
-    """The tags of a run over everything, for a schedule, a sensor and the command line alike."""
-    return range_tags(len(SHARDS.get_partition_keys())) if workflow in SHARDED else {}
-
-
-def whole_run(workflow: str, run_key: str | None = None) -> dg.RunRequest:
-    """A request for one run over everything; `run_key` keeps a sensor from asking twice for the same."""
-    return dg.RunRequest(run_key=run_key, job_name=workflow, tags=run_tags(workflow))
 
 
 FIRST_DAY = "2024-01-01"  # the first day where MIDAS_ORDERS_SINCE names none

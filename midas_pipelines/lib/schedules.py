@@ -12,7 +12,7 @@ import dagster as dg
 
 from midas_pipelines.installation import SETTINGS
 from midas_pipelines.lib.metadata import OWNERS
-from midas_pipelines.lib.partitions import SHARDS, whole_run
+from midas_pipelines.lib.partitions import SHARDS
 from midas_pipelines.lib.snapshot_io import TICK
 from midas_pipelines.lib.timetable import daily_at, entry, is_on, minutes_apart
 from midas_pipelines.settings import Settings
@@ -122,7 +122,7 @@ def unless_running(
     running = context.instance.get_runs_count(dg.RunsFilter(job_name=job_name, statuses=UNFINISHED))
     if running:
         return dg.SkipReason(f"A run of {job_name} is in progress; the next tick looks again.")
-    return whole_run(job_name)
+    return dg.RunRequest(job_name=job_name)
 
 
 def _status(settings: Settings, workflow: Workflow) -> str:

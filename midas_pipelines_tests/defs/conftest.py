@@ -12,7 +12,7 @@ import pytest
 from midas_pipelines.cli.dagster.running import QUIET
 from midas_pipelines.definitions import defs
 from midas_pipelines.defs.resources import expected_in
-from midas_pipelines.lib.partitions import ops_config, run_tags
+from midas_pipelines.lib.partitions import ops_config
 from midas_pipelines_tests.sync.conftest import background_sandbox, world  # noqa: F401 - fixtures
 from midas_pipelines_tests.sync.world import World
 from midas_pipelines_tests.vaults import PAYLOAD_KEY
@@ -75,11 +75,16 @@ def execute(environment: World, instance: dg.DagsterInstance) -> Execute:
             instance=instance,
             run_config=QUIET | ops_config(ops),
             partition_key=shard,
-            tags=None if shard else run_tags(name),
             raise_on_error=False,
         )
 
     return run
+
+
+def partition_range(first: str, last: str) -> dict[str, str]:
+    """The tags with which Dagster makes one run of a backfill cover all partitions from the first to the last."""
+    start = "dagster/asset_partition_range"
+    return {f"{start}_start": first, f"{start}_end": last}
 
 
 def metadata(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, Any]:

@@ -10,7 +10,6 @@ from dagster._core.definitions.freshness import FreshnessState, FreshnessStateCh
 
 from midas_pipelines.definitions import defs
 from midas_pipelines.defs.operations.health import failed_checks, failure_alerts, health_watch
-from midas_pipelines.lib.partitions import run_tags
 from midas_pipelines.notify.alerts import report_failure
 from midas_pipelines_tests.defs.conftest import Execute, tick
 from midas_pipelines_tests.shop import add_product, amend, drop_watched_column, rows
@@ -72,9 +71,8 @@ class Watch:
     def run(self, job: str, *, good: bool, shard: str | None = None, bad_key: str = "") -> dg.DagsterRun:
         """A run that succeeds or fails as `good` says; a bad one without a key, or with this one."""
         self.patch.setenv("FOURSELLER_API_KEY", self.good_key if good else bad_key)
-        tags = None if shard else run_tags(job)
         done = defs.resolve_job_def(job).execute_in_process(
-            instance=self.instance, raise_on_error=False, partition_key=shard, tags=tags
+            instance=self.instance, raise_on_error=False, partition_key=shard
         )
         assert done.success is good
         return self.reported(done.dagster_run)

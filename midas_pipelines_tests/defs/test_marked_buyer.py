@@ -16,7 +16,6 @@ from pyrage import x25519
 
 from midas_pipelines.cli.dagster.running import QUIET
 from midas_pipelines.definitions import defs
-from midas_pipelines.lib.partitions import run_tags
 from midas_pipelines.recovery.backup import create_backup
 from midas_pipelines.recovery.places import find_backup
 from midas_pipelines.store.gateway.keys import Role
@@ -154,7 +153,7 @@ def test_a_marked_buyer_is_where_the_register_says_and_after_an_erasure_nowhere(
         def work(*jobs: str) -> None:
             for job in jobs:
                 defs.resolve_job_def(job).execute_in_process(
-                    instance=instance, run_config=QUIET, tags=run_tags(job), raise_on_error=False
+                    instance=instance, run_config=QUIET, raise_on_error=False
                 )
 
         placed = live(world, gateway, box)

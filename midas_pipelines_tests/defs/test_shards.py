@@ -19,9 +19,9 @@ from midas_pipelines.lib.partitions import SHARDS, shard_names
 from midas_pipelines.lib.schedules import schedule_of
 from midas_pipelines.lib.snapshot_io import TICK
 from midas_pipelines.settings import load_settings
-from midas_pipelines.store.items.shards import RANGE_END, RANGE_START, Shards
+from midas_pipelines.store.items.shards import Shards
 from midas_pipelines.workflows import BY_NAME
-from midas_pipelines_tests.defs.conftest import Execute, metadata, observed
+from midas_pipelines_tests.defs.conftest import Execute, metadata, observed, partition_range
 from midas_pipelines_tests.shop import add_product, rows
 from midas_pipelines_tests.sync.world import World
 
@@ -60,11 +60,14 @@ def test_a_shard_leaves_the_items_of_others_alone(environment: World, execute: E
 
 
 def test_one_run_over_every_shard_materializes_each_with_its_own_numbers(
-    environment: World, execute: Execute
+    environment: World, execute: Execute, instance: dg.DagsterInstance
 ) -> None:
     for _ in range(len(EVERY) + 2):
         add_product(environment.database)
-    events = execute("full_sync").asset_materializations_for_node("fourseller_listings")
+    *events, whole = execute("full_sync").asset_materializations_for_node("fourseller_listings")
+    states = instance.get_status_by_partition(dg.AssetKey("fourseller_listings"), EVERY, SHARDS)
+    assert states == dict.fromkeys(EVERY, MATERIALIZED)
+    assert (whole.partition, whole.metadata["created"].value) == (None, len(EVERY) + 2)
     rows_by_shard = {event.partition: event.metadata["dagster/partition_row_count"].value for event in events}
     assert rows_by_shard == {name: 2 if name in ("01", "02") else 1 for name in EVERY}
     assert {event.metadata["still_waiting"].value for event in events} == {0}
@@ -111,7 +114,7 @@ def test_several_shards_are_read_back_in_one_run(environment: World, instance: d
         [listing_observation],
         instance=instance,
         resources={"midas": MidasResource()},
-        tags={RANGE_START: "03", RANGE_END: "06"},
+        tags=partition_range("03", "06"),
     )
     events = result.asset_materializations_for_node("listing_observation")
     assert sorted(str(event.partition) for event in events) == ["03", "04", "05", "06"]

@@ -16,7 +16,6 @@ from midas_pipelines.definitions import defs
 from midas_pipelines.defs.operations.jobs import schedules
 from midas_pipelines.lib.schedules import due, every, schedule_of
 from midas_pipelines.settings import SettingsError, load_settings
-from midas_pipelines.store.items.shards import RANGE_START
 from midas_pipelines.workflows import BY_NAME, pool_of
 
 DAY = [datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=minute) for minute in range(24 * 60)]
@@ -116,5 +115,6 @@ def test_every_asset_has_the_pool_of_the_table_with_one_slot_and_every_job_an_ow
 
 def test_no_two_runs_of_one_shard_or_of_all_of_them_at_once() -> None:
     limits = yaml.safe_load(dagster_yaml(load_settings()))["concurrency"]["runs"]["tag_concurrency_limits"]
-    assert {limit["key"]: limit["limit"] for limit in limits} == {"dagster/partition": 1, RANGE_START: 1}
+    keys = ("dagster/partition", "dagster/asset_partition_range_start")
+    assert {limit["key"]: limit["limit"] for limit in limits} == dict.fromkeys(keys, 1)
     assert all(limit["value"] == {"applyLimitPerUniqueValue": True} for limit in limits)

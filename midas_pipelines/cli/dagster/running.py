@@ -14,14 +14,7 @@ from midas_pipelines.cli.opening import DATABASE_MODULES, database_sentence
 from midas_pipelines.definitions import defs
 from midas_pipelines.defs.operations.health import in_words
 from midas_pipelines.defs.resources import expected_in
-from midas_pipelines.lib.partitions import (
-    COMMAND_LINE,
-    DRIVER_TAG,
-    LOCATION,
-    LOCATION_TAG,
-    ops_config,
-    run_tags,
-)
+from midas_pipelines.lib.partitions import COMMAND_LINE, DRIVER_TAG, LOCATION, LOCATION_TAG, ops_config
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 """Dagster's own event log belongs in its UI; a command prints its result alone."""
@@ -61,7 +54,7 @@ def run_job(name: str, ops: dict[str, Any] | None = None) -> Run:
     run_config: dict[str, Any] = QUIET | ops_config(ops)
     instance = _instance(os.environ.get("DAGSTER_HOME"))
     result = job.execute_in_process(
-        instance=instance, run_config=run_config, tags=run_tags(name) | PLACE, raise_on_error=False
+        instance=instance, run_config=run_config, tags=PLACE, raise_on_error=False
     )
     return Run(result, *_failure(result))
 

@@ -14,7 +14,6 @@ from midas_pipelines.defs.resources import shop
 from midas_pipelines.installation import SETTINGS
 from midas_pipelines.lib import engine
 from midas_pipelines.lib import metadata as ui
-from midas_pipelines.lib.partitions import whole_run
 from midas_pipelines.lib.schedules import described, schedule_of, sensor_options, unless_running
 from midas_pipelines.settings import Settings, load_settings
 from midas_pipelines.workflows import WORKFLOWS, Workflow
@@ -95,7 +94,7 @@ def stale_work(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.Skip
         elif isinstance(allowed := unless_running(context, workflow), dg.SkipReason):
             reasons.append(str(allowed.skip_message))
         else:
-            requests.append(whole_run(workflow, run_key=f"{workflow}:{at}"))
+            requests.append(dg.RunRequest(f"{workflow}:{at}", job_name=workflow))
             started[workflow] = at
     if not requests:
         return dg.SkipReason(" ".join(reasons) or f"Nothing has waited for longer than {seconds} s.")

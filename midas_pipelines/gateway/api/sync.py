@@ -17,7 +17,6 @@ from midas_pipelines.errors import WrongInput
 from midas_pipelines.gateway.api.auth import PREFIX, GuardedRoute
 from midas_pipelines.gateway.service import Service, service_of
 from midas_pipelines.store.items.mappings import mark_dirty
-from midas_pipelines.store.items.shards import range_tags
 from midas_pipelines.store.operations.sync_log import RunningSync, newest_sync, running_syncs
 from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.sync import product_sync
@@ -164,15 +163,15 @@ def _plan_few(service: Service, run_id: str, kind: Kind, ids: list[int]) -> Sync
 
 async def _launch(service: Service, kind: Kind, wanted: SyncRequest) -> Response:
     skus, full = wanted.skus or [], wanted.mode == "full"
-    job, tags = "incremental_sync", dict[str, str]()
+    job = "incremental_sync"
     ops: dict[str, dict[str, Any]] = {"fourseller_listings": {"skus": skus}}
     if wanted.dry_run:
         job, ops = "plan_sync", {"sync_plan": {"full": full, "skus": skus}}
     elif kind == "inventory" and not skus:
         job, ops = "inventory_push", {"inventory_levels": {}}
     elif full and not skus:
-        job, ops, tags = "full_sync", {}, range_tags(service.settings.shards)
-    run_id, url = await asyncio.to_thread(service.orchestrator.launch, job, ops, tags)
+        job, ops = "full_sync", {}
+    run_id, url = await asyncio.to_thread(service.orchestrator.launch, job, ops)
     logged_as = "inventory" if job == "inventory_push" else "products"
     progress = f"{PREFIX}/sync/{logged_as}"
     return JSONResponse({"run_id": run_id, "url": url, "progress": progress}, 202, {"Location": progress})

@@ -13,19 +13,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # Dagster's definitions need the names of the shards, and should load nothing for them
     import sqlalchemy as sa
 
-RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
-
 
 def shard_names(count: int) -> list[str]:
     """The names of the shards, in numeric and alphabetic order: 00, 01, ..."""
     width = max(2, len(str(count - 1)))
     return [f"{number:0{width}}" for number in range(count)]
-
-
-def range_tags(count: int) -> dict[str, str]:
-    """The tags that make one Dagster run cover all shards."""
-    names = shard_names(count)
-    return {RANGE_START: names[0], RANGE_END: names[-1]}
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from midas_pipelines.definitions import defs
 from midas_pipelines.defs.orders.assets import FIRST_DAYS
 from midas_pipelines.lib.partitions import days_begun, days_of_orders, order_days
 from midas_pipelines.settings import load_settings
-from midas_pipelines.store.items.shards import RANGE_END, RANGE_START
+from midas_pipelines_tests.defs.conftest import partition_range
 from midas_pipelines_tests.shop import add_product, amend, value
 from midas_pipelines_tests.sync.world import World
 
@@ -124,7 +124,7 @@ def test_many_days_are_read_in_one_run_and_each_tells_of_itself(
     environment: World, instance: dg.DagsterInstance
 ) -> None:
     sell(environment)
-    tags = {RANGE_START: DAY, RANGE_END: "2026-02-05"}
+    tags = partition_range(DAY, "2026-02-05")
     job = defs.resolve_job_def("order_backfill")
     result = job.execute_in_process(instance=instance, run_config=dict(QUIET), tags=tags)
     assert not any(
