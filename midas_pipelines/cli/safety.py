@@ -21,7 +21,7 @@ from midas_pipelines.fourseller.errors import ShadowWrite
 from midas_pipelines.fourseller.http.answers import AnswerSample, Call
 from midas_pipelines.lib.doctor.report import doctor_report
 from midas_pipelines.settings import load_settings
-from midas_pipelines.store.operations.cursors import FOUND, read_findings
+from midas_pipelines.store.operations.findings import FOUND, read_findings
 from midas_pipelines.sync.connect import first_connection
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.safety.shadow_report import compare_shadow

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from midas_pipelines.store.gateway.keys import expiring_keys
     from midas_pipelines.store.items.mappings import count_dirty, shard_totals
     from midas_pipelines.store.operations import backlog, sync_metrics
-    from midas_pipelines.store.operations.cursors import last_proofs, recent_findings
+    from midas_pipelines.store.operations.cursors import last_proofs
+    from midas_pipelines.store.operations.findings import recent_findings
     from midas_pipelines.store.operations.page_urls import Names, page_names
     from midas_pipelines.store.operations.retention import delete_old
     from midas_pipelines.store.orders import checks, listing

@@ -31,8 +31,9 @@ from midas_pipelines.settings import ChannelAccess, Settings
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.items.acknowledge import SHADOWED
 from midas_pipelines.store.items.claims import Heartbeat, why_stopped
-from midas_pipelines.store.operations import cursors
-from midas_pipelines.store.operations.cursors import ErrorBook, ShadowRow
+from midas_pipelines.store.operations import cursors, findings
+from midas_pipelines.store.operations.cursors import ErrorBook
+from midas_pipelines.store.operations.findings import ShadowRow
 from midas_pipelines.store.operations.rate_limit import RealTimePace, SharedPace
 from midas_pipelines.store.schema.version import require_columns
 from midas_pipelines.sync.threads import in_thread
@@ -105,7 +106,8 @@ class Gate:
     def flush(self) -> None:
         """Writes down what was kept."""
         kept, self._kept = self._kept, []
-        cursors.record_shadow_writes(self._database, kept, self._run_id)
+        if kept:
+            findings.record_shadow_writes(self._database, kept, self._run_id)
 
 
 def worker_name() -> str:
@@ -239,7 +241,7 @@ class SyncContext:
             if timed := self.answers.take_seconds(cursors.ENOUGH):
                 found += cursors.compare_speed(self.database, timed)
             if found:
-                cursors.record_findings(self.database, found)
+                findings.record_findings(self.database, found)
             if key is False:
                 _refuse_key(self.database, access)
             elif key:

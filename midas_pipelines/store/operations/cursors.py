@@ -1,29 +1,27 @@
 """Facts about the whole installation, one row each: how far the incremental reads are, how far other clocks are ahead,
-whether this shop is connected to the listings of its account, and which key 4Seller refused; and proofs of what was checked.
+whether this shop is connected to the listings of its account, whether shadow mode is on, and which key 4Seller refused; and
+proofs of what was checked.
 
-A refusal belongs to the key: a process with another key works, and one with the old key waits. What is seen again and again
-has a row with its count: writes that shadow mode kept from leaving, and differences between 4Seller's answers and the
-contract. Each failed call has a row, without bodies and personal data.
+A refusal belongs to the key: a process with another key works, and one with the old key waits. Each failed call has a row,
+without bodies and personal data.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
 from midas_pipelines.settings import ChannelAccess
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.schema.operation_tables import contract_findings, proofs, shadow_writes
+from midas_pipelines.store.schema.operation_tables import proofs
 from midas_pipelines.store.schema.tables import api_errors, cursors, mappings, marketplace_orders
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.storefront.writing import insert, upsert, write_each
@@ -39,9 +37,6 @@ ENOUGH, SLOWER, LEAST_SECONDS = 20, 3.0, 0.2
 """Answers whose mean counts; how many times it may be what it was at first, and by how many seconds at least."""
 
 MOST_UNWRITTEN = 20_000  # failed calls kept while the database is away; more are lost
-
-FOUND = ("kind", "call", "place", "what", "times", "first_at", "last_at", "example")
-"""What people see of a finding."""
 
 
 def read_cursor(database: Database, name: str) -> datetime | None:
@@ -128,57 +123,6 @@ def last_proofs(connection: sa.Connection) -> dict[str, sa.Row[Any]]:
     return {row.name: row for row in connection.execute(sa.select(proofs).where(proofs.c.id.in_(newest)))}
 
 
-@dataclass(frozen=True, slots=True)
-class ShadowRow:
-    """One write that was kept: kind (listing, quantity, status, order), subject, call and content."""
-
-    kind: str
-    subject: str
-    call: str
-    content: dict[str, Any]
-
-
-def record_shadow_writes(database: Database, rows: Iterable[ShadowRow], run_id: str | None) -> None:
-    """Adds the rows; one that is known already counts once more."""
-    known = {json.dumps([*asdict(row).values()], sort_keys=True, default=str): row for row in rows}
-    values = {text: asdict(row) | {"run_id": run_id, "times": 1} for text, row in known.items()}
-    _add(database, shadow_writes, values, changing="run_id")
-
-
-def record_findings(database: Database, findings: Sequence[Mapping[str, Any]]) -> None:
-    """Adds findings, each with kind, call, place, what, example and times; a known one counts on."""
-    named = {"\n".join(str(one[name]) for name in ("kind", "call", "place")): one for one in findings}
-    _add(database, contract_findings, named, changing="what")
-
-
-def _add(
-    database: Database, table: sa.Table, rows: Mapping[str, Mapping[str, Any]], *, changing: str
-) -> None:
-    """Adds the rows, by what makes two of them the same; a known one counts its `times` on and gets the new value of that
-    column."""
-    by_digest = {hashlib.sha256(text.encode()).hexdigest(): row for text, row in rows.items()}
-    if not by_digest:
-        return
-    with database.writing() as connection:
-        statement = insert(connection, table)
-        new = statement.excluded
-        known = {"last_at": utc_now(), "times": table.c.times + new.times, changing: new[changing]}
-        adding = statement.on_conflict_do_update(index_elements=["digest"], set_=known)
-        ordered = [{**by_digest[digest], "digest": digest} for digest in sorted(by_digest)]
-        write_each(connection, ordered, lambda part: connection.execute(adding, list(part)))
-
-
-def newest_shadow_writes(database: Database) -> list[dict[str, Any]]:
-    """The last write of each kind and subject that was kept since shadow mode began, the newest first."""
-    table = shadow_writes.c
-    since = sa.select(cursors.c.moment).where(cursors.c.name == SINCE).scalar_subquery()
-    query = sa.select(shadow_writes).where(sa.or_(since.is_(None), table.last_at >= since))
-    found: dict[tuple[str, str], dict[str, Any]] = {}
-    for row in database.rows(query.order_by(table.last_at.desc())):
-        found.setdefault((row["kind"], row["subject"]), row)
-    return list(found.values())
-
-
 def in_shadow_mode(connection: sa.Connection) -> bool:
     """Whether shadow mode was on when the channel was last opened."""
     return bool(connection.scalar(sa.select(sa.exists().where(cursors.c.name == SINCE))))
@@ -196,18 +140,6 @@ def note_shadow_mode(database: Database, *, on: bool) -> None:
         connection.execute(sa.update(mappings).where(waiting).values(next_attempt_at=None))
         pushing = marketplace_orders.c.push_after.is_not(None) & (marketplace_orders.c.push_attempts == 0)
         connection.execute(sa.update(marketplace_orders).where(pushing).values(push_after=None))
-
-
-def read_findings(database: Database) -> list[dict[str, Any]]:
-    """The differences from the contract, the last seen first."""
-    return database.rows(sa.select(contract_findings).order_by(contract_findings.c.last_at.desc()))
-
-
-def recent_findings(database: Database, days: int) -> list[dict[str, str]]:
-    """The findings of that many days, without examples."""
-    since = database.now() - timedelta(days=days)
-    found = [row for row in read_findings(database) if row["last_at"] > since]
-    return [{name: str(row[name]) for name in FOUND[:-1]} for row in found]
 
 
 def compare_speed(database: Database, seconds: Mapping[str, Sequence[float]]) -> list[dict[str, Any]]:

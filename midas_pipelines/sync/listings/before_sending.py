@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.items.acknowledge import SHADOWED, PushOutcome, PushResult
 from midas_pipelines.store.items.mappings import CHANGED, COLUMNS, FORGOTTEN, UNCLAIMED, Mapping, unlocked
-from midas_pipelines.store.operations.cursors import ShadowRow
+from midas_pipelines.store.operations.findings import ShadowRow
 from midas_pipelines.store.orders.listing import OVERSOLD, UNMAPPED
 from midas_pipelines.store.schema.operation_tables import listing_writes
 from midas_pipelines.store.schema.tables import mappings

@@ -12,7 +12,7 @@ from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.errors import NotFound
 from midas_pipelines.fourseller.models import Product
 from midas_pipelines.notify.alerts import raise_alert
-from midas_pipelines.store.operations.cursors import newest_shadow_writes
+from midas_pipelines.store.operations.findings import newest_shadow_writes
 from midas_pipelines.storefront.schema import orders
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.listings.diff import shown_quantity

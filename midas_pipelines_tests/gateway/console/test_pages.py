@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from midas_pipelines.fourseller.carriers import CARRIERS
 from midas_pipelines.notify.alerts import raise_alerts
 from midas_pipelines.store.gateway.keys import Role
-from midas_pipelines.store.operations.cursors import ShadowRow, record_shadow_writes
+from midas_pipelines.store.operations.findings import ShadowRow, record_shadow_writes
 from midas_pipelines_tests.gateway.console.visitor import Visitor
 from midas_pipelines_tests.shop import add_product, rows, value
 from midas_pipelines_tests.sync.world import World

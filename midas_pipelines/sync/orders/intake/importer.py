@@ -20,7 +20,7 @@ from sqlalchemy.exc import DBAPIError
 
 from midas_pipelines.fourseller.status import OrderStatus
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.operations.cursors import ShadowRow, record_shadow_writes
+from midas_pipelines.store.operations.findings import ShadowRow, record_shadow_writes
 from midas_pipelines.storefront import writing
 from midas_pipelines.storefront.writing import Cause, blame, was_overtaken
 from midas_pipelines.sync.orders.changes.exceptions import quarantine_order
