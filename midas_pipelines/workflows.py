@@ -177,8 +177,8 @@ WORKFLOWS = (
     ),
     Workflow(
         "alert_delivery",
-        "Raises the alerts about low stock, once per crossing, and the day's report; sends to staff what is due.",
-        looks="stock was looked at, a report was written or an alert is due",
+        "Sends to staff the alerts that are due, the day's report among them.",
+        looks="an alert is due",
         seconds=30,
         also=("notify_urls",),
     ),

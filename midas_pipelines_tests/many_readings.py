@@ -119,7 +119,7 @@ READINGS: dict[str, Reading] = {
     "syncs of a day": sync_metrics.finished_syncs,
     "stock measured": sync_metrics.stock_measured,
     "capacity plan": lambda database: capacity.measure(database, SETTINGS),
-    "daily report": lambda database: write_report(context_of(database), "2026-11-27"),
+    "daily report": lambda database: write_report(context_of(database)),
     "syncs": last_syncs,
     "the newest sync": reads(newest_sync, "orders"),
     "syncs that run": reads(running_syncs),

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from midas_pipelines.sync.listings.brake import RollingBrake
     from midas_pipelines.sync.listings.scan import ApprovedPlan, make_plan, read_plan
     from midas_pipelines.sync.operations import capacity, stock_levels
-    from midas_pipelines.sync.operations.daily_report import send_report, write_report
+    from midas_pipelines.sync.operations.daily_report import write_report
     from midas_pipelines.sync.orders.customer_mail import mail_due, send_mails, unsent_messages
     from midas_pipelines.sync.orders.intake.pages import OrderReport
     from midas_pipelines.sync.orders.intake.poll import Window, import_orders, order_progress

@@ -118,12 +118,13 @@ def inventory_ledger(context: dg.OpExecutionContext, midas: MidasResource) -> dg
     | ui.IN_DAGSTER,
 )
 def low_stock(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.MaterializeResult:
-    """Items that are running out, by threshold and days of cover. The job `alert_delivery` reports each crossing once.
+    """Items that are running out, by threshold and days of cover. Each crossing is an alert, which the job `alert_delivery`
+    sends.
 
     Beside them what the rules withhold from 4Seller: `units_available` of `units_on_hand`, and the items they touch most.
     """
     with midas.sync_context(context) as sync:
-        report = engine.stock_levels.check_low_stock(sync)
+        report = engine.stock_levels.check_low_stock(sync, alert=True)
         counts, withheld = engine.stock_levels.availability_summary(sync.database)
         where = ui.links(sync, [*report.low, *withheld])
         low, most_withheld = (ui.table(ui.titled(sync, rows)) for rows in (report.low, withheld))
@@ -132,7 +133,7 @@ def low_stock(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.Mat
         {
             "dagster/row_count": report.low_items,
             "checked": report.scanned,
-            **ui.numbers(report, "low_items", "out_of_stock"),
+            **ui.numbers(report, "low_items", "out_of_stock", "raised", "cleared"),
             "low": low,
             **counts,
             "most_withheld": most_withheld,

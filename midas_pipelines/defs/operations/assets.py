@@ -92,15 +92,16 @@ def capacity_plan(context: dg.AssetExecutionContext, midas: MidasResource) -> dg
     metadata=ui.columns(line="string: of the letter that staff get") | ui.IN_DAGSTER,
 )
 def staff_report(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.MaterializeResult:
-    """The day for staff: what was synced, what waits, what runs out, what needs a person. `alert_delivery` sends it once.
+    """The day for staff: what was synced, what waits, what runs out, what needs a person. It is an alert, once a day, which
+    the job `alert_delivery` sends.
 
     In shadow mode also what was kept back, against what 4Seller and the shop show by now.
     """
     shadowed: dict[str, Any] = {}
     with midas.sync_context(context) as sync:
-        text, counts = engine.write_report(sync, sync.settings.today().isoformat())
+        text, counts = engine.write_report(sync)
         if sync.settings.shadow:
-            shadow = asyncio.run(engine.compare_shadow(sync))
+            shadow = asyncio.run(engine.compare_shadow(sync, report_it=True))
             shadowed = {**ui.numbers(shadow, "kept", "agree"), "differ": len(shadow.differ)}
             shadowed["shadow_differences"] = ui.table(shadow.differ[:20])
     counts["seconds_at_work"] = counts.pop("seconds")

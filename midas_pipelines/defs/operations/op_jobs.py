@@ -1,51 +1,32 @@
 """The jobs that make no asset: alerts to staff and messages to customers, each with the sensor that starts it when one is
 due, the deletion in time of old history and of old orders' buyers, and the drill of the newest backup."""
 
-import asyncio
-import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
-from pydantic import Field
 
 from midas_pipelines.defs.resources import MidasResource, shop
 from midas_pipelines.errors import ExpectedError
 from midas_pipelines.lib import engine
 from midas_pipelines.lib import metadata as ui
-from midas_pipelines.lib.partitions import is_of_our_location, ops_config
+from midas_pipelines.lib.partitions import is_of_our_location
 from midas_pipelines.lib.schedules import FINISHED, op_job, sensor_options, unless_running
 from midas_pipelines.settings import load_settings
 from midas_pipelines.workflows import pool_of
 
 ALERTS, MAIL, ERASURE, DRILL = "alert_delivery", "customer_mail", "buyer_erasure", "restore_drill"
-HEARD_OF = ("low_stock", "staff_report")  # the assets whose news staff gets, as alerts
-
 NO_RUN = ""  # the run id of events that belong to no run, such as those that the gateway reports
 BLOCK = 1000  # ids in one query
 
 
-class AlertConfig(dg.Config):
-    """What alerts are raised about before all that are due are sent."""
-
-    made: list[str] = Field(default=["low_stock"], description="Assets made: low_stock, staff_report.")
-
-
 @dg.op(pool=pool_of(ALERTS))
-def deliver_alerts(context: dg.OpExecutionContext, config: AlertConfig, midas: MidasResource) -> None:
-    """Raises alerts about the assets in `made`, and delivers those that are due to MIDAS_NOTIFY_URLS; while a target is down
-    its alerts wait."""
-    counts: dict[str, int | float] = {}
+def deliver_alerts(context: dg.OpExecutionContext, midas: MidasResource) -> None:
+    """Delivers the alerts that are due to MIDAS_NOTIFY_URLS; while a target is down its alerts wait."""
     with midas.sync_context(context, as_it_is=True) as sync:
-        if "low_stock" in config.made:
-            counts = ui.numbers(engine.stock_levels.check_low_stock(sync, alert=True), "raised", "cleared")
-        if "staff_report" in config.made:
-            counts["reports"] = int(engine.send_report(sync))
-            if sync.settings.shadow:
-                asyncio.run(engine.compare_shadow(sync, report_it=True))
         targets = engine.read_targets(sync.settings.notify_urls)
         delivered = engine.deliver(sync.database, targets, sync.settings.console_url)
-    counts |= ui.numbers(delivered, "sent", waiting="waiting")
+    counts = ui.numbers(delivered, "sent", waiting="waiting")
     problems = ui.table([{"problem": text} for text in delivered.problems])
     context.add_output_metadata(ui.known({**counts, "problems": problems}))
 
@@ -54,27 +35,16 @@ alert_delivery = op_job(ALERTS, deliver_alerts)
 
 
 @dg.sensor(job=alert_delivery, **sensor_options(ALERTS))
-def alerts_due(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-    """Starts the job when an asset that staff hears of was made, or an alert is due.
-
-    The cursor holds when each of the assets was last made.
-    """
-    events = {name: context.instance.get_latest_materialization_event(dg.AssetKey(name)) for name in HEARD_OF}
-    made = {name: event.timestamp for name, event in events.items() if event is not None}
-    before = json.loads(context.cursor or "{}")
-    fresh = [name for name, at in made.items() if at != before.get(name)]
+def alerts_due(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    """Starts the job when an alert is due."""
     with shop(as_it_is=True) as database:
         if isinstance(database, dg.SkipReason):
             return database
-        if not fresh and not engine.read_targets(load_settings().notify_urls):
+        if not engine.read_targets(load_settings().notify_urls):
             return dg.SkipReason("MIDAS_NOTIFY_URLS is not set: alerts stay in `midas alerts list`.")
-        if not fresh and not engine.something_due(database):
+        if not engine.something_due(database):
             return dg.SkipReason("No alert is due.")
-    request = unless_running(context, ALERTS)
-    if isinstance(request, dg.SkipReason):
-        return request
-    asked = dg.RunRequest(run_config=ops_config({"deliver_alerts": {"made": fresh}}), job_name=ALERTS)
-    return dg.SensorResult([asked], cursor=json.dumps(made))
+    return unless_running(context, ALERTS)
 
 
 @dg.op(pool=pool_of(MAIL))

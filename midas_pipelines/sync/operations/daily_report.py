@@ -14,8 +14,10 @@ ALERT = "daily_report"
 LINES = 10
 
 
-def write_report(context: SyncContext, day: str) -> tuple[str, dict[str, int | float]]:
-    """The report of that day in words, and its numbers; sends nothing."""
+def write_report(context: SyncContext) -> tuple[str, dict[str, int | float]]:
+    """Puts the report of today into the outbox, once a day; yesterday's is closed, sent or not. Returns its words and its
+    numbers."""
+    day = context.settings.today().isoformat()
     stock, seen = check_low_stock(context), overview(context.database)
     sums = sum_up(finished_syncs(context.database))
     now: dict[str, int | float] = {
@@ -25,15 +27,9 @@ def write_report(context: SyncContext, day: str) -> tuple[str, dict[str, int | f
         "conflicts": seen.conflicts,
         "alerts": seen.alerts,
     }
-    return compose(day, stock, seen, sums), {**sums, **now}
-
-
-def send_report(context: SyncContext) -> bool:
-    """Puts the report of today into the outbox once; yesterday's is closed, sent or not. Says whether it is new."""
-    day = context.settings.today().isoformat()
-    text, _ = write_report(context, day)
-    raised, _ = context.database.write(match_alerts, kind=ALERT, texts={day: text})
-    return raised > 0
+    text = compose(day, stock, seen, sums)
+    context.database.write(match_alerts, kind=ALERT, texts={day: text})
+    return text, {**sums, **now}
 
 
 def compose(day: str, stock: LowStockReport, seen: Overview, sums: Mapping[str, int | float]) -> str:

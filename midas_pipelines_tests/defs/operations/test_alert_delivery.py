@@ -26,16 +26,6 @@ def test_a_delivery_is_asked_for_only_when_an_alert_is_due(
     assert [request.job_name for request in asked] == ["alert_delivery"]
 
 
-def test_an_asset_that_staff_hears_of_starts_one_delivery_and_no_more(
-    environment: World, instance: dg.DagsterInstance
-) -> None:
-    instance.report_runless_asset_event(dg.AssetMaterialization("staff_report"))
-    asked = tick(alerts_due, instance)
-    (request,) = asked.run_requests or []
-    assert request.run_config == {"ops": {"deliver_alerts": {"config": {"made": ["staff_report"]}}}}
-    assert not tick(alerts_due, instance, cursor=asked.cursor).run_requests
-
-
 def test_a_delivery_under_way_is_not_joined_by_another(
     environment: World, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,7 +11,7 @@ from midas_pipelines.store.database import Database
 from midas_pipelines.store.operations.backlog import Overview
 from midas_pipelines.store.operations.sync_metrics import GATEWAY, SyncRow, sum_up
 from midas_pipelines.sync.context import SyncContext
-from midas_pipelines.sync.operations.daily_report import compose, send_report
+from midas_pipelines.sync.operations.daily_report import compose, write_report
 from midas_pipelines.sync.operations.stock_levels import LowStockReport
 from midas_pipelines_tests.shop import add_product, rows
 
@@ -53,8 +53,8 @@ def test_one_letter_a_day_and_yesterdays_is_closed(shop: Database, monkeypatch: 
     add_product(shop, sku="A-1", stock_quantity=1)
     url = shop.engine.url.render_as_string(hide_password=False)
     context = SyncContext(load_settings(database_url=url), shop)
-    days = [date(2026, 11, day) for day in (24, 23, 23)]
-    monkeypatch.setattr(Settings, "today", lambda _: days.pop())
-    assert [send_report(context) for _ in range(3)] == [True, False, True]
-    query = "SELECT subject FROM alerts WHERE kind = 'daily_report' AND cleared_at IS NULL"
-    assert rows(shop, query) == [("2026-11-24",)]
+    for day in (23, 23, 24):
+        monkeypatch.setattr(Settings, "today", lambda _, day=day: date(2026, 11, day))
+        write_report(context)
+    query = "SELECT subject, cleared_at IS NULL FROM alerts WHERE kind = 'daily_report' ORDER BY id"
+    assert rows(shop, query) == [("2026-11-23", 0), ("2026-11-24", 1)]
