@@ -1,4 +1,4 @@
-"""Where something is settled: the page of an alert or of what needs a person, and a page or an endpoint in place of each command in a text. Pure."""
+"""Where something is settled: the page of an alert or of what needs a person, and a page in place of each command in a text. Pure."""
 
 from __future__ import annotations
 
@@ -26,33 +26,25 @@ PAGE_OF_KIND = {
     "unmapped": "/decide?cause=unmapped",
     "unknown_status": "/decide?cause=order_to_look_at",
 }
-COMMANDS: dict[str, tuple[str, str]] = {
-    "alerts": (ALERTS, "GET alerts"),
-    "audit list": ("/activity", "GET audit"),
-    "conflicts list": ("/decide?cause=conflict", "GET conflicts"),
-    "conflicts resolve": ("/decide?cause=conflict", "POST conflicts/{conflict_id}"),
-    **dict.fromkeys(("conflicts pin", "conflicts release"), ("/items", "")),
-    "explain": ("/items", "GET explain"),
-    "items": ("/decide?cause=quarantined_item", "GET items"),
-    "keys rotate": ("/keys", ""),
-    "orders list --exception oversold": ("/decide?cause=oversold", "GET orders"),
-    "orders list": ("/decide", "GET orders"),
-    "orders show": ("/orders", "GET orders/{order_id}"),
-    "orders ship": ("/orders", "PATCH orders/{order_id}"),
-    **{f"orders {what}": ("/orders", "") for what in ("retry", "dismiss", "resolve", "map", "return")},
-    "rules": ("/rules", "GET rules"),
-    "status": ("/", "GET status"),
-    "stock low": ("/stock", "GET stock"),
-    "sync products --full --plan": ("/plan", "GET plan"),
-    "sync products --apply": ("/plan", "POST sync/products"),
-    "sync products": ("/machine-room", "POST sync/products"),
-    "sync inventory": ("/machine-room", "POST sync/inventory"),
-    "sync orders": ("/machine-room", "POST orders"),
-    "sync": ("/machine-room", ""),
-    "webhooks": ("/webhooks?state=quarantined", ""),
+COMMANDS = {
+    "alerts": ALERTS,
+    "audit list": "/activity",
+    **dict.fromkeys(("conflicts list", "conflicts resolve"), "/decide?cause=conflict"),
+    **dict.fromkeys(("conflicts pin", "conflicts release", "explain"), "/items"),
+    "items": "/decide?cause=quarantined_item",
+    "keys rotate": "/keys",
+    "orders list --exception oversold": "/decide?cause=oversold",
+    "orders list": "/decide",
+    **dict.fromkeys(("orders show", "orders ship", "orders retry", "orders dismiss"), "/orders"),
+    **dict.fromkeys(("orders resolve", "orders map", "orders return"), "/orders"),
+    "rules": "/rules",
+    "status": "/",
+    "stock low": "/stock",
+    **dict.fromkeys(("sync products --full --plan", "sync products --apply"), "/plan"),
+    "sync": "/machine-room",
+    "webhooks": "/webhooks?state=quarantined",
 }
-"""The page and the endpoint in place of a command, by how it begins, the longer beginning first. What the console cannot
-do is not here."""
+"""The page in place of a command, by how it begins, the longer beginning first. What the console cannot do is not here."""
 _COMMAND = re.compile(r"(with )?`midas ([^`]+)`")
 
 
@@ -74,8 +66,8 @@ def in_console(text: str, console_url: str | None, *, markdown: bool = False, pa
     root = console_url.rstrip("/")
 
     def address(found: re.Match[str]) -> str:
-        path, _ = _place(found[2])
-        if not path:
+        path = next((path for one, path in COMMANDS.items() if f"{found[2]} ".startswith(f"{one} ")), None)
+        if path is None:
             return found[0]
         path = page if page is not None and _room(page) == _room(path) else path
         shown = f"[the page {path}]({root}{path})" if markdown else root + path
@@ -83,23 +75,6 @@ def in_console(text: str, console_url: str | None, *, markdown: bool = False, pa
 
     linked = _COMMAND.sub(address, text)
     return linked if page is None or root + page in linked else f"{linked} See {root}{page}"
-
-
-def in_api(text: str) -> str:
-    """The text with an endpoint in place of each command that has one, else the console's page that does the same."""
-
-    def place(found: re.Match[str]) -> str:
-        with_, (page, endpoint) = found[1] or "", _place(found[2])
-        if endpoint:
-            method, path = endpoint.split(" ")
-            return f"{with_}`{method} /api/marketplace/{path}`"
-        return f"{'on ' if with_ else ''}the console's page {page}" if page else found[0]
-
-    return _COMMAND.sub(place, text)
-
-
-def _place(command: str) -> tuple[str, str]:
-    return next((place for one, place in COMMANDS.items() if f"{command} ".startswith(f"{one} ")), ("", ""))
 
 
 def _room(path: str) -> str:

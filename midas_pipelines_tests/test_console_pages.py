@@ -2,7 +2,7 @@
 
 import pytest
 
-from midas_pipelines.console_pages import in_api, in_console, page_of
+from midas_pipelines.console_pages import in_console, page_of
 
 URL = "https://midas.example/"
 
@@ -27,11 +27,4 @@ def test_an_alert_leads_to_its_page(kind: str, subject: str, text: str, expected
 def test_a_hint_becomes_a_link() -> None:
     assert in_console("`midas orders show ID` shows it.", URL, markdown=True) == (
         "[the page /orders](https://midas.example/orders) shows it."
-    )
-
-
-def test_a_program_reads_endpoints_or_pages_in_place_of_commands() -> None:
-    text = "`midas items list` shows all. Retry it with `midas orders retry`; see `midas incident unlock`."
-    assert in_api(text) == (
-        "`GET /api/marketplace/items` shows all. Retry it on the console's page /orders; see `midas incident unlock`."
     )

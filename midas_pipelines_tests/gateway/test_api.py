@@ -256,11 +256,13 @@ def test_the_status_counts_what_needs_a_person_by_cause(door: Gateway, operator:
     ]
 
 
-def test_a_program_reads_alerts_with_endpoints(door: Gateway, operator: str) -> None:
+def test_a_program_reads_alerts_with_the_pages_that_settle_them(door: Gateway, operator: str) -> None:
     with door.world.database.writing() as connection:
         raise_alert(connection, kind="items_stuck", subject="items", text="`midas items list` shows all.")
-    (alert,) = door.call("GET", "alerts", operator).json()["data"]
-    assert alert["text"] == "`GET /api/marketplace/items` shows all."
+        text = "Retry it with `midas orders retry`."
+        raise_alert(connection, kind="order_quarantined", subject="order:114-1", text=text)
+    texts = {alert["text"] for alert in door.call("GET", "alerts", operator).json()["data"]}
+    assert texts == {"/decide?cause=quarantined_item shows all.", "Retry it at /orders/114-1."}
 
 
 def test_prometheus_reads_counters_latencies_and_backlogs(gateway: Gateway) -> None:

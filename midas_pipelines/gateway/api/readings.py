@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from midas_pipelines.console_pages import in_api
+from midas_pipelines.console_pages import in_console, page_of
 from midas_pipelines.gateway.api.auth import PREFIX, GuardedRoute
 from midas_pipelines.gateway.service import service_of
 from midas_pipelines.notify.alerts import recent_alerts
@@ -141,6 +141,10 @@ def get_stock(
 
 @router.get("/alerts", summary="List alerts", response_model=Rows)
 def get_alerts(request: Request, everything: bool = False, limit: Limit = 50) -> dict[str, Any]:
-    """The newest open alerts, or all of them; a text names the endpoint or the console's page where it is settled."""
-    found, _ = service_of(request).read(recent_alerts, only_open=not everything, limit=limit)
-    return {"data": [row | {"text": in_api(row["text"])} for row in found]}
+    """The newest open alerts, or all of them; a text names the console's page where it is settled, a path of this server
+    where MIDAS_CONSOLE_URL is not set."""
+    service = service_of(request)
+    found, _ = service.read(recent_alerts, only_open=not everything, limit=limit)
+    root = service.settings.console_url or "/"
+    texts = [in_console(row["text"], root, page=page_of(row["kind"], row["subject"])) for row in found]
+    return {"data": [row | {"text": text} for row, text in zip(found, texts, strict=True)]}

@@ -253,5 +253,5 @@ def test_a_plan_is_read_as_a_file(operator: Visitor) -> None:
 
 
 def test_every_page_that_messages_name_is_there(admin: Visitor) -> None:
-    for path in {*PAGE_OF_KIND.values(), *(page for page, _ in COMMANDS.values())}:
+    for path in {*PAGE_OF_KIND.values(), *COMMANDS.values()}:
         assert admin.see(path), path
