@@ -107,10 +107,7 @@ def test_a_command_leaves_one_row_with_who_and_a_failed_one_its_exit_code(
     assert midas("rules", "clear", "--sku", "A-1", **settings).code == 0
     assert "@" in audited(world)[-1][1]
     history = midas("rules", "history", "--sku", "A-1", "--json", **env).json["history"]
-    assert [(row["said"], row["changed_until"] is None) for row in history] == [
-        (None, True),
-        ({"cap": 3}, False),
-    ]
+    assert [(row["cap"], row["replaced_at"] is None) for row in history] == [(None, True), (3, False)]
     assert history[1]["changed_by"] == "ann"
 
 

@@ -115,7 +115,7 @@ def test_a_past_day_ends_at_the_shops_midnight(
     world.full()
     record(world, tmp_path, date(2026, 3, 8))  # in Los Angeles an hour short, and over at 07:00 UTC
     set_rule(world.database, {"buffer": 4})
-    run(world.database, "UPDATE channel_rule_history SET changed_at = :at", at=f"2026-03-09 {hour}:00.000000")
+    run(world.database, "UPDATE channel_rules SET changed_at = :at", at=f"2026-03-09 {hour}:00.000000")
     zone = {"MIDAS_TIMEZONE": "America/Los_Angeles"}
     assert ("buffer 4" in midas("explain", "A-1", "--at", "2026-03-08", **settings, **zone).output) is named
 

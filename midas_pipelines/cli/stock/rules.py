@@ -12,8 +12,8 @@ import click
 
 from midas_pipelines.cli.opening import Changing, actor, shop_database
 from midas_pipelines.cli.printing import AnsweringGroup, Table, answer
-from midas_pipelines.store.stock.rule_changes import list_rules, rules_history
-from midas_pipelines.store.stock.rules import BEGINNING, FOURSELLER, VALUES
+from midas_pipelines.store.stock.rule_changes import FIELDS, list_rules, rules_history, said_by
+from midas_pipelines.store.stock.rules import BEGINNING, FOURSELLER
 from midas_pipelines.sync.explain import explain_item
 from midas_pipelines.sync.rules.edit import clear_rule, find_scope, set_rule
 from midas_pipelines.sync.rules.simulate import simulate
@@ -151,8 +151,7 @@ def _row(rule: dict[str, Any]) -> dict[str, Any]:
     scope = rule["sku"] or (f"category {rule['category']}" if rule["category_id"] else "all items")
     if rule["product_id"] is not None and rule["sku"] is None:
         scope = f"product {rule['product_id']}"
-    names = [*(name for name in VALUES if name != "listing_policy"), "policy"]
-    shown = {"channel": rule["channel"], "scope": scope} | {name: rule[name] for name in names}
+    shown = {"channel": rule["channel"], "scope": scope} | {name: rule[name] for name in FIELDS}
     shown["from"] = None if rule["valid_from"] == BEGINNING else f"{rule['valid_from']:%Y-%m-%d %H:%M}"
     shown["until"] = f"{rule['valid_until']:%Y-%m-%d %H:%M}" if rule["valid_until"] else None
     return shown
@@ -160,10 +159,10 @@ def _row(rule: dict[str, Any]) -> dict[str, Any]:
 
 def _past(row: dict[str, Any]) -> dict[str, Any]:
     scopes = [(name, row[f"{name}_id"]) for name in ("category", "product", "variant")]
-    said = ", ".join(f"{name} {value}" for name, value in (row["said"] or {}).items())
+    said = ", ".join(f"{name} {value}" for name, value in said_by(row).items())
     return {
         "from": row["changed_at"],
-        "until": row["changed_until"],
+        "until": row["replaced_at"],
         "scope": " ".join([row["channel"], *(f"{name} {number}" for name, number in scopes if number)]),
         "rule": said or "removed",
         "by": row["changed_by"],

@@ -11,13 +11,14 @@ import sqlalchemy as sa
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.items.mappings import ON_HAND, SKU, WITH_ITEMS, mark_dirty
 from midas_pipelines.store.schema.operation_tables import alerts
-from midas_pipelines.store.schema.rule_tables import channel_rules
+from midas_pipelines.store.schema.rule_tables import CURRENT, channel_rules
 from midas_pipelines.store.schema.tables import ITEM_WAITS, mappings
 from midas_pipelines.storefront.schema import product_variants, products
 from midas_pipelines.storefront.types import utc_now
 
 _ITEM = mappings.c
 _EXCLUDED = sa.exists().where(
+    CURRENT,
     channel_rules.c.product_id == _ITEM.product_id,
     sa.func.coalesce(channel_rules.c.variant_id, _ITEM.variant_id, 0)
     == sa.func.coalesce(_ITEM.variant_id, 0),

@@ -197,10 +197,7 @@ TABLES: dict[str, TableEntry] = {
     "channel_rules": TableEntry(
         "id channel category_id product_id variant_id valid_from valid_until buffer cap allocation fixed "
         "exclude minimum_price policy price_policy quantity_policy content_policy low_stock cover_days "
-        "updated_at"
-    ),
-    "channel_rule_history": TableEntry(
-        "id changed_at channel category_id product_id variant_id valid_from valid_until said",
+        "changed_at replaced_at",
         {"changed_by": _staff("the person who set the rule")}),
     "channel_rule_agenda": TableEntry("id category_id product_id variant_id due_at"),
     "sync_conflicts": TableEntry(

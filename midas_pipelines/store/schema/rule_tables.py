@@ -7,7 +7,9 @@ import sqlalchemy as sa
 from midas_pipelines.store.schema.tables import BigId, numbered, partial_index
 from midas_pipelines.storefront.types import Json, Money, UtcDateTime, Words, utc_now
 
-# One row per scope and start: a whole channel, a category (with those below it) or an item. An empty field says nothing.
+# One row per scope (a whole channel, a category with those below it, or an item), start and change: who changes a rule
+# replaces its row by a whole new one, so that the replaced ones are its history. An empty field says nothing; a row of
+# empty fields is a rule that was removed.
 channel_rules = numbered(
     "channel_rules",
     sa.Column("channel", sa.String(20), nullable=False),
@@ -28,26 +30,14 @@ channel_rules = numbered(
     sa.Column("content_policy", sa.String(20)),
     sa.Column("low_stock", sa.Integer),  # alert at this many units on hand or fewer
     sa.Column("cover_days", sa.Integer),  # alert when stock lasts fewer days than this
-    sa.Column("updated_at", UtcDateTime, nullable=False, server_default=utc_now()),
-)
-_RULE = channel_rules.c
-_SCOPE = (sa.func.coalesce(one, 0) for one in (_RULE.category_id, _RULE.product_id, _RULE.variant_id))
-sa.Index("channel_rules_once", _RULE.channel, *_SCOPE, _RULE.valid_from, unique=True)
-sa.Index("channel_rules_item", channel_rules.c.product_id)
-
-# What each rule said, from `changed_at` to the next row of the same scope and start; added by put_rule and drop_rules.
-rule_history = numbered(
-    "channel_rule_history",
     sa.Column("changed_at", UtcDateTime, nullable=False, server_default=utc_now()),
     sa.Column("changed_by", Words(120), nullable=False),
-    sa.Column("channel", sa.String(20), nullable=False),
-    sa.Column("category_id", sa.Integer),
-    sa.Column("product_id", sa.Integer),
-    sa.Column("variant_id", sa.Integer),
-    sa.Column("valid_from", UtcDateTime, nullable=False),
-    sa.Column("valid_until", UtcDateTime),
-    sa.Column("said", Json),  # the fields that are set; null where the rule was removed
+    sa.Column("replaced_at", UtcDateTime),
 )
+CURRENT = channel_rules.c.replaced_at.is_(None)
+_SCOPE = ", ".join(f"coalesce({name}, 0)" for name in ("category_id", "product_id", "variant_id"))
+partial_index(channel_rules, "channel_rules_once", f"channel, {_SCOPE}, valid_from", CURRENT, unique=True)
+sa.Index("channel_rules_item", channel_rules.c.product_id)
 
 # From `due_at` on, the items of the scope have to be looked at again; the row goes when they are marked dirty.
 rule_agenda = numbered(

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.items.mappings import mark_dirty
-from midas_pipelines.store.schema.rule_tables import channel_rules, rule_agenda
+from midas_pipelines.store.schema.rule_tables import CURRENT, channel_rules, rule_agenda
 from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.storefront.catalog import ItemKey
 from midas_pipelines.storefront.schema import categories, products
@@ -92,7 +92,8 @@ def read_rules(connection: sa.Connection, items: Mapping[ItemKey, int | None]) -
     query = (
         sa.select(channel_rules, categories.c.slug.label("category"))
         .outerjoin(categories, categories.c.id == rule.category_id)
-        .where(rule.valid_from <= moment, sa.or_(rule.valid_until.is_(None), rule.valid_until > moment))
+        .where(CURRENT, rule.valid_from <= moment)
+        .where(sa.or_(rule.valid_until.is_(None), rule.valid_until > moment))
         .order_by(rule.valid_from, rule.id)
     )
     mine = any_of(connection, rule.product_id, {product for product, _ in items})

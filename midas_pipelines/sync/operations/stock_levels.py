@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from midas_pipelines.notify.alerts import match_alerts, open_subjects
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.schema.rule_tables import channel_rules
+from midas_pipelines.store.schema.rule_tables import CURRENT, channel_rules
 from midas_pipelines.store.stock import ledger
 from midas_pipelines.store.stock.rules import NO_RULE, Rule, available, read_rules
 from midas_pipelines.storefront.catalog import ItemKey, alert_subject
@@ -115,7 +115,7 @@ def _candidates(connection: sa.Connection, settings: Settings, alerted: Iterable
     """Selects the active items that may be low by the highest threshold and days of cover of all rules, and those with an
     alert."""
     rule, items = channel_rules.c, ledger.active_items(connection)
-    highest = sa.select(sa.func.max(rule.low_stock), sa.func.max(rule.cover_days))
+    highest = sa.select(sa.func.max(rule.low_stock), sa.func.max(rule.cover_days)).where(CURRENT)
     threshold, cover = connection.execute(highest).one()
     products = {int(subject.split(":")[1]) for subject in alerted}
     which = items.c.on_hand <= max(settings.low_stock, threshold or 0)

@@ -11,7 +11,8 @@ import sqlalchemy as sa
 
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.schema.rule_tables import rule_history, sync_conflicts
+from midas_pipelines.store.schema.rule_tables import channel_rules, sync_conflicts
+from midas_pipelines.store.stock.rule_changes import said_by
 from midas_pipelines.storefront.catalog import ItemKey
 from midas_pipelines.storefront.schema import categories, products
 from midas_pipelines.sync.explain import ledger_line, ledger_rows
@@ -203,7 +204,7 @@ def _causes(
 
 def _rules(product_id: int, span: _Span) -> sa.Select[Any]:
     """Rules for the item, its categories or everything that were set, removed, began or ended in that span."""
-    rule = rule_history.c
+    rule = channel_rules.c
     own = sa.select(products.c.category_id.label("id")).where(products.c.id == product_id)
     above = own.cte("above", recursive=True)
     parents = sa.select(categories.c.parent_id).join(above, categories.c.id == above.c.id)
@@ -211,11 +212,11 @@ def _rules(product_id: int, span: _Span) -> sa.Select[Any]:
     of_item = sa.or_(rule.product_id == product_id, sa.and_(rule.product_id.is_(None), wide))
     moments = (rule.changed_at, rule.valid_from, rule.valid_until)
     moved = sa.or_(*(sa.and_(one >= span.start, one < span.end) for one in moments))
-    return sa.select(rule_history).where(of_item, moved).order_by(rule.id.desc()).limit(MOST)
+    return sa.select(channel_rules).where(of_item, moved).order_by(rule.id.desc()).limit(MOST)
 
 
 def _rule_line(row: sa.RowMapping) -> str:
-    said = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in (row["said"] or {}).items())
+    said = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in said_by(dict(row)).items())
     narrow = [f"{name} {row[f'{name}_id']}" for name in ("product", "category") if row[f"{name}_id"]]
     return (
         f"rule for {[*narrow, 'everything'][0]} ({row['channel']}): {said or 'removed'}, set by {row['changed_by']}, "

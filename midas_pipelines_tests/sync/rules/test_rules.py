@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import pytest
 
 from midas_pipelines.errors import WrongInput
 from midas_pipelines.store.database import Database
+from midas_pipelines.store.stock.rule_changes import list_rules, rules_history, said_by
 from midas_pipelines.store.stock.rules import Rule, available, channel_price, mark_rules_due, merge
 from midas_pipelines.sync.explain import explain_item
 from midas_pipelines.sync.rules.edit import (
@@ -20,6 +22,7 @@ from midas_pipelines.sync.rules.edit import (
 )
 from midas_pipelines_tests.shop import add_category, add_product, add_variant, run, shift_rules, value
 from midas_pipelines_tests.sync.world import World
+from midas_pipelines_tests.threads import at_once
 
 ARITHMETIC = [
     (10, Rule(), 10),
@@ -147,6 +150,18 @@ def test_another_field_leaves_the_rule_its_end(world: World) -> None:
     assert explain_item(world.database, "A-1")["available"] == 1
     shift_rules(world.database, seconds=-7200)
     assert explain_item(world.database, "A-1")["available"] == 10
+
+
+@pytest.mark.both_databases
+def test_fields_that_several_people_set_at_once_are_one_rule(shop: Database) -> None:
+    add_product(shop, sku="A-1", stock_quantity=10)
+    set_rule(shop, {"low_stock": 1}, sku="A-1")
+    fields = ({"buffer": 2}, {"cap": 5}, {"allocation": 50}, {"cover_days": 9})
+    at_once([partial(set_rule, shop, one, sku="A-1", by="ann") for one in fields])
+    with shop.reading() as connection:
+        (rule,), history = list_rules(connection), rules_history(connection, None)
+    assert said_by(rule) == {"low_stock": 1, "buffer": 2, "cap": 5, "allocation": 50, "cover_days": 9}
+    assert [len(said_by(row)) for row in history] == [5, 4, 3, 2, 1]
 
 
 def test_nothing_of_a_rule_that_has_ended_comes_back_with_a_new_one(world: World) -> None:
