@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +24,8 @@ from midas_pipelines.store.operations.findings import FOUND, read_findings
 from midas_pipelines.sync.connect import first_connection
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.safety.shadow_report import compare_shadow
-from midas_pipelines.sync.safety.undo import undo_run, undo_span
+from midas_pipelines.sync.safety.undo import undo_run
 
-MOMENT = click.DateTime(["%H:%M", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"])
 PREVIEWED = ("result", "sku", "listing_id", "score", "price", "quantity", "content", "note")
 CSV = click.Path(dir_okay=False, path_type=Path)
 KEPT = {True: "kept", False: "NOT KEPT", None: "not tried"}
@@ -64,35 +62,19 @@ def shadow() -> None:
 
 
 @click.command(cls=Changing)
-@click.argument("run_or_plan", metavar="[RUN_OR_PLAN]", required=False)
-@click.option("--since", type=MOMENT, help="Undo all that was written from then on, by whom or what: UTC.")
-@click.option("--until", type=MOMENT, help="With --since: up to then; until now where it is left out.")
-def undo(run_or_plan: str | None, since: datetime | None, until: datetime | None) -> None:
+@click.argument("run_or_plan")
+def undo(run_or_plan: str) -> None:
     """Put back what was written to 4Seller, field by field, where 4Seller still shows it; list the rest.
 
-    RUN_OR_PLAN is a run's id, as a sync prints it, or a plan's hash. What the gateway's worker wrote is undone by
-    time: --since 14:00 --until 14:10, of today or with a date. What is put back is pinned, so that the next sync leaves
-    it: correct the shop, then release it with `midas conflicts release`. Quantities follow the shop. Exits 1 when
-    something was left as it is.
+    RUN_OR_PLAN is a run's id, as a sync prints it, or a plan's hash; or, of what the gateway's worker wrote, an hour or a
+    day (UTC): gateway-2026-12-24T14, gateway-2026-12-24. What is put back is pinned, so that the next sync leaves it:
+    correct the shop, then release it with `midas conflicts release`. Quantities follow the shop. Exits 1 when something
+    was left as it is.
     """
-    if (run_or_plan is None) == (since is None) or (until is not None and since is None):
-        raise click.UsageError("Give either a run or a plan, or --since and perhaps --until.")
     with shop_database() as (settings, database):
-        context = SyncContext(settings, database)
-        if run_or_plan is not None:
-            report = asyncio.run(undo_run(context, run_or_plan))
-        else:
-            report = asyncio.run(undo_span(context, _moment(since), _moment(until)))
+        report = asyncio.run(undo_run(SyncContext(settings, database), run_or_plan))
     said = f"{report.put_back} listings are put back, {report.removed} that were created are removed."
     answer(asdict(report), said, Table("Left as it is", report.left), failed=report.left)
-
-
-def _moment(given: datetime | None) -> datetime:
-    """The moment in UTC; a time alone is today's, and none is now."""
-    now = datetime.now(UTC)
-    if given is None:
-        return now
-    return (datetime.combine(now, given.time()) if given.year == 1900 else given).replace(tzinfo=UTC)
 
 
 @click.group(cls=AnsweringGroup)

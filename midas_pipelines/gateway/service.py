@@ -19,7 +19,7 @@ from midas_pipelines.gateway.worker.run import Supervisor, Worker
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.orders.payload_vault import vault_of
-from midas_pipelines.sync.context import SyncContext, worker_name
+from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.orders.intake.pages import OrderReport
 from midas_pipelines.sync.orders.intake.poll import import_orders
 from midas_pipelines.sync.threads import OneAtATime, in_own_loop, own_threads
@@ -84,14 +84,14 @@ class Service:
 
     def sync_context(self, run_id: str) -> SyncContext:
         """An engine of its own for one call, named in every log row by `run_id`."""
-        return SyncContext(self.settings, self.database, run_id=run_id[:64], worker=worker_name())
+        return SyncContext(self.settings, self.database, run_id=run_id[:64])
 
     async def probe(self, work: Callable[[Database], None]) -> None:
         """Looks at the database in a thread of the probes' own; one that is cancelled leaves the thread to end alone."""
         await asyncio.get_running_loop().run_in_executor(self._probes, work, self.door)
 
     def _worker_context(self) -> SyncContext:
-        return SyncContext(self.settings, self.workshop, run_id="gateway", worker=worker_name())
+        return SyncContext(self.settings, self.workshop, run_id="gateway", endless=True)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

@@ -15,6 +15,7 @@ import uuid
 from collections.abc import AsyncIterator, Sized
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
@@ -124,6 +125,7 @@ class SyncContext:
     database: Database
     run_id: str | None = None
     worker: str = field(default_factory=worker_name)
+    endless: bool = False  # the gateway's worker, whose writes are kept under each hour
     opened: float = field(default_factory=time.perf_counter, compare=False)
 
     @property
@@ -147,8 +149,9 @@ class SyncContext:
 
     @property
     def written_as(self) -> str:
-        """What its writes are kept under for `midas undo`: the run's id, else the worker's name."""
-        return (self.run_id or self.worker)[-64:]
+        """What its writes are kept under for `midas undo`: the run's id, else the worker's name. Hours are UTC."""
+        name = (self.run_id or self.worker)[-64:]
+        return f"{name}-{datetime.now(UTC):%Y-%m-%dT%H}" if self.endless else name
 
     @cached_property
     def access(self) -> ChannelAccess:

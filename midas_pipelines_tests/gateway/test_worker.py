@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -29,6 +31,7 @@ from midas_pipelines.store.items.claims import Heartbeat
 from midas_pipelines.store.operations.rate_limit import SharedPace
 from midas_pipelines.storefront.types import Backoff
 from midas_pipelines.sync.rules.edit import set_rule
+from midas_pipelines.sync.safety.undo import undo_run
 from midas_pipelines_tests.gateway.conftest import Start
 from midas_pipelines_tests.gateway.running import SECRET, Gateway, running_gateway, sale, wait_until
 from midas_pipelines_tests.shop import add_product, rows, run, shift_rules, value
@@ -85,6 +88,23 @@ def test_beside_a_sync_the_worker_lists_one_new_item_at_a_time(world: World, sta
     at_once = {0}
     gateway.wait(lambda: at_once.add(value(database, held)) or len(shown(gateway.world)) == 8, "all of them")
     assert max(at_once) <= 2  # one is sent while what came of the one before is written
+
+
+def test_what_the_worker_wrote_is_undone_by_the_hour(start: Start) -> None:
+    gateway = start()
+    world = gateway.world
+    product = add_product(world.database, sku="A-1", price="10.00")
+    gateway.settled()
+    run(world.database, "UPDATE midas_listing_writes SET run_id = 'gateway-2026-01-01T13'")
+    before = world.shown
+    world.set(product, price=Decimal("99.00"))
+    gateway.settled()
+    assert world.shown["A-1"][1] == Decimal("99.00")
+    hours = "SELECT DISTINCT run_id FROM midas_listing_writes WHERE action = 'update'"
+    name = value(world.database, hours)
+    assert re.fullmatch(r"gateway-20\d\d-\d\d-\d\dT\d\d", name)
+    assert asyncio.run(undo_run(world.sync_context(), name)).put_back == 1
+    assert world.shown == before
 
 
 def test_a_rule_begins_and_ends_with_nobody_but_the_worker(

@@ -1,10 +1,9 @@
-"""The listing before and after each write, as a push keeps it: by run, plan or span of time, for `midas undo`."""
+"""The listing before and after each write, as a push keeps it: by run or plan, for `midas undo`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -55,11 +54,6 @@ def of_run_or_plan(name: str) -> sa.ColumnElement[bool]:
         sync_logs.c.scope.startswith(f"plan {name[:12]}", autoescape=True)
     )
     return sa.or_(_TABLE.run_id.startswith(name, autoescape=True), _TABLE.run_id.in_(plans))
-
-
-def of_span(since: datetime, until: datetime) -> sa.ColumnElement[bool]:
-    """All writes of a span of time, its end not included."""
-    return sa.and_(_TABLE.at >= since, _TABLE.at < until)
 
 
 def written_by(connection: sa.Connection, which: sa.ColumnElement[bool]) -> list[Written]:

@@ -240,11 +240,9 @@ def _last_content(
     return {row.mapping_id: (row.content_hash, row.after) for row in rows}
 
 
-def keep_before(database: Database, mapping_id: int, run_id: str | None, before: dict[str, Any]) -> None:
+def keep_before(database: Database, mapping_id: int, before: dict[str, Any]) -> None:
     """Adds how the listing was to the newest write of the item, which was read just before it is sent."""
-    newest = sa.select(sa.func.max(_KEPT.id)).where(
-        _KEPT.mapping_id == mapping_id, _KEPT.run_id.is_not_distinct_from(run_id)
-    )
+    newest = sa.select(sa.func.max(_KEPT.id)).where(_KEPT.mapping_id == mapping_id)
     changed = sa.update(listing_writes).where(
         _KEPT.id == newest.scalar_subquery(), _KEPT.action != "quantity"
     )

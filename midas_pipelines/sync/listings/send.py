@@ -192,8 +192,7 @@ class _Sending:
     async def _keep_read(self, product: Product) -> None:
         """Keeps the product as how the listing was before the change, which is about to be sent."""
         before = product.model_dump(mode="json", include=KEPT)
-        run, row = self.context.written_as, self.change.mapping.id
-        await in_thread(keep_before, self.context.database, row, run, before)
+        await in_thread(keep_before, self.context.database, self.change.mapping.id, before)
 
     def _listed(self, product_id: str, answer: Product, *, wrote: bool = True, **more: Any) -> PushOutcome:
         """Listed as the answer shows it; failed where it shows that something was not applied."""

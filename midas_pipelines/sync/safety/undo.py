@@ -22,7 +22,6 @@ from midas_pipelines.store.items.writes import (
     Written,
     note_undone,
     of_run_or_plan,
-    of_span,
     written_by,
 )
 from midas_pipelines.store.schema.tables import mappings
@@ -56,21 +55,10 @@ async def undo_run(context: SyncContext, name: str) -> UndoReport:
     back, so that the next sync leaves it. Raises WrongInput where none is kept."""
     if len(name) < 8:
         raise WrongInput("Give at least eight characters of the run's id or of the plan's hash.")
-    return await _undo(context, of_run_or_plan(name), f"that {name} wrote")
-
-
-async def undo_span(context: SyncContext, since: datetime, until: datetime) -> UndoReport:
-    """The same for all that was written in a span of time (UTC), by syncs and by the gateway's worker."""
-    if until <= since:
-        raise WrongInput(f"--until ({until:%Y-%m-%d %H:%M}) must be later than --since.")
-    written = f"that was written from {since:%Y-%m-%d %H:%M} to {until:%Y-%m-%d %H:%M} UTC"
-    return await _undo(context, of_span(since, until), written)
-
-
-async def _undo(context: SyncContext, which: sa.ColumnElement[bool], what: str) -> UndoReport:
-    found = context.database.read(written_by, which)
+    found = context.database.read(written_by, of_run_or_plan(name))
     if not found:
-        raise WrongInput(f"Nothing {what} is kept, or all of it is undone: see MIDAS_KEEP_WRITES_DAYS.")
+        why = "is kept, or all of it is undone: see MIDAS_KEEP_WRITES_DAYS."
+        raise WrongInput(f"Nothing that {name} wrote {why}")
     async with context.channel() as client:
         return await undo_writes(context, client, found, pins=True)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
@@ -15,7 +14,7 @@ from midas_pipelines.sync.listings.scan import make_plan
 from midas_pipelines.sync.product_sync import Mode, sync_products
 from midas_pipelines.sync.reconcile.conflicts import release_pin
 from midas_pipelines.sync.reconcile.run import reconcile
-from midas_pipelines.sync.safety.undo import UndoReport, undo_run, undo_span
+from midas_pipelines.sync.safety.undo import UndoReport, undo_run
 from midas_pipelines_tests.shop import add_product, run
 from midas_pipelines_tests.sync.world import World
 
@@ -95,30 +94,6 @@ def test_a_removed_listing_that_somebody_made_again_is_left(listed: World) -> No
     sync(listed)
     listed.sandbox.state.create({"sku": "S3", "title": "Theirs", "price": "1.00"}, None)
     assert [row["reason"] for row in undo(listed).left] == ["4Seller lists its SKU again already."]
-
-
-def test_what_several_runs_wrote_in_a_span_of_time_is_undone(listed: World) -> None:
-    run(listed.database, "UPDATE midas_listing_writes SET at = '2026-01-01 13:00:00'")
-    before = listed.shown
-    listed.set(1, stock_quantity=3)
-    sync(listed, "the worker")
-    listed.set(1, price=Decimal("99.00"), stock_quantity=5)
-    listed.set(2, price=Decimal("99.00"))
-    sync(listed, "a worker started again")
-    run(
-        listed.database,
-        "UPDATE midas_listing_writes SET at = '2026-01-01 14:05:00' WHERE run_id <> 'the first run'",
-    )
-    day = datetime(2026, 1, 1, tzinfo=UTC)
-
-    def undo_hours(since: int, until: int) -> UndoReport:
-        span = (day + timedelta(hours=hour) for hour in (since, until))
-        return asyncio.run(undo_span(listed.sync_context(), *span))
-
-    with pytest.raises(WrongInput, match="Nothing that was written from"):
-        undo_hours(15, 16)
-    assert undo_hours(14, 15).put_back == 2
-    assert listed.shown == before
 
 
 def test_an_adopted_listing_comes_back_as_it_was(world: World) -> None:
