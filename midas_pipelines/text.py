@@ -1,9 +1,11 @@
-"""Texts from outside: in characters that every database holds, as JSON, and compared whatever a hub changes in them. Pure."""
+"""Texts from outside: in characters that every database holds, as JSON, and compared whatever a hub changes in them;
+numbers and durations in words. Pure."""
 
 from __future__ import annotations
 
 import html
 import json
+import math
 import re
 import unicodedata
 from collections.abc import Mapping
@@ -117,3 +119,22 @@ def counts_of(report: Mapping[str, Any]) -> dict[str, int]:
 def counted(counts: Mapping[str, object]) -> str:
     """The counts that are not zero, in words; empty where all are."""
     return ", ".join(f"{value} {said(name)}" for name, value in counts.items() if value)
+
+
+def number(value: float) -> str:
+    """A number with three significant digits, or more before the point: 0.0125, 3.5, 1,234."""
+    if value == 0:
+        return "0"
+    digits = max(0, 2 - math.floor(math.log10(abs(value))))
+    text = f"{value:,.{digits}f}"
+    return text.rstrip("0").rstrip(".") if digits else text
+
+
+def duration_in_words(seconds: float) -> str:
+    """A duration in the unit a person would choose; "never ends" where it is infinite."""
+    if math.isinf(seconds):
+        return "never ends"
+    for unit, length, until in (("s", 1, 60), ("min", 60, 3600), ("h", 3600, 172_800)):
+        if seconds < until:
+            return f"{number(seconds / length)} {unit}"
+    return f"{number(seconds / 86_400)} days"

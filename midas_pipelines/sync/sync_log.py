@@ -22,6 +22,7 @@ from midas_pipelines.store.items.acknowledge import PushCounts
 from midas_pipelines.store.items.mappings import count_dirty
 from midas_pipelines.store.schema.tables import sync_logs
 from midas_pipelines.sync.context import CHANNEL_DOWN, ChannelDown, SyncContext
+from midas_pipelines.text import duration_in_words
 
 PROGRESS_SECONDS = 1.0
 
@@ -152,17 +153,11 @@ def progress_lines(say: Callable[[str], None], things: str) -> Callable[[int, in
             return
         last, rate = now, done / max(now - started, 0.001)
         left = max(0, (of or 0) - done)
-        ahead = f", about {_duration(left / rate)} left" if rate > 0 and left else ""
+        ahead = f", about {duration_in_words(left / rate)} left" if rate > 0 and left else ""
         share = f"{done} of {max(of, done)}" if of is not None else f"{done}"
         say(f"{share} {things} done, {failed} failed; {rate:.0f} a second{ahead}.")
 
     return report
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 def _note_progress(database: Database, log_id: int, done: int, total: int) -> None:

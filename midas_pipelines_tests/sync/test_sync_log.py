@@ -13,6 +13,6 @@ def test_progress_is_said_once_a_second_with_what_is_left(monkeypatch: pytest.Mo
     for done, failed in ((1, 0), (3, 0), (5, 1)):
         report(done, failed, 155)
     assert lines == [
-        "1 of 155 items done, 0 failed; 2 a second, about 1 min 17 s left.",
-        "5 of 155 items done, 1 failed; 2 a second, about 1 min 15 s left.",
+        "1 of 155 items done, 0 failed; 2 a second, about 1.28 min left.",
+        "5 of 155 items done, 1 failed; 2 a second, about 1.25 min left.",
     ]

@@ -18,6 +18,7 @@ from midas_pipelines.store.operations.sync_metrics import (
     large_pushes,
     stock_measured,
 )
+from midas_pipelines.text import duration_in_words, number
 
 HORIZONS = {0: "today", 30: "in 30 days", 90: "in 90 days"}
 LAST = 90  # days ahead that the plan looks
@@ -206,25 +207,6 @@ def _arithmetic(measured: Measured) -> list[tuple[str, str]]:
         calls = f"({items:,} writes + {measured.pages(days):,} pages) / {number(measured.sync_pace)} calls a second"
         lines.append((f"full sync {when}", f"{grown if days else ''}{calls} = {takes}"))
     return lines
-
-
-def number(value: float) -> str:
-    """A number with three significant digits, or more before the point: 0.0125, 3.5, 1,234."""
-    if value == 0:
-        return "0"
-    digits = max(0, 2 - math.floor(math.log10(abs(value))))
-    text = f"{value:,.{digits}f}"
-    return text.rstrip("0").rstrip(".") if digits else text
-
-
-def duration_in_words(seconds: float) -> str:
-    """A duration in the unit a person would choose; "never ends" where it is infinite."""
-    if math.isinf(seconds):
-        return "never ends"
-    for unit, length, until in (("s", 1, 60), ("min", 60, 3600), ("h", 3600, 172_800)):
-        if seconds < until:
-            return f"{number(seconds / length)} {unit}"
-    return f"{number(seconds / 86_400)} days"
 
 
 def counted(count: int, one: str, many: str) -> str:

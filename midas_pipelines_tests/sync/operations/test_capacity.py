@@ -15,9 +15,7 @@ from midas_pipelines.sync.operations.capacity import (
     MOST_IN_FLIGHT,
     CallRate,
     Measured,
-    duration_in_words,
     limit_of,
-    number,
     pace_of,
     plan_capacity,
 )
@@ -172,16 +170,3 @@ RATES = st.floats(1e-3, 1e4)
 def test_any_shop_has_a_plan_to_read(measured: Measured) -> None:
     page = plan_capacity(measured).markdown
     assert not any(word in page for word in (" inf", "nan", "e-0", "e+"))
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(0, "0"), (0.00333, "0.00333"), (1.5, "1.5"), (99.99, "100"), (123456.7, "123,457"), (-20.0, "-20")],
-)
-def test_no_number_is_shown_as_nothing(value: float, text: str) -> None:
-    assert number(value) == text
-
-
-def test_durations_are_in_the_unit_of_a_person() -> None:
-    shown = [duration_in_words(seconds) for seconds in (0.0123, 59, 90, 7200, 303_000, math.inf)]
-    assert shown == ["0.0123 s", "59 s", "1.5 min", "2 h", "3.51 days", "never ends"]
