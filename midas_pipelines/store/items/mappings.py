@@ -65,7 +65,6 @@ class Mapping:
     reason: str | None
     dirty_since: datetime | None
     pinned_fields: dict[str, Any] | None = None  # what syncs leave alone, as 4Seller has it
-    policy_override: str | None = None
     observed_hash: str | None = None  # the form in which 4Seller last showed it; None until it was read back
     claim_number: int = 0
     recheck_at: datetime | None = None

@@ -184,7 +184,7 @@ TABLES: dict[str, TableEntry] = {
         "id product_id variant_id sku fourseller_product_id state reason version dirty_since acked_version "
         "acked_hash acked_price acked_quantity acked_at observed_hash observed_price observed_quantity "
         "observed_at judged_key claimed_by claimed_until claim_number recheck_at creating_since attempts "
-        "next_attempt_at policy_override pinned_fields created_at"
+        "next_attempt_at pinned_fields created_at"
     ),
     "midas_listing_writes": TableEntry("id at run_id mapping_id sku action before after content_hash undone_at"),
     "midas_contract_findings": TableEntry("digest kind call place what example first_at last_at times"),

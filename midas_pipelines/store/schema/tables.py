@@ -54,7 +54,6 @@ mappings = numbered(
     sa.Column("creating_since", UtcDateTime),  # a create may have been sent, and has no answer
     sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
     sa.Column("next_attempt_at", UtcDateTime),
-    sa.Column("policy_override", sa.String(20)),
     sa.Column("pinned_fields", Json),
     sa.Column("created_at", UtcDateTime, nullable=False, server_default=utc_now()),
 )

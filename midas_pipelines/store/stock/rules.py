@@ -45,10 +45,10 @@ class Rule:
     cover_days: int | None = None
     origins: Mapping[str, str] = field(default_factory=dict, compare=False)
 
-    def policy(self, name: str, override: str | None = None) -> str:
-        """The conflict policy of a field (price, quantity, content, listing): an item's own override first."""
+    def policy(self, name: str) -> str:
+        """The conflict policy of a field: price, quantity, content or listing."""
         own: str | None = getattr(self, f"{name}_policy")
-        return override or own or "source_wins"
+        return own or "source_wins"
 
 
 NO_RULE = Rule()

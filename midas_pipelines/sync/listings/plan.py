@@ -218,7 +218,7 @@ def plan(mapping: Mapping, item: ShopItem | None, title_limit: int, rule: Rule =
         action = Action.QUANTITY
     else:
         action = Action.NOTHING
-    own = {field for field in POLICED if rule.policy(field, mapping.policy_override) != "source_wins"}
+    own = {field for field in POLICED if rule.policy(field) != "source_wins"}
     guarded = frozenset(own | set(pins or {}))
     return Change(mapping, action, wanted, digest, quantity, guarded=guarded)
 

@@ -165,7 +165,7 @@ def _by_policy(
     pins: dict[str, Any] = {}
     push = False
     for one in found:
-        policy, is_quantity = rule.policy(one.field, mapping.policy_override), one.field == "quantity"
+        policy, is_quantity = rule.policy(one.field), one.field == "quantity"
         delta = None
         if is_quantity:  # how many units 4Seller has more than we last put there
             base = mapping.acked_quantity if mapping.acked_quantity is not None else int(one.shop)
@@ -195,7 +195,7 @@ def _kept_off(mapping: Mapping, planner: Planner) -> Decision:
     if not pins["listing"].get("held") or not sold:
         return Decision(change, NO_ITEM)
     gone = Difference("listing", "listed", "missing", edited=True)
-    policy = planner.rule(mapping).policy("listing", mapping.policy_override)
+    policy = planner.rule(mapping).policy("listing")
     if policy == "manual":
         return Decision(change, DIFFERING, (FoundConflict(gone, policy),), (gone,))
     push = policy == "source_wins"
@@ -214,7 +214,7 @@ def _missing(mapping: Mapping, planner: Planner, *, gone: bool, free: bool, on_i
     if not listed or not free:
         waits = not free or (mapping.state != "listed" and on_its_way)
         return Decision(change, CHANGING if waits else DIFFERING, (), (missing,), push=free)
-    policy = planner.rule(mapping).policy("listing", mapping.policy_override)
+    policy = planner.rule(mapping).policy("listing")
     conflict = FoundConflict(missing, policy, "marketplace" if policy == "marketplace_wins" else None)
     values: dict[str, Any] = dict(FORGOTTEN)
     if policy != "source_wins":
@@ -238,7 +238,7 @@ DECIDING = (
 
 _OF_ITEM = attrgetter(*ShopItem.__slots__)
 _ACKED = ("acked_hash", "acked_price", "acked_quantity", "observed_hash")
-_OF_MAPPING = attrgetter("fourseller_product_id", "sku", "state", "policy_override", *_ACKED)
+_OF_MAPPING = attrgetter("fourseller_product_id", "sku", "state", *_ACKED)
 
 
 @cache
