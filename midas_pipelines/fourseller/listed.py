@@ -28,25 +28,23 @@ CACHE_KB = 32_000
 DATED = "updated_at"
 """The field that may move though nothing else of a product changed."""
 
-COLUMNS = "id, sku, stamp, answer, dated"
+COLUMNS = "id, sku, stamp, answer"
 TABLE = """
-CREATE TABLE listed (place INTEGER PRIMARY KEY, id TEXT UNIQUE, sku TEXT, stamp BLOB, answer BLOB, dated BLOB,
-  tied INTEGER DEFAULT 0)
+CREATE TABLE listed (place INTEGER PRIMARY KEY, id TEXT UNIQUE, sku TEXT, stamp BLOB, answer BLOB, tied INTEGER DEFAULT 0)
 """
 ADD = (
-    f"INSERT INTO listed ({COLUMNS}) VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET "
-    "sku = excluded.sku, stamp = excluded.stamp, answer = excluded.answer, dated = excluded.dated"
+    f"INSERT INTO listed ({COLUMNS}) VALUES (?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET "
+    "sku = excluded.sku, stamp = excluded.stamp, answer = excluded.answer"
 )
 
 
 class ListedRow(NamedTuple):
-    """A row of a page, as it came, without and with the date of its last change."""
+    """A row of a page, as it came. Two answers have the same `stamp` (16 bytes) where at most the date of the last change differs."""
 
     id: str
     sku: str | None
     stamp: bytes
     answer: bytes
-    dated: bytes
 
 
 def read_listed_row(row: Any) -> ListedRow:
@@ -57,21 +55,14 @@ def read_listed_row(row: Any) -> ListedRow:
     if not (type(product_id) is str and PLAIN_ID.fullmatch(product_id) and (sku is None or type(sku) is str)):
         product = read_product(row)
         product_id, sku = product.id, product.sku
-    answer = _written({name: value for name, value in row.items() if name != DATED} if plain else row)
-    return ListedRow(product_id, sku, stamp_of(answer), answer, _written(row.get(DATED) if plain else None))
-
-
-def stamp_of(answer: bytes) -> bytes:
-    """What tells one answer from another: 16 bytes."""
-    return blake2b(answer, digest_size=16).digest()
+    stamped = {name: value for name, value in row.items() if name != DATED} if plain else row
+    stamp = blake2b(_written(stamped), digest_size=16).digest()
+    return ListedRow(product_id, sku, stamp, _written(row))
 
 
 def product_of(row: ListedRow) -> Product:
     """The row as a product."""
-    value, dated = _read(row.answer), _read(row.dated)
-    if dated is not None:
-        value[DATED] = dated
-    product = read_product(value)
+    product = read_product(_read(row.answer))
     return product if product.id == row.id else product.model_copy(update={"id": row.id})
 
 

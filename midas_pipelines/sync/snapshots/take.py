@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from midas_pipelines.fourseller.listed import ListedProducts, ListedRow, Listing, product_of, stamp_of
+from midas_pipelines.fourseller.listed import ListedProducts, ListedRow, Listing, product_of
 from midas_pipelines.notify.alerts import hub_ahead
 from midas_pipelines.store.items.mappings import Mapping
 from midas_pipelines.store.orders.listing import last_import
@@ -42,7 +42,7 @@ LISTING_TYPES = {
     "money": "price",
     "whole": "quantity",
     "moment": "updated_at",
-    "bytes": "answer dated",
+    "bytes": "answer stamp",
 }
 """The columns by type; the pages of the two assets say what they hold."""
 
@@ -146,7 +146,7 @@ async def snapshot_listing(context: SyncContext, run_set: str) -> Spool:
 
 
 def _listing_rows(products: ListedProducts) -> Iterator[dict[str, Any]]:
-    """A row for each product; `answer` is what 4Seller sent, apart from the date of the last change."""
+    """A row for each product; `answer` is what 4Seller sent."""
     for row in products.rows():
         product = product_of(row)
         yield {
@@ -159,7 +159,7 @@ def _listing_rows(products: ListedProducts) -> Iterator[dict[str, Any]]:
             "content": None if hidden(product) else form(product),
             "updated_at": product.updated_at,
             "answer": row.answer,
-            "dated": row.dated,
+            "stamp": row.stamp,
         }
 
 
@@ -172,8 +172,8 @@ def listing_of(context: SyncContext, run_set: str) -> ReadListing | None:
         return None
     day, facts = found
     products = ListedProducts()
-    for rows in kept.chunks(LISTING, day, ["fourseller_product_id", "sku", "answer", "dated"]):
-        products.add(ListedRow(key, sku, stamp_of(answer), answer, dated) for key, sku, answer, dated in rows)
+    for rows in kept.chunks(LISTING, day, ["fourseller_product_id", "sku", "stamp", "answer"]):
+        products.add(ListedRow(*row) for row in rows)
     counts, gone = facts["counts"], frozenset(facts["gone"])
     listing = Listing(products, counts["is_complete"], facts["reason"], gone)
     requests = counts["requests"] if facts["run_id"] == context.run_id else 0  # counted by one run alone
