@@ -17,7 +17,7 @@ from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.conformance import RESERVED_SKU, Tried, run_conformance
 from midas_pipelines.fourseller.contract_watch import ContractWatch, overlay
 from midas_pipelines.fourseller.errors import ShadowWrite
-from midas_pipelines.fourseller.http.answers import Call
+from midas_pipelines.fourseller.http.answers import AnswerSample, Call
 from midas_pipelines.lib.doctor.report import doctor_report
 from midas_pipelines.settings import load_settings
 from midas_pipelines.store.operations.findings import FOUND, read_findings
@@ -128,7 +128,7 @@ async def _try(watch: ContractWatch) -> list[Tried]:
         base_url=access.url,
         api_key=access.api_key,
         seller_id=access.seller_id,
-        watch=watch.note,
+        watch=AnswerSample(1, watch.compare).note,
         guard=guard,
     ) as client:
         return [one async for one in run_conformance(client, base_url=access.url, seller_id=access.seller_id)]

@@ -7,7 +7,6 @@ Nothing personal is kept: of an order's values only what kind they are; of a pro
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
@@ -21,7 +20,6 @@ LOOKED_AT = 5
 """Rows of a page that are looked at field by field; the whole page is validated."""
 
 MOST_FINDINGS = 500
-EXPECTED = frozenset({200, 201, 204})
 KNOWN_STATUSES = frozenset({403, 408})
 """Statuses that the client knows beside those of the document."""
 
@@ -47,29 +45,12 @@ class ContractFinding:
 
 @dataclass
 class ContractWatch:
-    """Counts and times answers by call, compares some of them with the contract, and keeps what differs until it is taken.
+    """Compares answers with the contract, and keeps what differs until it is taken."""
 
-    Compared is one answer of `sample`; of reads the first too, for a process may make few; and each of an unexpected status.
-    """
-
-    sample: int = 1  # 0 for none
     findings: dict[Place, ContractFinding] = field(default_factory=dict)
-    seconds: dict[str, list[float]] = field(default_factory=dict)  # by call: how many answers, and how long
-    _counts: Counter[str] = field(default_factory=Counter)
-
-    def note(self, call: Call, answer: Answer, seconds: float) -> None:
-        """Takes an answer."""
-        sums = self.seconds.setdefault(call.endpoint, [0, 0.0])
-        self.seconds[call.endpoint] = [sums[0] + 1, sums[1] + seconds]
-        if not self.sample:
-            return
-        self._counts[call.endpoint] += 1
-        number = self._counts[call.endpoint]
-        if answer.status not in EXPECTED or number % self.sample == 0 or (number == 1 and not call.writes):
-            self.compare(call, answer)
 
     def compare(self, call: Call, answer: Answer) -> None:
-        """Compares an answer with the contract; never raises for what is in it."""
+        """Takes an answer; never raises for what is in it."""
         operation = document()["paths"][call.template][call.method.lower()]["responses"]
         described = operation.get(str(answer.status))
         if described is None and answer.status < 500 and answer.status not in KNOWN_STATUSES:
@@ -103,13 +84,6 @@ class ContractWatch:
         """The findings since the last time."""
         found, self.findings = list(self.findings.values()), {}
         return found
-
-    def take_seconds(self, least: int) -> dict[str, list[float]]:
-        """The calls with at least so many answers since the last time."""
-        enough = {call: sums for call, sums in self.seconds.items() if sums[0] >= least}
-        for call in enough:
-            del self.seconds[call]
-        return enough
 
     def _add(self, kind: str, call: Call, place: str, what: str, example: str = "") -> None:
         key = (kind, call.endpoint, place)

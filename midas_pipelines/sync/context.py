@@ -25,7 +25,7 @@ from midas_pipelines.errors import ExpectedError
 from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.contract_watch import ContractWatch
 from midas_pipelines.fourseller.errors import NeedsNewKey, NotConnected, NotSent, ShadowWrite
-from midas_pipelines.fourseller.http.answers import LONGEST_PAUSE, Call
+from midas_pipelines.fourseller.http.answers import LONGEST_PAUSE, AnswerSample, Call
 from midas_pipelines.fourseller.http.rate_limit import FailedCall
 from midas_pipelines.notify.alerts import clear_alert, note_clocks, open_subjects, raise_alert
 from midas_pipelines.settings import ChannelAccess, Settings
@@ -165,8 +165,13 @@ class SyncContext:
 
     @cached_property
     def watch(self) -> ContractWatch:
-        """Times what this context's clients are answered, and compares some of it with the contract."""
-        return ContractWatch(self.settings.contract_sample)
+        """Compares what this context's clients are answered with the contract."""
+        return ContractWatch()
+
+    @cached_property
+    def answers(self) -> AnswerSample:
+        """Counts and times these answers, and has some of them compared."""
+        return AnswerSample(self.settings.contract_sample, lambda *given: self.watch.compare(*given))
 
     @asynccontextmanager
     async def channel(
@@ -221,7 +226,7 @@ class SyncContext:
                 pace=pace,
                 on_failed_call=note,
                 guard=guard,
-                watch=self.watch.note,
+                watch=self.answers.note,
             ) as client:
                 try:
                     yield client
@@ -236,7 +241,7 @@ class SyncContext:
             note_clocks(self.database, client.clock_ahead)
             self.gate.flush()
             found = [asdict(one) for one in self.watch.take()] if self.watch.findings else []
-            if timed := self.watch.take_seconds(cursors.ENOUGH):
+            if timed := self.answers.take_seconds(cursors.ENOUGH):
                 found += cursors.compare_speed(self.database, timed)
             if found:
                 findings.record_findings(self.database, found)

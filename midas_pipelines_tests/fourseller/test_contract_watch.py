@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from midas_pipelines.fourseller.contract_watch import ContractWatch, overlay
-from midas_pipelines.fourseller.http.answers import Answer, Call
+from midas_pipelines.fourseller.http.answers import Answer, AnswerSample, Call
 
 PRODUCT = {
     "id": "P1",
@@ -76,14 +76,15 @@ def test_an_unknown_status_is_found_and_a_failing_server_is_none() -> None:
 
 @pytest.mark.parametrize(("method", "times"), [("GET", 4), ("PUT", 3)])
 def test_one_of_a_sample_is_compared_and_all_are_counted(method: str, times: int) -> None:
-    watch = ContractWatch(sample=10)
+    watch = ContractWatch()
+    answers = AnswerSample(10, watch.compare)
     call = Call(method, "/products/{id}", "/products/P1")
     for _ in range(30):
-        watch.note(call, Answer(200, json.dumps(PRODUCT | {"vendor": 1}).encode()), 0.01)
+        answers.note(call, Answer(200, json.dumps(PRODUCT | {"vendor": 1}).encode()), 0.01)
     (found,) = watch.take()
     assert found.times == times
-    assert watch.take_seconds(20) == {f"{method} /products/{{id}}": [30, pytest.approx(0.3)]}
-    watch.note(call, Answer(418, b""), 0.01)
+    assert answers.take_seconds(20) == {f"{method} /products/{{id}}": [30, pytest.approx(0.3)]}
+    answers.note(call, Answer(418, b""), 0.01)
     assert [one.kind for one in watch.take()] == ["status"]
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
@@ -169,6 +170,38 @@ def date_of(text: str) -> datetime | None:
         except (TypeError, ValueError, IndexError, OverflowError):
             continue
     return None
+
+
+EXPECTED = frozenset({200, 201, 204})
+
+
+@dataclass
+class AnswerSample:
+    """Counts and times the answers of clients by call, and hands some of them on to be compared with the contract: one of
+    `sample`, of reads the first too, for a process may make few, and each of an unexpected status."""
+
+    sample: int  # 0 for none
+    compare: Callable[[Call, Answer], None]
+    seconds: dict[str, list[float]] = field(default_factory=dict)  # by call: how many answers, and how long
+    _counts: Counter[str] = field(default_factory=Counter)
+
+    def note(self, call: Call, answer: Answer, seconds: float) -> None:
+        """Takes an answer."""
+        sums = self.seconds.setdefault(call.endpoint, [0, 0.0])
+        self.seconds[call.endpoint] = [sums[0] + 1, sums[1] + seconds]
+        if not self.sample:
+            return
+        self._counts[call.endpoint] += 1
+        number = self._counts[call.endpoint]
+        if answer.status not in EXPECTED or number % self.sample == 0 or (number == 1 and not call.writes):
+            self.compare(call, answer)
+
+    def take_seconds(self, least: int) -> dict[str, list[float]]:
+        """The calls with at least so many answers since the last time."""
+        enough = {call: sums for call, sums in self.seconds.items() if sums[0] >= least}
+        for call in enough:
+            del self.seconds[call]
+        return enough
 
 
 def sort(call: Call, answer: Answer) -> Any:
