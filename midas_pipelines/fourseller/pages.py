@@ -17,10 +17,11 @@ from midas_pipelines.fourseller.models import Order
 
 MOST_ROWS = 10_000  # of a page: a hundred times what is asked for
 AHEAD = 12  # pages fetched at once; also bounds the memory of a long listing
-MOST_PAGES = 20_000  # a longer reading loops, whatever total is declared
+MOST_READ = 2_000_000  # rows; a longer reading loops, whatever total is declared
 MOST_STALE = 3  # consecutive pages without a new row; one may come from rows that moved meanwhile
 SMALLEST_PAGE = 5
-"""A first page of fewer rows is not held for a full one; only then the declared total is believed."""
+"""A first page of fewer rows is not held for a full one; only then the declared total is believed. So many rows at least does
+each page count for `MOST_READ`."""
 BITS = 2**24
 """Marks by which an id is known again: two of a million ids share one, but not all ids of three pages."""
 
@@ -127,7 +128,7 @@ class _Progress:
 
     def __init__(self) -> None:
         self._seen = bytearray(BITS // 8)
-        self._pages = self._stale = self._rows = 0
+        self._pages = self._stale = self._rows = self._read = 0
 
     def is_over(self, page: Page[Any], start: int, *, short: bool) -> bool:
         """Counts a page, and whether it is behind the last row: empty, or read again by a server that has no more than it
@@ -135,6 +136,7 @@ class _Progress:
         ids = [*(row.id for row in page.data), *(repr(row.raw) for row in page.rejected)]
         new = sum(map(self._mark, ids))
         self._pages, self._rows = self._pages + 1, self._rows + new
+        self._read += max(page.rows, SMALLEST_PAGE)
         self._stale = 0 if new else self._stale + 1
         total = page.total or 0
         if not page.rows and start < total:
@@ -144,13 +146,14 @@ class _Progress:
             return True
         if new or (page.total is None and not short) or total > start:
             return False
-        if total == self._rows or (short and 0 < total < self._rows):
+        # `_rows` may lack some of many: marks are shared.
+        if total in (start, self._rows) or (short and 0 < total < self._rows):
             return True
         raise self._no_end("offset" if page.total is None else "total")
 
     def check(self) -> None:
         """Raises BrokenListing when the reading comes to no end."""
-        if self._stale >= MOST_STALE or self._pages >= MOST_PAGES:
+        if self._stale >= MOST_STALE or self._read >= MOST_READ:
             raise self._no_end("total")
 
     def _no_end(self, name: str) -> BrokenListing:

@@ -171,11 +171,30 @@ def test_pages_that_go_on_without_news_end_the_reading(turn: Turn) -> None:
 
 
 def test_pages_that_bring_news_for_ever_end_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pages, "MOST_PAGES", 50)
+    monkeypatch.setattr(pages, "MOST_READ", 5_000)
     endless = shelf(lambda _, page: page | {"total": 10**30}, count=10**9)
     client = channel(transport=endless)
     assert "come to no end" in use(client, lambda c: c.listing()).reason
     assert client.requests < 80
+
+
+@pytest.mark.parametrize("cap", [5, 20, 100])
+def test_how_long_a_reading_may_be_depends_on_its_rows(monkeypatch: pytest.MonkeyPatch, cap: int) -> None:
+    monkeypatch.setattr(pages, "MOST_READ", 2_000)
+    for count, complete in ((1_995, True), (2_500, False)):
+        listing = use(channel(transport=shelf(as_it_is, cap, count)), lambda c: c.listing())
+        assert listing.complete is complete
+
+
+def test_a_long_list_ends_at_its_last_page_again_though_marks_are_shared(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def last_page_again(offset: int, page: dict[str, Any]) -> Any:
+        return page if page["data"] else page | {"data": [{"id": f"P{n}"} for n in range(900, 1_000)]}
+
+    monkeypatch.setattr(pages, "BITS", 2**12)
+    listing = use(channel(transport=shelf(last_page_again, count=1_000)), lambda c: c.listing())
+    assert (listing.complete, listing.reason, len(listing.products)) == (True, "", 1_000)
 
 
 def test_order_pages_raise_rather_than_skip() -> None:
