@@ -26,7 +26,7 @@ from midas_pipelines.store.orders.listing import UNMAPPED
 from midas_pipelines.store.schema.operation_tables import alerts
 from midas_pipelines.store.schema.tables import marketplace_order_lines
 from midas_pipelines.storefront.types import utc_now
-from midas_pipelines.storefront.writing import insert
+from midas_pipelines.storefront.writing import any_of, insert
 
 MOST_ALONE = 10  # the most alerts of one kind that are raised separately at once; more are grouped into one
 
@@ -140,7 +140,7 @@ def clear_alerts(connection: sa.Connection, *, kind: str, subjects: Collection[s
         values = {"members": left} if left else {"cleared_at": utc_now()}
         if len(left) < len(row.members):
             connection.execute(sa.update(alerts).where(alerts.c.id == row.id).values(values))
-    statement = sa.update(alerts).where(_open(kind), alerts.c.subject.in_(subjects))
+    statement = sa.update(alerts).where(_open(kind), any_of(connection, alerts.c.subject, subjects))
     return cleared + connection.execute(statement.values(cleared_at=utc_now())).rowcount
 
 

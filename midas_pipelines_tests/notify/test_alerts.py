@@ -50,6 +50,13 @@ def test_an_alert_lives_and_dies_with_its_transaction(shop: Database) -> None:
 
 
 @pytest.mark.both_databases
+def test_alerts_of_more_items_than_a_statement_has_parameters_are_closed_together(shop: Database) -> None:
+    texts = {f"item:{number}:0": TEXT for number in range(70_000)}
+    assert shop.write(match_alerts, kind="low_stock", texts=texts) == (len(texts), 0)
+    assert shop.write(match_alerts, kind="low_stock", texts={}) == (0, len(texts))
+
+
+@pytest.mark.both_databases
 def test_many_raise_at_once_and_one_row_is_made(shop: Database) -> None:
     results: list[bool] = []
     threads = [threading.Thread(target=lambda: results.append(tell(shop))) for _ in range(8)]

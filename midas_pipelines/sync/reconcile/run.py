@@ -26,6 +26,7 @@ from midas_pipelines.store.items.conflicts import OPEN, resolve_pushed, resolve_
 from midas_pipelines.store.items.shards import Shards
 from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.storefront.types import utc_now
+from midas_pipelines.storefront.writing import any_of
 from midas_pipelines.sync.context import ChannelDown, SyncContext
 from midas_pipelines.sync.listings.adopt import Known
 from midas_pipelines.sync.listings.diff import shown_quantity
@@ -196,7 +197,8 @@ def _lacking(context: SyncContext, listing: Listing, shards: Shards | None) -> t
     if shown := listing.products.respellings(lacking):
         product_id = mappings.c.fourseller_product_id
         with context.database.reading() as connection:
-            of_others = set(connection.scalars(sa.select(product_id).where(product_id.in_(shown))))
+            tied = sa.select(product_id).where(any_of(connection, product_id, shown))
+            of_others = set(connection.scalars(tied))
         for one in shown.keys() - of_others:
             listing.products.rename(one, shown[one])
         respelled = {shown[one] for one in shown.keys() - of_others}

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from midas_pipelines.fourseller.listed import ListedProducts, ListedRow, Listing
 from midas_pipelines.sandbox.state import Json, State
-from midas_pipelines.sync.reconcile.run import reconcile
-from midas_pipelines_tests.shop import add_product, rows
+from midas_pipelines.sync.reconcile.run import _lacking, reconcile
+from midas_pipelines_tests.shop import add_product, rows, run
 from midas_pipelines_tests.sync.world import World
 
 Turn = Callable[[list[Json], int], list[Json]]
@@ -76,3 +77,13 @@ def test_a_sku_on_two_pages_is_reported_and_left_to_a_person(pages: World) -> No
     assert (report.complete, report.equal, report.unknown) == (True, 60, 2)
     assert tied(pages) == before
     assert len(pages.sandbox.state.products) == 62
+
+
+@pytest.mark.only_on("postgresql")  # a statement takes the fewest parameters there
+def test_ids_in_other_letters_are_known_again_however_many_there_are(world: World) -> None:
+    count, products = 70_000, ListedProducts()
+    added = "INSERT INTO fourseller_product_mappings (product_id, fourseller_product_id) "
+    run(world.database, added + f"SELECT n, 'P' || n FROM generate_series(1, {count}) AS n")
+    products.add(ListedRow(f"p{number}", None, b"", b"{}", b"null") for number in range(1, count + 1))
+    lacking, known, _ = _lacking(world.sync_context(), Listing(products, complete=True), None)
+    assert (lacking, known) == ([], count)
