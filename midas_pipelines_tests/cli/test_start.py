@@ -33,6 +33,7 @@ finally:
 """
 
 
+@pytest.mark.only_on("sqlite")
 @pytest.mark.parametrize(
     ("command", "unneeded"),
     [

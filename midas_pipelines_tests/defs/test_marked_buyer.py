@@ -172,7 +172,7 @@ def test_a_marked_buyer_is_where_the_register_says_and_after_an_erasure_nowhere(
         pages, shown_on = on_pages(visitor, "personname", "home.example", "zyxwvu street", "zyxwvuville")
         assert pages > 20
         assert shown_on == set()  # not even on the page of the order
-        assert in_backup(world) == ["shop.sqlite.gz.age"]
+        assert in_backup(world) == [f"shop.{'sql' if world.database.is_postgresql else 'sqlite'}.gz.age"]
         run(world.database, "UPDATE order_status_history SET created_at = '2020-01-01 00:00:00+00:00'")
         run(world.database, "UPDATE marketplace_webhooks SET received_at = '2020-01-01 00:00:00+00:00'")
         run(

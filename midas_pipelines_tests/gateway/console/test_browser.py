@@ -19,7 +19,7 @@ from midas_pipelines.store.stock.rules import Scope
 from midas_pipelines.sync.reconcile.run import reconcile
 from midas_pipelines_tests.gateway.conftest import Start
 from midas_pipelines_tests.gateway.running import Gateway
-from midas_pipelines_tests.shop import add_product, value
+from midas_pipelines_tests.shop import add_product, rows, value
 
 CHROMIUM = os.environ.get("MIDAS_TEST_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
 AXE = Path(__file__).parent / "axe.min.js"
@@ -127,13 +127,13 @@ def test_every_page_is_accessible_and_fits_a_telephone(browser: Browser, start: 
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
     causes = ("conflict", "unmapped", "oversold", "quarantined_item", "orphan")
-    order = value(gateway.world.database, "SELECT marketplace_order_id FROM marketplace_orders LIMIT 1")
+    orders = rows(gateway.world.database, "SELECT marketplace_order_id FROM marketplace_orders")
     hrefs = "links => links.map(link => link.getAttribute('href'))"
     paths = page.locator("nav a").evaluate_all(hrefs) + [f"/decide?cause={cause}" for cause in causes]
     assert len(paths) > 15
     page.add_init_script(path=AXE)
     found: dict[str, object] = {}
-    for path in [*paths, "/items/SCREEN-1", f"/orders/{order}", "/sign-in"]:
+    for path in [*paths, "/items/SCREEN-1", *(f"/orders/{order}" for (order,) in orders), "/sign-in"]:
         page.goto(gateway.url + path, wait_until="domcontentloaded")
         for scheme, rules in RULES.items():
             if scheme == "dark" and path not in DARK:
