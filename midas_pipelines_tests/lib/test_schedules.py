@@ -114,7 +114,9 @@ def test_every_asset_has_the_pool_of_the_table_with_one_slot_and_every_job_an_ow
 
 
 def test_no_two_runs_of_one_shard_or_of_all_of_them_at_once() -> None:
-    limits = yaml.safe_load(dagster_yaml(load_settings()))["concurrency"]["runs"]["tag_concurrency_limits"]
-    keys = ("dagster/partition", "dagster/asset_partition_range_start")
-    assert {limit["key"]: limit["limit"] for limit in limits} == dict.fromkeys(keys, 1)
-    assert all(limit["value"] == {"applyLimitPerUniqueValue": True} for limit in limits)
+    concurrency = yaml.safe_load(dagster_yaml(load_settings()))["concurrency"]
+    each = {"key": "dagster/partition", "value": {"applyLimitPerUniqueValue": True}, "limit": 1}
+    assert concurrency["runs"]["tag_concurrency_limits"] == [each]
+    assert concurrency["pools"]["granularity"] == "run"  # a run waits for the pools of all its assets
+    whole = ({pool_of(name) for name in BY_NAME[job].makes} for job in ("full_sync", "consistency_check"))
+    assert set.intersection(*whole) == {"catalog_snapshot", "listing_snapshot"}
