@@ -71,6 +71,7 @@ class RollingBrake:
         self._known = known
         self._settings = settings
         self._harm: dict[tuple[int, str], _Met] = {}  # by item and kind of harm
+        self._counts = Counter[str]()  # of `_harm`, by kind
         self._weighed: dict[int, int] = {}
         self._last_whole = -WINDOW_SECONDS
         self._alerted: bool | None = None  # whether an alert is open; an earlier worker may have raised it
@@ -100,6 +101,7 @@ class RollingBrake:
         `versions` are those of the items that wait; where `more` wait behind them, all are counted, once per window.
         """
         self._harm = {key: met for key, met in self._harm.items() if now - met.at < WINDOW_SECONDS}
+        self._counts = Counter(what for _, what in self._harm)
         if more and now - self._last_whole >= WINDOW_SECONDS:
             self._last_whole = now
             self._weigh(None, now)
@@ -131,7 +133,9 @@ class RollingBrake:
                 met = self._harm.get((change.mapping.id, other))
                 if met is not None and met.shown == getattr(change.mapping, SHOWN[other]):
                     del self._harm[change.mapping.id, other]
+                    self._counts[other] -= 1
             for what in kinds:
+                self._counts[what] += (change.mapping.id, what) not in self._harm
                 self._harm[change.mapping.id, what] = _Met(now, getattr(change.mapping, SHOWN[what]))
 
     def _kinds(self, change: Change) -> set[str]:
@@ -147,7 +151,7 @@ class RollingBrake:
         """The kinds of harm above the limit, with their counts."""
         few, percent = self._settings.brake_items, self._settings.brake_percent
         excess = Counter[str]()
-        for what, count in Counter(what for _, what in self._harm).items():
+        for what, count in (+self._counts).items():  # for each batch, so never by all of `_harm`
             if what == "changed":
                 wave_failed = bool(self._database.read(open_subjects, WAVE_ALERT))
                 over = count > (0 if wave_failed else self._settings.canary_items)

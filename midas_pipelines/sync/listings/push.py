@@ -100,7 +100,7 @@ class Push:
                 raise ChannelDown(f"4Seller is still down: {still} Nothing was tried; all stays dirty.")
             await in_thread(claims.free_dead_claims, self.context.database)
             if self.agreed is None and self.brake is None:
-                await in_thread(self._weigh)
+                await in_thread(self.weigh)
             if not self.quantities_only:
                 listed = self.known.listed if self.known is not None else None
                 await self.context.gate.ensure_connected(self.client, listed)
@@ -134,16 +134,11 @@ class Push:
         mark_rules_due(self.context.database)
         self.down = channel_is_down(self.context.database)
 
-    def _weigh(self) -> RollingBrake:
-        # All dirty items are counted before any is sent; what exceeds the brake waits while the rest goes on.
+    def weigh(self) -> RollingBrake:
+        """Counts all dirty items before any is sent; what exceeds the brake waits while the rest goes on."""
         self.brake = RollingBrake(self.context.database, self.context.settings, self.known)
         self.brake.weigh_all(time.monotonic())
         return self.brake
-
-    def let_go(self, changes: Sequence[Change]) -> list[Change]:
-        """Those of the changes that the brake does not hold; weighs everything that waits."""
-        kept = self._weigh().hold(list(changes), time.monotonic())
-        return [one for one, left in zip(changes, kept, strict=True) if one is left]
 
     @property
     def stopped(self) -> str | None:

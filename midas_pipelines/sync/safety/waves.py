@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.errors import CallFailed, NotFound
@@ -19,7 +21,7 @@ from midas_pipelines.store.items.acknowledge import PushCounts
 from midas_pipelines.store.items.writes import written_by
 from midas_pipelines.store.schema.operation_tables import listing_writes
 from midas_pipelines.sync.context import SyncContext
-from midas_pipelines.sync.listings.brake import WAVE_ALERT, changes_listing, leaps
+from midas_pipelines.sync.listings.brake import WAVE_ALERT, RollingBrake, changes_listing, leaps
 from midas_pipelines.sync.listings.diff import differences
 from midas_pipelines.sync.listings.plan import REPLACES, Change
 from midas_pipelines.sync.listings.push import Push
@@ -45,37 +47,53 @@ class WaveReport:
     reason: str | None = None
 
 
-def cut_waves(changes: Sequence[Change]) -> list[list[int]]:
+class Waiting(NamedTuple):
+    """What is kept of each change that waits: a whole one takes 16 kB, and all items may have one."""
+
+    category: str
+    price: float
+    item: int  # its mapping
+    acked_version: int
+    leaps: bool
+
+
+def cut_waves(changes: Sequence[Waiting]) -> list[list[int]]:
     """The waves, as mapping ids: each spread evenly over categories and prices. Pure."""
-    left = sorted(changes, key=_kind)
+    left = sorted(changes)
     waves = []
     for percent in SHARES:
         size = min(len(left), math.ceil(len(changes) * percent / 100))
         places = {place * len(left) // size + len(left) // (2 * size) for place in range(size)}
-        waves.append([one.mapping.id for place, one in enumerate(left) if place in places])
+        waves.append([one.item for place, one in enumerate(left) if place in places])
         left = [one for place, one in enumerate(left) if place not in places]
     return waves
 
 
-def _kind(change: Change) -> tuple[str, float, int]:
-    if (draft := change.draft) is None:
-        return "", float(change.mapping.acked_price or 0), change.mapping.id
-    return draft.category or "", float(draft.price), change.mapping.id
-
-
-def _need_waves(changes: Sequence[Change], settings: Settings) -> bool:
+def _need_waves(changes: Sequence[Waiting], settings: Settings) -> bool:
     """Whether so many listings change, or so many prices by so much, that they go in waves. Pure."""
-    leaping = sum(leaps(one, settings.canary_price_percent) for one in changes)
+    leaping = sum(one.leaps for one in changes)
     return len(changes) > settings.canary_items or leaping >= settings.brake_items
 
 
-def _waiting(push: Push) -> list[Change]:
-    """The changes that wait of content, price or being there, of listings that 4Seller has."""
+def _waiting(push: Push, brake: RollingBrake | None = None) -> list[Waiting]:
+    """The changes that wait of content, price or being there, of listings that 4Seller has; those that the brake lets go."""
     database, limit, ids = push.context.database, push.context.settings.title_limit, push.ids
-    parts = chunks(
+    percent, found = push.context.settings.canary_price_percent, list[Waiting]()
+    for part in chunks(
         database, title_limit=limit, ids=ids, dirty_only=True, listed_only=True, shards=push.shards
-    )
-    return [one for part in parts for one in part if changes_listing(one)]
+    ):
+        changes = [one for one in part if changes_listing(one)]
+        kept = changes if brake is None else brake.hold(changes, time.monotonic())
+        free = (one for one, left in zip(changes, kept, strict=True) if one is left)
+        found += [waiting(one, percent) for one in free]
+    return found
+
+
+def waiting(change: Change, percent: int) -> Waiting:
+    """What waves need of a change; by that percentage a price leaps."""
+    mapping, draft = change.mapping, change.draft
+    category, price = ("", mapping.acked_price or 0) if draft is None else (draft.category or "", draft.price)
+    return Waiting(category, float(price), mapping.id, mapping.acked_version, leaps(change, percent))
 
 
 async def push_waves(push: Push) -> WaveReport:
@@ -85,18 +103,19 @@ async def push_waves(push: Push) -> WaveReport:
     early; what was not sent stays dirty.
     """
     context, report = push.context, WaveReport()
-    changes: Sequence[Change] = await in_thread(_waiting, push)
+    changes = await in_thread(_waiting, push)
     if not _need_waves(changes, context.settings):
         await in_thread(_clear, context)
         return report
-    everything = frozenset(one.mapping.id for one in changes)
+    everything = frozenset(one.item for one in changes)
     if push.agreed is None:
         if await in_thread(_has_failed, context):
             return replace(report, held=everything, reason=WAITING)
-        changes = await in_thread(push.let_go, changes)  # what the brake holds is no wave's failure
+        brake = await in_thread(push.weigh)
+        changes = await in_thread(_waiting, push, brake)  # what the brake holds is no wave's failure
         if not _need_waves(changes, context.settings):
             return report
-    acked = {one.mapping.id: one.mapping.acked_version for one in changes}
+    acked = {one.item: one.acked_version for one in changes}
     for number, wave in enumerate(filter(None, cut_waves(changes)), start=1):
         part = replace(push, ids=wave, ignore_delays=True, tally=PushCounts())
         try:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import gc
 from collections import Counter
+from collections.abc import Sequence
 from decimal import Decimal
 
 import pytest
 
 from midas_pipelines.fourseller.models import ProductDraft
 from midas_pipelines.sandbox.state import Json, Refused
+from midas_pipelines.store.items import mappings
 from midas_pipelines.store.items.mappings import Mapping
 from midas_pipelines.sync.context import ChannelDown
+from midas_pipelines.sync.listings import scan
 from midas_pipelines.sync.listings.plan import Action, Change
 from midas_pipelines.sync.listings.scan import make_plan
 from midas_pipelines.sync.safety import waves
-from midas_pipelines.sync.safety.waves import cut_waves
+from midas_pipelines.sync.safety.waves import Waiting, cut_waves, waiting
 from midas_pipelines_tests.shop import add_product, rows, run
 from midas_pipelines_tests.sync.world import World
 
@@ -47,7 +51,7 @@ def change(number: int, category: str, price: int) -> Change:
 def test_waves_are_spread_over_categories_and_prices() -> None:
     changes = [change(n, "abcde"[n % 5], n) for n in range(1, 501)]
     by_id = {one.mapping.id: one for one in changes}
-    first, second, last = cut_waves(changes)
+    first, second, last = cut_waves([waiting(one, 50) for one in changes])
     assert (len(first), len(second), len({*first, *second, *last})) == (5, 50, 500)
     assert Counter(by_id[one].draft.category for one in first) == dict.fromkeys("abcde", 1)  # type: ignore[union-attr]
     assert set(Counter(by_id[one].draft.category for one in second).values()) == {10}  # type: ignore[union-attr]
@@ -75,6 +79,26 @@ def test_a_large_plan_that_goes_well_is_sent_whole(large: World) -> None:
     assert (report.updated, report.held, report.failed) == (30, 0, 0)
     assert large.shown == large.wanted
     assert not large.dirty
+
+
+def test_no_more_than_some_changes_are_in_memory_while_the_waves_are_cut(
+    large: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held, cut = list[int](), cut_waves
+
+    def counted(changes: Sequence[Waiting]) -> list[list[int]]:
+        gc.collect()
+        held.append(sum(isinstance(one, ProductDraft) for one in gc.get_objects()))
+        return cut(changes)
+
+    monkeypatch.setattr(mappings, "CHUNK", 5)
+    monkeypatch.setattr(scan, "CHUNK", 5)
+    monkeypatch.setattr(waves, "cut_waves", counted)
+    gc.collect()
+    before = sum(isinstance(one, ProductDraft) for one in gc.get_objects())
+    renamed(large)
+    assert large.incremental().updated == 30
+    assert held[0] - before <= 5
 
 
 def test_a_wave_that_is_not_shown_as_sent_stops_the_plan_and_is_put_back(
