@@ -243,7 +243,7 @@ def consistent(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
     share = {} if found.share is None else {"consistency": found.share}
     return checks.check_result(
         offenders,
-        total=len(found.counterexamples),
+        total=found.differing,
         passed=found.unjudged is None and (found.share is None or found.share >= PROMISED),
         description=found.unjudged,
         hint="`midas reconcile` compares again and resolves by policy; `midas conflicts list` shows what needs a person; "

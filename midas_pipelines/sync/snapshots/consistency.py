@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import sqlite3
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from midas_pipelines.sync.context import SyncContext
@@ -20,18 +24,22 @@ LISTING_COLUMNS = ["fourseller_product_id", "price", "quantity", "content", "upd
 FIELDS = ("listing", "price", "quantity", "content")
 """What an item may differ in, the worst first: a listing that is not there has no other difference."""
 
+MOST_EXAMPLES = 1000
+
 
 @dataclass(frozen=True)
 class Consistency:
     """What comparing two snapshots shows.
 
     `share` is that of the items shown as they should be, of those that could be judged; None where there are none.
-    `counterexamples` has a row for each item that differs: the names of the fields, and what both sides say.
+    `counterexamples` has a row for each item that differs, of snapshots the first of them: the names of the fields, and what
+    both sides say.
     """
 
     items: int
     equal: int
     changing: int  # on their way to 4Seller when the snapshots were taken
+    differing: int
     counterexamples: pd.DataFrame
     unjudged: str | None = None  # why nothing can be concluded, in words
 
@@ -81,7 +89,7 @@ def compare(
     fields = both[[]].assign(**differs)[wrong].to_dict("records")
     counterexamples = both[wrong].assign(fields=[", ".join(n for n in FIELDS if row[n]) for row in fields])
     changing = int((~is_equal & is_changing).sum())
-    return Consistency(len(both), int(is_equal.sum()), changing, counterexamples)
+    return Consistency(len(both), int(is_equal.sum()), changing, len(counterexamples), counterexamples)
 
 
 def measure(context: SyncContext) -> Consistency:
@@ -90,13 +98,18 @@ def measure(context: SyncContext) -> Consistency:
     kept = Snapshots.of(context.settings)
     days = {kind: (kept.days(kind) or [context.settings.today()])[-1] for kind in (CATALOG, LISTING)}
     facts, listed = kept.facts(CATALOG, days[CATALOG]), kept.facts(LISTING, days[LISTING])
-    found = compare(
-        kept.read(CATALOG, days[CATALOG], CATALOG_COLUMNS),
-        kept.read(LISTING, days[LISTING], LISTING_COLUMNS),
-        known_until=datetime.fromisoformat(facts["sales_known_until"]),
-        read_at=datetime.fromisoformat(listed["read_at"]),
-        settled_at=datetime.fromisoformat(listed["settled_at"]),
+    shown = _Shown(kept.frames(LISTING, days[LISTING], LISTING_COLUMNS))
+    parts = (
+        compare(
+            catalog,
+            shown.among(catalog["fourseller_product_id"]),
+            known_until=datetime.fromisoformat(facts["sales_known_until"]),
+            read_at=datetime.fromisoformat(listed["read_at"]),
+            settled_at=datetime.fromisoformat(listed["settled_at"]),
+        )
+        for catalog in kept.frames(CATALOG, days[CATALOG], CATALOG_COLUMNS)
     )
+    found = _together(parts)
     if not listed["counts"]["is_complete"]:
         why = str(listed["reason"]).rstrip(".")
         why = f"4Seller's listings could not be read completely; nothing was concluded. The reason: {why}."
@@ -105,6 +118,49 @@ def measure(context: SyncContext) -> Consistency:
         why = "Every item is waiting to be pushed, so none could be judged. Run a sync first."
         return replace(found, unjudged=why)
     return found
+
+
+class _Shown:
+    """A listing snapshot on disk, in a private file of SQLite's, found by product: a million rows of a frame take gigabytes."""
+
+    def __init__(self, frames: Iterable[pd.DataFrame]) -> None:
+        self._file = sqlite3.connect("", isolation_level=None)
+        self._file.execute(
+            "CREATE TABLE shown (id TEXT PRIMARY KEY, price TEXT, quantity, content TEXT, at INTEGER)"
+        )
+        self._file.execute("BEGIN")
+        for frame in frames:
+            price = frame["price"].map(str, na_action="ignore")
+            at = frame["updated_at"].dt.as_unit("us").astype("int64")  # of no date: the least number
+            rows = frame.assign(price=price, updated_at=at)[LISTING_COLUMNS].astype(object)
+            cells = rows.where(rows.notna(), None).itertuples(index=False, name=None)
+            self._file.executemany("INSERT INTO shown VALUES (?, ?, ?, ?, ?)", cells)
+
+    def among(self, ids: pd.Series[str]) -> pd.DataFrame:
+        """The rows of these products."""
+        import pandas as pd
+
+        query = "SELECT * FROM shown WHERE id IN (SELECT value FROM json_each(?))"
+        found = self._file.execute(query, [json.dumps(list(ids.dropna()))]).fetchall()
+        frame = pd.DataFrame(found, columns=LISTING_COLUMNS)
+        price = frame["price"].map(Decimal, na_action="ignore")
+        at = frame["updated_at"].astype("int64").astype("datetime64[us]").dt.tz_localize("UTC")
+        return frame.assign(price=price, updated_at=at)
+
+
+def _together(parts: Iterable[Consistency]) -> Consistency:
+    """The sums of parts of a catalog, with the first examples."""
+    import pandas as pd
+
+    items = equal = changing = differing = 0
+    examples = list[pd.DataFrame]()
+    for part in parts:
+        if part.differing and differing < MOST_EXAMPLES:
+            examples.append(part.counterexamples)
+        items, equal, changing = items + part.items, equal + part.equal, changing + part.changing
+        differing += part.differing
+    first = pd.concat(examples, ignore_index=True) if examples else pd.DataFrame()
+    return Consistency(items, equal, changing, differing, first)
 
 
 def differences(found: Consistency, most: int) -> list[dict[str, str]]:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 CATALOG, LISTING = "catalog_snapshot", "listing_snapshot"
 SUFFIX = ".parquet"
-CHUNK = 5000  # rows of one row group: as many are in memory while a snapshot is written
+CHUNK = 1000  # rows of one row group: as many are in memory while a snapshot is written
 FACTS = b"midas"  # the key under which a file holds what is true of all its rows
 
 
@@ -133,6 +133,14 @@ class Snapshots:
         with self._open(kind, day) as file:
             for batch in pq.ParquetFile(file).iter_batches(CHUNK, columns=list(columns)):
                 yield zip(*(batch[name].to_pylist() for name in columns), strict=True)
+
+    def frames(self, kind: str, day: date, columns: Sequence[str]) -> Iterator[pd.DataFrame]:
+        """The snapshot as frames of `CHUNK` rows."""
+        import pyarrow.parquet as pq
+
+        with self._open(kind, day) as file:
+            for batch in pq.ParquetFile(file).iter_batches(CHUNK, columns=list(columns)):
+                yield batch.to_pandas()
 
     def facts(self, kind: str, day: date | str) -> dict[str, Any]:
         """What is true of all rows of the snapshot."""

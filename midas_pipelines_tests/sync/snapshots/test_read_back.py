@@ -7,12 +7,15 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from midas_pipelines.store.operations.backlog import overview
 from midas_pipelines.store.operations.sync_metrics import read_trends
+from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.reconcile.run import reconcile
 from midas_pipelines.sync.rules.edit import set_rule
+from midas_pipelines.sync.snapshots import consistency, files
 from midas_pipelines.sync.snapshots.consistency import measure
 from midas_pipelines.sync.snapshots.files import CATALOG, LISTING, Snapshots, place
 from midas_pipelines.sync.snapshots.take import snapshot_catalog, snapshot_listing
@@ -76,6 +79,14 @@ def changed_just_now(world: World) -> None:
     world.set(1, price="12.00")
 
 
+def both_taken(context: SyncContext) -> None:
+    """Takes both snapshots of today."""
+    kept, today = Snapshots.of(context.settings), context.settings.today()
+    taken = {CATALOG: snapshot_catalog(context, "x")[0], LISTING: asyncio.run(snapshot_listing(context, "x"))}
+    for kind, spool in taken.items():
+        place(spool.path, kept.path(kind, today))
+
+
 @pytest.mark.parametrize(
     ("happens", "differs", "share"),
     [
@@ -103,12 +114,36 @@ def test_both_figures_count_the_same_items_as_differing(
     world.full()
     happens(world)
     context = world.sync_context()
-    kept, today = Snapshots.of(context.settings), context.settings.today()
-    taken = {CATALOG: snapshot_catalog(context, "x")[0], LISTING: asyncio.run(snapshot_listing(context, "x"))}
-    for kind, spool in taken.items():
-        place(spool.path, kept.path(kind, today))
+    both_taken(context)
     found, report = measure(context), asyncio.run(reconcile(context))
     assert [(row["sku"], row["fields"]) for row in found.counterexamples.to_dict("records")] == differs
     assert (found.share, found.changing) == (share, report.changing)
     assert overview(world.database).consistency == report.consistency == share  # as `/status` shows it
     assert read_trends(world.database, datetime.now(UTC))["consistency"][-1] == share  # and the console
+
+
+def test_snapshots_are_compared_a_part_at_a_time(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts, compared = list[tuple[int, int]](), consistency.compare
+
+    def counted(catalog: pd.DataFrame, listing: pd.DataFrame, **moments: datetime) -> consistency.Consistency:
+        parts.append((len(catalog), len(listing)))
+        return compared(catalog, listing, **moments)
+
+    monkeypatch.setattr(files, "CHUNK", 2)
+    monkeypatch.setattr(consistency, "compare", counted)
+    for number in range(1, 6):
+        add_product(world.database, sku=f"A-{number}", price="10.00")
+    world.changes |= {"snapshots": str(tmp_path), "read_back_grace_seconds": 0}
+    world.full()
+    for number in (2, 5):
+        world.sandbox.state.edit(world.listed[f"A-{number}"]["id"], {"price": "11.00"})
+    world.listed["A-1"]["updated_at"] = "9999-12-31T00:00:00Z"
+    world.listed["A-3"]["updated_at"] = None
+    world.sandbox.state.products.pop(world.listed["A-4"]["id"])
+    both_taken(world.sync_context())
+    found = measure(world.sync_context())
+    assert parts == [(2, 2), (2, 1), (1, 1)]
+    assert (found.items, found.equal, found.differing) == (5, 2, 3)
+    assert list(found.counterexamples["fields"]) == ["price", "listing", "price"]
