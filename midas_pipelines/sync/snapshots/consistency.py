@@ -83,8 +83,8 @@ def compare(
     is_equal = ~(others | differs["quantity"])
     by_others = ~(both["updated_at"] <= both["acked_at"])  # a push of ours dates the product too
     is_changing = both["is_waiting"] | (both["acked_at"] > read_at)
-    is_changing |= by_others & (both["updated_at"] > known_until)
-    is_changing |= ~others & (both["acked_at"] > settled_at)
+    may_be_sold = by_others & (both["updated_at"] > known_until)
+    is_changing |= ~others & (may_be_sold | (both["acked_at"] > settled_at))  # which explain a quantity alone
     wrong = ~is_equal & ~is_changing
     fields = both[[]].assign(**differs)[wrong].to_dict("records")
     counterexamples = both[wrong].assign(fields=[", ".join(n for n in FIELDS if row[n]) for row in fields])

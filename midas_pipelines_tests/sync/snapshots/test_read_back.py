@@ -75,6 +75,10 @@ def kept_as_edited(world: World) -> None:
     asyncio.run(reconcile(world.sync_context()))
 
 
+def edited_since_orders_were_imported(world: World) -> None:
+    world.listed["A-1"] |= {"price": "99.00", "updated_at": "2099-01-01T00:00:00Z"}
+
+
 def changed_just_now(world: World) -> None:
     world.set(1, price="12.00")
 
@@ -97,6 +101,7 @@ def both_taken(context: SyncContext) -> None:
         (overdue, [("A-1", "price")], 0.75),
         (edited_on_4seller, [("A-1", "price")], 0.75),
         (deleted_on_4seller, [("A-1", "listing")], 0.75),
+        (edited_since_orders_were_imported, [("A-1", "price")], 0.75),
         (kept_as_edited, [], 1.0),
         (changed_just_now, [], 1.0),
     ],
