@@ -17,40 +17,31 @@ Result = TypeVar("Result")
 
 _THREADS: ContextVar[ThreadPoolExecutor | None] = ContextVar("threads", default=None)
 
-
-GARBAGE_OBJECTS = 500_000  # objects that a large batch may leave before it is looked through for garbage
-
-
-class _Haste:
-    """Who is in haste in this process, and what held before the first: batches of several threads overlap."""
-
-    def __init__(self) -> None:
-        self.lock, self.switches = Lock(), list[float]()
-        self.usual = gc.get_threshold(), sys.getswitchinterval()
-
-
-_HASTE = _Haste()
+GARBAGE_OBJECTS = 500_000  # that a large batch may leave before they are looked through
+SWITCH_SECONDS = (
+    0.002  # after which a thread that has waited goes on though another computes; fewer cost more processor
+)
+_LOCK = Lock()
+_BEFORE: list[tuple[tuple[int, int, int], float]] = []
+"""What held before each block that is in haste in this process; those of several threads overlap."""
 
 
 @contextmanager
-def in_haste(switch_seconds: float) -> Iterator[None]:
-    """For a large batch: seldom collects garbage, since its rows have no cycles and it takes a sixth of the time; and lets a
-    thread that has waited for the database or the network go on after so many seconds, though another computes: fewer cost
-    more processor."""
-    with _HASTE.lock:
-        if not _HASTE.switches:
-            _HASTE.usual = gc.get_threshold(), sys.getswitchinterval()
-        _HASTE.switches.append(switch_seconds)
-        gc.set_threshold(GARBAGE_OBJECTS, *_HASTE.usual[0][1:])
-        sys.setswitchinterval(min([*_HASTE.switches, _HASTE.usual[1]]))
+def in_haste() -> Iterator[None]:
+    """For a large batch: seldom collects garbage, since its rows have no cycles and it takes a sixth of the time, and lets
+    a thread that the database or the network has answered go on sooner."""
+    with _LOCK:
+        _BEFORE.append((gc.get_threshold(), sys.getswitchinterval()))
+        gc.set_threshold(GARBAGE_OBJECTS, *_BEFORE[0][0][1:])
+        sys.setswitchinterval(min(SWITCH_SECONDS, _BEFORE[0][1]))
     try:
         yield
     finally:
-        with _HASTE.lock:
-            _HASTE.switches.remove(switch_seconds)
-            if not _HASTE.switches:
-                gc.set_threshold(*_HASTE.usual[0])
-            sys.setswitchinterval(min([*_HASTE.switches, _HASTE.usual[1]]))
+        with _LOCK:
+            thresholds, switch_seconds = _BEFORE.pop()
+            if not _BEFORE:
+                gc.set_threshold(*thresholds)
+                sys.setswitchinterval(switch_seconds)
 
 
 @contextmanager

@@ -87,7 +87,7 @@ class Push:
         Raises:
             BadCredentials, ChannelDown: it ended early; what was not sent stays dirty.
         """
-        with in_haste(0.002):
+        with in_haste():
             async with self.context.claiming():
                 return await self._run()
 

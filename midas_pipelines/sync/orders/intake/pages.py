@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from threading import Event
@@ -57,7 +56,6 @@ class OrderPages:
         self._vault = vault_of(context.settings)
         self._batch: list[Sale | Unreadable] = []
         self._running: deque[asyncio.Task[ImportCounts]] = deque()
-        self._haste = ExitStack()  # from the first batch to the last
         self._last = FIRST  # set once the batch that was started last has ended
 
     def next_listing(self, cut: str = "") -> None:
@@ -91,12 +89,10 @@ class OrderPages:
                 await self._end()
         finally:
             await asyncio.gather(*self._running, return_exceptions=True)
-            self._haste.close()
 
     async def _start(self) -> None:
         while len(self._running) >= IN_FLIGHT:
             await self._end()
-        self._haste.enter_context(in_haste(0.001))
         batch, self._batch = self._batch, []
         before, ended = self._last, Event()
         task = asyncio.create_task(in_thread(self._import, batch, before, ended))
@@ -107,7 +103,8 @@ class OrderPages:
 
     def _import(self, batch: list[Sale | Unreadable], before: Event, ended: Event) -> ImportCounts:
         try:
-            return import_batch(self._context, batch, self._vault, before)
+            with in_haste():
+                return import_batch(self._context, batch, self._vault, before)
         finally:
             ended.set()
 
