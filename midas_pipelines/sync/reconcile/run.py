@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -186,15 +187,21 @@ def _known_products(context: SyncContext, shards: Shards | None) -> Iterator[Seq
 def _lacking(context: SyncContext, listing: Listing, shards: Shards | None) -> tuple[list[str], int, int]:
     """The known products of these shards that a list lacks, the longest confirmed first; how many are known; and how many
     of the lacking were confirmed before the lists' lag."""
-    known, absent = 0, list[sa.Row[Any]]()
+    known = settled = 0
+    absent = list[tuple[float, str]]()  # a cut list may lack all there are: as little of each as will do
     for rows in _known_products(context, shards):
         known += len(rows)
         present = listing.products.stamps([row[1] for row in rows])
-        absent += [row for row in rows if row[1] not in present]
-    absent.sort(key=lambda row: str(row[2] or ""))
-    lacking = [row[1] for row in absent]
+        for _, one, confirmed, was_settled in rows:
+            if one not in present:
+                settled += bool(was_settled)
+                absent.append((confirmed.timestamp() if confirmed else 0.0, one))
+    strangers = len(listing.products) > known - len(absent)
+    absent.sort(key=itemgetter(0))
+    lacking = [one for _, one in absent]
+    del absent
     # Some are only shown in other letters (`p7` for `P7`): they are listed by the ids that they are known by.
-    if shown := listing.products.respellings(lacking):
+    if strangers and (shown := listing.products.respellings(lacking)):
         product_id = mappings.c.fourseller_product_id
         with context.database.reading() as connection:
             tied = sa.select(product_id).where(any_of(connection, product_id, shown))
@@ -203,7 +210,7 @@ def _lacking(context: SyncContext, listing: Listing, shards: Shards | None) -> t
             listing.products.rename(one, shown[one])
         respelled = {shown[one] for one in shown.keys() - of_others}
         lacking = [one for one in lacking if one not in respelled]
-    return lacking, known, sum(bool(row[3]) for row in absent)
+    return lacking, known, settled
 
 
 def _report(context: SyncContext, reason: str | None) -> None:

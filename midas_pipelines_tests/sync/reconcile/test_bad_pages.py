@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from midas_pipelines.fourseller.listed import ListedProducts, ListedRow, Listing
+from midas_pipelines.fourseller.listed import ListedProducts, Listing, read_listed_row
 from midas_pipelines.sandbox.state import Json, State
+from midas_pipelines.sync.reconcile import run as reconcile_run
 from midas_pipelines.sync.reconcile.run import _lacking, reconcile
 from midas_pipelines_tests.shop import add_product, rows, run
 from midas_pipelines_tests.sync.world import World
@@ -84,6 +86,25 @@ def test_ids_in_other_letters_are_known_again_however_many_there_are(world: Worl
     count, products = 70_000, ListedProducts()
     added = "INSERT INTO fourseller_product_mappings (product_id, fourseller_product_id) "
     run(world.database, added + f"SELECT n, 'P' || n FROM generate_series(1, {count}) AS n")
-    products.add(ListedRow(f"p{number}", None, b"", b"{}") for number in range(1, count + 1))
+    products.add(read_listed_row({"id": f"p{number}"}) for number in range(1, count + 1))
     lacking, known, _ = _lacking(world.sync_context(), Listing(products, complete=True), None)
     assert (lacking, known) == ([], count)
+
+
+def test_a_list_that_lacks_all_takes_little_memory_for_each(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconcile_run, "READ_AT_ONCE", 100)
+    added = "INSERT INTO fourseller_product_mappings (product_id, fourseller_product_id, acked_at) "
+    numbers = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000) "
+    run(world.database, f"{numbers}{added}SELECT i, 'P' || i, '2026-01-01 00:00:00.000000' FROM n")
+    context, nothing = world.sync_context(), Listing(ListedProducts(), complete=True)
+    _lacking(context, nothing, None)
+    tracemalloc.start()
+    try:
+        lacking, known, settled = _lacking(context, nothing, None)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert (len(lacking), known, settled) == (5000, 5000, 5000)
+    assert peak / known < 220
