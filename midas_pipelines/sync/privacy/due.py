@@ -18,6 +18,7 @@ from midas_pipelines.store.gateway.webhooks import empty_orphans
 from midas_pipelines.store.schema.order_tables import buyer_holds, order_shipments
 from midas_pipelines.store.schema.tables import marketplace_orders
 from midas_pipelines.storefront.schema import order_status_history, orders
+from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.orders.model.order_log import OrderContext
 from midas_pipelines.sync.privacy.erase import HELD, BuyerHeld, erase_order
@@ -137,20 +138,21 @@ def unerased_buyers(
         ids = connection.scalars(sa.select(_ORDERS.id).where(which).order_by(_ORDERS.id)).all()
         for first in range(0, len(ids), AT_ONCE):
             some = ids[first : first + AT_ONCE]
-            mine = sa.and_(which, _ORDERS.id.between(some[0], some[-1]))
-            for row in connection.execute(_with_times(mine)).all():
+            mine = _with_times(sa.and_(which, _ORDERS.id.between(some[0], some[-1])), before)
+            for row in connection.execute(mine).all():
                 due = due_at(row, days_of(row.sales_channel), now)
                 yield UnerasedBuyer(row.id, row.marketplace_order_id, due, held.get(row.id))
 
 
-def _with_times(which: sa.ColumnElement[bool]) -> sa.Select[Any]:
-    """These orders, the oldest first, as `due_at` asks for them."""
+def _with_times(which: sa.ColumnElement[bool], before: datetime | None) -> sa.Select[Any]:
+    """These orders, the oldest first, as `due_at` asks for them, but those of which all news of their delivery, from which
+    the days count first, came since `before`."""
     moment, parcels = _HISTORY.created_at.type, order_shipments.c
     firsts = [
         sa.func.min(sa.case((_HISTORY.status.in_(words), _HISTORY.created_at)), type_=moment).label(name)
         for name, words in ENDS.items()
     ]
-    local = _ORDERS.local_order_id
+    local, updated = _ORDERS.local_order_id, _ORDERS.source_updated_at
     theirs = _HISTORY.order_id.in_(sa.select(local).where(which))
     history = sa.select(_HISTORY.order_id, *firsts).where(theirs).group_by(_HISTORY.order_id).subquery()
     parcel = sa.select(sa.func.min(parcels.shipped_at, type_=moment)).where(parcels.order_id == local)
@@ -158,7 +160,12 @@ def _with_times(which: sa.ColumnElement[bool]) -> sa.Select[Any]:
     in_shop = sa.select(orders.c.status).where(orders.c.id == local).scalar_subquery().label("in_shop")
     known = (*(_ORDERS[name] for name in READ), in_shop, history.c.delivered, history.c.ended, shipped)
     query = sa.select(*known).where(which).order_by(_ORDERS.id)
-    return query.outerjoin_from(marketplace_orders, history, history.c.order_id == local)
+    query = query.outerjoin_from(marketplace_orders, history, history.c.order_id == local)
+    if before is None:
+        return query
+    delivered = history.c.delivered
+    since = sa.and_(delivered >= before, delivered <= utc_now(), updated.is_(None) | (updated >= before))
+    return query.where(sa.not_(sa.func.coalesce(since, sa.false())))
 
 
 def erasure_weeks(database: Database, settings: Settings) -> tuple[dict[str, int], list[dict[str, Any]]]:

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import json
+import random
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from midas_pipelines.sync.privacy import erase as erasing
-from midas_pipelines.sync.privacy.due import ErasureReport, erase_due_buyers, erasure_weeks, overdue_buyers
+from midas_pipelines.sync.privacy.due import (
+    GRACE,
+    ErasureReport,
+    erase_due_buyers,
+    erasure_weeks,
+    overdue_buyers,
+    unerased_buyers,
+)
 from midas_pipelines.sync.privacy.erase import hold_buyer, release_hold
-from midas_pipelines_tests.shop import rows, run, value
+from midas_pipelines_tests.shop import add_product, rows, run, value
 from midas_pipelines_tests.sync.orders import desk
 from midas_pipelines_tests.sync.world import World
 
@@ -50,6 +58,37 @@ def test_what_is_due_is_erased_and_what_is_not_stays(world: World, old: list[str
     assert kept(world) == [old[3]]
     assert (overdue_buyers(world.database, world.settings), erase(world).erased) == ([], 0)
     desk.assert_whole(world)
+
+
+@pytest.mark.both_databases
+def test_what_is_overdue_is_found_whatever_the_times_of_its_order(world: World) -> None:
+    chance, now, settings = random.Random(17), datetime.now(UTC), world.settings
+    add_product(world.database, sku="A", stock_quantity=100)
+    for _ in range(100):
+        world.place(("A", 1))
+    world.import_orders()
+    run(world.database, "DELETE FROM order_status_history")
+    for (local,) in rows(world.database, "SELECT local_order_id FROM marketplace_orders"):
+        imported, reported = (now - timedelta(days=chance.uniform(first, 45)) for first in (33, -2))
+        status = chance.choice(["pending", "delivered", "delivered", "cancelled"])
+        run(
+            world.database,
+            "UPDATE marketplace_orders SET imported_at = :imported, source_updated_at = :reported, status = :status "
+            "WHERE local_order_id = :local",
+            imported=imported,
+            reported=chance.choice([reported, None]),
+            status=status,
+            local=local,
+        )
+        for word in chance.sample(["shipped", "delivered", "cancelled"], chance.randint(0, 2)):
+            at = now - timedelta(days=chance.uniform(-2, 45))
+            history = (
+                "INSERT INTO order_status_history (order_id, status, created_at) VALUES (:local, :word, :at)"
+            )
+            run(world.database, history, local=local, word=word, at=at)
+    late = [one.order for one in unerased_buyers(world.database, settings) if one.is_due(now - GRACE)]
+    assert 10 < len(late) < 90
+    assert {row["order"] for row in overdue_buyers(world.database, settings)} == set(late)
 
 
 def test_the_law_keeps_a_buyer_until_the_hold_ends(world: World, old: list[str]) -> None:
