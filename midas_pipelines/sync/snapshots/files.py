@@ -117,12 +117,20 @@ class Snapshots:
                     found.append((date.fromisoformat(name.partition("_")[0]), name))
         return sorted(found)
 
-    def read(self, kind: str, day: date, columns: Sequence[str] | None = None) -> pd.DataFrame:
-        """The snapshot as a frame."""
+    def read(
+        self,
+        kind: str,
+        day: date,
+        columns: Sequence[str] | None = None,
+        *,
+        where: tuple[str, object] | None = None,
+    ) -> pd.DataFrame:
+        """The snapshot as a frame, or those of its rows `where` a column has that value: the others are not kept in memory."""
         import pandas as pd
 
+        filters = None if where is None else [(where[0], "==", where[1])]
         with self._open(kind, day) as file:
-            return pd.read_parquet(file, columns=None if columns is None else list(columns))
+            return pd.read_parquet(file, columns=None if columns is None else list(columns), filters=filters)
 
     def chunks(
         self, kind: str, day: date | str, columns: Sequence[str]

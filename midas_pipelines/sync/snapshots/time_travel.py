@@ -34,12 +34,12 @@ def explain_at(database: Database, settings: Settings, sku: str, day: date) -> d
     """What both snapshots of that day hold of the SKU, and what was on record by then. Raises NoSnapshot where none
     is kept of that day, or neither side had the SKU."""
     kept = Snapshots.of(settings)
-    shop = _row(kept.read(CATALOG, day), "sku", sku)
+    shop = _row(kept, CATALOG, day, "sku", sku)
     listed: dict[str, Any] | None = None
     facts: dict[str, Any] = {"sku": sku, "day": day, "note": None}
     try:
-        listing = kept.read(LISTING, day)
-        listed = _row(listing, KEY, (shop or {}).get(KEY)) or _row(listing, "sku", sku)
+        tied = _row(kept, LISTING, day, KEY, shop[KEY]) if shop and shop[KEY] else None
+        listed = tied or _row(kept, LISTING, day, "sku", sku)
         facts["read_at"] = _moment(kept.facts(LISTING, day)["read_at"])
     except NoSnapshot as missing:
         facts["note"] = str(missing)
@@ -57,10 +57,11 @@ def explain_at(database: Database, settings: Settings, sku: str, day: date) -> d
     return facts | {"because": list(dict.fromkeys(lines))}
 
 
-def _row(frame: pd.DataFrame, column: str, value: object) -> dict[str, Any] | None:
-    found = frame[frame[column] == value].head(1).astype(object)
+def _row(kept: Snapshots, kind: str, day: date, column: str, value: str) -> dict[str, Any] | None:
+    """The first row of a snapshot whose column has that value."""
+    found = kept.read(kind, day, where=(column, value)).head(1).astype(object)
     rows = found.where(found.notna(), None).to_dict("records")
-    return {str(name): cell for name, cell in rows[0].items()} if rows and value is not None else None
+    return {str(name): cell for name, cell in rows[0].items()} if rows else None
 
 
 def lines_at(facts: dict[str, Any]) -> list[str]:
