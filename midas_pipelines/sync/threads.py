@@ -18,9 +18,8 @@ Result = TypeVar("Result")
 _THREADS: ContextVar[ThreadPoolExecutor | None] = ContextVar("threads", default=None)
 
 GARBAGE_OBJECTS = 500_000  # that a large batch may leave before they are looked through
-SWITCH_SECONDS = (
-    0.002  # after which a thread that has waited goes on though another computes; fewer cost more processor
-)
+SWITCH_SECONDS = 0.002
+"""After so many a thread that has waited goes on though another computes; fewer cost more processor."""
 _LOCK = Lock()
 _BEFORE: list[tuple[tuple[int, int, int], float]] = []
 """What held before each block that is in haste in this process; those of several threads overlap."""
