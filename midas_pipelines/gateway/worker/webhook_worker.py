@@ -269,23 +269,23 @@ def _finished(webhook: Webhook, result: WebhookResult) -> FinishedWebhook:
     return FinishedWebhook(webhook, WebhookOutcome(result.ended), result.reason)
 
 
-def _postponed(webhook: Webhook, reason: str) -> FinishedWebhook:
-    return FinishedWebhook(webhook, None, reason, wait_seconds=BUSY_SECONDS, counts=False)
+def _postponed(webhook: Webhook, reason: str, seconds: float = BUSY_SECONDS) -> FinishedWebhook:
+    """To be tried again after so many seconds; the try costs it no attempt."""
+    return FinishedWebhook(webhook, None, reason, wait_seconds=seconds, counts=False)
 
 
 def _judged(webhook: Webhook, result: EventResult, grace: float) -> FinishedWebhook:
     if result is EventResult.FRESH:
         reason = "Its item was pushed a moment ago; 4Seller may still show what was before."
-        return FinishedWebhook(webhook, None, reason, wait_seconds=grace, counts=False)
+        return _postponed(webhook, reason, grace)
     if result is EventResult.BUSY:
-        reason = "Its item is being pushed, or an order may explain its quantity."
-        return FinishedWebhook(webhook, None, reason, wait_seconds=BUSY_SECONDS, counts=False)
+        return _postponed(webhook, "Its item is being pushed, or an order may explain its quantity.")
     return FinishedWebhook(webhook, WebhookOutcome.APPLIED, SAID[result])
 
 
 def _again(webhook: Webhook, failed: Exception) -> FinishedWebhook:
     if isinstance(failed, Unavailable | RateLimited | BadCredentials):
-        return FinishedWebhook(webhook, None, str(failed), wait_seconds=OUTAGE_SECONDS, counts=False)
+        return _postponed(webhook, str(failed), OUTAGE_SECONDS)
     # of a database's error only its class: its text may quote a row
     why = str(failed) if isinstance(failed, FourSellerError) else f"{in_short(failed)} while it was applied."
     return retry_or_quarantine(webhook, why)

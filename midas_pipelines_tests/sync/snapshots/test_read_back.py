@@ -54,8 +54,8 @@ def overdue(world: World) -> None:
     )
 
 
-def edited_on_4seller(world: World) -> None:
-    set_rule(world.database, {"policy": "manual"})
+def edited_on_4seller(world: World, policy: str = "manual") -> None:
+    set_rule(world.database, {"policy": policy})
     world.incremental()
     world.listed["A-1"]["price"] = "99.00"
     asyncio.run(reconcile(world.sync_context()))
@@ -69,10 +69,7 @@ def deleted_on_4seller(world: World) -> None:
 
 
 def kept_as_edited(world: World) -> None:
-    set_rule(world.database, {"policy": "marketplace_wins"})
-    world.incremental()
-    world.listed["A-1"]["price"] = "99.00"
-    asyncio.run(reconcile(world.sync_context()))
+    edited_on_4seller(world, "marketplace_wins")
 
 
 def edited_since_orders_were_imported(world: World) -> None:
