@@ -125,33 +125,21 @@ def brake_result(
     )
 
 
-LOOKED_BACK = 50  # of a check's executions; more in a row ended without a result only where each run failed
-
-
 def results_of_a_part(
     context: dg.AssetExecutionContext, results: Sequence[dg.AssetCheckResult]
 ) -> list[dg.AssetCheckResult]:
     """The results of a run that looked at some items alone: its failures, and the last result again where it found
     none, since a part can show that something is wrong, never that nothing is."""
+    known = context.instance.event_log_storage.get_asset_check_summary_records
 
     def judged(result: dg.AssetCheckResult) -> dg.AssetCheckResult:
+        key = dg.AssetCheckKey(context.asset_key, str(result.check_name))
+        record = known([key])[key].last_completed_check_execution_record
+        last = record.evaluation if record is not None else None
         found_some = not (result.passed or result.description)  # with a description it could judge nothing
-        return result if found_some else _last_result(context, str(result.check_name)) or result
+        if found_some or last is None:
+            return result
+        shown = {"metadata": last.metadata, "severity": last.severity, "description": last.description}
+        return dg.AssetCheckResult(passed=last.passed, check_name=key.name, **shown)
 
     return [judged(result) for result in results]
-
-
-def _last_result(context: dg.AssetExecutionContext, name: str) -> dg.AssetCheckResult | None:
-    history = context.instance.event_log_storage.get_asset_check_execution_history
-    for record in history(dg.AssetCheckKey(context.asset_key, name), LOOKED_BACK):
-        event = record.event.dagster_event if record.event is not None else None
-        if event is not None and record.status.value != "PLANNED":
-            last = event.asset_check_evaluation_data
-            return dg.AssetCheckResult(
-                passed=last.passed,
-                check_name=name,
-                metadata=last.metadata,
-                severity=last.severity,
-                description=last.description,
-            )
-    return None
