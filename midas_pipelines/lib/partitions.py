@@ -15,6 +15,8 @@ from midas_pipelines.store.items.shards import Shards, shard_names
 SHARDS = dg.StaticPartitionsDefinition(shard_names(SETTINGS.shards))
 """Set by `MIDAS_SHARDS`. After a change the runs so far count for shards that are no more: backfill once."""
 
+Counts = Mapping[str, int | float]
+
 
 def has_partitions(context: dg.AssetExecutionContext) -> bool:
     """Whether the run was launched for partitions; a run without is for all shards, or for what is new."""
@@ -37,25 +39,29 @@ def shards_of(context: dg.AssetExecutionContext) -> Shards | None:
     return None if len(chosen) == len(every) else Shards({int(name) for name in chosen}, len(every))
 
 
-def shard_counts(
-    context: dg.AssetExecutionContext, sync: "engine.SyncContext", counts: Mapping[str, int | float]
-) -> Mapping[str, int | float]:
-    """Gives each shard of the run its own row count, for its plot, and returns the counts to show with the whole.
+def shard_counts(context: dg.AssetExecutionContext, sync: "engine.SyncContext", counts: Counts) -> Counts:
+    """Gives each shard of the run its own row count, for its plot, and returns the counts to show with the whole."""
+    totals = sync.database.read(engine.shard_totals, len(SHARDS.get_partition_keys()))
+    found = {name: totals.get(int(name), {"items": 0, "waiting": 0}) for name in chosen_shards(context)}
+    words = {"dagster/partition_row_count": "items", "still_waiting": "waiting"}
+    facts = {name: {word: one[key] for word, key in words.items()} for name, one in found.items()}
+    return by_partition(context, facts, counts)
 
-    The counts of a run over several shards are an observation of the asset: shown with each shard, they would be its own.
+
+def by_partition(context: dg.AssetExecutionContext, facts: Mapping[str, Counts], counts: Counts) -> Counts:
+    """Shows with each partition its own facts, by its name, and returns the counts to show with the whole.
+
+    The counts of a run over several are an observation of the asset: shown with each partition, they would be its own.
     """
-    asset, known = context.asset_key, SHARDS.get_partition_keys()
-    totals = sync.database.read(engine.shard_totals, len(known))
-    for name in chosen_shards(context):
-        found = totals.get(int(name), {})
-        own = {"dagster/partition_row_count": found.get("items", 0), "still_waiting": found.get("waiting", 0)}
+    for name, own in facts.items():
         if has_partitions(context):
             context.add_asset_metadata(own, partition_key=name)
         else:
-            context.log_event(dg.AssetMaterialization(asset, partition=name, metadata=own, tags=LIVE_TAG))
+            made = dg.AssetMaterialization(context.asset_key, partition=name, metadata=own, tags=LIVE_TAG)
+            context.log_event(made)
     if not has_several(context):
         return counts
-    context.log_event(dg.AssetObservation(asset, metadata=counts))
+    context.log_event(dg.AssetObservation(context.asset_key, metadata=counts))
     return {}
 
 

@@ -14,10 +14,10 @@ from midas_pipelines.installation import DATABASE_KIND, SETTINGS, table_name
 from midas_pipelines.lib import engine
 from midas_pipelines.lib import metadata as ui
 from midas_pipelines.lib.check_results import WARN, check_result, shop_check
-from midas_pipelines.lib.partitions import days_begun, has_partitions, has_several, order_days
+from midas_pipelines.lib.partitions import by_partition, days_begun, has_partitions, has_several, order_days
 from midas_pipelines.workflows import pool_of
 
-GROUP, DAYS = "orders", dg.AssetKey("imported_orders")
+GROUP = "orders"
 MISSED_POLLS = 3  # the number of intervals without a poll after which it counts as late
 RECORDED_WITHIN = timedelta(minutes=5)  # between an order's import and its record in Dagster, however slow
 FIRST_DAYS = timedelta(days=31)  # the days that the first import records, with or without orders
@@ -68,46 +68,30 @@ def imported_orders(context: dg.AssetExecutionContext, midas: MidasResource) -> 
     what is imported already stays as it is. A line that no item matches, or that stock cannot cover, is imported with
     an exception; a sale is never refused.
     """
-    if not has_partitions(context):
-        return _new_orders(context, midas)
-    span = context.partition_time_window
-    with midas.sync_context(context) as sync:
-        progress = engine.order_progress(context.log.info)
-        start, end = span.start.astimezone(UTC), span.end.astimezone(UTC)
+    new, now, window = not has_partitions(context), datetime.now(UTC), engine.Window()
+    if not new:
+        start, end = (one.astimezone(UTC) for one in context.partition_time_window)
         window = engine.Window(start, end - timedelta(microseconds=1))  # 4Seller's filter includes both ends
-        report = asyncio.run(engine.import_orders(sync, window, on_progress=progress))
-        days, words = context.partition_keys, ui.counts_in_words(report)
-        for day in days:
-            context.add_asset_metadata(sales_of(sync, date.fromisoformat(day)), partition_key=day)
-        where = ui.links(sync, report.preview)
-    context.log.info(f"Orders of {days[0]} to {days[-1]}: {words}")
-    counts, several = ui.counts(report), has_several(context)
-    if several:
-        context.log_event(dg.AssetObservation(DAYS, metadata=counts))
-    shown = {**({} if several else counts), "preview": ui.table(report.preview), **where}
-    return ui.made(sync, shown, shared=several)
-
-
-def _new_orders(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.MaterializeResult:
-    """Imports what is new, and records each day that it touched."""
-    now = datetime.now(UTC)
     with midas.sync_context(context) as sync:
-        before = engine.listing.last_import(sync.database)
-        last = None if before is None else before - RECORDED_WITHIN
-        report = asyncio.run(engine.import_orders(sync, on_progress=engine.order_progress(context.log.info)))
-        shop, since = sync.settings, last or now - FIRST_DAYS
-        touched = engine.listing.days_with_changed_orders(sync.database, shop.day_of, last)
-        touched |= days_begun(shop, since, now)
-        days = sorted(day for day in touched if order_days.has_partition_key(day.isoformat()))
-        for day in days:  # which may be years apart
-            sales, name = sales_of(sync, day), day.isoformat()
-            made = dg.AssetMaterialization(DAYS, partition=name, metadata=sales, tags=ui.LIVE_TAG)
-            context.log_event(made)
-        where = ui.links(sync, report.preview)
+        last, progress = engine.listing.last_import(sync.database), engine.order_progress(context.log.info)
+        report = asyncio.run(engine.import_orders(sync, window, on_progress=progress))
+        days = _days_touched(sync, last, now) if new else map(date.fromisoformat, context.partition_keys)
+        sales = {day.isoformat(): sales_of(sync, day) for day in days}
+        counts, where = by_partition(context, sales, ui.counts(report)), ui.links(sync, report.preview)
     context.log.info(f"Orders: {ui.counts_in_words(report)}")
-    read = ui.numbers(report, "fetched", "requests", "seconds")
-    context.log_event(dg.AssetObservation(fourseller_orders.key, metadata=read))
-    return ui.made(sync, {**ui.counts(report), "preview": ui.table(report.preview), **where})
+    if new:
+        read = ui.numbers(report, "fetched", "requests", "seconds")
+        context.log_event(dg.AssetObservation(fourseller_orders.key, metadata=read))
+    shown = {**counts, "preview": ui.table(report.preview), **where}
+    return ui.made(sync, shown, shared=has_several(context))
+
+
+def _days_touched(sync: "engine.SyncContext", last: datetime | None, now: datetime) -> list[date]:
+    """The days, maybe years apart, that have begun since the last import, or of which orders are new or changed since."""
+    since = None if last is None else last - RECORDED_WITHIN
+    touched = engine.listing.days_with_changed_orders(sync.database, sync.settings.day_of, since)
+    touched |= days_begun(sync.settings, since or now - FIRST_DAYS, now)
+    return sorted(day for day in touched if order_days.has_partition_key(day.isoformat()))
 
 
 def sales_of(sync: "engine.SyncContext", day: date) -> dict[str, int | float]:
