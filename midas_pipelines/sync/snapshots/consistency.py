@@ -8,13 +8,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from midas_pipelines.sync.context import SyncContext
-from midas_pipelines.sync.snapshots.files import CATALOG, LISTING, Snapshots
+from midas_pipelines.sync.snapshots.files import CATALOG, LISTING, Snapshots, plain
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 CATALOG_COLUMNS = [
     *("sku", "title", "mapping_id", "fourseller_product_id", "expected_price", "expected_quantity"),
@@ -98,7 +99,7 @@ def measure(context: SyncContext) -> Consistency:
     kept = Snapshots.of(context.settings)
     days = {kind: (kept.days(kind) or [context.settings.today()])[-1] for kind in (CATALOG, LISTING)}
     facts, listed = kept.facts(CATALOG, days[CATALOG]), kept.facts(LISTING, days[LISTING])
-    shown = _Shown(kept.frames(LISTING, days[LISTING], LISTING_COLUMNS))
+    shown = _Shown(kept.batches(LISTING, days[LISTING], LISTING_COLUMNS))
     parts = (
         compare(
             catalog,
@@ -107,7 +108,7 @@ def measure(context: SyncContext) -> Consistency:
             read_at=datetime.fromisoformat(listed["read_at"]),
             settled_at=datetime.fromisoformat(listed["settled_at"]),
         )
-        for catalog in kept.frames(CATALOG, days[CATALOG], CATALOG_COLUMNS)
+        for catalog in (one.to_pandas() for one in kept.batches(CATALOG, days[CATALOG], CATALOG_COLUMNS))
     )
     found = _together(parts)
     if not listed["counts"]["is_complete"]:
@@ -123,13 +124,13 @@ def measure(context: SyncContext) -> Consistency:
 class _Shown:
     """A listing snapshot on disk, in a private file of SQLite's, found by product: a million rows of a frame take gigabytes."""
 
-    def __init__(self, frames: Iterable[pd.DataFrame]) -> None:
+    def __init__(self, batches: Iterable[pa.RecordBatch]) -> None:
         self._file = sqlite3.connect("", isolation_level=None)
         self._file.execute(
             "CREATE TABLE shown (id TEXT PRIMARY KEY, price TEXT, quantity, content TEXT, at INTEGER)"
         )
         self._file.execute("BEGIN")
-        for frame in frames:
+        for frame in (one.to_pandas() for one in batches):
             price = frame["price"].map(str, na_action="ignore")
             at = frame["updated_at"].dt.as_unit("us").astype("int64")  # of no date: the least number
             rows = frame.assign(price=price, updated_at=at)[LISTING_COLUMNS].astype(object)
@@ -163,7 +164,7 @@ def _together(parts: Iterable[Consistency]) -> Consistency:
     return Consistency(items, equal, changing, differing, first)
 
 
-def differences(found: Consistency, most: int) -> list[dict[str, str]]:
+def differences(found: Consistency, most: int) -> list[dict[str, Any]]:
     """The counterexamples as rows for people, each with both sides of the first field that differs."""
     rows = []
     for row in found.counterexamples.head(most).to_dict("records"):
@@ -175,12 +176,5 @@ def differences(found: Consistency, most: int) -> list[dict[str, str]]:
             "content": ("its text and images", "others"),
         }[name]
         texts = {"sku": row["sku"], "title": row["title"], "field": row["fields"]}
-        rows.append({**texts, "shop": _shown(shop), "4Seller": _shown(fourseller)})
+        rows.append({**texts, "shop": plain(shop), "4Seller": plain(fourseller)})
     return rows
-
-
-def _shown(value: object) -> str:
-    """The value for people: nothing for what is missing, and no fraction that a column with gaps gave a number."""
-    if value is None or value != value:
-        return ""
-    return format(value, "g") if isinstance(value, float) else str(value)

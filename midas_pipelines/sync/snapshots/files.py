@@ -132,23 +132,12 @@ class Snapshots:
         with self._open(kind, day) as file:
             return pd.read_parquet(file, columns=None if columns is None else list(columns), filters=filters)
 
-    def chunks(
-        self, kind: str, day: date | str, columns: Sequence[str]
-    ) -> Iterator[Iterator[tuple[Any, ...]]]:
-        """The rows of a snapshot, `CHUNK` at a time, each as the values of these columns."""
+    def batches(self, kind: str, day: date | str, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """These columns of a snapshot, in the file's order, `CHUNK` rows at a time."""
         import pyarrow.parquet as pq
 
         with self._open(kind, day) as file:
-            for batch in pq.ParquetFile(file).iter_batches(CHUNK, columns=list(columns)):
-                yield zip(*(batch[name].to_pylist() for name in columns), strict=True)
-
-    def frames(self, kind: str, day: date, columns: Sequence[str]) -> Iterator[pd.DataFrame]:
-        """The snapshot as frames of `CHUNK` rows."""
-        import pyarrow.parquet as pq
-
-        with self._open(kind, day) as file:
-            for batch in pq.ParquetFile(file).iter_batches(CHUNK, columns=list(columns)):
-                yield batch.to_pandas()
+            yield from pq.ParquetFile(file).iter_batches(CHUNK, columns=list(columns))
 
     def facts(self, kind: str, day: date | str) -> dict[str, Any]:
         """What is true of all rows of the snapshot."""
@@ -197,3 +186,14 @@ class Snapshots:
             raise NoSnapshot(f"There is no {kind} of {day} in {self.root}; {advice}") from None
         with file:
             yield file
+
+
+def plain(value: Any) -> Any:
+    """A cell without pandas: None where it is missing, whole numbers as such, amounts without needless zeros."""
+    if value is None or value != value:
+        return None
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if hasattr(value, "as_tuple"):
+        return f"{value:.2f}" if value == round(value, 2) else f"{value:f}"
+    return value.item() if hasattr(value, "item") else value

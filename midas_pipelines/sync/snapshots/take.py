@@ -171,9 +171,9 @@ def listing_of(context: SyncContext, run_set: str) -> ReadListing | None:
     if found is None:
         return None
     day, facts = found
-    products = ListedProducts()
-    for rows in kept.chunks(LISTING, day, ["fourseller_product_id", "sku", "stamp", "answer"]):
-        products.add(ListedRow(*row) for row in rows)
+    products, columns = ListedProducts(), ("fourseller_product_id", "sku", "stamp", "answer")
+    for batch in kept.batches(LISTING, day, columns):
+        products.add(map(ListedRow, *(batch[name].to_pylist() for name in columns)))
     counts, gone = facts["counts"], frozenset(facts["gone"])
     listing = Listing(products, counts["is_complete"], facts["reason"], gone)
     requests = counts["requests"] if facts["run_id"] == context.run_id else 0  # counted by one run alone

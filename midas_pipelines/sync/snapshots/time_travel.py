@@ -16,7 +16,7 @@ from midas_pipelines.store.stock.rule_changes import said_by
 from midas_pipelines.storefront.catalog import ItemKey
 from midas_pipelines.storefront.schema import categories, products
 from midas_pipelines.sync.explain import ledger_line, ledger_rows
-from midas_pipelines.sync.snapshots.files import CATALOG, LISTING, NoSnapshot, Snapshots
+from midas_pipelines.sync.snapshots.files import CATALOG, LISTING, NoSnapshot, Snapshots, plain
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,7 +49,7 @@ def explain_at(database: Database, settings: Settings, sku: str, day: date) -> d
     if shop is None:
         return facts | {"because": []}
     span = _Span(settings.midnight(day), settings.midnight(day + timedelta(days=1)))
-    key = (int(shop["product_id"]), _plain(shop["variant_id"]))
+    key = (int(shop["product_id"]), plain(shop["variant_id"]))
     with database.reading() as connection:
         ledger = ledger_rows(connection, key, None, span.end, most=LEDGER_ROWS)
         causes = _causes(connection, key, int(shop["mapping_id"]), span)
@@ -72,7 +72,7 @@ def lines_at(facts: dict[str, Any]) -> list[str]:
     if listed is not None:
         what = "no readable price of it"
         if listed["price"] is not None:
-            quantity = _plain(listed["quantity"])
+            quantity = plain(listed["quantity"])
             count = "an unknown quantity" if quantity is None else quantity
             what = f"{count} at {listed['price']:.2f} USD, “{listed['title']}” ({listed['status']})"
         lines.append(f"4Seller showed {what}, {read} (product {listed[KEY]})")
@@ -178,7 +178,7 @@ def _changed(connection: sa.Connection, span: _Span, row: dict[Any, Any]) -> Cha
 
 
 def _pair(row: dict[Any, Any], name: str) -> tuple[Any, Any]:
-    return _plain(row[f"{name}_old"]), _plain(row[f"{name}_new"])
+    return plain(row[f"{name}_old"]), plain(row[f"{name}_new"])
 
 
 @dataclass(frozen=True)
@@ -248,14 +248,3 @@ def _conflict_line(row: sa.RowMapping, span: _Span) -> str:
 
 def _moment(text: str) -> datetime:
     return datetime.fromisoformat(text).astimezone(UTC)
-
-
-def _plain(value: Any) -> Any:
-    """A cell without pandas: None where it is missing, whole numbers as such, amounts without needless zeros."""
-    if value is None or value != value:
-        return None
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    if hasattr(value, "as_tuple"):
-        return f"{value:.2f}" if value == round(value, 2) else f"{value:f}"
-    return value.item() if hasattr(value, "item") else value
