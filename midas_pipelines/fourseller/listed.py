@@ -143,10 +143,6 @@ class ListedProducts:
         """The products that are no item's."""
         yield from map(product_of, self.rows("tied = 0"))
 
-    def is_tied(self, product_id: str) -> bool:
-        """Whether it is listed, and an item's."""
-        return any(self._among("SELECT 1 FROM listed WHERE tied = 1 AND id IN", [product_id]))
-
     def respellings(self, ids: Collection[str]) -> dict[str, str]:
         """Listed ids that differ from one of these in the case of letters alone, each with that one."""
         wanted = {one.casefold(): one for one in ids}

@@ -29,9 +29,9 @@ from midas_pipelines.sync.listings.scan import (
     still_holds,
 )
 from midas_pipelines.sync.reconcile.apply import ReadBack
-from midas_pipelines.sync.reconcile.conflicts import close_pushed, take_marketplace_quantities
+from midas_pipelines.sync.reconcile.conflicts import take_marketplace_quantities
 from midas_pipelines.sync.reconcile.report import ReconcileReport
-from midas_pipelines.sync.reconcile.run import ReadListing, read_back, read_listing
+from midas_pipelines.sync.reconcile.run import ReadListing, close_settled, read_back, read_listing
 from midas_pipelines.sync.safety.waves import push_waves
 from midas_pipelines.sync.sync_log import OnProgress, PushReport, logged_sync
 from midas_pipelines.sync.threads import in_thread
@@ -96,7 +96,7 @@ async def sync_products(
                 push.ids, push.ignore_delays = sorted(push.agreed), True
                 await _push(push, report, None)
                 return report
-            scanned, unscanned = Scanned(), ids or []
+            settling, scanned, unscanned = None, Scanned(), ids or []
             if full and ids is None:
                 settling = await _compare(push, listed)
                 clock.requests = settling.report.sale_requests + (listed.requests if listed else 0)
@@ -111,8 +111,8 @@ async def sync_products(
                 await in_thread(scan, context.database, scanned, title_limit=limit, ids=unscanned)
             push.on_progress = clock.follow(scanned.to_push if full else None, on_progress)
             await _push(push, report, scanned if full else None)
-            if push.known is not None:
-                await in_thread(close_pushed, context)
+            if settling is not None:
+                await in_thread(close_settled, context, settling)
     return report
 
 

@@ -11,13 +11,7 @@ import sqlalchemy as sa
 from midas_pipelines.errors import WrongInput
 from midas_pipelines.fourseller.models import Product
 from midas_pipelines.notify.alerts import match_alerts, open_subjects
-from midas_pipelines.store.items.conflicts import (
-    OPEN,
-    find_conflicts,
-    read_conflict,
-    resolve_conflicts,
-    resolve_pushed,
-)
+from midas_pipelines.store.items.conflicts import OPEN, find_conflicts, read_conflict, resolve_conflicts
 from midas_pipelines.store.items.mappings import CHANGED, COLUMNS, Mapping
 from midas_pipelines.store.schema.rule_tables import sync_conflicts
 from midas_pipelines.store.schema.tables import inventory_changes, mappings
@@ -79,13 +73,6 @@ def _close(
 
 def _no_longer_open(conflict_id: int) -> NoSuchConflict:
     return NoSuchConflict(f"No conflict {conflict_id} is open: `midas conflicts list` shows those that are.")
-
-
-def close_pushed(context: SyncContext) -> None:
-    """Closes the conflicts that the shop won and that a push has settled."""
-    with context.database.writing() as connection:
-        if resolve_pushed(connection):
-            match_conflict_alerts(connection)
 
 
 def match_conflict_alerts(connection: sa.Connection, *, looked: bool = False) -> None:

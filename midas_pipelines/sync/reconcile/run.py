@@ -83,7 +83,7 @@ async def reconcile(
                 report.pushed = tally.created + tally.updated + tally.pushed + tally.deleted
                 report.failed = tally.failed + tally.released + tally.held
                 report.stopped = pushing.stopped
-        await in_thread(_close, context, settling, report)
+        await in_thread(close_settled, context, settling)
     return report
 
 
@@ -240,9 +240,9 @@ async def _still_shown(client: FourSeller, product: Product) -> bool:
     return (shown_quantity(again), again.updated_at) == (shown_quantity(product), product.updated_at)
 
 
-def _close(context: SyncContext, settling: ReadBack, report: ReconcileReport) -> None:
-    """Closes what is settled by now, and counts what is not."""
-    moved = take_marketplace_quantities(context)
+def close_settled(context: SyncContext, settling: ReadBack) -> None:
+    """Closes what is settled by now, after a read-back and what it pushed, and counts what is not."""
+    report, moved = settling.report, take_marketplace_quantities(context)
     with context.database.writing() as connection:
         closed = resolve_pushed(connection)
         if settling.listing.complete:

@@ -16,16 +16,8 @@ from midas_pipelines.fourseller.errors import CallFailed, NotFound
 from midas_pipelines.fourseller.models import Product
 from midas_pipelines.notify.alerts import match_alerts
 from midas_pipelines.store.items.acknowledge import PREVIEW
-from midas_pipelines.store.items.conflicts import (
-    OPEN,
-    item_subject,
-    left_alone,
-    orphan_subject,
-    record_conflicts,
-    resolve_conflicts,
-)
+from midas_pipelines.store.items.conflicts import item_subject, left_alone, orphan_subject, record_conflicts
 from midas_pipelines.store.items.mappings import CHUNK, COLUMNS, UNCLAIMED, Mapping, mark_dirty
-from midas_pipelines.store.schema.rule_tables import sync_conflicts
 from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.storefront.catalog import ItemKey
 from midas_pipelines.storefront.writing import any_of
@@ -45,7 +37,7 @@ async def settle_unknown(client: FourSeller, settling: ReadBack) -> None:
     """Settles the products that are tied to no item, after all items were judged. Raises BadCredentials."""
     if settling.shards is None:  # whose a product is, some of the items alone cannot tell
         await _remove_strays(client, settling)
-        await in_thread(_settle_orphans, settling)
+        await in_thread(_record_orphans, settling)
 
 
 async def _remove_strays(client: FourSeller, settling: ReadBack) -> None:
@@ -141,8 +133,8 @@ def _report(settling: ReadBack, texts: dict[str, str]) -> None:
         match_alerts(connection, kind=ALERT, texts=texts, known=known)
 
 
-def _settle_orphans(settling: ReadBack) -> None:
-    """Records the products that are no item's, which only a person's word deletes; closes those that an item has adopted."""
+def _record_orphans(settling: ReadBack) -> None:
+    """Records the products that are no item's, which only a person's word deletes."""
     left = iter(settling.listing.products.untied())
     while orphans := list(islice(left, CHUNK)):
         with settling.context.database.writing() as connection:
@@ -154,17 +146,6 @@ def _settle_orphans(settling: ReadBack) -> None:
             {"sku": one.sku or "", "4Seller": one.id, "title": one.title or ""}
             for one in wanted[: PREVIEW - len(settling.report.orphans)]
         ]
-    if not settling.listing.complete:
-        return
-    conflict, products = sync_conflicts.c, settling.listing.products
-    query = sa.select(conflict.subject, conflict.fourseller_product_id)
-    query = query.where(OPEN, conflict.field == "unknown")
-    with settling.context.database.writing() as connection:
-        rows = connection.execute(query).all()
-        adopted = [row.subject for row in rows if products.is_tied(row.fourseller_product_id)]
-        which = any_of(connection, conflict.subject, adopted)
-        closed = resolve_conflicts(connection, which, resolution="gone", by="reconcile")
-        settling.report.settled += closed
 
 
 def _orphan_row(settling: ReadBack, product: Product) -> dict[str, Any]:

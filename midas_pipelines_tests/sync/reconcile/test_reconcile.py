@@ -305,6 +305,23 @@ def test_a_product_of_nobodys_that_is_left_alone_is_not_asked_about_again(two: W
     assert reconciled(two).waiting == 0
 
 
+def test_what_is_settled_on_4seller_itself_is_closed_by_a_full_sync_too(two: World) -> None:
+    set_rule(two.database, {"price_policy": "manual"})
+    before = two.listed["A-1"]["price"]
+    edit(two, "A-1", price="99.00")
+    two.sandbox.state.create({"sku": "A-3", "title": "Stranger", "price": before})
+    assert reconciled(two).waiting == 2
+    edit(two, "A-1", price=before)
+    add_product(two.database, sku="A-3")
+    assert two.full().adopted == 1
+    two.full()
+    assert rows(two.database, "SELECT sku, resolution FROM sync_conflicts ORDER BY sku") == [
+        ("A-1", "gone"),
+        ("A-3", "gone"),
+    ]
+    assert value(two.database, "SELECT count(*) FROM alerts WHERE cleared_at IS NULL") == 0
+
+
 @pytest.mark.parametrize("deleted", [False, True])
 def test_a_listing_cut_short_is_completed_by_id(
     two: World, monkeypatch: pytest.MonkeyPatch, deleted: bool
