@@ -13,7 +13,7 @@ import dagster as dg
 from midas_pipelines.console_pages import in_console
 from midas_pipelines.installation import SETTINGS
 from midas_pipelines.lib import engine
-from midas_pipelines.lib.metadata import links, table, titled
+from midas_pipelines.lib.metadata import table, tables
 
 MOST_SHOWN = 20
 WARN, ERROR = dg.AssetCheckSeverity.WARN, dg.AssetCheckSeverity.ERROR
@@ -23,6 +23,7 @@ def check_result(
     offenders: Sequence[Mapping[str, Any]],
     *,
     hint: str,
+    sync: "engine.SyncContext | None" = None,
     severity: dg.AssetCheckSeverity = ERROR,
     passed: bool | None = None,
     name: str | None = None,
@@ -37,12 +38,15 @@ def check_result(
         offenders: the worst first, each with its name and the two values that should agree.
         hint: what to do, in a sentence that names the command, in whose place the console's page is shown where that
             has an address; shown when the check fails.
+        sync: finds titles and pages of the items and orders that offenders name.
         passed: overrides "there are no offenders".
         description: why nothing could be judged.
         total: how many there are, where `offenders` are the first of them.
     """
     well = not offenders if passed is None else passed
     shown = {} if well else {"hint": in_console(hint, SETTINGS.console_url, markdown=True)}
+    worst = offenders[:MOST_SHOWN]
+    named = {"offenders": table(worst)} if sync is None else tables(sync, offenders=worst)
     return dg.AssetCheckResult(
         check_name=name,
         passed=well,
@@ -51,7 +55,7 @@ def check_result(
         metadata={
             **({} if checked is None else {"checked": checked}),
             **({} if well and not offenders else {"failed": len(offenders) if total is None else total}),
-            **({"offenders": table(offenders[:MOST_SHOWN])} if offenders else {}),
+            **(named if offenders else {}),
             **{name: dg.MetadataValue.md(text) for name, text in shown.items()},
             **(more or {}),
         },
@@ -80,11 +84,8 @@ def shop_check(
     def check(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
         with context.resources.midas.sync_context(context) as sync:
             found = find(sync)
-            worst, shown = titled(sync, found[:MOST_SHOWN]), links(sync, found)
             checked = engine.count_rows(sync.database, counted) if isinstance(counted, str) else counted(sync)
-        return check_result(
-            worst, total=len(found), hint=hint, severity=severity, more=shown, checked=checked
-        )
+            return check_result(found, sync=sync, hint=hint, severity=severity, checked=checked)
 
     return check
 
@@ -114,7 +115,8 @@ def brake_result(
     brake = engine.RollingBrake(sync.database, sync.settings)
     brake.weigh_all(time.monotonic())
     return check_result(
-        titled(sync, report.held_items),
+        report.held_items,
+        sync=sync,
         name=BRAKE,
         total=max(report.held, brake.over),
         severity=WARN,

@@ -5,6 +5,7 @@ Where those pages are the settings say (MIDAS_SHOP_PAGE and the like); without t
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Any
 from urllib.parse import quote
 
@@ -86,6 +87,12 @@ def titled(context: "engine.SyncContext", rows: Sequence[Mapping[str, Any]]) -> 
         {"sku": row["sku"], "title": known[row["sku"]]["title"], **row} if row.get("sku") in known else row
         for row in rows
     ]
+
+
+def tables(context: "engine.SyncContext", **rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Each of these lists as a table, with titles, and `links` to the pages of all that they name."""
+    shown = {name: table(titled(context, found)) for name, found in rows.items()}
+    return shown | links(context, chain.from_iterable(rows.values()))
 
 
 def columns(**described: str) -> dict[str, dg.TableSchema]:

@@ -8,14 +8,14 @@ import dagster as dg
 
 from midas_pipelines.installation import SETTINGS
 from midas_pipelines.lib import engine
-from midas_pipelines.lib.metadata import LIVE_TAG
+from midas_pipelines.lib.metadata import LIVE_TAG, known
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.items.shards import Shards, shard_names
 
 SHARDS = dg.StaticPartitionsDefinition(shard_names(SETTINGS.shards))
 """Set by `MIDAS_SHARDS`. After a change the runs so far count for shards that are no more: backfill once."""
 
-Counts = Mapping[str, int | float]
+Counts = Mapping[str, int | float | None]
 
 
 def has_partitions(context: dg.AssetExecutionContext) -> bool:
@@ -61,7 +61,7 @@ def by_partition(context: dg.AssetExecutionContext, facts: Mapping[str, Counts],
             context.log_event(made)
     if not has_several(context):
         return counts
-    context.log_event(dg.AssetObservation(context.asset_key, metadata=counts))
+    context.log_event(dg.AssetObservation(context.asset_key, metadata=known(counts)))
     return {}
 
 

@@ -60,9 +60,7 @@ def inventory_levels(
         names = ("sku", "quantity", "allocated", "backordered")
         order = "marketplace_order_id"
         oversold = [{"order": row[order]} | {name: row[name] for name in names} for row in lines]
-        problems, where = report.problems, ui.links(sync, [*report.problems, *oversold, *movers])
-        found = {"problems": problems, "top_movers": movers, "oversold": oversold}
-        tables = {name: ui.table(ui.titled(sync, rows)) for name, rows in found.items()}
+        tables = ui.tables(sync, problems=report.problems, oversold=oversold, top_movers=movers)
     return ui.made(
         sync,
         {
@@ -72,7 +70,6 @@ def inventory_levels(
             **ui.counts(report),
             **ui.numbers(totals, "out_of_stock", units_on_hand="units"),
             **tables,
-            **where,
         },
         check_results=[brake_result(sync, report)],
     )
@@ -126,18 +123,15 @@ def low_stock(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.Mat
     with midas.sync_context(context) as sync:
         report = engine.stock_levels.check_low_stock(sync, alert=True)
         counts, withheld = engine.stock_levels.availability_summary(sync.database)
-        where = ui.links(sync, [*report.low, *withheld])
-        low, most_withheld = (ui.table(ui.titled(sync, rows)) for rows in (report.low, withheld))
+        tables = ui.tables(sync, low=report.low, most_withheld=withheld)
     return ui.made(
         sync,
         {
             "dagster/row_count": report.low_items,
             "checked": report.scanned,
             **ui.numbers(report, "low_items", "out_of_stock", "raised", "cleared"),
-            "low": low,
             **counts,
-            "most_withheld": most_withheld,
-            **where,
+            **tables,
         },
     )
 

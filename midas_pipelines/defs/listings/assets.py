@@ -70,7 +70,7 @@ def fourseller_listings(
             wish |= {"skus": config.skus, "agreed": plan, "ignore_delays": config.ignore_delays}
         report = asyncio.run(engine.product_sync.sync_products(sync, mode, **wish))
         context.log.info(f"Products, {scope}: {ui.counts_in_words(report)}")
-        counts: Mapping[str, int | float] = {
+        counts: partitions.Counts = {
             **ui.counts(report),
             "push_seconds": report.push_seconds,
             "still_waiting": sync.database.read(engine.count_dirty, shards),
@@ -78,9 +78,8 @@ def fourseller_listings(
         if full:
             counts = partitions.shard_counts(context, sync, counts)
             scope = f"{scope}, {partitions.shard_metadata(context)}"
-        problems, where = ui.table(ui.titled(sync, report.problems)), ui.links(sync, report.problems)
+        shown = {**counts, "scope": scope, **ui.tables(sync, problems=report.problems)}
         results = [brake_result(sync, report)]
-    shown = {**counts, "scope": scope, "problems": problems, **where}
     return ui.made(sync, shown, shared=partitions.has_several(context), check_results=results)
 
 
@@ -123,6 +122,5 @@ def sync_plan(
             ids = engine.product_sync.mapping_ids(sync, config.skus) if config.skus else None
             plan = engine.make_plan(sync, dirty_only=not (config.full or config.skus), ids=ids)
             vars(report).update(plan.counts)
-        first = plan.rows[:20]
-        preview, where = ui.table(ui.titled(sync, first)), ui.links(sync, first)
-    return ui.made(sync, {"dagster/row_count": len(plan.rows), **plan.counts, "preview": preview, **where})
+        preview = ui.tables(sync, preview=plan.rows[:20])
+    return ui.made(sync, {"dagster/row_count": len(plan.rows), **plan.counts, **preview})

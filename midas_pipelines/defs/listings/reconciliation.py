@@ -163,11 +163,9 @@ def listing_observation(context: dg.AssetExecutionContext, midas: MidasResource)
     with midas.sync_context(context) as sync:
         listed = engine.listing_of(sync, read_once(context, sync))
         report = asyncio.run(engine.reconcile(sync, shards=shards_of(context), listed=listed))
-        for rows in ("worst", *(rule.looks_at for rule in RULES.values() if rule.promised is None)):
-            setattr(report, rows, ui.titled(sync, getattr(report, rows)))
-        where = ui.links(sync, report.worst)
-        results = [_check(name, rule, report, where) for name, rule in RULES.items()]
-        counts = shard_counts(context, sync, _counted(report))
+        worst = ui.tables(sync, differences=report.worst)
+        results = [_check(name, rule, report, sync) for name, rule in RULES.items()]
+        counts = shard_counts(context, sync, {**ui.counts(report), "consistency": report.consistency})
     context.log.info(f"Read back: {ui.counts_in_words(report)}")
     return ui.made(
         sync,
@@ -177,17 +175,11 @@ def listing_observation(context: dg.AssetExecutionContext, midas: MidasResource)
             "scope": shard_metadata(context),
             "stopped": report.stopped,
             "note": report.note,
-            "differences": ui.table(report.worst),
-            **where,
+            **worst,
         },
         shared=has_several(context),
         check_results=results if shards_of(context) is None else checks.results_of_a_part(context, results),
     )
-
-
-def _counted(report: "engine.ReconcileReport") -> dict[str, int | float]:
-    counts = ui.counts(report)
-    return counts if report.consistency is None else {**counts, "consistency": report.consistency}
 
 
 def _unjudged(report: "engine.ReconcileReport") -> str | None:
@@ -200,7 +192,7 @@ def _unjudged(report: "engine.ReconcileReport") -> str | None:
 
 
 def _check(
-    name: str, rule: Expectation, report: "engine.ReconcileReport", where: ui.Shown
+    name: str, rule: Expectation, report: "engine.ReconcileReport", sync: "engine.SyncContext"
 ) -> dg.AssetCheckResult:
     unjudged, checked, more = _unjudged(report), report.scanned, {}
     if rule.promised is None:
@@ -215,6 +207,7 @@ def _check(
         more = {"not_seen": report.not_seen} | ({} if share is None else {"share": round(share, 6)})
     return checks.check_result(
         offenders,
+        sync=sync,
         name=name,
         total=total,
         severity=rule.severity
@@ -224,7 +217,7 @@ def _check(
         description=unjudged,
         hint=rule.hint,
         checked=checked,
-        more=more | (where if offenders else {}),
+        more=more,
     )
 
 
@@ -238,16 +231,15 @@ def consistent(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
     """Compares the two snapshots; what is on its way to 4Seller is not judged."""
     with context.resources.midas.sync_context(context) as sync:
         found = engine.measure(sync)
-        offenders = engine.differences(found, checks.MOST_SHOWN)
-        shown = ui.links(sync, offenders)
-    share = {} if found.share is None else {"consistency": found.share}
-    return checks.check_result(
-        offenders,
-        total=found.differing,
-        passed=found.unjudged is None and (found.share is None or found.share >= PROMISED),
-        description=found.unjudged,
-        hint="`midas reconcile` compares again and resolves by policy; `midas conflicts list` shows what needs a person; "
-        "`midas diff` shows what changed on 4Seller, and why.",
-        checked=found.items,
-        more={"matching": found.equal, "pending": found.changing, **share, **shown},
-    )
+        share = {} if found.share is None else {"consistency": found.share}
+        return checks.check_result(
+            engine.differences(found, checks.MOST_SHOWN),
+            sync=sync,
+            total=found.differing,
+            passed=found.unjudged is None and (found.share is None or found.share >= PROMISED),
+            description=found.unjudged,
+            hint="`midas reconcile` compares again and resolves by policy; `midas conflicts list` shows what needs a "
+            "person; `midas diff` shows what changed on 4Seller, and why.",
+            checked=found.items,
+            more={"matching": found.equal, "pending": found.changing, **share},
+        )

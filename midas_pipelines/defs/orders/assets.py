@@ -77,13 +77,13 @@ def imported_orders(context: dg.AssetExecutionContext, midas: MidasResource) -> 
         report = asyncio.run(engine.import_orders(sync, window, on_progress=progress))
         days = _days_touched(sync, last, now) if new else map(date.fromisoformat, context.partition_keys)
         sales = {day.isoformat(): sales_of(sync, day) for day in days}
-        counts, where = by_partition(context, sales, ui.counts(report)), ui.links(sync, report.preview)
+        counts = by_partition(context, sales, ui.counts(report))
+        preview = ui.tables(sync, preview=report.preview)
     context.log.info(f"Orders: {ui.counts_in_words(report)}")
     if new:
         read = ui.numbers(report, "fetched", "requests", "seconds")
         context.log_event(dg.AssetObservation(fourseller_orders.key, metadata=read))
-    shown = {**counts, "preview": ui.table(report.preview), **where}
-    return ui.made(sync, shown, shared=has_several(context))
+    return ui.made(sync, {**counts, **preview}, shared=has_several(context))
 
 
 def _days_touched(sync: "engine.SyncContext", last: datetime | None, now: datetime) -> list[date]:
