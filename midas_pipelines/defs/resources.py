@@ -102,7 +102,6 @@ def failure_of(error: ExpectedError) -> dg.Failure:
     facts = {
         "reason": dg.MetadataValue.text(str(error)),
         "exit_code": dg.MetadataValue.int(error.exit_code),
-        "of_key": dg.MetadataValue.bool(isinstance(error, engine.BadCredentials) and error.of_key),
     }
     return dg.Failure(str(error), metadata=facts, allow_retries=False)
 
@@ -112,7 +111,6 @@ class Expected(NamedTuple):
 
     reason: str  # a sentence for a person
     exit_code: int
-    of_key: bool  # 4Seller refused the key
 
 
 def expected_in(event: dg.DagsterEvent) -> Expected | None:
@@ -120,5 +118,5 @@ def expected_in(event: dg.DagsterEvent) -> Expected | None:
     data = event.step_failure_data.user_failure_data
     if data is None or "reason" not in data.metadata:
         return None
-    facts = {name: data.metadata[name].value for name in Expected._fields}
-    return Expected(str(facts["reason"]), int(str(facts["exit_code"])), bool(facts["of_key"]))
+    facts = data.metadata
+    return Expected(str(facts["reason"].value), int(str(facts["exit_code"].value)))

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from midas_pipelines.fourseller.errors import BadCredentials
     from midas_pipelines.fourseller.status import BACKWARD
     from midas_pipelines.notify import alerts
     from midas_pipelines.notify.delivery import deliver, read_targets, something_due

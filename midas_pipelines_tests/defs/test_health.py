@@ -182,6 +182,7 @@ def test_a_shard_that_succeeds_is_no_recovery_of_another(watch: Watch) -> None:
     for shard, good in (("00", False), ("01", True), ("02", False)):
         watch.run("full_sync", good=good, shard=shard)
     assert watch.alerts() == [("run_failed", "fourseller_listings")]
+    assert ", partition 02. FOURSELLER_API_KEY is not set" in watch.text()
     watch.run("full_sync", good=True, shard="02")
     assert watch.alerts() == [("run_failed", "fourseller_listings")]
     watch.run("full_sync", good=True)

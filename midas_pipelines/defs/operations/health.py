@@ -4,7 +4,7 @@
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 import dagster as dg
@@ -20,8 +20,10 @@ CHECK_FAILED, KEY_EXPIRES = "check_failed", "key"  # kinds of alerts
 KEY_DAYS = 30  # days before its end at which staff hears of a key of the gateway
 OF_ASSETS = "__ASSET_JOB"  # Dagster's own job for runs that name assets: a person's, or a backfill's
 MOST_NAMED = 10
-Failures = Mapping[str, Expected | None]  # by asset or step; None for an error that was not expected
+PARTITION = "dagster/partition"  # the tag of a run for one shard or day
 MADE = {workflow.name: workflow.makes for workflow in WORKFLOWS}
+ASKED_FOR = {asset for workflow in WORKFLOWS if workflow.kind for asset in workflow.makes}
+"""The assets that are made by asking 4Seller."""
 
 
 @dg.sensor(**sensor_options("health_watch"))
@@ -41,13 +43,12 @@ def health_watch(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         if isinstance(database, dg.SkipReason):
             return database
         engine.alerts.beat(database, engine.alerts.DAGSTER, watched=engine.alerts.GATEWAY)
-        no_key = key_is_refused(database)
-        of_key = {name for name in late if no_key and failed_for_key(context.instance, name)}
+        explained = explained_by_key(database)
+        missed: dict[str, str] = {}
+        for record in context.instance.get_run_records(ended):  # the newest first
+            missed = failure_texts(context.instance, repository, record.dagster_run, explained) | missed
         missed = {
-            name: text
-            for record in context.instance.get_run_records(ended)
-            for name, text in failure_texts(context.instance, repository, record.dagster_run, no_key).items()
-            if not works_again(context.instance, repository, name)
+            name: text for name, text in missed.items() if not works_again(context.instance, repository, name)
         }
         with database.writing() as connection:
             engine.alerts.match_alerts(connection, kind=CHECK_FAILED, texts=failed, unknown=unknown)
@@ -60,8 +61,8 @@ def health_watch(context: dg.SensorEvaluationContext) -> dg.SkipReason:
             engine.alerts.clear_alerts(connection, kind=engine.alerts.RUN_FAILED, subjects=removed)
             over = {name for name in open_ones - removed if works_again(context.instance, repository, name)}
             engine.alerts.report_recovery(connection, over)
-            own = {name: text for name, text in late.items() if name not in of_key}
-            engine.alerts.match_alerts(connection, kind="asset_late", texts=own, unknown=of_key)
+            own = {name: text for name, text in late.items() if name not in explained}
+            engine.alerts.match_alerts(connection, kind="asset_late", texts=own, unknown=late.keys() - own)
         context.update_cursor(began.isoformat())
         # the last: it reads the shop's tables, of which a column may be away
         engine.alerts.report_stuck(database)
@@ -81,43 +82,29 @@ def failure_alerts(context: dg.RunFailureSensorContext) -> None:
             raise dg.Failure(str(database.skip_message))
         if context.repository_def is None:
             return
-        no_key = key_is_refused(database)
-        texts = failure_texts(context.instance, context.repository_def, context.dagster_run, no_key)
+        explained = explained_by_key(database)
+        texts = failure_texts(context.instance, context.repository_def, context.dagster_run, explained)
         database.write(engine.alerts.report_failure, texts)
 
 
-def key_is_refused(database: "engine.Database") -> bool:
-    """Whether staff knows that 4Seller refuses the key: what fails for that reason raises no alert of its own."""
-    return bool(database.read(engine.alerts.open_subjects, engine.NEEDS_KEY))
-
-
-def failed_for_key(instance: dg.DagsterInstance, asset: str) -> bool:
-    """Whether the last run to its end of a workflow that makes this asset failed since 4Seller refused the key."""
-    ended = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.SUCCESS]
-    newest = [
-        record.dagster_run
-        for job, assets in MADE.items()
-        if asset in assets
-        for record in instance.get_run_records(dg.RunsFilter(job_name=job, statuses=ended), limit=1)
-    ]
-    return any(_is_of_key(_failures(instance, run)) for run in newest)
+def explained_by_key(database: "engine.Database") -> set[str]:
+    """The assets whose failures raise no alert of their own, for staff knows that 4Seller refuses the key."""
+    return ASKED_FOR if database.read(engine.alerts.open_subjects, engine.NEEDS_KEY) else set()
 
 
 def failure_texts(
-    instance: dg.DagsterInstance, repository: dg.RepositoryDefinition, run: dg.DagsterRun, no_key: bool
+    instance: dg.DagsterInstance,
+    repository: dg.RepositoryDefinition,
+    run: dg.DagsterRun,
+    explained: set[str],
 ) -> dict[str, str]:
     """What staff reads of a failed run, by workflow or asset; nothing of one that Dagster tries again, of another
-    code location, or that a refused key explains where `no_key`."""
-    failures = _failures(instance, run)
+    code location, or of assets whose failure is explained."""
     retried = run.tags.get("dagster/will_retry") == "true"
-    if retried or not _is_ours(repository, run) or (no_key and _is_of_key(failures)):
+    if retried or not _is_ours(repository, run):
         return {}
-    found = _failed_assets(instance, repository, run)
-    if not found and run.job_name != OF_ASSETS:
-        found = {run.job_name: []}
-    url = load_settings().dagster_url
-    place = f"{url}/runs/{run.run_id}" if url else f"run {run.run_id}"
-    return {name: _run_in_words(name, failed, failures, run, place) for name, failed in found.items()}
+    own = [name for name in _failed(instance, repository, run) if not explained & {name, *MADE.get(name, ())}]
+    return {name: _run_in_words(instance, name, run) for name in own}
 
 
 def works_again(instance: dg.DagsterInstance, repository: dg.RepositoryDefinition, name: str) -> bool:
@@ -130,7 +117,7 @@ def works_again(instance: dg.DagsterInstance, repository: dg.RepositoryDefinitio
     records = instance.get_asset_records([dg.AssetKey.from_user_string(name)])
     entries = [(one.asset_entry.last_materialization, one.asset_entry.last_run_id) for one in records]
     made = all(event is not None and event.run_id == run_id for event, run_id in entries)
-    return made and not _partitions(instance, repository, name, {"FAILED", "IN_PROGRESS"})
+    return made and _is_whole(instance, repository, name)
 
 
 def _is_ours(repository: dg.RepositoryDefinition, run: dg.DagsterRun) -> bool:
@@ -138,62 +125,47 @@ def _is_ours(repository: dg.RepositoryDefinition, run: dg.DagsterRun) -> bool:
     return is_of_our_location(run) and run.job_name in repository.job_names
 
 
-def _partitions(
-    instance: dg.DagsterInstance, repository: dg.RepositoryDefinition, asset: str, states: set[str]
-) -> list[str]:
-    """The partitions of an asset in one of these states; none where it has no partitions, or is no more."""
+def _is_whole(instance: dg.DagsterInstance, repository: dg.RepositoryDefinition, asset: str) -> bool:
+    """Whether no partition of the asset is failed or under way."""
     key = dg.AssetKey.from_user_string(asset)
-    found = repository.asset_graph.get(key).partitions_def if repository.asset_graph.has(key) else None
-    if found is None:
-        return []
-    stored = instance.get_status_by_partition(key, found.get_partition_keys(), found) or {}
-    return [name for name, state in stored.items() if state is not None and state.value in states]
+    partitions = repository.asset_graph.get(key).partitions_def if repository.asset_graph.has(key) else None
+    if partitions is None:
+        return True
+    stored = instance.get_status_by_partition(key, partitions.get_partition_keys(), partitions) or {}
+    return all(state is None or state.value not in ("FAILED", "IN_PROGRESS") for state in stored.values())
 
 
-def _failed_assets(
+def _failed(
     instance: dg.DagsterInstance, repository: dg.RepositoryDefinition, run: dg.DagsterRun
-) -> dict[str, list[str]]:
-    """The assets that the run was to make and that fail, with their failed partitions; one without such a partition
-    only where the run is of no workflow: else that workflow is what failed."""
-    graph, by_hand = repository.asset_graph, run.job_name == OF_ASSETS
-    chosen = graph.materializable_asset_keys & (run.asset_selection or set())
+) -> set[str]:
+    """What failed: the workflow, of a run for one partition the assets that have partitions, and of a run for chosen
+    assets those that it did not make."""
+    by_hand = run.job_name == OF_ASSETS
+    if not by_hand and PARTITION not in run.tags:
+        return {run.job_name}
+    chosen = repository.asset_graph.materializable_asset_keys & (run.asset_selection or set())
     assets = [key.to_user_string() for key in chosen] or MADE.get(run.job_name, ())
-    found = {asset: _partitions(instance, repository, asset, {"FAILED"}) for asset in assets}
-    return {
-        asset: partitions
-        for asset, partitions in found.items()
-        if partitions or (by_hand and not works_again(instance, repository, asset))
-    }
+    is_well = works_again if by_hand else _is_whole
+    failed = {asset for asset in assets if not is_well(instance, repository, asset)}
+    return failed or {run.job_name} - {OF_ASSETS}
 
 
-def _is_of_key(failures: Failures) -> bool:
-    """Whether steps failed, and each of them since 4Seller refused the key."""
-    return bool(failures) and all(failed is not None and failed.of_key for failed in failures.values())
-
-
-def _failures(instance: dg.DagsterInstance, run: dg.DagsterRun) -> dict[str, Expected | None]:
-    """The assets whose steps failed, each with its error where that was an expected one: any other may hold a row of
-    the shop's in its text, and stays in Dagster."""
-    found: dict[str, Expected | None] = {}
+def _run_in_words(instance: dg.DagsterInstance, name: str, run: dg.DagsterRun) -> str:
+    """What failed, why, and where to look. An error that was not expected may hold a row of the shop's in its text,
+    and stays in Dagster."""
+    failures: dict[str, Expected | None] = {}
     for entry in instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE):
         event = entry.dagster_event
         if event is not None and event.step_key is not None:
-            found[event.step_key.replace("__", "/")] = expected_in(event)
-    return found
-
-
-def _run_in_words(
-    name: str, partitions: list[str], failures: Failures, run: dg.DagsterRun, place: str
-) -> str:
-    """What failed, why, and where to look."""
+            failures[event.step_key.replace("__", "/")] = expected_in(event)
     started = f"The workflow {run.job_name}" if run.job_name != OF_ASSETS else "A run of assets"
-    steps = name if partitions else ", ".join(failures)
-    where = f" at {steps}" if steps and steps != run.job_name else ""
-    more = f" and {len(partitions) - MOST_NAMED} more" if len(partitions) > MOST_NAMED else ""
-    parts = f", partitions {', '.join(partitions[:MOST_NAMED])}{more}" if partitions else ""
+    where = f" at {', '.join(failures)}" if {*failures} - {run.job_name} else ""
+    part = f", partition {run.tags[PARTITION]}" if PARTITION in run.tags else ""
     known = failures.get(name) or next(iter(failures.values()), None)
     why = known.reason if known is not None else "Its error is in Dagster."
-    return f"{started} failed{where}{parts}. {why} See {place} in the Dagster UI."
+    url = load_settings().dagster_url
+    place = f"{url}/runs/{run.run_id}" if url else f"run {run.run_id}"
+    return f"{started} failed{where}{part}. {why} See {place} in the Dagster UI."
 
 
 def failed_checks(
