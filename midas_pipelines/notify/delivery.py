@@ -26,7 +26,7 @@ from midas_pipelines.storefront.types import Backoff, utc_now
 
 AT_ONCE = 50  # the most alerts in one message; the rest follow in the next
 LEASE_SECONDS = 300
-RETRY = Backoff(first=60, longest=3600, other=LEASE_SECONDS)
+RETRY = Backoff(first=60)
 
 logging.getLogger("apprise").setLevel(logging.CRITICAL)  # its warnings quote addresses
 
@@ -163,7 +163,7 @@ def _due() -> sa.Select[Any]:
         sa.select(alerts)
         .where(alerts.c.sent_at.is_(None), alerts.c.cleared_at.is_(None))
         .where(sa.func.coalesce(alerts.c.snoozed_until <= utc_now(), sa.true()))
-        .where(RETRY.is_due(alerts.c.next_attempt_at, alerts.c.attempts))
+        .where(RETRY.is_due(alerts.c.next_attempt_at))
         .order_by(alerts.c.id)
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -219,53 +218,20 @@ class Backoff:
     """How many seconds something waits after it failed."""
 
     first: float  # after the first failure that costs a wait; twice as many after each more
-    longest: float
+    longest: float = 1800  # below an hour: a clock that is set back by one holds nothing up
     free: int = 0  # failures in a row that cost no wait
-    other: float = 120.0  # the longest wait for another reason, such as one that 4Seller asks for
 
     def seconds(self, attempts: int) -> float:
         """The wait after the `attempts`-th failure in a row."""
         doublings = min(attempts - self.free - 1, 30)
         return 0.0 if doublings < 0 else min(self.longest, self.first * 2**doublings)
 
-    def bounded(self, seconds: float, attempts: int) -> float:
-        """That wait, or the longest one that `is_due` accepts."""
-        return min(seconds, max(self.other, self.seconds(attempts)))
-
-    def is_due(
-        self, moment: sa.ColumnElement[datetime | None], attempts: sa.ColumnElement[int]
-    ) -> sa.ColumnElement[bool]:
-        """Whether a wait is over by the database's clock: also where its end is further ahead than a wait after so many
-        attempts can be, for the clock has been set back since."""
-        return sa.or_(is_due(moment, 0), moment > longest_end(self, attempts))
-
-
-class longest_end(FunctionElement[datetime]):  # noqa: N801 - reads as the SQL function it is
-    """The latest moment at which a wait may end after so many attempts, seen from now."""
-
-    type = UtcDateTime()
-    inherit_cache = True
-
-    def __init__(self, backoff: Backoff, attempts: sa.ColumnElement[int]) -> None:
-        last = backoff.free + 1
-        while backoff.seconds(last) < backoff.longest:
-            last += 1
-        self.waits = [round(backoff.bounded(math.inf, n)) + SLACK_SECONDS for n in range(last + 1)]
-        super().__init__(
-            attempts, sa.literal_column(f"'{self.waits}'")
-        )  # so that a compiled statement is kept by them
-
-
-@compiles(longest_end)
-def _longest_end(element: longest_end, compiler: SQLCompiler, **how: Any) -> str:
-    attempts = compiler.process(element.clauses.clauses[0], **how)
-    ends = [compiler.process(utc_now(seconds)) for seconds in element.waits]
-    steps = "".join(f" WHEN {attempts} <= {n} THEN {end}" for n, end in enumerate(ends[:-1]))
-    return f"(CASE{steps} ELSE {ends[-1]} END)"
+    def is_due(self, moment: sa.ColumnElement[datetime | None]) -> sa.ColumnElement[bool]:
+        """Whether a wait is over by the database's clock, as `is_due` below."""
+        return is_due(moment, round(self.longest) + SLACK_SECONDS)
 
 
 def is_due(moment: sa.ColumnElement[datetime | None], longest_seconds: int) -> sa.ColumnElement[bool]:
     """Whether a wait is over by the database's clock: there is none, its end has come, or its end is further ahead than
-    any wait lasts, for the clock has been set back since; 0 for waits of any length."""
-    over = [moment.is_(None), moment <= utc_now()]
-    return sa.or_(*over, *([moment > utc_now(longest_seconds)] if longest_seconds else []))
+    any wait lasts, for the clock has been set back since."""
+    return sa.or_(moment.is_(None), moment <= utc_now(), moment > utc_now(longest_seconds))

@@ -173,7 +173,7 @@ def test_addresses_are_parted_at_white_space_and_at_commas_before_a_scheme() -> 
 
 
 def test_a_failing_target_is_asked_less_and_less_often() -> None:
-    assert [RETRY.seconds(n) for n in (1, 2, 3, 20)] == [60, 120, 240, 3600]
+    assert [RETRY.seconds(n) for n in (1, 2, 3, 20)] == [60, 120, 240, 1800]
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])

@@ -25,7 +25,7 @@ from midas_pipelines.store.stock.rules import FOURSELLER
 from midas_pipelines.storefront.types import Backoff, utc_now
 from midas_pipelines.storefront.writing import insert_new, write_each
 
-RETRY = Backoff(first=2, longest=1800)
+RETRY = Backoff(first=2)
 MOST_ATTEMPTS = 10
 RETRY_SECONDS = round(sum(RETRY.seconds(attempts) for attempts in range(1, MOST_ATTEMPTS)))
 """From the first to the last attempt at an event that keeps failing; then it is quarantined."""
@@ -140,7 +140,7 @@ def _due() -> list[sa.ColumnElement[bool]]:
     now = utc_now()
     return [
         table.processed_at.is_(None),
-        RETRY.is_due(table.next_attempt_at, table.attempts),
+        RETRY.is_due(table.next_attempt_at),
         sa.or_(table.claimed_until.is_(None), table.claimed_until < now),
     ]
 
@@ -177,8 +177,8 @@ def finish_webhooks(connection: sa.Connection, ended: Sequence[FinishedWebhook],
         results: list[dict[str, Any]] = []
         for one in part:
             if one.outcome is None and one.wait_seconds > 0:  # while the claim still shows whose the event is
-                wait = RETRY.bounded(one.wait_seconds, one.webhook.attempts + int(one.counts))
-                later = sa.update(marketplace_webhooks).values(next_attempt_at=utc_now(max(1, round(wait))))
+                wait = utc_now(max(1, round(min(one.wait_seconds, RETRY.longest))))
+                later = sa.update(marketplace_webhooks).values(next_attempt_at=wait)
                 connection.execute(later.where(table.id == one.webhook.id, table.claimed_by == worker))
             ended = {"ended_as": one.outcome and one.outcome.value, "over": one.outcome is not None}
             results.append({"row": one.webhook.id, "tries": int(one.counts), "why": one.reason, **ended})

@@ -154,7 +154,7 @@ def _row(outcome: PushOutcome, row: sa.RowMapping, most_attempts: int) -> dict[s
         values |= _failure(outcome, row, most_attempts)
     elif outcome.result is PushResult.RELEASED:
         if outcome.wait_seconds and row["version"] == mapping.version:  # a change ends its wait
-            wait = RETRY.bounded(outcome.wait_seconds, mapping.attempts)
+            wait = min(outcome.wait_seconds, RETRY.longest)
             values["next_attempt_at"] = now + timedelta(seconds=math.ceil(wait))
         if outcome.vanished:
             values |= FORGOTTEN
@@ -213,7 +213,7 @@ def _failure(outcome: PushOutcome, row: sa.RowMapping, most_attempts: int) -> di
         values["acked_hash"] = outcome.content_hash
     if state == "quarantined":
         return values | _dealt_with(outcome, row)
-    wait = math.ceil(RETRY.bounded(max(RETRY.seconds(attempts), outcome.wait_seconds or 0.0), attempts))
+    wait = math.ceil(min(max(RETRY.seconds(attempts), outcome.wait_seconds or 0.0), RETRY.longest))
     return values | {"next_attempt_at": row["now"] + timedelta(seconds=wait) if wait else None}
 
 

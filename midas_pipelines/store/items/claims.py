@@ -39,7 +39,7 @@ BEAT_SECONDS = 3.0
 MARGIN_SECONDS = 2.0
 """No write to 4Seller begins when less than this is left of the lease."""
 
-RETRY = Backoff(first=30, longest=3600, free=1)
+RETRY = Backoff(first=30, free=1)
 """The waits of an item that fails: the next run tries it again at once."""
 
 LATE_SECONDS = 60
@@ -151,7 +151,7 @@ def read_claimable(connection: sa.Connection, *, limit: int, new: int) -> list[C
 def _claimable(*, ignore_delays: bool = False) -> list[sa.ColumnElement[bool]]:
     conditions = [mappings.c.dirty_since.is_not(None), UNCLAIMED]
     if not ignore_delays:
-        conditions.append(RETRY.is_due(mappings.c.next_attempt_at, mappings.c.attempts))
+        conditions.append(RETRY.is_due(mappings.c.next_attempt_at))
     return conditions
 
 

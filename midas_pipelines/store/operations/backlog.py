@@ -130,7 +130,7 @@ def stale_items(database: Database, older_than_seconds: int) -> datetime | None:
     query: sa.Select[tuple[datetime | None]] = sa.select(newest).where(
         _ITEM.dirty_since < utc_now(-older_than_seconds),
         UNCLAIMED,
-        RETRY.is_due(_ITEM.next_attempt_at, _ITEM.attempts),
+        RETRY.is_due(_ITEM.next_attempt_at),
     )
     return database.scalar(query)
 

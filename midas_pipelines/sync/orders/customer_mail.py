@@ -30,7 +30,7 @@ from midas_pipelines.sync.orders.model.sale import Sale
 from midas_pipelines.sync.orders.stock.units import shipments_on_record
 
 LEASE_SECONDS = 300
-RETRY = Backoff(first=60, longest=3600, other=LEASE_SECONDS)
+RETRY = Backoff(first=60)
 GIVE_UP_AFTER = timedelta(days=3)  # a message that could not be sent for this long is given up, with an alert
 UNSENT = ("waiting", "sending", "failed")
 """States of messages that the customer does not have, or may not have."""
@@ -122,7 +122,7 @@ def mail_due(database: Database) -> bool:
 
 def _due() -> sa.Select[Any]:
     """The next message that is due; one that is being sent is due once its sender has died."""
-    due = RETRY.is_due(_MAILS.next_attempt_at, _MAILS.attempts)
+    due = RETRY.is_due(_MAILS.next_attempt_at)
     return _messages("waiting", "sending").where(due).limit(1)
 
 

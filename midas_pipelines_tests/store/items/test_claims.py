@@ -296,7 +296,7 @@ def test_what_was_set_aside_is_pushed_again_once_it_changes(item: Database) -> N
 
 
 @pytest.mark.parametrize(
-    ("attempts", "seconds"), [(0, 0), (1, 0), (2, 30), (3, 60), (4, 120), (8, 1920), (9, 3600), (99, 3600)]
+    ("attempts", "seconds"), [(0, 0), (1, 0), (2, 30), (3, 60), (4, 120), (7, 960), (8, 1800), (99, 1800)]
 )
 def test_the_delay_doubles_up_to_an_hour(attempts: int, seconds: float) -> None:
     assert claims.RETRY.seconds(attempts) == seconds

@@ -30,7 +30,7 @@ from midas_pipelines.sync.orders.stock.units import has_shipped, release_units
 
 A_DAY = 86_400
 """Seconds after which a refused push is retried; it counts no attempts."""
-RETRY = Backoff(first=30, longest=3600, free=1)
+RETRY = Backoff(first=30, free=1)
 """The waits of a push that failed."""
 PATIENCE = 3
 """Answers without an error that do not show what was pushed, before an exception is raised: 4Seller may lag."""
@@ -123,7 +123,7 @@ def _pending(row: sa.Row[Any], shipments: Sequence[ShipmentToPush], invalid: Seq
 
 
 def _is_due(moment: sa.ColumnElement[Any], attempts: sa.ColumnElement[int]) -> sa.ColumnElement[bool]:
-    return sa.case((attempts == 0, is_due(moment, A_DAY)), else_=RETRY.is_due(moment, attempts))
+    return sa.case((attempts == 0, is_due(moment, A_DAY)), else_=RETRY.is_due(moment))
 
 
 def pending_updates(context: SyncContext, after: int, only: int | None) -> list[PendingUpdate]:
