@@ -26,10 +26,8 @@ HOUR = 3_600  # seconds within which a full sync should end, and a backlog be go
 MOST_SHARE = 0.8  # of the pace for the day's changes: the rest is for full syncs, and for busier hours
 ROUNDS = 2  # a push is large when it writes this many times what may be under way: then its slots were full
 ENOUGH_CALLS = 20  # fewer say nothing about 4Seller's limit
-FULL, USED = (
-    0.7,
-    0.9,
-)  # with this share of the slots, or of 4Seller's limit, in use that is what holds the pace
+FULL = 0.7  # with this share of the slots in use, they hold the pace
+USED = 0.9  # with this share of 4Seller's limit in use, it does
 ASSUMED_SECONDS = 0.5  # of a call while no large push was timed: slow, so that the plan promises too little
 MOST_IN_FLIGHT, MOST_WORKERS = 500, 1000  # the most that the settings take
 
