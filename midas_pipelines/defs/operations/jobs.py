@@ -48,12 +48,6 @@ JOBS: list[Any] = [
         owners=ui.OWNERS,
         description="Shows what a sync would do; sends nothing.",
     ),
-    dg.define_asset_job(
-        "order_backfill",
-        selection=dg.AssetSelection.assets("imported_orders"),
-        owners=ui.OWNERS,
-        description="Reads whole days of sales from 4Seller again; what is imported already stays as it is.",
-    ),
     retention,
     buyer_erasure,
     restore_drill,

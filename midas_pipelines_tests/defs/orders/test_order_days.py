@@ -27,7 +27,7 @@ NONE_YET = dict.fromkeys(LAST_DAYS, 0)
 
 def backfill(instance: dg.DagsterInstance, day: str) -> dict[str, object]:
     """Materializes one day as the UI would; what its event tells."""
-    job = defs.resolve_job_def("order_backfill")
+    job = defs.resolve_job_def("order_import")
     result = job.execute_in_process(instance=instance, run_config=dict(QUIET), partition_key=day)
     (event,) = result.asset_materializations_for_node("imported_orders")
     assert event.partition == day
@@ -125,7 +125,7 @@ def test_many_days_are_read_in_one_run_and_each_tells_of_itself(
 ) -> None:
     sell(environment)
     tags = partition_range(DAY, "2026-02-05")
-    job = defs.resolve_job_def("order_backfill")
+    job = defs.resolve_job_def("order_import")
     result = job.execute_in_process(instance=instance, run_config=dict(QUIET), tags=tags)
     assert not any(
         "seconds" in event.metadata for event in result.asset_materializations_for_node("imported_orders")
