@@ -1,4 +1,4 @@
-"""Where something is settled: the page of an alert or of what needs a person, and a page in place of each command in a text. Pure."""
+"""Where something is resolved: the page of an alert or of what needs a person, and a page in place of each command in a text. Pure."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _COMMAND = re.compile(r"(with )?`midas ([^`]+)`")
 
 
 def page_of(kind: str, subject: str = "") -> str:
-    """The path where an alert is settled: the order, the card or the list that it is about; else the alerts."""
+    """The path where an alert is resolved: the order, the card or the list that it is about; else the alerts."""
     if subject.startswith("order:"):
         return f"/orders/{quote(subject.removeprefix('order:'), safe='')}"
     if kind == "conflict" and subject.startswith("mapping:"):
@@ -59,7 +59,7 @@ def page_of(kind: str, subject: str = "") -> str:
 
 def in_console(text: str, console_url: str | None, *, markdown: bool = False, page: str | None = None) -> str:
     """The text with the console's page, as a link where `markdown`, in place of each command that has one; as it is
-    without an address. `page` is the path where the whole is settled: taken for a command of the same room, and
+    without an address. `page` is the path where the whole is resolved: taken for a command of the same room, and
     appended where none is."""
     if not console_url:
         return text

@@ -86,24 +86,6 @@ def escaped(text: str) -> str:
     return "  \n".join(_PUNCTUATION.sub(r"\\\1", line) for line in text.splitlines())
 
 
-SAID = {
-    "moved_on": "updated",
-    "duplicates": "already known",
-    "parcels": "shipments",
-    "equal": "matching",
-    "changing": "pending",
-    "settled": "resolved",
-    "waiting": "open conflicts",
-    "unknown": "orphans",
-}
-"""The words for counts on Dagster's pages, where the engine has others."""
-
-
-def said(name: str) -> str:
-    """The name of a count in words."""
-    return SAID.get(name) or name.replace("_", " ")
-
-
 OF_CALLS = (
     "requests",
     "sale_requests",
@@ -118,7 +100,7 @@ def counts_of(report: Mapping[str, Any]) -> dict[str, int]:
 
 def counted(counts: Mapping[str, object]) -> str:
     """The counts that are not zero, in words; empty where all are."""
-    return ", ".join(f"{value} {said(name)}" for name, value in counts.items() if value)
+    return ", ".join(f"{value} {name.replace('_', ' ')}" for name, value in counts.items() if value)
 
 
 def number(value: float) -> str:

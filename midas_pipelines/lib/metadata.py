@@ -13,7 +13,7 @@ import dagster as dg
 
 from midas_pipelines.installation import SETTINGS
 from midas_pipelines.lib import engine
-from midas_pipelines.text import counted, counts_of, escaped, said
+from midas_pipelines.text import counted, counts_of, escaped
 
 OWNERS, PRODUCTS = [SETTINGS.owner], dg.AssetKey(["storefront", "products"])
 SHOP, FOURSELLER = {"writes/shop": ""}, {"writes/fourseller": ""}
@@ -55,7 +55,7 @@ def known(metadata: Mapping[str, Any]) -> dict[str, Any]:
 
 def numbers(report: object, *names: str, **renamed: str) -> dict[str, int | float]:
     """The named counts of a report, by the words for them, `renamed` under other names; the UI plots them over time."""
-    shown = {said(name).replace(" ", "_"): name for name in names} | renamed
+    shown = {name: name for name in names} | renamed
     return {word: getattr(report, name) for word, name in shown.items()}
 
 

@@ -109,7 +109,7 @@ def deliver(database: Database, targets: Sequence[Target], console_url: str | No
 
     Each alert reaches each target at least once: a crash after sending and before recording it sends it twice.
     Without targets, alerts stay in the outbox and `midas alerts list` shows them. With the console's address, a message
-    links to the page where the alert is settled and names no command for it.
+    links to the page where the alert is resolved and names no command for it.
     """
     result, wanted = Delivered(), {target.fingerprint for target in targets}
     while targets and (due := _take(database)):

@@ -35,22 +35,22 @@ PROOFS = {
 """Figures that a proof shows: its name, the days that it holds, and how to make one."""
 
 
-class ComplianceVerdict(StrEnum):
+class ComplianceResult(StrEnum):
     """Result of one row."""
 
-    PASS = "PASS"  # noqa: S105 - a verdict
+    PASS = "PASS"  # noqa: S105 - a result
     FAIL = "FAIL"
     NOT_OURS = "NOT OURS"
 
 
 @dataclass(frozen=True)
 class ComplianceRow:
-    """One figure: what is asked, by whom, and the verdict here, with the reason."""
+    """One figure: what is asked, by whom, and the result here, with the reason."""
 
     name: str
     asked: str
     by: str
-    verdict: ComplianceVerdict
+    result: ComplianceResult
     reason: str
 
 
@@ -71,11 +71,11 @@ def compliance_rows(settings: Settings, database: Database) -> list[ComplianceRo
     }
     rows = []
     for name, (asked, by, *outside) in FIGURES.items():
-        verdict, reason = ComplianceVerdict.NOT_OURS, "".join(outside)
+        result, reason = ComplianceResult.NOT_OURS, "".join(outside)
         if name in judged:
             passed, reason = judged[name]
-            verdict = ComplianceVerdict.PASS if passed else ComplianceVerdict.FAIL
-        rows.append(ComplianceRow(name, asked, by, verdict, reason))
+            result = ComplianceResult.PASS if passed else ComplianceResult.FAIL
+        rows.append(ComplianceRow(name, asked, by, result, reason))
     return rows
 
 
@@ -83,7 +83,7 @@ def compliance_page(rows: list[ComplianceRow]) -> str:
     """The report in Markdown."""
     lines = ["# Compliance", "", "Checked against the figures in docs/security.md; not a certificate.", ""]
     lines += ["| | what is asked | by | here |", "|---|---|---|---|"]
-    lines += [f"| {row.verdict} | {row.asked} | {row.by} | {row.reason} |" for row in rows]
+    lines += [f"| {row.result} | {row.asked} | {row.by} | {row.reason} |" for row in rows]
     return "\n".join(lines) + "\n"
 
 

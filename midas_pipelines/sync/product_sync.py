@@ -31,7 +31,7 @@ from midas_pipelines.sync.listings.scan import (
 from midas_pipelines.sync.reconcile.apply import ReadBack
 from midas_pipelines.sync.reconcile.conflicts import take_marketplace_quantities
 from midas_pipelines.sync.reconcile.report import ReconcileReport
-from midas_pipelines.sync.reconcile.run import ReadListing, close_settled, read_back, read_listing
+from midas_pipelines.sync.reconcile.run import ReadListing, close_resolved, read_back, read_listing
 from midas_pipelines.sync.safety.waves import push_waves
 from midas_pipelines.sync.sync_log import OnProgress, PushReport, logged_sync
 from midas_pipelines.sync.threads import in_thread
@@ -96,14 +96,14 @@ async def sync_products(
                 push.ids, push.ignore_delays = sorted(push.agreed), True
                 await _push(push, report, None)
                 return report
-            settling, scanned, unscanned = None, Scanned(), ids or []
+            judging, scanned, unscanned = None, Scanned(), ids or []
             if full and ids is None:
-                settling = await _compare(push, listed)
-                clock.requests = settling.report.sale_requests + (listed.requests if listed else 0)
-                for kind, why in (("sales", settling.report.note), ("list", settling.listing.reason)):
+                judging = await _compare(push, listed)
+                clock.requests = judging.report.sale_requests + (listed.requests if listed else 0)
+                for kind, why in (("sales", judging.report.note), ("list", judging.listing.reason)):
                     if why:
                         report.problems.append({"sku": "", "result": kind, "reason": why})
-                scanned, unscanned = settling.scanned, settling.unscanned
+                scanned, unscanned = judging.scanned, judging.unscanned
             else:
                 await in_thread(serve_before_push, context.database, context.run_id)
             if full:
@@ -111,8 +111,8 @@ async def sync_products(
                 await in_thread(scan, context.database, scanned, title_limit=limit, ids=unscanned)
             push.on_progress = clock.follow(scanned.to_push if full else None, on_progress)
             await _push(push, report, scanned if full else None)
-            if settling is not None:
-                await in_thread(close_settled, context, settling)
+            if judging is not None:
+                await in_thread(close_resolved, context, judging)
     return report
 
 
@@ -133,12 +133,12 @@ async def _compare(push: Push, listed: ReadListing | None) -> ReadBack:
     try:
         waiting = await in_thread(begin)
         client.open(0 if context.settings.shadows("listing") else waiting)
-        settling = await read_back(context, client, push.shards, ReconcileReport(), await reading)
+        judging = await read_back(context, client, push.shards, ReconcileReport(), await reading)
     finally:
         reading.cancel()
     await in_thread(take_marketplace_quantities, context)
-    push.known = Known(settling.listing.products) if settling.listing.complete else None
-    return settling
+    push.known = Known(judging.listing.products) if judging.listing.complete else None
+    return judging
 
 
 def _scope(mode: Mode, skus: Sequence[str], agreed: ApprovedPlan | None, shards: Shards | None) -> str:

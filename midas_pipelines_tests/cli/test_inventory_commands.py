@@ -66,13 +66,13 @@ def test_a_conflict_is_found_shown_and_resolved(midas: Midas, world: World, sett
     assert {
         "scanned",
         "discrepancies",
-        "settled",
-        "waiting",
+        "resolved",
+        "open_conflicts",
         "consistency",
         "requests",
         "seconds",
     } <= told.json.keys()
-    assert (told.code, told.json["waiting"], told.json["consistency"]) == (0, 1, 0.0)
+    assert (told.code, told.json["open_conflicts"], told.json["consistency"]) == (0, 1, 0.0)
     (conflict,) = midas("conflicts", "list", "--json", **settings).json["conflicts"]
     number = str(conflict["id"])
     assert midas("conflicts", "show", number, "--json", **settings).json["fourseller_value"] == "99.00"

@@ -102,7 +102,7 @@ def test_each_command_is_named_as_the_cause_of_what_it_did(do: Do, world: World,
     as_json(do("retry", sold, "--json"))
     as_json(do("erase", sold, "--yes", "--json"))
     done = _steps(do, sold) - before
-    causes = {what: cause for what, cause in done if not what.startswith(("stock", "parcel", "message"))}
+    causes = {what: cause for what, cause in done if not what.startswith(("stock", "shipment", "message"))}
     assert causes == {
         "mapped": "ann@desk: midas orders map",
         "partly_shipped": "ann@desk: midas orders ship",
@@ -111,7 +111,7 @@ def test_each_command_is_named_as_the_cause_of_what_it_did(do: Do, world: World,
         "tracking_pushed": "ann@desk: midas orders ship",
         "released": "ann@desk: midas orders return",
         "dismissed": "ann@desk: midas orders dismiss",
-        "settled": "ann@desk: midas orders resolve",
+        "resolved": "ann@desk: midas orders resolve",
         "edited": "ann@desk: midas orders retry",
         "erased": "ann@desk: midas orders erase",
     }

@@ -40,7 +40,7 @@ def test_an_order_is_mapped_shipped_told_and_its_story_is_whole(
         "stock: sale",
         "mapped",
         "shipped",
-        "parcel",
+        "shipment",
         "tracking_pushed",
     ):
         assert step in what, step

@@ -253,7 +253,7 @@ def test_a_conflict_is_listed_settled_and_gone(orders: Command, world: World, id
     assert (refused.exit_code, "midas orders resolve" in refused.stderr) == (2, True)
     assert ids["sold"] in orders("list", "--exception", "conflict").output
     settled = orders("resolve", ids["sold"], "--as", "cancelled", "--restock", "--json")
-    assert json.loads(settled.output) == {"order": ids["sold"], "settled": "cancelled", "restock": True}
+    assert json.loads(settled.output) == {"order": ids["sold"], "resolved": "cancelled", "restock": True}
     assert orders("list", "--exception", "conflict").output == "No such orders.\n"
     assert orders("resolve", ids["sold"], "--as", "cancelled").exit_code == 2
 
@@ -321,7 +321,7 @@ def test_a_status_sync_tells_what_it_did_and_a_failed_one_is_an_object_too(
     desk.shop_sets(world, orders[2], "on-hold")
     told = CliRunner().invoke(cli, ["sync", "status", "--json"], env=settings)
     counts = json.loads(told.stdout)
-    assert [counts[name] for name in ("scanned", "pushed", "refused", "moved_on")] == [2, 1, 1, 1]
+    assert [counts[name] for name in ("scanned", "pushed", "refused", "updated")] == [2, 1, 1, 1]
     assert (told.exit_code, counts["outcome"]) == (0, "done")
     world.faults(s500=1.0)
     failed = CliRunner().invoke(cli, ["sync", "status", "--json"], env=settings)

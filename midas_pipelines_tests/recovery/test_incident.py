@@ -17,7 +17,7 @@ from midas_pipelines.recovery import incident
 from midas_pipelines.recovery.compliance import (
     PROOFS,
     RECORDED,
-    ComplianceVerdict,
+    ComplianceResult,
     compliance_page,
     compliance_rows,
 )
@@ -84,20 +84,20 @@ def test_evidence_is_packed_encrypted_and_chained_without_secrets(safe: World, t
 def test_each_figure_is_judged_and_proofs_make_it_pass(safe: World) -> None:
     assert PROOFS.keys() < FIGURES.keys()
     found = compliance_rows(safe.settings, safe.database)
-    before = {row.name: row.verdict for row in found}
+    before = {row.name: row.result for row in found}
     assert [row.name for row in found if not row.reason] == []
     proven = (*RECORDED, "access_review", "backup", "backup_drill")
-    assert {before[name] for name in proven} == {ComplianceVerdict.FAIL}
-    assert before["pii_retention"] is before["audit_log"] is before["lockout"] is ComplianceVerdict.PASS
-    assert before["firewall"] is ComplianceVerdict.NOT_OURS
+    assert {before[name] for name in proven} == {ComplianceResult.FAIL}
+    assert before["pii_retention"] is before["audit_log"] is before["lockout"] is ComplianceResult.PASS
+    assert before["firewall"] is ComplianceResult.NOT_OURS
     with safe.database.writing() as connection:
         for name in (*RECORDED, "key_review", "backup", "backup_drill"):
             record_proof(connection, name, passed=True, by="ann")
     after = compliance_rows(safe.settings, safe.database)
-    assert {row.verdict for row in after if row.name in proven} == {ComplianceVerdict.PASS}
+    assert {row.result for row in after if row.name in proven} == {ComplianceResult.PASS}
     safe.changes["erase_buyers_after_days"] = "60"
     (late,) = [r for r in compliance_rows(safe.settings, safe.database) if r.name == "pii_retention"]
-    assert (late.verdict, "60" in late.reason) == (ComplianceVerdict.FAIL, True)
+    assert (late.result, "60" in late.reason) == (ComplianceResult.FAIL, True)
     assert compliance_page(after).count("\n") == len(FIGURES) + 6
 
 

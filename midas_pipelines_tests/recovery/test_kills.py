@@ -172,7 +172,7 @@ def test_an_erasure_that_is_killed_leaves_each_buyer_whole_or_gone(
             "JOIN orders o ON o.id = m.local_order_id",
         )
         for row in found:
-            gone = ["forgotten" in str(row.shipping_address), (row.payload or "plain:").startswith("plain:")]
+            gone = ["erased" in str(row.shipping_address), (row.payload or "plain:").startswith("plain:")]
             assert row.payload is None or gone == [row.erased_at is not None] * 2
         left = value(safe.database, "SELECT count(*) FROM marketplace_orders WHERE erased_at IS NULL")
         if times > 1 and left < 4:

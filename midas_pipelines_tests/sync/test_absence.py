@@ -349,7 +349,7 @@ def test_what_cannot_be_deleted_is_not_for_sale_and_staff_are_alerted(twelve: Wo
 def test_a_ghost_in_the_list_is_no_product_and_costs_no_write(twelve: World, lists: Lists) -> None:
     lists.ghosts = [{**twelve.listed["A-3"], "id": "P999"}]
     assert twelve.writes(twelve.full) == 0
-    assert (reconciled(twelve).unknown, alerts(twelve, "stray_product")) == (0, 0)
+    assert (reconciled(twelve).orphans, alerts(twelve, "stray_product")) == (0, 0)
 
 
 def test_many_products_of_what_the_shop_never_had_wait_for_a_person(twelve: World, lists: Lists) -> None:
@@ -363,7 +363,7 @@ def test_many_products_of_what_the_shop_never_had_wait_for_a_person(twelve: Worl
         twelve.sandbox.state.create(made)
     twelve.full()
     assert (len(ids(twelve)), alerts(twelve, "stray_product")) == (22, 10)
-    assert reconciled(twelve).unknown == 10
+    assert reconciled(twelve).orphans == 10
     before = value(twelve.database, "SELECT count(*) FROM alerts WHERE kind = 'stray_product'")
     lists.hidden = set(ids(twelve)[6:])  # so a list that is not believed
     assert (reconciled(twelve).complete, alerts(twelve, "stray_product")) == (False, 10)
@@ -389,7 +389,7 @@ def test_a_list_that_shows_ids_in_other_letters_shows_the_same_products(
     lower = lambda **asked: [{**one, "id": one["id"].lower()} for one in FIND(state, **asked)]  # noqa: E731
     monkeypatch.setattr(state, "find", lower)
     report = reconciled(twelve)
-    assert (report.equal, report.unknown, len(twelve.listed)) == (12, 0, 12)
+    assert (report.equal, report.orphans, len(twelve.listed)) == (12, 0, 12)
     assert twelve.writes(twelve.full) == 0
 
 

@@ -55,7 +55,7 @@ def demo(workplace: Path) -> None:
         {"steps": [vars(step) for step in steps], "passed": not failed},
         Table("midas demo", [vars(step) | {"run": step.run[:8], "passed": None} for step in steps]),
         f"{len(steps)} steps in {time.perf_counter() - started:.0f} s. `make dev` (`midas dev`) goes on with this shop: it "
-        "prints a link that signs you in to the console, where you settle what needs a person, and one to the runs.",
+        "prints a link that signs you in to the console, where you decide what needs a person, and one to the runs.",
     )
     if failed:
         raise click.ClickException(f"{failed[0].step} did not end well: {failed[0].what_happened}")

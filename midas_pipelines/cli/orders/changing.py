@@ -125,7 +125,7 @@ def resolve(order_id: str, decision: str, restock: bool) -> None:
         raise WrongInput("--restock goes with --as cancelled.")
     with locked(order_id, "resolve") as order:
         resolve_conflict(order, decision, restock=restock)
-    _done(order.marketplace_order_id, f"it counts as {decision}.", settled=decision, restock=restock)
+    _done(order.marketplace_order_id, f"it counts as {decision}.", resolved=decision, restock=restock)
 
 
 @changing("dismiss")
@@ -150,7 +150,7 @@ def retry(order_id: str, mail: bool) -> None:
         settings.channel()
         context = SyncContext(settings, database, run_id=by_hand(settings, "retry"))
         done = asyncio.run(retry_order(context, order_id, mail=mail))
-    news = "imported" if done.imported else "moved on" if done.moved_on else "nothing new from 4Seller"
+    news = "imported" if done.imported else "moved on" if done.updated else "nothing new from 4Seller"
     left = [f"still open: {done.exception}"] if done.exception else []
     if done.messages:
         left.append(f"{done.messages} messages are sent with the next round")

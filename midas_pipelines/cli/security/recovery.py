@@ -16,7 +16,7 @@ from midas_pipelines.cli.printing import AnsweringGroup, Table, answer, json_opt
 from midas_pipelines.errors import WrongInput
 from midas_pipelines.recovery import incident as incidents
 from midas_pipelines.recovery.backup import create_backup, verify_backup
-from midas_pipelines.recovery.compliance import RECORDED, ComplianceVerdict, compliance_page, compliance_rows
+from midas_pipelines.recovery.compliance import RECORDED, ComplianceResult, compliance_page, compliance_rows
 from midas_pipelines.recovery.places import backup_place, backups, find_backup
 from midas_pipelines.recovery.restore import restore_history, restore_shop, run_drill
 from midas_pipelines.settings import load_settings
@@ -220,14 +220,14 @@ def compliance(ctx: click.Context, markdown: bool) -> None:
         return
     with shop_database() as (settings, database):
         rows = compliance_rows(settings, database)
-    names = {"": "verdict", "what is asked": "asked", "by": "by", "here": "reason"}
+    names = {"": "result", "what is asked": "asked", "by": "by", "here": "reason"}
     shown = [{head: getattr(row, name) for head, name in names.items()} for row in rows]
-    counts = (f"{sum(row.verdict is one for row in rows)} {one}" for one in ComplianceVerdict)
+    counts = (f"{sum(row.result is one for row in rows)} {one}" for one in ComplianceResult)
     said: list[str | Table] = [Table("Compliance", shown), f"{', '.join(counts)}. Not a certificate."]
     if markdown and not wants_json():
         click.echo(compliance_page(rows), nl=False)
         said = []
-    failed = any(row.verdict is ComplianceVerdict.FAIL for row in rows)
+    failed = any(row.result is ComplianceResult.FAIL for row in rows)
     answer({"rows": [asdict(row) for row in rows]}, *said, failed=failed)
 
 

@@ -70,7 +70,7 @@ RULES = {
         "4Seller.",
     ),
     "no_product_without_item": Expectation(
-        "orphans",
+        "orphan_rows",
         "Each product on 4Seller is an item of the shop; only a run for all shards looks.",
         "`midas conflicts list` shows each: resolve it there, or give an item of the shop its SKU.",
         severity=checks.WARN,
@@ -197,7 +197,7 @@ def _check(
     unjudged, checked, more = _unjudged(report), report.scanned, {}
     if rule.promised is None:
         offenders = getattr(report, rule.looks_at)
-        well, total = not offenders, report.unknown if rule.looks_at == "orphans" else None
+        well, total = not offenders, report.orphans if rule.looks_at == "orphan_rows" else None
     else:
         checked = report.equal + report.discrepancies
         total, seen = report.differing.get(rule.looks_at, 0), checked + report.not_seen
@@ -241,5 +241,5 @@ def consistent(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
             hint="`midas reconcile` compares again and resolves by policy; `midas conflicts list` shows what needs a "
             "person; `midas diff` shows what changed on 4Seller, and why.",
             checked=found.items,
-            more={"matching": found.equal, "pending": found.changing, **share},
+            more={"equal": found.equal, "changing": found.changing, **share},
         )

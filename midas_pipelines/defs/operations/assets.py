@@ -89,7 +89,7 @@ def capacity_plan(context: dg.AssetExecutionContext, midas: MidasResource) -> dg
     kinds={"python"},
     pool=pool_of("staff_report"),
     deps=[sync_performance, "low_stock"],
-    metadata=ui.columns(line="string: of the letter that staff get") | ui.IN_DAGSTER,
+    metadata=ui.columns(line="string: of the report that staff get") | ui.IN_DAGSTER,
 )
 def staff_report(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.MaterializeResult:
     """The day for staff: what was synced, what waits, what runs out, what needs a person. It is an alert, once a day, which
@@ -105,11 +105,11 @@ def staff_report(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.
             shadowed = {**ui.numbers(shadow, "kept", "agree"), "differ": len(shadow.differ)}
             shadowed["shadow_differences"] = ui.table(shadow.differ[:20])
     counts["seconds_at_work"] = counts.pop("seconds")
-    letter = {
+    report = {
         "dagster/row_count": len(text.splitlines()),
         "report": dg.MetadataValue.md(engine.escaped(text)),
     }
-    return ui.made(sync, {**letter, **counts, **shadowed})
+    return ui.made(sync, {**report, **counts, **shadowed})
 
 
 @dg.asset(
@@ -168,7 +168,7 @@ def newest_backup_restores(
     deps=["imported_orders", "order_statuses", *([backups] if SETTINGS.backup_to else [])],
     check_specs=[dg.AssetCheckSpec(name, asset="compliance") for name in FIGURES],
     metadata=ui.columns(
-        verdict="string: PASS or FAIL",
+        result="string: PASS or FAIL",
         asked="string: the figure",
         by="string: the marketplace or the law",
         here="string: what runs here",
@@ -180,9 +180,9 @@ def compliance(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.Ma
     with midas.sync_context(context) as sync:
         rows = engine.compliance_rows(sync.settings, sync.database)
     shown = [
-        {"verdict": row.verdict.value, "asked": row.asked, "by": row.by, "here": row.reason} for row in rows
+        {"result": row.result.value, "asked": row.asked, "by": row.by, "here": row.reason} for row in rows
     ]
-    failed = [row for row in rows if row.verdict.value == "FAIL"]
+    failed = [row for row in rows if row.result.value == "FAIL"]
     return ui.made(
         sync,
         {

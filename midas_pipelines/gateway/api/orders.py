@@ -180,5 +180,5 @@ async def patch_order(request: Request, order_id: OrderId, body: OrderPatch) -> 
     sent, units = body.shipment, Counter[int]()
     for packed in sent.lines or []:
         units[packed.line] += packed.quantity
-    parcel = tracking(sent.carrier, sent.number, url=sent.url, force=sent.force)
-    return await change_status(context, order_id, goal, parcel, units or None)
+    shipment = tracking(sent.carrier, sent.number, url=sent.url, force=sent.force)
+    return await change_status(context, order_id, goal, shipment, units or None)

@@ -141,7 +141,7 @@ def get_stock(
 
 @router.get("/alerts", summary="List alerts", response_model=Rows)
 def get_alerts(request: Request, everything: bool = False, limit: Limit = 50) -> dict[str, Any]:
-    """The newest open alerts, or all of them; a text names the console's page where it is settled, a path of this server
+    """The newest open alerts, or all of them; a text names the console's page where it is resolved, a path of this server
     where MIDAS_CONSOLE_URL is not set."""
     service = service_of(request)
     found, _ = service.read(recent_alerts, only_open=not everything, limit=limit)

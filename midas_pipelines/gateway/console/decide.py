@@ -50,7 +50,7 @@ CARDS: dict[str, Reader] = {
 
 
 def href(attention: Attention) -> str:
-    """Where that cause is settled: its cards, or a page of its own."""
+    """Where that cause is resolved: its cards, or a page of its own."""
     return f"/decide?cause={attention.cause}" if attention.cause in CARDS else page_of(attention.cause)
 
 
@@ -128,18 +128,18 @@ def preview_conflicts(
 
 
 @router.post("/decide/conflicts")
-async def settle_conflicts(
+async def take_sides(
     request: Request, take: Annotated[Side, Form()], id: Annotated[list[int], Form()]
 ) -> Response:
     """Decides one conflict or several; all of them can be undone together."""
     context, by = clicked(request, "conflict"), person_of(request).name
 
-    async def settle(one: int) -> object:
+    async def take_side(one: int) -> object:
         return await in_own_loop(lambda: resolve(context, one, take, by))
 
-    settled, problems = await _each(id, settle)
-    text = f"The {take}'s side counts for {_in_words(settled)}.{problems}"
-    return done(request, text, "/decide?cause=conflict", undo="/decide/conflicts/undo", id=settled)
+    resolved, problems = await _each(id, take_side)
+    text = f"The {take}'s side counts for {_in_words(resolved)}.{problems}"
+    return done(request, text, "/decide?cause=conflict", undo="/decide/conflicts/undo", id=resolved)
 
 
 @router.post("/decide/conflicts/undo")

@@ -1,4 +1,4 @@
-"""Items: the list, and one item's story from what the channel shows down to the first unit. Stock and rules: what runs out
+"""Items: the list, and one item's page from what the channel shows down to the first unit. Stock and rules: what runs out
 first, and what a channel may show of it; rules are tried on the past first."""
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def preview_rule(
 
 @router.get(ONE)
 def item_page(request: Request, sku: str) -> Response:
-    """The story of one item."""
+    """One item, from what the channel shows down to the ledger."""
     service = service_of(request)
     facts = explain_item(service.database, sku, service.settings.title_limit, most=LEDGER_SHOWN)
     (item,) = mapping_ids(service.sync_context("look-up"), [sku])

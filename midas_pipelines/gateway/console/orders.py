@@ -179,15 +179,15 @@ async def ship_order(
     force: Tick = "",
 ) -> Response:
     """Records a shipment of everything that is left, or of one line, whole or in part, and pushes it."""
-    parcel, contents = tracking(carrier, number, force=bool(force)), None
+    label, contents = tracking(carrier, number, force=bool(force)), None
     context = web.clicked(request, "ship")
     if line:
         with service_of(request).database.reading() as connection:
             found = StoredOrder(connection, lookup.find_order(connection, order_id)).lines()
         contents = {line: units or sum(left_to_ship(one) for one in found if one.line == line)}
-    result = await in_own_loop(lambda: change_status(context, order_id, None, parcel, contents))
+    result = await in_own_loop(lambda: change_status(context, order_id, None, label, contents))
     news = "4Seller knows it" if result.pushed else f"it is pushed to 4Seller later: {result.reason}"
-    return web.done(request, f"{parcel.carrier} {parcel.number} is on record for order {order_id}; {news}.")
+    return web.done(request, f"{label.carrier} {label.number} is on record for order {order_id}; {news}.")
 
 
 @router.post(ONE + "/status")

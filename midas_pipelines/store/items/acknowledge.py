@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from midas_pipelines.store.items.claims import LATE_SECONDS, RETRY
-from midas_pipelines.store.items.mappings import FORGOTTEN, Mapping
+from midas_pipelines.store.items.mappings import UNTIED, Mapping
 from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.storefront.types import unfit, utc_now
 from midas_pipelines.storefront.writing import any_of, in_short, update_rows, write_each
@@ -157,7 +157,7 @@ def _row(outcome: PushOutcome, row: sa.RowMapping, most_attempts: int) -> dict[s
             wait = min(outcome.wait_seconds, RETRY.longest)
             values["next_attempt_at"] = now + timedelta(seconds=math.ceil(wait))
         if outcome.vanished:
-            values |= FORGOTTEN
+            values |= UNTIED
     else:
         values |= _done(outcome, row)
     if outcome.fourseller_product_id is not None:  # it exists, whatever the result of the rest
@@ -192,7 +192,7 @@ def _done(outcome: PushOutcome, row: sa.RowMapping) -> dict[str, object]:
         values |= hashes | {"acked_price": outcome.price}
     if result is PushResult.REMOVED:
         gone = {"state": "quarantined" if outcome.aside else "removed", "sku": None, "acked_at": row["now"]}
-        values |= FORGOTTEN | gone | {"reason": outcome.reason}
+        values |= UNTIED | gone | {"reason": outcome.reason}
     if outcome.refused and not outcome.uncertain:  # surely not applied: the earlier acknowledgement holds
         values["acked_hash"] = mapping.acked_hash
         if result is PushResult.QUARANTINED:

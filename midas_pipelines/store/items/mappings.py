@@ -40,7 +40,7 @@ CHANGED: dict[str, Any] = {
 UNCLAIMED = sa.or_(mappings.c.claimed_until.is_(None), mappings.c.claimed_until < utc_now())
 """No worker has the item now, by the database's clock."""
 
-FORGOTTEN = {"fourseller_product_id": None, "acked_hash": None, "acked_price": None, "acked_quantity": None}
+UNTIED = {"fourseller_product_id": None, "acked_hash": None, "acked_price": None, "acked_quantity": None}
 """The states of a mapping without a product on 4Seller."""
 
 

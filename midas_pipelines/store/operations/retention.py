@@ -36,7 +36,7 @@ KEPT = {
     "sync_logs": Kept(sync_logs.c.started_at, sync_logs.c.started_at, sync_logs.c.outcome != "running"),
     "api_errors": Kept(api_errors.c.created_at, api_errors.c.created_at, sa.true()),
     "order_logs": Kept(  # what a person has decided is asked again for as long as the order is there
-        _LOG.created_at, _LOG.created_at, _LOG.step.not_in(["dismissed", "settled"])
+        _LOG.created_at, _LOG.created_at, _LOG.step.not_in(["dismissed", "resolved"])
     ),
     "alerts": Kept(_ALERT.created_at, _ALERT.cleared_at, _ALERT.cleared_at.is_not(None)),
 }

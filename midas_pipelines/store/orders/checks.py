@@ -229,10 +229,10 @@ def statuses_gone_back(
     """Orders with an earlier status than one that they had reached, by `backward`, the pairs of the state machine's table,
     unless a person has resolved that."""
     gone_back = sa.or_(*(sa.and_(_LOG.step == before, _ORDERS.status == now) for before, now in backward))
-    settled = sa.exists().where(_ITS_LOG, _LOG.step == "settled").correlate(marketplace_orders)
+    resolved = sa.exists().where(_ITS_LOG, _LOG.step == "resolved").correlate(marketplace_orders)
     query = sa.select(_ORDER, _ORDERS.status.label("status"), _LOG.step.label("had_reached")).distinct()
     query = query.join(tables.order_processing_logs, _ITS_LOG)
-    query = query.where(_looked_at(database, days).at(_ORDERS.id), gone_back, ~settled)
+    query = query.where(_looked_at(database, days).at(_ORDERS.id), gone_back, ~resolved)
     return database.rows(query.order_by(_ORDERS.marketplace_order_id.desc()))
 
 

@@ -35,9 +35,9 @@ from midas_pipelines.text import to_json
 
 SEALED = "aes1:"
 PLAIN = "plain:"
-FORGOTTEN = {"forgotten": True}
+ERASED = {"erased": True}
 """Stored in place of an erased buyer."""
-ERASED_PAYLOAD = PLAIN + to_json(FORGOTTEN)
+ERASED_PAYLOAD = PLAIN + to_json(ERASED)
 
 NONCE_BYTES = 12
 FRESH_BYTES = 32 + 2 * NONCE_BYTES
@@ -263,7 +263,7 @@ SHOWN = frozenset({
     "type", "timestamp", "id", "sku", "product_id", "order_id", "title", "description", "status", "currency",
     "price", "total", "shipping_cost", "tax", "discount", "quantity", "track_quantity", "created_at", "updated_at",
     "sales_channel", "carrier", "category", "brand", "condition", "weight", "dimensions", "color", "size",
-    "country", "forgotten",
+    "country", "erased",
 })  # fmt: skip
 """Fields of the contract without personal data."""
 

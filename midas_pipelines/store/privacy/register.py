@@ -115,7 +115,7 @@ TABLES: dict[str, TableEntry] = {
         "MIDAS_KEEP_ORDER_LOGS_DAYS, but not what a person decided"),
     "order_shipments": TableEntry(
         "id order_id carrier source shipped_at booked_at pushed_at attempts next_attempt_at contents", {
-            "tracking_number": Personal("a parcel's number", Purpose.DELIVER, End.STAYS),
+            "tracking_number": Personal("a shipment's number", Purpose.DELIVER, End.STAYS),
             "tracking_url": Personal("its page at the carrier", Purpose.DELIVER, End.STAYS),
             "reason": _REASON,
         }),

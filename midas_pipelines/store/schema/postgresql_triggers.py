@@ -113,7 +113,7 @@ _ON_OURS = {
     "midas_announce": f"""
   PERFORM pg_notify('{CHANNEL}', TG_ARGV[0]);
   RETURN NULL;""",
-    "midas_parcel_changed": f"""
+    "midas_shipment_changed": f"""
   {" ".join(f"NEW.{column} := NULL;" for column in CLEARED)}
   RETURN NEW;""",
     "midas_refuse_change": """
@@ -199,7 +199,7 @@ TRIGGERS = {
     "midas_items_new": _call(f"AFTER INSERT ON {MAPPINGS}", f"announce('{ITEMS}')", _ready("NEW")),
     "midas_items_ready": _call(f"AFTER UPDATE ON {MAPPINGS}", f"announce('{ITEMS}')", _BECAME_READY),
     "midas_webhooks_new": _call(_WEBHOOK, f"announce('{WEBHOOKS}')", each="STATEMENT"),
-    "midas_parcels_update": _call(_SHIPMENT, "parcel_changed()", _SHIPMENT_DIFFERS),
+    "midas_shipments_update": _call(_SHIPMENT, "shipment_changed()", _SHIPMENT_DIFFERS),
     **{name: body for table in GUARDED for name, body in _guards(table).items()},
 }
 """The body of each trigger."""

@@ -144,7 +144,7 @@ _TRIGGERS: dict[str, tuple[str, ...]] = {
         "UPDATE marketplace_orders SET local_order_id = NULL, shop_status_since = NULL, "
         "exception = coalesce(exception || ',', '') || 'deleted' WHERE local_order_id = OLD.id;",
     ),
-    "midas_parcels_update": (
+    "midas_shipments_update": (
         f"AFTER UPDATE OF {', '.join(PUSHED)} ON {order_shipments.name} "
         f"WHEN {' OR '.join(f'OLD.{one} IS NOT NEW.{one}' for one in PUSHED)}",
         f"UPDATE {order_shipments.name} SET {', '.join(f'{column} = NULL' for column in CLEARED)} WHERE id = NEW.id;",

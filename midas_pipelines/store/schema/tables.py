@@ -202,7 +202,7 @@ partial_index(
     order_processing_logs,
     "order_processing_logs_by_a_person",
     "channel, marketplace_order_id",
-    "step IN ('dismissed', 'settled')",
+    "step IN ('dismissed', 'resolved')",
 )
 
 sync_logs = numbered(

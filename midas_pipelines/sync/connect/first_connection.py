@@ -113,7 +113,7 @@ def _pair_row(pair: Match, change: Change) -> PreviewRow:
     """What the first sync would change in a listing; what a policy keeps is no change."""
     draft, product = change.draft, pair.product
     assert draft is not None
-    kept = sorted(change.guarded & {"price", "content"})
+    kept = sorted(change.protected_fields & {"price", "content"})
     price, moved = _moved(product.price, None if "price" in kept else draft.price)
     quantity, fallen = _moved(shown_quantity(product), change.quantity)
     old, new = content(filled(product, draft)), content(draft)

@@ -75,7 +75,7 @@ def meant(sku: str, key: ItemKey, products: Iterable[Product]) -> list[Product]:
 def kept_by_policy(change: Change, product: Product) -> dict[str, Any] | None:
     """The pins of an item that takes over a listing: what a policy does not leave to the shop stays until it is decided."""
     pins = dict(change.mapping.pinned_fields or {})
-    for field in sorted((change.guarded & {"price", "content"}) - pins.keys()):
+    for field in sorted((change.protected_fields & {"price", "content"}) - pins.keys()):
         pins[field] = pin(product, field, held=True)
     return pins or None
 

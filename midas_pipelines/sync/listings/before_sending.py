@@ -1,4 +1,4 @@
-"""What is settled in the transaction of a claim, before a change is sent: shadow mode, its SKU, how its listing was.
+"""What is decided in the transaction of a claim, before a change is sent: shadow mode, its SKU, how its listing was.
 
 One SKU, one item: before a SKU is sent to 4Seller its mapping row must hold it, by a unique constraint. The shop decides
 who owns a SKU. A row releases a SKU that its item no longer has; where that item is no longer listed, the new owner
@@ -19,7 +19,7 @@ import sqlalchemy as sa
 
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.items.acknowledge import SHADOWED, PushOutcome, PushResult
-from midas_pipelines.store.items.mappings import CHANGED, COLUMNS, FORGOTTEN, UNCLAIMED, Mapping, unlocked
+from midas_pipelines.store.items.mappings import CHANGED, COLUMNS, UNCLAIMED, UNTIED, Mapping, unlocked
 from midas_pipelines.store.operations.findings import ShadowRow
 from midas_pipelines.store.orders.listing import OVERSOLD, UNMAPPED
 from midas_pipelines.store.schema.operation_tables import listing_writes
@@ -70,13 +70,13 @@ def claim_skus(
     4Seller's look-ups may lag as long behind it.
     """
     moving = [one for one in changes if one.action in SENDS_SKU and one.sku != one.mapping.sku]
-    settle = {one.mapping.id for one in moving if one.mapping.in_doubt and one.mapping.sku is not None}
-    changes = [replace(one, action=Action.SETTLE) if one.mapping.id in settle else one for one in changes]
-    if moving := [one for one in moving if one.mapping.id not in settle]:
+    in_doubt = {one.mapping.id for one in moving if one.mapping.in_doubt and one.mapping.sku is not None}
+    changes = [replace(one, action=Action.LOOK_UP) if one.mapping.id in in_doubt else one for one in changes]
+    if moving := [one for one in moving if one.mapping.id not in in_doubt]:
         changes = _SkuClaims(connection, changes, moving, title_limit).decide()
     creates = {one.mapping.id for one in changes if one.action is Action.CREATE}
     early = creates - _note_creates(connection, creates, lag_seconds)
-    return [replace(one, action=Action.SETTLE) if one.mapping.id in early else one for one in changes]
+    return [replace(one, action=Action.LOOK_UP) if one.mapping.id in early else one for one in changes]
 
 
 class _SkuClaims:
@@ -158,7 +158,7 @@ class _SkuClaims:
         freed: dict[str, object] = {"sku": None}
         left = replace(holder, sku=None)
         if handed := self._hands_over(change, holder):
-            freed |= FORGOTTEN | {"creating_since": None, "state": "removed"}
+            freed |= UNTIED | {"creating_since": None, "state": "removed"}
             left = replace(left, fourseller_product_id=None, acked_quantity=None, creating_since=None)
         if holder.id in self._batch:
             self._batch[holder.id] = self._planner.plan(left)
@@ -201,7 +201,7 @@ def keep_planned(connection: sa.Connection, changes: Sequence[Change], run_id: s
 
     Runs in the transaction of the claim, so that a write never leaves without a trace.
     """
-    sent = [one for one in changes if one.writes and one.action is not Action.SETTLE]
+    sent = [one for one in changes if one.writes and one.action is not Action.LOOK_UP]
     content = _last_content(connection, [one.mapping.id for one in sent if one.action in REPLACES])
     unread: set[int] = set()
     rows = []

@@ -144,13 +144,13 @@ def storable(price: Decimal | None) -> Decimal | None:
 
 
 def keep_edits(change: Change, product: Product) -> Change:
-    """The update with each `guarded` field as the product, just read, shows it; edits found are held for reconcile."""
+    """The update with each `protected_fields` field as the product, just read, shows it; edits found are held for reconcile."""
     assert change.draft is not None
     mapping = change.mapping
     pins = followed(mapping.pinned_fields, product)
-    if "price" in change.guarded - pins.keys() and price_edited(mapping, product):
+    if "price" in change.protected_fields - pins.keys() and price_edited(mapping, product):
         pins["price"] = pin(product, "price", held=True)
-    if "content" in change.guarded - pins.keys() and content_edited(mapping, product):
+    if "content" in change.protected_fields - pins.keys() and content_edited(mapping, product):
         pins["content"] = pin(product, "content", held=True)
     draft = overlaid(change.draft, pins)
     return replace(

@@ -154,7 +154,7 @@ class Action(StrEnum):
     DELETE = "delete"
     NOTHING = "nothing"
     QUARANTINED = "quarantined"
-    SETTLE = "settle"  # looks up the result of a create under the SKU the item had then
+    LOOK_UP = "look_up"  # looks up the result of a create under the SKU the item had then
     WAIT = "wait"  # another worker holds what it needs; the next run tries again
 
 
@@ -171,7 +171,7 @@ class Change:
     shop_sku: str | None = None  # of an item that cannot be listed: its SKU in the shop, or else its name
     shared: bool = False  # quarantined because its SKU is another item's
     aside: bool = False  # removed from 4Seller, yet for sale in the shop: counts as quarantined
-    guarded: frozenset[str] = frozenset()  # whose edits on 4Seller must not be overwritten unread
+    protected_fields: frozenset[str] = frozenset()  # whose edits on 4Seller must not be overwritten unread
     read_at: datetime | None = None  # when the shop's tables were read, by the database's clock
     unread: bool = False  # what its listing shows is not known: it is read before it is written over
     send_until: float = 0.0  # by our monotonic clock: nothing of it is under way any more then
@@ -219,8 +219,8 @@ def plan(mapping: Mapping, item: ShopItem | None, title_limit: int, rule: Rule =
     else:
         action = Action.NOTHING
     own = {field for field in POLICED if rule.policy(field) != "source_wins"}
-    guarded = frozenset(own | set(pins or {}))
-    return Change(mapping, action, wanted, digest, quantity, guarded=guarded)
+    protected = frozenset(own | set(pins or {}))
+    return Change(mapping, action, wanted, digest, quantity, protected_fields=protected)
 
 
 class Planner:

@@ -55,7 +55,7 @@ class _Sending:
             Action.UPDATE: self._update,
             Action.QUANTITY: self._set_quantity,
             Action.DELETE: self._delete,
-            Action.SETTLE: self._settle,
+            Action.LOOK_UP: self._look_up,
         }
         try:
             return await steps[change.action]()
@@ -102,7 +102,7 @@ class _Sending:
     async def _adoptable(self, known: Known | None = None, *, look: bool = True) -> list[Product]:
         return await adoptable(self.change, self.client, self.context, known, look=look)
 
-    async def _settle(self) -> PushOutcome:
+    async def _look_up(self) -> PushOutcome:
         """Maps the item to the product of its earlier create, if there is one; the next run goes on."""
         found, since, left = await self._adoptable(self.known), self.change.mapping.creating_since, 0.0
         if not found and since is not None:
@@ -135,7 +135,7 @@ class _Sending:
             for double in await self._adoptable():  # an earlier create may have come after a later one
                 if double.id != product_id and owner(double) == mapping.key:
                     await remove(self.client, double.id)
-        kept = change.guarded - {"listing"}
+        kept = change.protected_fields - {"listing"}
         if change.unread or kept:
             shown = await self.client.product(product_id)
             if change.unread:
@@ -216,7 +216,7 @@ class _Sending:
             price=change.draft.price,
             quantity=change.quantity,
             wrote=wrote,
-            pinned_fields=mapping.pinned_fields if change.guarded else None,
+            pinned_fields=mapping.pinned_fields if change.protected_fields else None,
             **more,
         )
 
@@ -227,7 +227,7 @@ class _Sending:
             if change.mapping.fourseller_product_id is not None:
                 await self.client.product(change.mapping.fourseller_product_id)
         except errors.NotFound:
-            if "listing" not in change.guarded:
+            if "listing" not in change.protected_fields:
                 return self._released(
                     "4Seller no longer has this product; the next run lists it again.", vanished=True
                 )

@@ -33,7 +33,7 @@ def write_report(context: SyncContext) -> tuple[str, dict[str, int | float]]:
 
 
 def compose(day: str, stock: LowStockReport, seen: Overview, sums: Mapping[str, int | float]) -> str:
-    """The letter's words. Pure."""
+    """The report's words. Pure."""
     lines = [
         f"Report of {day}.",
         f"For a person: {seen.conflicts} conflicts, {seen.order_exceptions} orders, {seen.waiting_total} items, "

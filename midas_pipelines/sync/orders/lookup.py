@@ -126,7 +126,7 @@ def read_timeline(connection: sa.Connection, order: sa.Row[Any]) -> Timeline:
         detail = f"{label}: {pushed or 'not pushed to 4Seller yet'}{why}."
         facts = _fields(row, "id carrier tracking_number tracking_url booked_at pushed_at reason")
         at = row.shipped_at or row.booked_at or order.imported_at
-        found.append(TimelineEntry(at, "parcel", detail, row.source, facts))
+        found.append(TimelineEntry(at, "shipment", detail, row.source, facts))
     for row in rows(customer_mails, customer_mails.c.order_id == order.id):
         detail = f"Queued; {row.state} now, {row.attempts} attempts{f': {row.reason}' if row.reason else '.'}"
         facts = _fields(row, "kind state attempts created_at sent_at next_attempt_at reason")
@@ -146,7 +146,7 @@ class Retried:
 
     order: str
     imported: bool
-    moved_on: bool
+    updated: bool
     mapped: int
     allocated: int
     exception: str | None
@@ -189,5 +189,5 @@ async def retry_order(context: SyncContext, text: str, *, mail: bool = False) ->
         unsent = connection.scalar(left) or 0
     aside = now.outcome == "quarantined"
     exception, reason = ("quarantined", now.reason) if aside else (now.exception, None)
-    read = (bool(result.imported), bool(result.moved_on), result.mapped + mapped, allocated)
+    read = (bool(result.imported), bool(result.updated), result.mapped + mapped, allocated)
     return Retried(order_id, *read, exception, reason, messages, unsent)

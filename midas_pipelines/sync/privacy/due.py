@@ -147,7 +147,7 @@ def unerased_buyers(
 def _with_times(which: sa.ColumnElement[bool], before: datetime | None) -> sa.Select[Any]:
     """These orders, the oldest first, as `due_at` asks for them, but those of which all news of their delivery, from which
     the days count first, came since `before`."""
-    moment, parcels = _HISTORY.created_at.type, order_shipments.c
+    moment, sent = _HISTORY.created_at.type, order_shipments.c
     firsts = [
         sa.func.min(sa.case((_HISTORY.status.in_(words), _HISTORY.created_at)), type_=moment).label(name)
         for name, words in ENDS.items()
@@ -155,8 +155,8 @@ def _with_times(which: sa.ColumnElement[bool], before: datetime | None) -> sa.Se
     local, updated = _ORDERS.local_order_id, _ORDERS.source_updated_at
     theirs = _HISTORY.order_id.in_(sa.select(local).where(which))
     history = sa.select(_HISTORY.order_id, *firsts).where(theirs).group_by(_HISTORY.order_id).subquery()
-    parcel = sa.select(sa.func.min(parcels.shipped_at, type_=moment)).where(parcels.order_id == local)
-    shipped = sa.func.coalesce(history.c.shipped, parcel.scalar_subquery(), type_=moment).label("shipped")
+    first = sa.select(sa.func.min(sent.shipped_at, type_=moment)).where(sent.order_id == local)
+    shipped = sa.func.coalesce(history.c.shipped, first.scalar_subquery(), type_=moment).label("shipped")
     in_shop = sa.select(orders.c.status).where(orders.c.id == local).scalar_subquery().label("in_shop")
     known = (*(_ORDERS[name] for name in READ), in_shop, history.c.delivered, history.c.ended, shipped)
     query = sa.select(*known).where(which).order_by(_ORDERS.id)

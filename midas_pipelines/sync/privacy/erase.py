@@ -15,7 +15,7 @@ from midas_pipelines.errors import ExpectedError
 from midas_pipelines.fourseller import known_words
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.gateway.webhooks import ORDER, empty_finished
-from midas_pipelines.store.orders.payload_vault import ERASED_PAYLOAD, FORGOTTEN
+from midas_pipelines.store.orders.payload_vault import ERASED, ERASED_PAYLOAD
 from midas_pipelines.store.privacy.register import End, ending
 from midas_pipelines.store.schema.gateway_tables import marketplace_webhooks
 from midas_pipelines.store.schema.operation_tables import alerts
@@ -96,7 +96,7 @@ def erase_buyer(order: StoredOrder) -> None:
     channel = known_words.known_channel(order.sales_channel)
     currency, word = known_words.known_currency(order.currency), known_words.known_status(order.status_word)
     if local_id is not None:
-        words: dict[str, Any] = {"shipping_address": FORGOTTEN, "billing_address": FORGOTTEN}
+        words: dict[str, Any] = {"shipping_address": ERASED, "billing_address": ERASED}
         words |= shop_origin(name, channel, currency)
         update_order(connection, local_id, **_replaced("orders", words))
     words = {

@@ -86,14 +86,14 @@ class ReadBack:
         self._recent = self.read_at - timedelta(seconds=self.context.settings.read_back_grace_seconds)
 
     def judge_all(self) -> None:
-        """Judges every item against the listing and writes what that asks for; leaves `need_sales` to `settle_sold`."""
+        """Judges every item against the listing and writes what that asks for; leaves `need_sales` to `judge_sold`."""
         while self._judge_chunk():
             pass
         if self._asks_a_person:
             self.context.database.write(match_conflict_alerts, looked=True)
 
     def _judge_chunk(self) -> bool:
-        """Settles the next items, a thousand at most; False when there are none left."""
+        """Judges the next items, a thousand at most; False when there are none left."""
         began = time.monotonic()
         with self.context.database.writing() as connection:
             ids = self._next_ids(connection)
@@ -138,7 +138,7 @@ class ReadBack:
         self.report.leave_open(len(self.need_sales))
 
     def resume(self, ids: Sequence[int]) -> None:
-        """Settles those of `need_sales` that no sale explains, now that every sale from before the read is imported."""
+        """Judges those of `need_sales` that no sale explains, now that every sale from before the read is imported."""
         self.ids, self.sales_in, self._after = ids, True, 0
         self.judge_all()
 
@@ -154,7 +154,7 @@ class ReadBack:
     def _read_rows(
         self, connection: sa.Connection, ids: list[int]
     ) -> tuple[dict[int, Mapping], list[Mapping]]:
-        """The rows that are ours to settle, for which nobody holds them or confirmed them since, locked; and all of them."""
+        """The rows that are ours to write: free of claims and not confirmed since, locked; and all of them."""
         columns = mappings.c
         query = sa.select(*COLUMNS).order_by(columns.id)
         idle = query.where(
@@ -236,7 +236,7 @@ class ReadBack:
                     field = sync_conflicts.c.field == one.difference.field
                     which = sa.and_(sync_conflicts.c.subject == item_subject(row.id), field)
                     closed = resolve_conflicts(connection, which, resolution=one.resolution, by="policy")
-                    self.report.settled += closed
+                    self.report.resolved += closed
 
     def _product(self, row: Mapping) -> Product | None:
         return self._shown.get(row.fourseller_product_id or "")

@@ -1,4 +1,4 @@
-"""Settling conflicts: by policy where the marketplace wins a quantity, by a person's word, by pins and releases; and undoing it."""
+"""Resolving conflicts: by policy where the marketplace wins a quantity, by a person's choice, by pins and releases; and undoing it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class NoSuchConflict(WrongInput):
 
 def take_marketplace_quantities(context: SyncContext) -> int:
     """Brings into the shop, by the ledger, what the marketplace won, each in a transaction that locks the stock
-    first, as the shop's own code does; returns how many conflicts that settled."""
+    first, as the shop's own code does; returns how many conflicts that resolved."""
     won = context.database.read(find_conflicts, OPEN, policy="marketplace_wins", field="quantity")
     for conflict in won:
         with suppress(NoSuchConflict):  # a person, or another reconciliation, was faster
@@ -65,7 +65,7 @@ def _take_quantity(context: SyncContext, conflict: dict[str, Any], *, by: str) -
 def _close(
     connection: sa.Connection, conflict: dict[str, Any], *, before: Pins | None = None, **how: str
 ) -> None:
-    """Settles it, or takes back the whole transaction where somebody settled it first: raises NoSuchConflict."""
+    """Resolves it, or takes back the whole transaction where somebody resolved it first: raises NoSuchConflict."""
     mine = sync_conflicts.c.id == conflict["id"]
     if not resolve_conflicts(connection, mine, pinned_before=before or sa.null(), **how):
         raise _no_longer_open(conflict["id"])
@@ -77,14 +77,14 @@ def _no_longer_open(conflict_id: int) -> NoSuchConflict:
 
 def match_conflict_alerts(connection: sa.Connection, *, looked: bool = False) -> None:
     """Makes the alerts about conflicts match those of items that wait for a person. Only when 4Seller was `looked` at are new
-    ones raised: else one that a person has closed would come back with the next conflict that is settled."""
+    ones raised: else one that a person has closed would come back with the next conflict that is resolved."""
     known = open_subjects(connection, ALERT)
     if not looked and not known:
         return
     texts = {
         f"{row['subject']}:{row['field']}": (
             f"{row['sku']}: the {row['field']} is {row['fourseller_value']} on 4Seller and {row['shop_value']} in the "
-            "shop. Settle it with `midas conflicts list`."
+            "shop. Resolve it with `midas conflicts list`."
         )
         for row in find_conflicts(connection, OPEN, policy="manual")
         if row["mapping_id"] is not None
@@ -93,7 +93,7 @@ def match_conflict_alerts(connection: sa.Connection, *, looked: bool = False) ->
 
 
 async def resolve(context: SyncContext, conflict_id: int, take: str, by: str) -> dict[str, Any]:
-    """Settles a conflict by a person's word and returns it as it is then.
+    """Resolves a conflict by a person's choice and returns it as it is then.
 
     To `take` the `shop`'s value pushes it again; the `marketplace`'s is kept: a quantity becomes a ledger row, any other
     field is pinned. Raises NoSuchConflict, or FourSellerError where a product that is no item's could not be deleted.

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from midas_pipelines.fourseller.models import Product
-from midas_pipelines.store.items.mappings import FORGOTTEN, Mapping
+from midas_pipelines.store.items.mappings import UNTIED, Mapping
 from midas_pipelines.store.stock.rules import NO_RULE, Rule
 from midas_pipelines.storefront.catalog import ShopItem
 from midas_pipelines.sync.listings.diff import (
@@ -51,7 +51,7 @@ class FoundConflict:
 
     difference: Difference
     policy: str
-    resolution: str | None = None  # marketplace, where the policy settles it at once
+    resolution: str | None = None  # marketplace, where the policy resolves it at once
     delta: int | None = None
 
 
@@ -106,7 +106,7 @@ def decide(
         planner: has its item as the shop has it now, and the rules.
         product: as 4Seller showed it; None when it was not in the listing.
         gone: 4Seller surely has no product of it; not to be in a list proves nothing.
-        free: the row is ours to settle: not claimed, not confirmed since the read began.
+        free: the row is ours to write: not claimed, not confirmed since the read began.
         recent: it was confirmed so shortly before the read that the quantity read may be the old one.
         on_its_way: a change of it only waits for its turn (`is_on_its_way`).
         sales_in: every sale from before the read is imported; otherwise no quantity counts as an edit.
@@ -207,7 +207,7 @@ def _missing(mapping: Mapping, planner: Planner, *, gone: bool, free: bool, on_i
     change, listed = planner.plan(mapping), mapping.fourseller_product_id is not None
     if change.draft is None:  # to be taken off, and off already
         push = gone and free and change.action is Action.DELETE
-        return Decision(change, NO_ITEM, push=push, values=FORGOTTEN if push else {})
+        return Decision(change, NO_ITEM, push=push, values=UNTIED if push else {})
     if not gone:
         return Decision(change, NOT_SEEN if listed else CHANGING)
     missing = Difference("listing", "listed", "missing", edited=listed)
@@ -216,7 +216,7 @@ def _missing(mapping: Mapping, planner: Planner, *, gone: bool, free: bool, on_i
         return Decision(change, CHANGING if waits else DIFFERING, (), (missing,), push=free)
     policy = planner.rule(mapping).policy("listing")
     conflict = FoundConflict(missing, policy, "marketplace" if policy == "marketplace_wins" else None)
-    values: dict[str, Any] = dict(FORGOTTEN)
+    values: dict[str, Any] = dict(UNTIED)
     if policy != "source_wins":
         listing = {"listing": {"value": None, "held": policy == "manual"}}
         values["pinned_fields"] = with_pins(mapping.pinned_fields, listing)

@@ -1,6 +1,6 @@
 """What to do when 4Seller says that a product changed: nothing where it was our own push, else look and set it right.
 
-What somebody changed on 4Seller is settled by the policy of its item and field, as a reconciliation settles it. A
+What somebody changed on 4Seller is resolved by the policy of its item and field, as in a reconciliation. A
 quantity that a sale may have changed waits for the order's own event first; orders are read only when none comes.
 """
 
@@ -24,7 +24,7 @@ from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.listings.diff import seen
 from midas_pipelines.sync.reconcile.apply import ReadBack
 from midas_pipelines.sync.reconcile.conflicts import take_marketplace_quantities
-from midas_pipelines.sync.reconcile.run import settle_sold
+from midas_pipelines.sync.reconcile.run import judge_sold
 from midas_pipelines.sync.threads import in_thread
 
 ORDER_SECONDS = 2.0
@@ -75,15 +75,15 @@ async def handle_product_event(
         shown = await client.product(product_id)
     except NotFound:
         shown = None
-    settling = await in_thread(_settle, context, mapping, shown, read_at)
-    if settling.need_sales:
+    judging = await in_thread(_judge, context, mapping, shown, read_at)
+    if judging.need_sales:
         late = int(waited_seconds - ORDER_SECONDS)  # an order's event may come yet, or wait behind others
         if waited_seconds < ORDER_SECONDS or await in_thread(context.database.read, orders_wait, late):
             return EventResult.BUSY
         await import_sales()
-        await settle_sold(client, settling)
+        await judge_sold(client, judging)
     await in_thread(take_marketplace_quantities, context)
-    report = settling.report
+    report = judging.report
     if report.equal or not report.scanned:  # the shop does not sell it, or cannot list it
         return EventResult.ECHO
     if not report.discrepancies:  # in shadow mode its change is never sent, so nothing is waited for
@@ -108,11 +108,11 @@ def _may_be_sold(mapping: Mapping, product: Product | None) -> bool:
     return not differs or (differs.keys() == {"acked_quantity"} and fell)
 
 
-def _settle(context: SyncContext, mapping: Mapping, shown: Product | None, read_at: datetime) -> ReadBack:
-    """Settles this one item as a reconciliation would: by its policy, its pins, and who pushed since it was asked."""
+def _judge(context: SyncContext, mapping: Mapping, shown: Product | None, read_at: datetime) -> ReadBack:
+    """Judges this one item as a reconciliation would: by its policy, its pins, and who pushed since it was asked."""
     products = ListedProducts(() if shown is None else [shown])
     gone = frozenset[str]() if shown is not None else frozenset({str(mapping.fourseller_product_id)})
     listing = Listing(products, complete=True, gone=gone)
-    settling = ReadBack(context, listing, read_at, ids=[mapping.id])
-    settling.judge_all()
-    return settling
+    judging = ReadBack(context, listing, read_at, ids=[mapping.id])
+    judging.judge_all()
+    return judging

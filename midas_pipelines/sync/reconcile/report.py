@@ -31,10 +31,10 @@ class ReconcileReport:
     changing: int = 0  # changed in the shop, or confirmed since the read; no discrepancy
     not_seen: int = 0  # in no row that could be read, or in one without price or quantity
     discrepancies: int = 0
-    settled: int = 0  # conflicts
-    waiting: int = 0  # conflicts that are open still
+    resolved: int = 0  # conflicts
+    open_conflicts: int = 0
     differing: dict[str, int] = field(default_factory=dict)  # by the field that differs
-    unknown: int = 0  # on 4Seller under no item's name, but for those that a person left there
+    orphans: int = 0  # on 4Seller under no item's name, but for those that a person left there
     consistency: float | None = None
     complete: bool = True
     pushed: int = 0
@@ -44,7 +44,7 @@ class ReconcileReport:
     worst: list[dict[str, str]] = field(default_factory=list)
     above: list[dict[str, str]] = field(default_factory=list)  # offered in a quantity that is not there
     doubled: list[dict[str, str]] = field(default_factory=list)  # more than one product of their SKU
-    orphans: list[dict[str, str]] = field(default_factory=list)  # the first of `unknown`, by name
+    orphan_rows: list[dict[str, str]] = field(default_factory=list)  # the first of `orphans`, by name
     stopped: str | None = None  # why what the shop wins was not pushed: the brake
     note: str | None = None  # why some quantities were not judged
     sale_requests: int = 0  # those of the import of orders

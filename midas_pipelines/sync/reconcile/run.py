@@ -1,4 +1,4 @@
-"""Reconciliation: reading back what 4Seller really shows, and settling by policy what differs from the shop.
+"""Reconciliation: reading back what 4Seller really shows, and resolving by policy what differs from the shop.
 
 The listing is read page by page. A list proves presence, never absence: lists lag behind writes, end early and come back
 empty, so what they lack is asked for by id, and only a 404 for the very id makes a listed product missing. Then each item
@@ -36,7 +36,7 @@ from midas_pipelines.sync.orders.intake.poll import import_orders
 from midas_pipelines.sync.reconcile.apply import ReadBack
 from midas_pipelines.sync.reconcile.conflicts import match_conflict_alerts, take_marketplace_quantities
 from midas_pipelines.sync.reconcile.report import ReconcileReport
-from midas_pipelines.sync.reconcile.strays import settle_unknown
+from midas_pipelines.sync.reconcile.strays import judge_untied
 from midas_pipelines.sync.sync_log import logged_sync
 from midas_pipelines.sync.threads import in_thread
 
@@ -59,7 +59,7 @@ class ReadListing(NamedTuple):
 async def reconcile(
     context: SyncContext, *, shards: Shards | None = None, listed: ReadListing | None = None
 ) -> ReconcileReport:
-    """Reads every listing, writes what was observed, records conflicts, and settles them by policy.
+    """Reads every listing, writes what was observed, records conflicts, and resolves them by policy.
 
     Args:
         shards: judges the items of these alone, and no product that is no item's; None for all. 4Seller can only be
@@ -74,16 +74,16 @@ async def reconcile(
             clock.client = client
             await in_thread(take_marketplace_quantities, context)
             listed = listed or await read_listing(context, client, shards)
-            settling = await read_back(context, client, shards, report, listed)
+            judging = await read_back(context, client, shards, report, listed)
             clock.requests = report.sale_requests + listed.requests
-            if settling.to_push and context.gate.connected:
-                known = Known(settling.listing.products) if settling.listing.complete else None
-                pushing = Push(context, client, known=known, ids=settling.to_push, ignore_delays=True)
+            if judging.to_push and context.gate.connected:
+                known = Known(judging.listing.products) if judging.listing.complete else None
+                pushing = Push(context, client, known=known, ids=judging.to_push, ignore_delays=True)
                 tally = await pushing.run()
                 report.pushed = tally.created + tally.updated + tally.pushed + tally.deleted
                 report.failed = tally.failed + tally.released + tally.held
                 report.stopped = pushing.stopped
-        await in_thread(close_settled, context, settling)
+        await in_thread(close_resolved, context, judging)
     return report
 
 
@@ -94,24 +94,24 @@ async def read_back(
     report: ReconcileReport,
     listed: ReadListing,
 ) -> ReadBack:
-    """Judges every item by the listing, and settles by policy what differs; imports sales where one may explain it.
+    """Judges every item by the listing, and resolves by policy what differs; imports sales where one may explain it.
 
     Where sales cannot be imported, the quantities they may explain are left as they are. Raises BadCredentials.
     """
     read_at, listing, _ = listed
     if shards is not None:  # else each is met in its turn
         await in_thread(_tie_all, context, listing)
-    settling = ReadBack(context, listing, read_at, shards=shards, report=report)
-    await in_thread(settling.judge_all)
-    if settling.need_sales:
+    judging = ReadBack(context, listing, read_at, shards=shards, report=report)
+    await in_thread(judging.judge_all)
+    if judging.need_sales:
         try:
             report.sale_requests = (await import_orders(context)).requests
-            await settle_sold(client, settling)
+            await judge_sold(client, judging)
         except errors.CallFailed as failed:
-            settling.leave_sales(f"New sales could not be imported, so they were not weighed: {failed}")
-    await settle_unknown(client, settling)
+            judging.leave_sales(f"New sales could not be imported, so they were not weighed: {failed}")
+    await judge_untied(client, judging)
     report.listed, report.complete = len(listing.products), listing.complete
-    return settling
+    return judging
 
 
 async def read_listing(context: SyncContext, client: FourSeller, shards: Shards | None = None) -> ReadListing:
@@ -135,7 +135,7 @@ async def _ask_for_missing(
     A list that lacks more than a few is tried on some of them first: when 4Seller still has any of those, the list
     is not believed, it counts as incomplete, and staff get an alert. Raises BadCredentials.
     """
-    lacking, known, settled = await in_thread(_lacking, context, listing, shards)
+    lacking, known, past_lag = await in_thread(_lacking, context, listing, shards)
     few = max(FEW, known * FEW_PERCENT // 100)
     gone: set[str] = set()
     start, refuted = 0, False
@@ -149,7 +149,7 @@ async def _ask_for_missing(
     reason = listing.reason
     if refuted:
         reason = f"4Seller's list lacks {len(lacking)} of {known} products that it was known to have"
-    alarming = settled > few or 2 * len(lacking) > known  # no mere lag
+    alarming = past_lag > few or 2 * len(lacking) > known  # no mere lag
     await in_thread(_report, context, reason if refuted and alarming else None)
     return replace(listing, complete=listing.complete and not refuted, reason=reason, gone=frozenset(gone))
 
@@ -173,8 +173,9 @@ def _tie_all(context: SyncContext, listing: Listing) -> None:
 def _known_products(context: SyncContext, shards: Shards | None) -> Iterator[Sequence[sa.Row[Any]]]:
     """The listed items of these shards: mapping, product, when it was confirmed, and whether that is before the lists' lag."""
     columns, product_id = mappings.c, mappings.c.fourseller_product_id
-    settled = sa.func.coalesce(columns.acked_at < utc_now(-int(context.settings.list_lag_seconds)), sa.true())
-    query = sa.select(columns.id, product_id, columns.acked_at, settled).where(product_id.is_not(None))
+    before = utc_now(-int(context.settings.list_lag_seconds))
+    past_lag = sa.func.coalesce(columns.acked_at < before, sa.true())
+    query = sa.select(columns.id, product_id, columns.acked_at, past_lag).where(product_id.is_not(None))
     query, after = query.order_by(columns.id).limit(READ_AT_ONCE), 0
     if shards is not None:
         query = query.where(shards.holds(columns.id))
@@ -187,14 +188,14 @@ def _known_products(context: SyncContext, shards: Shards | None) -> Iterator[Seq
 def _lacking(context: SyncContext, listing: Listing, shards: Shards | None) -> tuple[list[str], int, int]:
     """The known products of these shards that a list lacks, the longest confirmed first; how many are known; and how many
     of the lacking were confirmed before the lists' lag."""
-    known = settled = 0
+    known = past_lag = 0
     absent = list[tuple[float, str]]()  # a cut list may lack all there are: as little of each as will do
     for rows in _known_products(context, shards):
         known += len(rows)
         present = listing.products.stamps([row[1] for row in rows])
-        for _, one, confirmed, was_settled in rows:
+        for _, one, confirmed, is_past_lag in rows:
             if one not in present:
-                settled += bool(was_settled)
+                past_lag += bool(is_past_lag)
                 absent.append((confirmed.timestamp() if confirmed else 0.0, one))
     strangers = len(listing.products) > known - len(absent)
     absent.sort(key=itemgetter(0))
@@ -210,7 +211,7 @@ def _lacking(context: SyncContext, listing: Listing, shards: Shards | None) -> t
             listing.products.rename(one, shown[one])
         respelled = {shown[one] for one in shown.keys() - of_others}
         lacking = [one for one in lacking if one not in respelled]
-    return lacking, known, settled
+    return lacking, known, past_lag
 
 
 def _report(context: SyncContext, reason: str | None) -> None:
@@ -221,15 +222,15 @@ def _report(context: SyncContext, reason: str | None) -> None:
     context.database.write(match_alerts, kind="listing", texts={} if reason is None else {"short list": text})
 
 
-async def settle_sold(client: FourSeller, settling: ReadBack) -> None:
-    """Settles what `ReadBack.judge_all` left, once sales are imported: what 4Seller shows unchanged since is an
+async def judge_sold(client: FourSeller, judging: ReadBack) -> None:
+    """Judges what `ReadBack.judge_all` left, once sales are imported: what 4Seller shows unchanged since is an
     edit; an item that has moved on is being bought, and counts as changing. Raises BadCredentials."""
-    waiting = settling.need_sales
+    waiting = judging.need_sales
     still = await asyncio.gather(*(_still_shown(client, product) for product in waiting.values()))
     same = sorted(item for item, unchanged in zip(waiting, still, strict=True) if unchanged)
-    settling.report.leave_open(len(waiting) - len(same))
+    judging.report.leave_open(len(waiting) - len(same))
     if same:
-        await in_thread(settling.resume, same)
+        await in_thread(judging.resume, same)
 
 
 async def _still_shown(client: FourSeller, product: Product) -> bool:
@@ -240,13 +241,13 @@ async def _still_shown(client: FourSeller, product: Product) -> bool:
     return (shown_quantity(again), again.updated_at) == (shown_quantity(product), product.updated_at)
 
 
-def close_settled(context: SyncContext, settling: ReadBack) -> None:
-    """Closes what is settled by now, after a read-back and what it pushed, and counts what is not."""
-    report, moved = settling.report, take_marketplace_quantities(context)
+def close_resolved(context: SyncContext, judging: ReadBack) -> None:
+    """Closes what is resolved by now, after a read-back and what it pushed, and counts what is not."""
+    report, moved = judging.report, take_marketplace_quantities(context)
     with context.database.writing() as connection:
         closed = resolve_pushed(connection)
-        if settling.listing.complete:
-            closed += resolve_unseen(connection, settling.read_at, settling.busy, settling.shards)
+        if judging.listing.complete:
+            closed += resolve_unseen(connection, judging.read_at, judging.busy, judging.shards)
         match_conflict_alerts(connection, looked=True)
-        report.waiting = connection.scalar(sa.select(sa.func.count()).where(OPEN)) or 0
-    report.settled += closed + moved
+        report.open_conflicts = connection.scalar(sa.select(sa.func.count()).where(OPEN)) or 0
+    report.resolved += closed + moved

@@ -33,18 +33,18 @@ REMOVED = "It was set to 0 and deleted again."
 TWIN, LEFT = "its item has another product", "the shop no longer sells its item"
 
 
-async def settle_unknown(client: FourSeller, settling: ReadBack) -> None:
-    """Settles the products that are tied to no item, after all items were judged. Raises BadCredentials."""
-    if settling.shards is None:  # whose a product is, some of the items alone cannot tell
-        await _remove_strays(client, settling)
-        await in_thread(_record_orphans, settling)
+async def judge_untied(client: FourSeller, judging: ReadBack) -> None:
+    """Removes or records the products that are tied to no item, after all items were judged. Raises BadCredentials."""
+    if judging.shards is None:  # whose a product is, some of the items alone cannot tell
+        await _remove_strays(client, judging)
+        await in_thread(_record_orphans, judging)
 
 
-async def _remove_strays(client: FourSeller, settling: ReadBack) -> None:
+async def _remove_strays(client: FourSeller, judging: ReadBack) -> None:
     """Removes the strays among the products that are tied to no item, also from the listing; they wait for a person
     where the brake would. Raises BadCredentials."""
-    strays = await in_thread(_find, settling)
-    context, many, texts = settling.context, len(strays), {}
+    strays = await in_thread(_find, judging)
+    context, many, texts = judging.context, len(strays), {}
     words = {
         product.id: f"{product.sku or '(no SKU)'}, product {product.id} on 4Seller: {why}."
         for product, why in strays
@@ -60,8 +60,8 @@ async def _remove_strays(client: FourSeller, settling: ReadBack) -> None:
         if end is not None:
             texts[orphan_subject(product_id)] = f"{text} {end}"
         if end in (None, REMOVED):
-            settling.listing.products.remove(product_id)
-    await in_thread(_report, settling, texts)
+            judging.listing.products.remove(product_id)
+    await in_thread(_report, judging, texts)
 
 
 async def _remove(client: FourSeller, product_id: str) -> str | None:
@@ -77,14 +77,14 @@ async def _remove(client: FourSeller, product_id: str) -> str | None:
     return REMOVED
 
 
-def _find(settling: ReadBack) -> list[tuple[Product, str]]:
+def _find(judging: ReadBack) -> list[tuple[Product, str]]:
     """Each product of ours that should be gone, and why."""
-    left = iter(settling.listing.products.untied())
-    return [stray for part in iter(lambda: list(islice(left, CHUNK)), []) for stray in _among(settling, part)]
+    left = iter(judging.listing.products.untied())
+    return [stray for part in iter(lambda: list(islice(left, CHUNK)), []) for stray in _among(judging, part)]
 
 
-def _among(settling: ReadBack, untied: list[Product]) -> list[tuple[Product, str]]:
-    context = settling.context
+def _among(judging: ReadBack, untied: list[Product]) -> list[tuple[Product, str]]:
+    context = judging.context
     marked = [(whose, one) for one in untied if (whose := owner(one)) is not None]
     if not marked:
         return []
@@ -96,7 +96,7 @@ def _among(settling: ReadBack, untied: list[Product]) -> list[tuple[Product, str
         changes, busy = _changes(connection, {whose[0] for whose, _ in marked}, context.settings.title_limit)
     found = []
     for whose, product in marked:
-        why = _why(changes.get(whose), settling)
+        why = _why(changes.get(whose), judging)
         if why and whose not in busy and product.id not in passed and orphan_subject(product.id) not in alone:
             found.append((product, why))
     return found
@@ -114,41 +114,41 @@ def _changes(
     return {one.key: planner.plan(one) for one in found}, busy
 
 
-def _why(change: Change | None, settling: ReadBack) -> str | None:
+def _why(change: Change | None, judging: ReadBack) -> str | None:
     """Why the product should be gone; None where it may be adopted yet, or a person has decided about it."""
     if change is None:
         return LEFT
     mapping = change.mapping
-    if mapping.fourseller_product_id in settling.listing.products:
+    if mapping.fourseller_product_id in judging.listing.products:
         return TWIN
     off = change.action in (Action.DELETE, Action.NOTHING) and change.draft is None and not change.aside
     return LEFT if off and "listing" not in (mapping.pinned_fields or {}) else None
 
 
-def _report(settling: ReadBack, texts: dict[str, str]) -> None:
-    texts |= {item_subject(row.id): f"{row.sku}: {LEFT}. {row.reason}" for row in settling.staying}
-    with settling.context.database.writing() as connection:
-        mark_dirty(connection, [row.id for row in settling.staying if given_up(row)])
-        known = None if settling.listing.complete else ()  # what a list that was cut lacks may be there
+def _report(judging: ReadBack, texts: dict[str, str]) -> None:
+    texts |= {item_subject(row.id): f"{row.sku}: {LEFT}. {row.reason}" for row in judging.staying}
+    with judging.context.database.writing() as connection:
+        mark_dirty(connection, [row.id for row in judging.staying if given_up(row)])
+        known = None if judging.listing.complete else ()  # what a list that was cut lacks may be there
         match_alerts(connection, kind=ALERT, texts=texts, known=known)
 
 
-def _record_orphans(settling: ReadBack) -> None:
+def _record_orphans(judging: ReadBack) -> None:
     """Records the products that are no item's, which only a person's word deletes."""
-    left = iter(settling.listing.products.untied())
+    left = iter(judging.listing.products.untied())
     while orphans := list(islice(left, CHUNK)):
-        with settling.context.database.writing() as connection:
+        with judging.context.database.writing() as connection:
             alone = left_alone(connection, [orphan_subject(one.id) for one in orphans])
             wanted = [one for one in orphans if orphan_subject(one.id) not in alone]
-            record_conflicts(connection, [_orphan_row(settling, one) for one in wanted])
-        settling.report.unknown += len(wanted)
-        settling.report.orphans += [
+            record_conflicts(connection, [_orphan_row(judging, one) for one in wanted])
+        judging.report.orphans += len(wanted)
+        judging.report.orphan_rows += [
             {"sku": one.sku or "", "4Seller": one.id, "title": one.title or ""}
-            for one in wanted[: PREVIEW - len(settling.report.orphans)]
+            for one in wanted[: PREVIEW - len(judging.report.orphan_rows)]
         ]
 
 
-def _orphan_row(settling: ReadBack, product: Product) -> dict[str, Any]:
+def _orphan_row(judging: ReadBack, product: Product) -> dict[str, Any]:
     return {
         "subject": orphan_subject(product.id),
         "mapping_id": None,
@@ -159,5 +159,5 @@ def _orphan_row(settling: ReadBack, product: Product) -> dict[str, Any]:
         "fourseller_value": (product.title or "")[:200],
         "policy": "manual",
         "delta": None,
-        "run_id": settling.context.run_id,
+        "run_id": judging.context.run_id,
     }

@@ -16,7 +16,7 @@ from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.fourseller.errors import CallFailed, NotFound
 from midas_pipelines.fourseller.models import Product, ProductDraft
 from midas_pipelines.store.items.claims import claim
-from midas_pipelines.store.items.mappings import FORGOTTEN, Mapping, mark_dirty, slices
+from midas_pipelines.store.items.mappings import UNTIED, Mapping, mark_dirty, slices
 from midas_pipelines.store.items.writes import (
     Listing,
     Written,
@@ -130,7 +130,7 @@ class _Undo:
         await remove(self.client, shown.id)
         self.report.removed += 1
         off = {"listing": {"value": None, "held": False}}
-        return {**FORGOTTEN, "state": "removed", "sku": None, "pins": off}
+        return {**UNTIED, "state": "removed", "sku": None, "pins": off}
 
     async def _list_again(self, mapping: Mapping, written: Written) -> dict[str, Any]:
         """Creates a listing that had been removed, with as many as the shop has: none where it sells it no more."""

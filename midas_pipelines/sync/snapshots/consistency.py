@@ -57,7 +57,7 @@ def compare(
     *,
     known_until: datetime,
     read_at: datetime,
-    settled_at: datetime,
+    quantities_until: datetime,
 ) -> Consistency:
     """Compares what the shop says with what 4Seller shows, item by item.
 
@@ -66,7 +66,7 @@ def compare(
         listing: a listing snapshot, with LISTING_COLUMNS at least.
         known_until: what 4Seller dates later may be a sale that was not imported when the catalog was read.
         read_at: when reading the listing began; what was confirmed later is not in it.
-        settled_at: a quantity confirmed later may still be shown as it was.
+        quantities_until: a quantity confirmed later may still be shown as it was.
     """
     expected = catalog[catalog["expected_price"].notna()]
     both = expected.merge(listing[LISTING_COLUMNS], on="fourseller_product_id", how="left", indicator="found")
@@ -85,7 +85,7 @@ def compare(
     by_others = ~(both["updated_at"] <= both["acked_at"])  # a push of ours dates the product too
     is_changing = both["is_waiting"] | (both["acked_at"] > read_at)
     may_be_sold = by_others & (both["updated_at"] > known_until)
-    is_changing |= ~others & (may_be_sold | (both["acked_at"] > settled_at))  # which explain a quantity alone
+    is_changing |= ~others & (may_be_sold | (both["acked_at"] > quantities_until))  # of a quantity alone
     wrong = ~is_equal & ~is_changing
     fields = both[[]].assign(**differs)[wrong].to_dict("records")
     counterexamples = both[wrong].assign(fields=[", ".join(n for n in FIELDS if row[n]) for row in fields])
@@ -106,7 +106,7 @@ def measure(context: SyncContext) -> Consistency:
             shown.among(catalog["fourseller_product_id"]),
             known_until=datetime.fromisoformat(facts["sales_known_until"]),
             read_at=datetime.fromisoformat(listed["read_at"]),
-            settled_at=datetime.fromisoformat(listed["settled_at"]),
+            quantities_until=datetime.fromisoformat(listed["quantities_until"]),
         )
         for catalog in (one.to_pandas() for one in kept.batches(CATALOG, days[CATALOG], CATALOG_COLUMNS))
     )

@@ -135,7 +135,7 @@ async def snapshot_listing(context: SyncContext, run_set: str) -> Spool:
         requests = client.requests
     facts = {
         "read_at": read_at,
-        "settled_at": read_at - timedelta(seconds=context.settings.read_back_grace_seconds),
+        "quantities_until": read_at - timedelta(seconds=context.settings.read_back_grace_seconds),
         "run_id": context.run_id,
         "run_set": run_set,
         "counts": {"requests": requests, "is_complete": listing.complete},

@@ -93,7 +93,7 @@ def test_the_notebook_of_the_docs_finds_what_the_check_finds(
     capsys.readouterr()
     exec(notebook.replace("2026-11-27", day).replace('"snapshots/', f'"{folder}/'), {})
     share, table = capsys.readouterr().out.split("\n", 1)
-    assert (found["pending"].value, found["consistency"].value) == (1, float(share))
+    assert (found["changing"].value, found["consistency"].value) == (1, float(share))
     assert [name in table for name in shown] == [True, True, False, False, False, False]
     assert found["failed"].value == 2
 
@@ -183,7 +183,7 @@ def test_the_figure_follows_from_the_two_files_and_names_who_differs(
     by_sku["A-2"]["title"] = "Another"
     del state[by_sku["A-3"]["id"]]
     found = evaluation(execute("consistency_check"), "consistent")
-    assert (found.passed, found.metadata["checked"].value, found.metadata["matching"].value) == (False, 4, 1)
+    assert (found.passed, found.metadata["checked"].value, found.metadata["equal"].value) == (False, 4, 1)
     assert found.metadata["consistency"].value == 0.25
     offenders = found.metadata["offenders"]
     assert isinstance(offenders, dg.TableMetadataValue)

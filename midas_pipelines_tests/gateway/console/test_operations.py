@@ -91,7 +91,7 @@ def test_alerts_are_grouped_and_closed(operator: Visitor, monkeypatch: pytest.Mo
     page = operator.see("/alerts")
     assert "A is low: /stock shows all." in page
     assert page.count('id="group-') == 1
-    assert page.count('<a href="/stock">Where it is settled</a>') == 2
+    assert page.count('<a href="/stock">Where to resolve it</a>') == 2
     number = re.search(r'name="alert" value="(\d+)"', page)
     assert number is not None
     assert operator.click("/alerts/mark", alert=number[1], what="take") == "Alex Sample sees to it."

@@ -29,7 +29,7 @@ STAYS: dict[str, list[dict[str, Any]]] = {
     "api_errors": [CALL | {"created_at": YOUNG}],
     "order_logs": [
         {"marketplace_order_id": "A", "step": "dismissed", "created_at": OLD},
-        {"marketplace_order_id": "A", "step": "settled", "created_at": OLD},
+        {"marketplace_order_id": "A", "step": "resolved", "created_at": OLD},
         {"marketplace_order_id": "A", "step": "imported", "created_at": YOUNG},
     ],
     "alerts": [

@@ -153,7 +153,7 @@ HISTORIES: dict[Callable[[World, str], None], list[str]] = {
         f"partly_shipped: Shipment, UPS {desk.UPS}: 2 of A (line 1).",
         "processing: The shop's pending -> processing was pushed to 4Seller.",
         f"tracking_pushed: 4Seller knows the shipment UPS {desk.UPS}.",
-        f"parcel: UPS {desk.UPS} https://www.ups.com/",
+        f"shipment: UPS {desk.UPS} https://www.ups.com/",
     ],
     shipped_by_the_shop: [f"partly_shipped: Shipment, FedEx {desk.FEDEX}: 3 of A (line 1)."],
     unreadable: ["tracking_refused: ", "not pushed to 4Seller yet ('see the label' is no tracking number"],
@@ -165,7 +165,7 @@ HISTORIES: dict[Callable[[World, str], None], list[str]] = {
     returned: ["stock: returned: Line 1, A: +1, 1 on hand", "released: Line 1, A: 1 back in stock."],
     settled: [
         "conflict: The marketplace cancelled the order",
-        "settled: An operator resolved",
+        "resolved: An operator resolved",
         "stock: cancelled: Line 1, A: +1, 1 on hand",
         "stock: cancelled: Line 1, A: +2, 3 on hand",
     ],
@@ -215,7 +215,7 @@ def test_programs_read_the_same_as_one_json_object(
     read = json.loads(capsys.readouterr().out)
     assert (read["order"]["marketplace_order_id"], read["order"]["total"]) == (sold, "54.99")
     assert (read["lines"][0]["backordered"], read["lines"][0]["shipped"]) == (2, 2)
-    (parcel,) = [entry for entry in read["entries"] if entry["what"] == "parcel"]
+    (parcel,) = [entry for entry in read["entries"] if entry["what"] == "shipment"]
     assert parcel["facts"]["tracking_number"] == desk.UPS
     assert parcel["facts"]["pushed_at"] > parcel["at"]
     assert {"at", "what", "detail", "cause", "facts"} == set(parcel)

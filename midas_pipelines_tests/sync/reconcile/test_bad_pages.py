@@ -76,7 +76,7 @@ def test_a_sku_on_two_pages_is_reported_and_left_to_a_person(pages: World) -> No
     before = tied(pages)
     report = asyncio.run(reconcile(pages.sync_context(read_back_grace_seconds=0)))
     assert [one["sku"] for one in report.doubled] == ["A-03", "A-41"]
-    assert (report.complete, report.equal, report.unknown) == (True, 60, 2)
+    assert (report.complete, report.equal, report.orphans) == (True, 60, 2)
     assert tied(pages) == before
     assert len(pages.sandbox.state.products) == 62
 

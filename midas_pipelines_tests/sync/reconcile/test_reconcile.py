@@ -102,7 +102,7 @@ def test_both_in_step_is_all_equal_and_costs_one_read(two: World) -> None:
 def test_by_default_the_shop_wins_and_the_conflict_says_so(each: World) -> None:
     edit_each(each, *EDITS, "listing")
     report = reconciled(each)
-    assert (report.discrepancies, report.settled, report.waiting) == (4, 4, 0)
+    assert (report.discrepancies, report.resolved, report.open_conflicts) == (4, 4, 0)
     assert report.consistency == 0.2
     assert report.differing == dict.fromkeys((*EDITS, "listing"), 1)
     assert each.shown == each.wanted
@@ -116,10 +116,10 @@ def test_manual_waits_and_no_sync_writes_over_it(each: World) -> None:
     each.incremental()
     edit_each(each, *EDITS, "listing")
     before = each.shown
-    assert reconciled(each).waiting == 4
+    assert reconciled(each).open_conflicts == 4
     each.full()
     each.incremental()
-    assert reconciled(each).waiting == 4
+    assert reconciled(each).open_conflicts == 4
     assert each.shown == before
     assert value(each.database, "SELECT count(*) FROM alerts WHERE kind = 'conflict'") == 4
     found = rows(each.database, "SELECT field FROM sync_conflicts")
@@ -132,7 +132,7 @@ def test_a_conflict_about_an_item_that_is_not_to_be_listed_any_more_closes(each:
     set_rule(each.database, {"policy": "manual"})
     each.incremental()
     edit_each(each, *EDITS, "listing")
-    assert reconciled(each).waiting == 4
+    assert reconciled(each).open_conflicts == 4
     for sku in (*EDITS, "listing"):
         if end == "archived":
             run(each.database, "UPDATE products SET status = 'archived' WHERE sku = :sku", sku=sku)
@@ -140,7 +140,7 @@ def test_a_conflict_about_an_item_that_is_not_to_be_listed_any_more_closes(each:
             run(each.database, "DELETE FROM products WHERE sku = :sku", sku=sku)
         else:
             set_rule(each.database, {"exclude": True}, sku=sku)
-    assert reconciled(each).waiting == 0
+    assert reconciled(each).open_conflicts == 0
     assert value(each.database, "SELECT count(*) FROM alerts WHERE cleared_at IS NULL") == 0
 
 
@@ -157,7 +157,7 @@ def test_a_person_settles_a_conflict_either_way(each: World, take: str) -> None:
     each.full()
     each.full()
     assert each.shown == (original if take == "shop" else edited)
-    assert reconciled(each).waiting == 0
+    assert reconciled(each).open_conflicts == 0
     assert [tuple(row) for row in rows(each.database, "SELECT resolved_by FROM sync_conflicts")] == [
         ("ann",)
     ] * 4
@@ -170,7 +170,7 @@ def test_the_marketplaces_quantity_becomes_a_ledger_row_in_the_shop(two: World) 
     two.incremental()
     edit(two, "A-1", quantity=9)
     report = reconciled(two)
-    assert (report.settled, report.waiting) == (1, 0)
+    assert (report.resolved, report.open_conflicts) == (1, 0)
     assert value(two.database, "SELECT stock_quantity FROM products WHERE sku = 'A-1'") == 10
     row = rows(two.database, "SELECT delta, source, cause FROM inventory_changes ORDER BY id DESC LIMIT 1")[0]
     assert tuple(row) == (5, "reconcile", "marketplace")
@@ -185,7 +185,7 @@ def test_the_marketplace_wins_its_price_words_and_absence(each: World) -> None:
     each.incremental()
     edit_each(each, "price", "content", "listing")
     edited = each.shown
-    assert reconciled(each).settled == 3
+    assert reconciled(each).resolved == 3
     each.full()
     assert each.shown == edited
 
@@ -291,7 +291,7 @@ def test_a_change_of_the_shops_that_is_on_its_way_is_no_discrepancy(two: World) 
 
 def test_a_product_of_nobodys_waits_and_is_deleted_only_by_a_persons_word(two: World) -> None:
     two.sandbox.state.create({"sku": "STRANGER", "title": "Stranger", "price": "1.00"})
-    assert (reconciled(two).unknown, "STRANGER" in two.listed) == (1, True)
+    assert (reconciled(two).orphans, "STRANGER" in two.listed) == (1, True)
     conflict = value(two.database, "SELECT id FROM sync_conflicts WHERE field = 'unknown'")
     asyncio.run(resolve(two.sync_context(), conflict, "shop", "ann"))
     assert "STRANGER" not in two.listed
@@ -302,7 +302,7 @@ def test_a_product_of_nobodys_that_is_left_alone_is_not_asked_about_again(two: W
     reconciled(two)
     conflict = value(two.database, "SELECT id FROM sync_conflicts WHERE field = 'unknown'")
     asyncio.run(resolve(two.sync_context(), conflict, "marketplace", "ann"))
-    assert reconciled(two).waiting == 0
+    assert reconciled(two).open_conflicts == 0
 
 
 def test_what_is_settled_on_4seller_itself_is_closed_by_a_full_sync_too(two: World) -> None:
@@ -310,7 +310,7 @@ def test_what_is_settled_on_4seller_itself_is_closed_by_a_full_sync_too(two: Wor
     before = two.listed["A-1"]["price"]
     edit(two, "A-1", price="99.00")
     two.sandbox.state.create({"sku": "A-3", "title": "Stranger", "price": before})
-    assert reconciled(two).waiting == 2
+    assert reconciled(two).open_conflicts == 2
     edit(two, "A-1", price=before)
     add_product(two.database, sku="A-3")
     assert two.full().adopted == 1
@@ -380,7 +380,7 @@ def test_an_edit_under_manual_survives_a_write_of_the_rest_before_any_reconcilia
     run(two.database, "UPDATE products SET name = 'Renamed' WHERE sku = 'A-1'")
     two.incremental()
     assert two.shown["A-1"][:2] == ("Renamed", Decimal("55.00"))
-    assert reconciled(two).waiting == 1
+    assert reconciled(two).open_conflicts == 1
 
 
 def test_a_field_that_cannot_be_pinned_and_a_conflict_that_is_none_are_refused(two: World) -> None:
@@ -407,7 +407,7 @@ def test_a_write_of_unknown_fate_is_no_edit_of_anybodys(two: World) -> None:
         two.database,
         "UPDATE fourseller_product_mappings SET acked_hash = NULL, acked_quantity = NULL WHERE sku = 'A-1'",
     )
-    assert reconciled(two).waiting == 0
+    assert reconciled(two).open_conflicts == 0
     assert two.shown == two.wanted
 
 
@@ -453,8 +453,8 @@ def test_shards_are_judged_by_themselves(two: World) -> None:
 
 def test_a_product_of_another_shard_is_nobodys_orphan(two: World) -> None:
     two.sandbox.state.create({"sku": "Z-9", "title": "Stranger", "price": "1.00"})
-    assert [reconciled(two, shards=Shards({one}, 2)).unknown for one in (0, 1)] == [0, 0]
-    assert reconciled(two).unknown == 1
+    assert [reconciled(two, shards=Shards({one}, 2)).orphans for one in (0, 1)] == [0, 0]
+    assert reconciled(two).orphans == 1
     reconciled(two, shards=Shards({0}, 2))
     assert rows(two.database, "SELECT fourseller_value FROM sync_conflicts WHERE resolved_at IS NULL") == [
         ("Stranger",)
@@ -469,7 +469,7 @@ def test_a_push_that_meets_the_404_first_leaves_a_missing_listing_to_its_policy(
         two.inventory()
         two.incremental()
     assert set(two.listed) == {"A-2"}
-    assert (reconciled(two).waiting, set(two.listed)) == (1, {"A-2"})
+    assert (reconciled(two).open_conflicts, set(two.listed)) == (1, {"A-2"})
     (conflict,) = rows(two.database, "SELECT id FROM sync_conflicts WHERE resolved_at IS NULL")
     asyncio.run(resolve(two.sync_context(), conflict.id, "shop", "a person"))
     two.incremental()

@@ -46,7 +46,7 @@ LATER, JUST = NOW + timedelta(minutes=1), NOW - timedelta(seconds=5)
 def test_each_item_is_equal_changing_or_differs(
     item: dict[str, Any], shown: dict[str, Any], found: str
 ) -> None:
-    moments = {"known_until": NOW, "read_at": NOW, "settled_at": NOW - timedelta(seconds=30)}
+    moments = {"known_until": NOW, "read_at": NOW, "quantities_until": NOW - timedelta(seconds=30)}
     got = compare(pd.DataFrame([ITEM | item]), pd.DataFrame([SHOWN | shown]), **moments)
     differs = list(got.counterexamples["fields"])
     assert (got.equal, got.changing, differs) == (

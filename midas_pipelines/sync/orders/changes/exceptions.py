@@ -88,7 +88,7 @@ def resolve_conflict(order: StoredOrder, decision: str, *, restock: bool) -> Non
         why = "nothing was changed. `midas orders dismiss` ends other exceptions that a person has looked at."
         raise WrongInput(f"Order {order.marketplace_order_id} is in no conflict: {why}")
     goods = ", with the goods back in stock" if restock else ""
-    order.log("settled", f"An operator resolved the conflict: the order counts as {decision}{goods}.")
+    order.log("resolved", f"An operator resolved the conflict: the order counts as {decision}{goods}.")
     if decision == "cancelled":
         _cancel(order, restock=restock)
     else:

@@ -40,18 +40,18 @@ class Shipped:
 
 
 def ship_locked(
-    order: StoredOrder, parcel: Tracking, *, units: Mapping[int, int] | None, source: str = "operator"
+    order: StoredOrder, tracking: Tracking, *, units: Mapping[int, int] | None, source: str = "operator"
 ) -> Shipped:
     """Records a shipment of a locked order, once however often it is reported: the `units` by line number, None for
     everything left to ship. Raises CannotShip."""
     count_late_shipments(order)
     lines, name = order.lines(), f"Order {order.marketplace_order_id}"
     left = {line.line: left_to_ship(line) for line in lines}
-    known = _find_shipment(order, parcel.number)
+    known = _find_shipment(order, tracking.number)
     if known is not None:
         held = {line.line: (known.contents or {}).get(str(line.order_item_id), 0) for line in lines}
         if units is not None and dict(units) != {line: count for line, count in held.items() if count}:
-            why = f"the shipment {parcel.number} is on record with other units"
+            why = f"the shipment {tracking.number} is on record with other units"
             raise CannotShip(f"{name}: {why}: record what else ships as another shipment.")
         return Shipped(new=False, complete=not any(left[line.line] or line.backordered for line in lines))
     ended = next((status for status in (order.status, order.shop_status()) if status in ENDED), None)
@@ -71,26 +71,26 @@ def ship_locked(
     if not wanted and lines:
         why = "everything has shipped, or is backordered. `--replaces NUMBER` corrects a shipment."
         raise CannotShip(f"{name} has nothing left to ship: {why}")
-    shipment_id = _insert(order, parcel, source=source)
-    complete = _book(order, shipment_id, f"{parcel.carrier} {parcel.number}", lines, wanted)
+    shipment_id = _insert(order, tracking, source=source)
+    complete = _book(order, shipment_id, f"{tracking.carrier} {tracking.number}", lines, wanted)
     return Shipped(new=True, complete=complete, units=sum(wanted.values()))
 
 
-def replace_shipment(order: StoredOrder, number: str, parcel: Tracking) -> str | None:
+def replace_shipment(order: StoredOrder, number: str, tracking: Tracking) -> str | None:
     """Replaces the shipment of that number of a locked order by one with the same units, which is pushed and mailed like any
     other; returns why it is not pushed to 4Seller, in words. Raises CannotShip."""
     count_late_shipments(order)
     old, name = _find_shipment(order, number), order.marketplace_order_id
     if old is None:
         raise CannotShip(f"Order {name} has no shipment {number} on record.")
-    if _find_shipment(order, parcel.number, but=old.id) is not None:
-        raise CannotShip(f"Order {name} has another shipment {parcel.number}.")
+    if _find_shipment(order, tracking.number, but=old.id) is not None:
+        raise CannotShip(f"Order {name} has another shipment {tracking.number}.")
     order.connection.execute(sa.delete(order_shipments).where(_SHIPMENTS.id == old.id))
     kept = {"booked_at": old.booked_at, "contents": old.contents}
     if old.shipped_at is not None:  # else a date of the shop's own code that cannot be read
         kept["shipped_at"] = old.shipped_at
-    shipment_id = _insert(order, parcel, source="operator", **kept)
-    now = f"{parcel.carrier} {parcel.number}"
+    shipment_id = _insert(order, tracking, source="operator", **kept)
+    now = f"{tracking.carrier} {tracking.number}"
     order.log("corrected", f"The shipment {number} is {now}: an operator corrected it.")
     order.set(push_after=None, push_attempts=0)
     if order.status in ENDED:
@@ -120,16 +120,16 @@ def count_late_shipments(order: StoredOrder) -> None:
     columns = (_SHIPMENTS.id, _SHIPMENTS.carrier, _SHIPMENTS.tracking_number)
     unbooked = (_SHIPMENTS.order_id == order.local_order_id, _SHIPMENTS.booked_at.is_(None))
     query = sa.select(*columns).where(*unbooked).order_by(_SHIPMENTS.id)
-    for parcel in order.connection.execute(query).all():
+    for shipment in order.connection.execute(query).all():
         try:
             with order.connection.begin_nested():
-                _count_recorded(order, parcel)
+                _count_recorded(order, shipment)
         except sa.exc.SQLAlchemyError:
             raise
         except Exception as unexpected:  # must not stop other orders
             kind = type(unexpected).__name__
-            why = f"The shop's shipment {parcel.id} cannot be read ({kind}): fix its rows."
-            set_shipment(order, parcel.id, reason=why)
+            why = f"The shop's shipment {shipment.id} cannot be read ({kind}): fix its rows."
+            set_shipment(order, shipment.id, reason=why)
             if order.log("tracking_refused", why, once=True):
                 order.set_exceptions(add=(OrderException.REFUSED,))
 
@@ -139,24 +139,24 @@ def set_shipment(order: StoredOrder, shipment_id: int, **values: Any) -> None:
     order.connection.execute(sa.update(order_shipments).where(_SHIPMENTS.id == shipment_id).values(values))
 
 
-def _count_recorded(order: StoredOrder, parcel: sa.Row[Any]) -> None:
+def _count_recorded(order: StoredOrder, row: sa.Row[Any]) -> None:
     """Books a shipment that the shop's own code recorded; one that is on record already only gets a reason."""
-    twin = _find_shipment(order, parcel.tracking_number, but=parcel.id)
+    twin = _find_shipment(order, row.tracking_number, but=row.id)
     if twin is not None:
         done = {"booked_at": utc_now(), "pushed_at": utc_now()}
-        set_shipment(order, parcel.id, reason=f"The same shipment as id {twin.id}.", **done)
+        set_shipment(order, row.id, reason=f"The same shipment as id {twin.id}.", **done)
         return
     lines = order.lines()
-    wanted, problem = _recorded_units(order, parcel.id, lines)
+    wanted, problem = _recorded_units(order, row.id, lines)
     if order.status in ENDED:
         ended = f"The shop shipped an order that is {order.status} on the marketplace"
         detail = f"{ended}: get the shipment back, or resolve it."
-        if order.log("conflict", f"{detail} Shipment {parcel.id}.", once=True):
+        if order.log("conflict", f"{detail} Shipment {row.id}.", once=True):
             raise_conflict(order, detail)
     if problem:
-        order.log("shipment_exception", f"The shop's shipment {parcel.id} does not fit its order: {problem}.")
-    label = " ".join(filter(None, (parcel.carrier, parcel.tracking_number))) or "no tracking number"
-    _book(order, parcel.id, label, lines, wanted)
+        order.log("shipment_exception", f"The shop's shipment {row.id} does not fit its order: {problem}.")
+    label = " ".join(filter(None, (row.carrier, row.tracking_number))) or "no tracking number"
+    _book(order, row.id, label, lines, wanted)
 
 
 def _find_shipment(order: StoredOrder, number: str | None, *, but: int = 0) -> sa.Row[Any] | None:
@@ -167,8 +167,8 @@ def _find_shipment(order: StoredOrder, number: str | None, *, but: int = 0) -> s
     return next((row for row in rows if bare and bare_number(row.tracking_number or "") == bare), None)
 
 
-def _insert(order: StoredOrder, parcel: Tracking, **columns: Any) -> int:
-    label = {"carrier": parcel.carrier, "tracking_number": parcel.number, "tracking_url": parcel.url}
+def _insert(order: StoredOrder, shipment: Tracking, **columns: Any) -> int:
+    label = {"carrier": shipment.carrier, "tracking_number": shipment.number, "tracking_url": shipment.url}
     adding = sa.insert(order_shipments).values(order_id=order.local_order_id, **label, **columns)
     return int(order.connection.execute(adding.returning(_SHIPMENTS.id)).scalar_one())
 

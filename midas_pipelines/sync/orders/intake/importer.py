@@ -242,7 +242,7 @@ def quarantined(order_id: str, kept: str) -> ImportCounts:
     if kept == "busy":
         return ImportCounts(postponed={order_id: LOCKED})
     if kept != "new":
-        return ImportCounts(duplicates=1)
+        return ImportCounts(already_known=1)
     preview = {"order": order_id, "channel": "", "total": "", "lines": "", "exception": "quarantined"}
     return ImportCounts(failed=1, preview=[preview])
 

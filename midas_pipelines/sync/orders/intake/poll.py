@@ -60,7 +60,7 @@ def order_progress(say: Callable[[str], None]) -> Progress:
     """A callback for an import of orders."""
     report = progress_lines(say, "orders")
     return lambda so_far: report(
-        so_far.imported + so_far.duplicates + so_far.failed, so_far.failed, so_far.declared or None
+        so_far.imported + so_far.already_known + so_far.failed, so_far.failed, so_far.declared or None
     )
 
 

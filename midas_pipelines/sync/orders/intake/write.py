@@ -34,7 +34,7 @@ from midas_pipelines.sync.orders.model.sale import Sale
 from midas_pipelines.sync.orders.stock import pending_lines
 from midas_pipelines.sync.orders.stock.units import allocate_lines, raise_oversold_alerts, write_lines
 
-COUNTS = ("imported", "duplicates", "exceptions", "failed", "moved_on", "mapped")
+COUNTS = ("imported", "already_known", "exceptions", "failed", "updated", "mapped")
 PREVIEW = 20
 EXCEPTIONS = frozenset(lines.OrderException)
 TURN_SECONDS = 0.4
@@ -51,10 +51,10 @@ class OrderCounts:
     """Counts of orders, and a preview of the first. `exceptions` are imported but need a person."""
 
     imported: int = 0
-    duplicates: int = 0
+    already_known: int = 0
     exceptions: int = 0
     failed: int = 0
-    moved_on: int = 0  # known orders whose status or content changed
+    updated: int = 0  # known orders whose status or content changed
     mapped: int = 0  # lines that were unmapped and have an item now
     preview: list[dict[str, str]] = field(default_factory=list)
 
@@ -109,8 +109,8 @@ def write_batch(
         moved = sum([apply_update(order, batch.behind[order.id]) for order in known])
         if moved:
             pending_lines.allocate_backorder(waiting)  # stock that a cancellation just released
-        result = ImportCounts(imported=len(batch.new), moved_on=moved, left_out=batch.left_out)
-        result.duplicates = len(sales) - len(batch.new) - len(batch.left_out)
+        result = ImportCounts(imported=len(batch.new), updated=moved, left_out=batch.left_out)
+        result.already_known = len(sales) - len(batch.new) - len(batch.left_out)
         result.mapped = pending_lines.tie_lines(connection, held, unmapped)
         if batch.new:
             _write_orders(connection, batch, order_context, renewed=True)

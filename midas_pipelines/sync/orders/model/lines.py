@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from midas_pipelines.fourseller import known_words
 from midas_pipelines.store.items.mappings import linked_items, respelled_items
-from midas_pipelines.store.orders.payload_vault import ERASED_PAYLOAD, FORGOTTEN
+from midas_pipelines.store.orders.payload_vault import ERASED, ERASED_PAYLOAD
 from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.storefront.catalog import ItemKey, items_by_sku, present_items
 from midas_pipelines.storefront.types import to_cents
@@ -215,7 +215,7 @@ def without_personal_data(connection: sa.Connection, sale: Sale) -> Sale:
         sales_channel=known_words.known_channel(sale.sales_channel),
         currency=known_words.known_currency(sale.currency),
         status_word=known_words.known_status(sale.status_word) or "",
-        buyer=FORGOTTEN,
+        buyer=ERASED,
         ship_to={},
         lines=tuple(replace(line, **line_words(line, line.named in ours)) for line in sale.lines),
         content=some_parts(sale.content, IMPERSONAL_PARTS),

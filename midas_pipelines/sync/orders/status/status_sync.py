@@ -37,13 +37,13 @@ IN_CONFLICT = "The order is in a conflict: resolve it first with `midas orders r
 
 @dataclass
 class StatusSyncReport:
-    """The result of a status sync; counts of orders, except `parcels`."""
+    """The result of a status sync; counts of orders, except `shipments`."""
 
     scanned: int = 0  # orders with something to push
     pushed: int = 0
-    parcels: int = 0  # shipments pushed
+    shipments: int = 0  # shipments pushed
     refused: int = 0  # statuses that cannot be pushed; a person decides
-    moved_on: int = 0  # orders that the marketplace updated
+    updated: int = 0  # orders that the marketplace updated
     failed: int = 0
     requests: int = 0
     seconds: float = 0.0
@@ -54,15 +54,15 @@ class StatusSyncReport:
 async def sync_statuses(context: SyncContext) -> StatusSyncReport:
     """Applies the marketplace's updates first, then pushes the shop's. Raises FourSellerError."""
     polled = await import_orders(context)
-    report = await push_statuses(context, moved_on=polled.moved_on)
+    report = await push_statuses(context, updated=polled.updated)
     report.requests += polled.requests
     return report
 
 
-async def push_statuses(context: SyncContext, only: int | None = None, moved_on: int = 0) -> StatusSyncReport:
+async def push_statuses(context: SyncContext, only: int | None = None, updated: int = 0) -> StatusSyncReport:
     """Pushes every changed status and every new shipment of the shop to 4Seller; with our row in `only` those of one order
-    at once. `moved_on` orders were updated just before, for the report. Raises BadCredentials."""
-    report = StatusSyncReport(moved_on=moved_on)
+    at once. `updated` orders were updated just before, for the report. Raises BadCredentials."""
+    report = StatusSyncReport(updated=updated)
     with logged_sync(context, "status", "to 4Seller", report) as clock:
         await asyncio.to_thread(count_shipments, context.database, outbound.context_of(context))
         async with context.channel() as client:
@@ -161,7 +161,7 @@ class _Push:
                     number = shipment.tracking.number
                     why = f"4Seller answered without an error but does not show the shipment {number}."
                     await self._problem(order, "untaken", why, shipment.row)
-                self.report.parcels += taken.shipment is not None
+                self.report.shipments += taken.shipment is not None
                 pushed |= not untaken
                 reached, order = call.status, replace(left, current=taken.status)
         except errors.NotSent:  # shadow mode: it stays as it is, and due
@@ -189,7 +189,7 @@ class StatusChanged:
 
 
 async def change_status(
-    context: SyncContext, order_id: str, goal: Goal, parcel: Tracking | None = None, units: Units = None
+    context: SyncContext, order_id: str, goal: Goal, shipment: Tracking | None = None, units: Units = None
 ) -> StatusChanged:
     """Records the shipment, sets the status of the shop's order, and pushes both to 4Seller.
 
@@ -200,7 +200,7 @@ async def change_status(
         raise NoSuchOrder("The order is quarantined, not imported yet: `midas orders retry` it.")
     if goal is OrderStatus.REFUNDED:
         return await _changed(context, order_id, await _refund(context, row))
-    await asyncio.to_thread(_move, context, row.id, goal, parcel, units)
+    await asyncio.to_thread(_move, context, row.id, goal, shipment, units)
     return await push_order(context, order_id)
 
 
@@ -219,12 +219,12 @@ async def _changed(context: SyncContext, order_id: str, problem: str | None) -> 
     return StatusChanged(now.marketplace_order_id, now.shop_status or now.status, reason is None, reason)
 
 
-def _move(context: SyncContext, order_row: int, goal: Goal, parcel: Tracking | None, units: Units) -> None:
+def _move(context: SyncContext, order_row: int, goal: Goal, shipment: Tracking | None, units: Units) -> None:
     """Updates the shop's order, shipment and status in one transaction; the trigger on it marks it to be pushed."""
     with context.database.writing(asked=True) as connection:
         order = lock_order(connection, order_row, outbound.context_of(context))
-        if parcel is not None:
-            shipped = ship_locked(order, parcel, units=units, source="gateway")
+        if shipment is not None:
+            shipped = ship_locked(order, shipment, units=units, source="gateway")
             if units is not None and goal is not None and not shipped.complete:
                 why = "After this shipment there is more to ship"
                 raise WrongInput(f"{why}, so the order is not {goal.value}: omit the status.")

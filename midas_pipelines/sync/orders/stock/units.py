@@ -119,7 +119,7 @@ def allocate_units(
     got = -move_stock(connection, [StockMove(item, -missing, source, "sale", name)])[0]
     uncounted, words = min(missing - got, max(0, gone - got)), f"took {got} from stock."
     if uncounted:
-        correction = StockMove(item, uncounted, "operator", "uncounted", f"settled:{name}")
+        correction = StockMove(item, uncounted, "operator", "uncounted", f"resolved:{name}")
         later = reference(order_id, line.line, line.allocated + got)
         sale = StockMove(item, -uncounted, source, "sale", later)
         uncounted = -move_stock(connection, [correction, sale])[1]

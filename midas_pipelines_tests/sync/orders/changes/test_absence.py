@@ -98,7 +98,7 @@ def test_nothing_new_is_no_edit(world: World) -> None:
     paper.polled(world, order_json(customer={"name": "Ann"}))
     same = order_json(customer={"name": "Ann", "email": None}, shipping_address=None, updated_at=now_text())
     paper.put(world, same)
-    assert world.import_orders().moved_on == 0
+    assert world.import_orders().updated == 0
     assert "edited" not in desk.steps(world, "X-1")
 
 
@@ -119,7 +119,7 @@ def test_what_a_sparse_message_left_out_is_known_still_when_it_comes_again(world
     paper.polled(world, WHOLE)
     paper.polled(world, {"id": "X-1", "status": "processing", "updated_at": now_text()})
     paper.put(world, WHOLE | {"status": "processing", "updated_at": now_text()})
-    assert world.import_orders().moved_on == 0
+    assert world.import_orders().updated == 0
     edited = {"items": [paper.line("A", 4)], "total": "46.00", "updated_at": now_text()}
     paper.polled(world, WHOLE | {"status": "processing"} | edited)
     assert (desk.stock(world, product), desk.order(world, "X-1").exception) == (5, None)
@@ -132,7 +132,7 @@ def test_an_edit_of_the_lines_alone_leaves_the_rest_known(world: World) -> None:
     paper.polled(world, {"id": "X-1", "status": "pending", "updated_at": now_text()} | edited)
     assert (desk.stock(world, product), str(desk.order(world, "X-1").total)) == (5, "46.00")
     paper.put(world, WHOLE | edited | {"updated_at": now_text()})
-    assert world.import_orders().moved_on == 0
+    assert world.import_orders().updated == 0
     desk.assert_whole(world)
 
 

@@ -41,8 +41,8 @@ def test_an_edit_moves_the_stock_by_the_difference(
     order_id = world.place(("A", 3))
     world.import_orders()
     desk.edit(world, order_id, *after)
-    assert world.import_orders().moved_on == 1
-    assert world.import_orders().moved_on == 0
+    assert world.import_orders().updated == 1
+    assert world.import_orders().updated == 0
     assert desk.stock(world, product) == left
     assert value(world.database, "SELECT sum(quantity) FROM order_items") == sum(count for _, count in after)
     desk.assert_whole(world)
@@ -203,7 +203,7 @@ def test_lines_in_another_order_are_no_edit(world: World) -> None:
     order_id = world.place(("A", 1), ("B", 2))
     world.import_orders()
     desk.edit(world, order_id, ("B", 2), ("A", 1))
-    assert world.import_orders().moved_on == 0
+    assert world.import_orders().updated == 0
     assert desk.steps(world, order_id) == ["imported", "deducted"]
 
 

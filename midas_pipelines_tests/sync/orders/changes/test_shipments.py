@@ -28,7 +28,7 @@ def test_a_parcel_reaches_4seller_with_its_number(world: World, sold: str) -> No
     assert desk.shop_status(world, sold) == "shipped"
     assert statuses_gone_back(world.database, BACKWARD) == []  # 4Seller does not know it yet
     report = desk.sync(world)
-    assert (report.pushed, report.parcels, report.failed) == (1, 1, 0)
+    assert (report.pushed, report.shipments, report.failed) == (1, 1, 0)
     assert desk.at_4seller(world, sold) == ("shipped", desk.UPS)
     assert desk.sync(world).scanned == 0
     desk.assert_whole(world)

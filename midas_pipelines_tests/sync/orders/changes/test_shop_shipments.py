@@ -198,7 +198,7 @@ def test_one_parcel_that_4seller_refuses_keeps_neither_the_status_nor_the_others
         shop_records(world, order_id, {item: 1}, tracking_number=number, carrier=carrier)
     with desk.refused(world, 422, carrier="Pigeon"):
         report = desk.sync(world)
-    assert (report.refused, report.parcels) == (2, 1)
+    assert (report.refused, report.shipments) == (2, 1)
     assert desk.at_4seller(world, order_id) == ("shipped", desk.UPS)
     assert desk.order(world, order_id).exception == "refused"
     told = rows(world.database, "SELECT pushed_at IS NOT NULL FROM order_shipments ORDER BY id")
@@ -266,7 +266,7 @@ def test_a_told_parcel_that_the_shop_changes_in_the_table_is_told_anew(world: Wo
     desk.shop_packs(world, order_id, desk.UPS)
     desk.sync(world)
     run(world.database, f"UPDATE order_shipments SET {change}")
-    assert desk.sync(world).parcels == 1
+    assert desk.sync(world).shipments == 1
     there = (desk.at_4seller(world, order_id)[1], told_page(world, order_id))
     assert there in ((desk.UPS, "https://shop.example/1"), (desk.FEDEX, FEDEX_PAGE))
     assert [line.shipped for line in desk.lines(world, order_id)] == [2]
@@ -333,4 +333,4 @@ def test_a_date_that_is_none_stops_neither_the_parcel_nor_its_story(world: World
     assert desk.at_4seller(world, order_id) == ("shipped", desk.UPS)
     with world.database.reading() as connection:
         told = read_timeline(connection, find_order(connection, order_id)).entries
-    assert ["cannot be read" in entry.detail for entry in told if entry.what == "parcel"] == [True]
+    assert ["cannot be read" in entry.detail for entry in told if entry.what == "shipment"] == [True]

@@ -73,7 +73,7 @@ def test_the_same_order_again_changes_nothing(world: World) -> None:
     world.import_orders()
     for _ in range(3):
         report = world.import_orders()
-        assert (report.imported, report.duplicates) == (0, 1)
+        assert (report.imported, report.already_known) == (0, 1)
     assert stock_of(world, product) == 7
     assert value(world.database, "SELECT count(*) FROM order_processing_logs") == 2
 
@@ -84,7 +84,7 @@ def test_an_order_twice_in_one_page_counts_once_and_its_newest_word_holds(world:
     later = raw | {"status": "cancelled", "updated_at": now_text()}
     sales = [read_sale(read_order(one)) for one in (later, raw, raw)]
     imported = import_sales(world.database, sales, OrderContext(vault=VAULT))
-    assert (imported.imported, imported.duplicates) == (1, 2)
+    assert (imported.imported, imported.already_known) == (1, 2)
     assert (stock_of(world, product), order_of(world, "X-1").status) == (10, "cancelled")
 
 

@@ -106,7 +106,7 @@ def test_one_quarantined_before_and_a_new_line_of_a_known_one_are_written_togeth
     edited = known | later | {"items": [line("A"), line("A", 2)], "total": "30.00"}
     sales = [read_sale(read_order(raw)) for raw in (edited, unreadable | later, new)]
     result, rolled_back = counted_import(world, sales)
-    assert (result.imported, result.moved_on, rolled_back) == (2, 1, 0)
+    assert (result.imported, result.updated, rolled_back) == (2, 1, 0)
     assert paper.took(world, "K", "Q", "N") == [3, 1, 1]
 
 
@@ -137,7 +137,7 @@ def test_a_bad_new_one_and_changes_of_known_ones_in_one_batch(world: World) -> N
     off = [raw | {"status": "cancelled", "updated_at": now_text()} for raw in orders[:5]]
     paper.put(world, *(raw | {"updated_at": now_text()} for raw in orders[10:]), *off)
     report = world.import_orders()
-    assert (report.imported, report.failed, report.moved_on) == (9, 1, 5)
+    assert (report.imported, report.failed, report.updated) == (9, 1, 5)
     assert desk.stock(world, product) == 100 - 10 + 5 - 9
 
 

@@ -127,7 +127,7 @@ def test_known_orders_in_the_later_batch_are_read_and_locked_in_their_turn(
     off = orders("OLD", 2, status="cancelled", updated_at="2026-03-01T00:00:00Z")
     with ahead(world, [*off, *orders("LATE", 1)]) as (_, late):
         assert bring(world, orders("SOON", 1)).imported == 1
-    assert (late.result().moved_on, late.result().imported) == (2, 1)
+    assert (late.result().updated, late.result().imported) == (2, 1)
     assert paper.took(world, "SOON-000", "LATE-000") == [
         1,
         1,

@@ -120,7 +120,7 @@ def test_an_unknown_word_is_kept_and_shown_wherever_the_order_is(world: World, r
     assert set(desk.alerts(world)) >= {"unknown_status"}
     assert "order_conflict" not in desk.alerts(world)
     assert desk.on_shelf(world) == before
-    assert not world.import_orders().moved_on
+    assert not world.import_orders().updated
     say(4)
     assert {desk.order(world, state).exception for state in states} == {None}
     desk.assert_whole(world)

@@ -72,7 +72,7 @@ def test_the_check_in_the_database_finds_what_the_table_calls_backward(shop: Dat
             connection.execute(sa.insert(marketplace_orders).values(order | {"outcome": "imported"}))
             connection.execute(sa.insert(order_processing_logs).values(step))
         settled = {"channel": "fourseller", "marketplace_order_id": str(pairs.index(BACKWARD[0]))}
-        connection.execute(sa.insert(order_processing_logs).values(settled | {"step": "settled"}))
+        connection.execute(sa.insert(order_processing_logs).values(settled | {"step": "resolved"}))
     found = statuses_gone_back(shop, BACKWARD)
     expected = {(before.value, now.value) for before, now in BACKWARD[1:]}
     assert {(row["had_reached"], row["status"]) for row in found} == expected

@@ -54,7 +54,7 @@ def test_a_marketplace_that_is_ahead_is_followed_and_told_nothing(world: World, 
     order_id = desk.sold(world, A=3)
     desk.market(world, order_id, reported)
     report = desk.sync(world)
-    assert (report.moved_on, report.scanned, report.pushed) == (1, 0, 0)
+    assert (report.updated, report.scanned, report.pushed) == (1, 0, 0)
     assert set(desk.sides(world, order_id)) == {reported}
     assert desk.on_shelf(world) == {"A": 10 if reported == "cancelled" else 7}
 
