@@ -3,44 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import gc
-import sys
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
-from threading import Lock
 from typing import Any, Generic, ParamSpec, TypeVar
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
 _THREADS: ContextVar[ThreadPoolExecutor | None] = ContextVar("threads", default=None)
-
-GARBAGE_OBJECTS = 500_000  # that a large batch may leave before they are looked through
-SWITCH_SECONDS = 0.002
-"""After so many a thread that has waited goes on though another computes; fewer cost more processor."""
-_LOCK = Lock()
-_BEFORE: list[tuple[tuple[int, int, int], float]] = []
-"""What held before each block that is in haste in this process; those of several threads overlap."""
-
-
-@contextmanager
-def in_haste() -> Iterator[None]:
-    """For a large batch: seldom collects garbage, since its rows have no cycles and it takes a sixth of the time, and lets
-    a thread that the database or the network has answered go on sooner."""
-    with _LOCK:
-        _BEFORE.append((gc.get_threshold(), sys.getswitchinterval()))
-        gc.set_threshold(GARBAGE_OBJECTS, *_BEFORE[0][0][1:])
-        sys.setswitchinterval(min(SWITCH_SECONDS, _BEFORE[0][1]))
-    try:
-        yield
-    finally:
-        with _LOCK:
-            thresholds, switch_seconds = _BEFORE.pop()
-            if not _BEFORE:
-                gc.set_threshold(*thresholds)
-                sys.setswitchinterval(switch_seconds)
 
 
 @contextmanager

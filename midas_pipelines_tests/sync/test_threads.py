@@ -3,24 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import gc
-import sys
 import threading
 
 import pytest
 
-from midas_pipelines.sync.threads import OneAtATime, in_haste, in_own_loop, in_thread, own_threads
-
-
-def test_haste_ends_with_the_last_of_blocks_that_overlap() -> None:
-    usual = gc.get_threshold(), sys.getswitchinterval()
-    first, second = in_haste(), in_haste()
-    first.__enter__()
-    second.__enter__()
-    first.__exit__(None, None, None)
-    assert (gc.get_threshold()[0] > usual[0][0], sys.getswitchinterval() < usual[1]) == (True, True)
-    second.__exit__(None, None, None)
-    assert (gc.get_threshold(), sys.getswitchinterval()) == usual
+from midas_pipelines.sync.threads import OneAtATime, in_own_loop, in_thread, own_threads
 
 
 def test_who_asks_while_a_run_is_under_way_shares_the_next_one() -> None:

@@ -42,7 +42,7 @@ from midas_pipelines.sync.listings.plan import REPLACES, Action, Change, Planner
 from midas_pipelines.sync.listings.scan import PlanStep, only_approved
 from midas_pipelines.sync.listings.send import send
 from midas_pipelines.sync.sync_log import channel_is_down
-from midas_pipelines.sync.threads import in_haste, in_thread
+from midas_pipelines.sync.threads import in_thread
 from midas_pipelines.workflows import AHEAD
 
 CALL_SECONDS = 30
@@ -87,9 +87,8 @@ class Push:
         Raises:
             BadCredentials, ChannelDown: it ended early; what was not sent stays dirty.
         """
-        with in_haste():
-            async with self.context.claiming():
-                return await self._run()
+        async with self.context.claiming():
+            return await self._run()
 
     async def _run(self) -> PushCounts:
         try:

@@ -16,7 +16,7 @@ from midas_pipelines.sync.orders.intake.batch import Unreadable, import_batch, r
 from midas_pipelines.sync.orders.intake.importer import FIRST
 from midas_pipelines.sync.orders.intake.write import ImportCounts, OrderCounts
 from midas_pipelines.sync.orders.model.sale import Sale
-from midas_pipelines.sync.threads import in_haste, in_thread
+from midas_pipelines.sync.threads import in_thread
 
 SOON = 1000
 """The batch size that starts an import when none is running; twice as many start one beside another."""
@@ -103,8 +103,7 @@ class OrderPages:
 
     def _import(self, batch: list[Sale | Unreadable], before: Event, ended: Event) -> ImportCounts:
         try:
-            with in_haste():
-                return import_batch(self._context, batch, self._vault, before)
+            return import_batch(self._context, batch, self._vault, before)
         finally:
             ended.set()
 
