@@ -43,7 +43,7 @@ class AccessSettings(BaseModel):
     """How long 4Seller's lists and look-ups may lag behind a write; a create whose answer was lost is sent
     again no sooner."""
     contract_sample: int = Field(20, ge=0, le=10_000)
-    """Of so many answers of 4Seller one is compared with the contract; 0 for none."""
+    """One in this many answers of 4Seller is compared with the contract; 0 for none."""
 
 
 class WorkflowSettings(BaseModel):
@@ -108,7 +108,7 @@ class SafetySettings(BaseModel):
 
     shadow: checks.Shadowed = ""
     """true: everything runs, and nothing is written to 4Seller or to the shop's orders and stock; or names of
-    workflows, comma separated: what one of them writes is kept back, whoever writes it (docs/safety.md)."""
+    workflows, comma separated: what one of them writes is kept back, also when another process writes it (docs/safety.md)."""
     canary_items: int = Field(100, ge=1)
     """Listings that a sync may change at once; more go in waves of 1 %, 10 % and all, each read back."""
     canary_price_percent: int = Field(50, ge=1, le=1000)
@@ -141,7 +141,7 @@ class OrderSettings(BaseModel):
     orders_age_limit_days: int = Field(14, ge=1, le=365)
     """Days after which an order that is still open fails a check."""
     orders_checked_days: int = Field(7, ge=1, le=3650)
-    """The checks of orders and of the ledger look at what changed in so many days; the drill of the backups at all."""
+    """The checks of orders and of the ledger look at what changed in this many days; the drill of the backups at all."""
     smtp_url: checks.SmtpUrl | None = None
     """Where mail to customers goes: smtp://user:password@host:587 (by STARTTLS) or smtps://...:465."""
     mail_from: checks.Sender = ""

@@ -104,6 +104,18 @@ def test_every_command_that_a_text_names_is_there() -> None:
     assert wrong == []
 
 
+def test_the_line_of_a_command_in_a_list_is_a_whole_sentence() -> None:
+    """click ends it at the first word with a dot, as of an abbreviation."""
+    context = click.Context(cli)
+    commands = [cli.get_command(context, name) for name in COMMANDS]
+    groups = [one for one in commands if isinstance(one, click.Group)]
+    for command in [*commands, *(below for group in groups for below in group.commands.values())]:
+        assert command is not None
+        text = " ".join((command.help or "").split("\n\n")[0].split())
+        rest = text.removeprefix(command.get_short_help_str(1000).rstrip("."))
+        assert re.fullmatch(r"\.?( [A-Z].*)?", rest), text
+
+
 def test_every_decision_is_in_the_index() -> None:
     folder = ROOT / "docs" / "decisions"
     index = (folder / "README.md").read_text()

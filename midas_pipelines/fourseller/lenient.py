@@ -31,7 +31,7 @@ WITHHELD_ALONE = re.compile(
     "(data|pii|info|name|address|removed|deleted) (removed|deleted|redacted|by request)|none given|"
     "no (name|data|address|value)|not (available|provided|applicable|given|set|specified|disclosed|shown|known)"
 )
-"""What stands for a buyer's text that a hub does not show: words each of which says so, and phrases."""
+"""What hubs put in place of a buyer's text: words each of which says so, and phrases."""
 OTHER_THAN_A_TO_Z, WORDS = re.compile(r"[^\W_a-z]"), re.compile("[a-z]+")
 PLAIN = re.compile(
     r"[+(]?0*[1-9]|(?!(?:n|na|nan|nil|none|not?|null|name|undefined|undisclosed|unknown|redacted|removed|masked|missing|"
@@ -44,7 +44,7 @@ SYMBOL = r"(?:[A-Za-z]{0,3}\s*[$€£¥₹₩₽]?)"
 AMOUNT = re.compile(
     rf"\s*{SYMBOL}\s*([-+−]?)\s*{SYMBOL}\s*(\d[\d.,'’\s]*|[.,]\d+)\s*[$€£¥₹₩₽]?\s*[A-Za-z]{{0,3}}\s*"
 )
-NO_ADDRESS = re.compile(r"[\x00\ud800-\udfff\ufffd]")  # U+FFFD stands for what could not be read
+NO_ADDRESS = re.compile(r"[\x00\ud800-\udfff\ufffd]")  # U+FFFD replaces what could not be read
 ZONE = re.compile(r"\s*(?:UTC|GMT|Z)$|\s+(?=[+-]\d\d:?\d\d$)")
 UNIX = re.compile(r"\d{1,20}(\.\d+)?")
 MONTH = re.compile(r"\d ?(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)", re.IGNORECASE)

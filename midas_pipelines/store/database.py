@@ -27,7 +27,7 @@ Work = Callable[Concatenate[sa.Connection, Given], Found]  # what is done with a
 _VALUES = re.compile(r"\n(?:DETAIL|CONTEXT):")  # where PostgreSQL's messages begin to quote rows
 _QUOTED = re.compile(r'".*"', re.DOTALL)
 DATA_EXCEPTIONS = "22"
-"""The class of SQLSTATE whose first line quotes a value; in the others what stands in quotes is a name."""
+"""The class of SQLSTATE whose first line quotes a value; in the others a quoted word is a name."""
 OF_A_TRIGGER = "exec_stmt_raise"
 """Where in PostgreSQL an error arises whose text a trigger of the shop's wrote, and may quote anything."""
 OURS = "function midas_refuse_change()"  # the one function of ours that raises; its text quotes nothing

@@ -18,7 +18,7 @@ from midas_pipelines.storefront.types import Json, UtcDateTime
 from midas_pipelines.text import spell_moment, to_json, writable
 
 BETWEEN, NOTHING = f"\x1e{secrets.token_hex(4)}", f"\x1d{secrets.token_hex(4)}"
-"""What separates the values of a column, and stands for NULL: no text from outside can know them."""
+"""What separates the values of a column, and means NULL: no text from outside can know them."""
 
 
 def texts(table: sa.Table, columns: Mapping[str, Sequence[Any]]) -> tuple[str, ...]:

@@ -127,7 +127,7 @@ def unfit(column: sa.Column[Any], value: str | Decimal) -> str | None:
 
 
 class Json(sa.types.TypeDecorator[Any]):
-    """JSON, as PostgreSQL indexes it; its dialect, which takes long to load, is left to whoever has that database."""
+    """JSON, as PostgreSQL indexes it; its dialect, which takes long to load, is loaded only for that database."""
 
     impl = sa.JSON
     cache_ok = True

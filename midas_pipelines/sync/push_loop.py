@@ -205,7 +205,7 @@ class PushLoop:
         if self._full or (new and self._most_new()):
             self._woken.set()
         if not task.cancelled() and task.exception() is not None:
-            log.error("A push ended in a way nobody foresaw", exc_info=task.exception())
+            log.error("A push ended with an unexpected error", exc_info=task.exception())
 
     async def _send(self, change: Change, *, new: bool) -> None:
         if new:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -9,11 +10,14 @@ from pathlib import Path
 import click
 import pytest
 
+from midas_pipelines.cli.local import dev
 from midas_pipelines.cli.local.dev import Children, Part
 from midas_pipelines.cli.local.workplace import Workplace
 from midas_pipelines.sandbox.background import BackgroundSandbox
 from midas_pipelines.sandbox.config import SandboxConfig
+from midas_pipelines.settings import load_settings
 from midas_pipelines_tests.cli.conftest import Midas
+from midas_pipelines_tests.notify.conftest import free_port
 
 
 def test_a_command_uses_the_workplace_that_is_held_and_no_other(
@@ -38,6 +42,21 @@ def test_a_command_uses_the_workplace_that_is_held_and_no_other(
     idle = " ".join(midas("status").errors.split())
     assert "MIDAS_DATABASE_URL is not set" in idle
     assert "`midas dev` starts the sample shop in .midas" in idle
+
+
+def test_dev_and_the_commands_beside_it_know_the_port_of_its_gateway(
+    midas: Midas, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def look() -> None:
+        raise click.ClickException(f"The doctor asks port {load_settings().gateway_port}.")
+
+    monkeypatch.setattr(dev, "doctor_report", look)
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    monkeypatch.setattr("os.environ", dict(os.environ))
+    names = ("--port", "--sandbox-port", "--gateway-port")
+    ports = {name: str(free_port()) for name in names}
+    ended = midas("dev", "--shoppers", "0", *(part for pair in ports.items() for part in pair))
+    assert f"The doctor asks port {ports['--gateway-port']}." in ended.errors
 
 
 def test_a_part_is_ready_once_its_page_shows_the_text_and_says_when_it_has_ended(tmp_path: Path) -> None:

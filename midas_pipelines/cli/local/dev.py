@@ -106,6 +106,7 @@ def _run(place: Workplace, port: int, sandbox_port: int, gateway_port: int, shop
             "PYTHONWARNINGS": "ignore:Function `dev_command` is superseded",  # `dg dev` is no part of what is installed
             "MIDAS_DAGSTER_URL": dagster_url,
             "MIDAS_CONSOLE_URL": gateway_url,
+            "MIDAS_GATEWAY_PORT": str(gateway_port),
             "MIDAS_FOURSELLER_PAGE": sandbox.root + "/?id={fourseller_id}",
             "MIDAS_FOURSELLER_ORDER_PAGE": sandbox.root + "/?order={order}",
         }
@@ -118,11 +119,10 @@ def _run(place: Workplace, port: int, sandbox_port: int, gateway_port: int, shop
         for line in doctor_report():
             if line.state == "wrong":
                 click.echo(f"Doctor: {line.check} is wrong. {line.found} {line.next_step}", err=True)
-        gateway = [_script("midas"), "gateway", "--port", str(gateway_port)]
         dagster = [_script("dagster"), "dev", "-w", str(shipped("workspace.yaml")), "-h", "127.0.0.1"]
         parts = []
         for title, url, text, command in (
-            ("The gateway", f"{gateway_url}/readyz", "ready", gateway),
+            ("The gateway", f"{gateway_url}/readyz", "ready", [_script("midas"), "gateway"]),
             ("Dagster", f"{dagster_url}/graphql?query={JOBS}", "full_sync", [*dagster, "-p", str(port)]),
         ):
             log = place.root / f"{title.split()[-1].lower()}.log"

@@ -100,7 +100,7 @@ def find(**given: str | None) -> None:
 @privacy.command(cls=AboutPerson)
 @person_options
 def export(**given: str | None) -> None:
-    """Print the copy that Art. 15 and 20 GDPR ask for: all data of a person, with purposes, recipients and periods."""
+    """Print all data of a person, with purposes, recipients and periods: the copy of Articles 15 and 20 GDPR."""
     print_json(_request("export", given).export or {})
 
 
@@ -141,7 +141,7 @@ def requests() -> None:
 @click.option("--to", required=True, help="Whom you informed or answered, such as 4Seller.")
 @click.option("--what", required=True, help="What you sent, without any name.")
 def sent(request_id: int, to: str, what: str) -> None:
-    """Record that you informed someone about a request, as Art. 19 GDPR asks."""
+    """Record that you informed someone about a request, as Article 19 GDPR asks."""
     with shop_database() as (settings, database), database.writing() as connection:
         note_sent(connection, request_id, to=to, what=what, by=actor(settings))
     answer({"request": request_id, "sent_to": to}, f"Request {request_id}: sent to {to}.")

@@ -93,7 +93,7 @@ RULES = {
         content="string: hash of text, images and dimensions; empty where 4Seller does not show all of them",
         updated_at="timestamp: when 4Seller says that it last changed",
         answer="bytes: the product as 4Seller sent it, JSON",
-        stamp="bytes: tells this answer from another, but for that date",
+        stamp="bytes: digest of this answer without that date",
     )
     | kept_in("listing_snapshot"),
 )

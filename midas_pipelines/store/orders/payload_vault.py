@@ -55,7 +55,7 @@ class Vault:
         self.ring = ring
 
     def seal(self, payload: Any, *, personal: bool = True) -> str:
-        """The payload as one text for the database; `personal` is False for what surely names no buyer, so that nobody is
+        """The payload as one text for the database; `personal` is False for what surely names no buyer, so that no one is
         found by it."""
         return self.seal_all([payload], personal=personal)[0]
 

@@ -57,7 +57,7 @@ gateway_audit = numbered(
 )
 sa.Index("gateway_audit_when", gateway_audit.c.at)
 
-# One row: the two ends of the chain of hashes. Whoever adds a row to the audit log locks it.
+# One row: the two ends of the chain of hashes. Each writer of the audit log locks it.
 gateway_audit_head = sa.Table(
     "gateway_audit_head",
     store,

@@ -34,7 +34,7 @@ partial_index(
     unique=True,
 )
 sa.Index("order_shipments_order", order_shipments.c.order_id)
-partial_index(order_shipments, "order_shipments_untold", "id", "pushed_at IS NULL")
+partial_index(order_shipments, "order_shipments_unpushed", "id", "pushed_at IS NULL")
 
 # The contents of a shipment by the shop's own code; one without lines holds everything that was left to ship.
 order_shipment_lines = numbered(

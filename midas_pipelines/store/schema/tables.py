@@ -155,7 +155,7 @@ ORDER_QUARANTINED = marketplace_orders.c.outcome == _LITERAL("'quarantined'")
 partial_index(marketplace_orders, "marketplace_orders_quarantined", "id", ORDER_QUARANTINED)
 partial_index(marketplace_orders, "marketplace_orders_exceptions", "id", "exception IS NOT NULL")
 partial_index(marketplace_orders, "marketplace_orders_unerased", "id", "erased_at IS NULL")
-partial_index(marketplace_orders, "marketplace_orders_told", "id", "shop_status_since IS NOT NULL")
+partial_index(marketplace_orders, "marketplace_orders_to_push", "id", "shop_status_since IS NOT NULL")
 
 # What each line of a marketplace order ordered and allocated; released <= allocated by constraint.
 marketplace_order_lines = numbered(

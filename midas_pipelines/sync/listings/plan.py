@@ -37,7 +37,7 @@ SOURCE = "midastechnical"
 
 NOT_ON_SALE = frozenset({"inactive", "draft", "archived", "deleted", "removed", "disabled"})
 NOT_ON_SALE |= {"suspended", "paused", "ended", "hidden"}
-"""Words of hubs for a product that nobody can buy; any other word counts as active."""
+"""Words of hubs for a product that no one can buy; any other word counts as active."""
 
 VARIANT_ATTRIBUTES = {"color": "color", "colour": "color", "size": "size"}
 
