@@ -18,7 +18,7 @@ from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.listings.plan import Change
 from midas_pipelines.sync.listings.push import Push
 from midas_pipelines.sync.product_sync import Mode, sync_products
-from midas_pipelines_tests.shop import add_product, value
+from midas_pipelines_tests.shop import add_product, run, value
 from midas_pipelines_tests.sync.syncing import one_sync, start_syncing
 from midas_pipelines_tests.sync.world import WRITES, World
 
@@ -124,6 +124,18 @@ def test_what_a_living_worker_has_claimed_is_left_to_it(world: World) -> None:
     assert world.incremental().scanned == 0
     heartbeat.end()
     assert world.incremental().created == 1
+
+
+def test_a_claim_that_its_living_worker_does_not_know_of_ends_in_time(world: World) -> None:
+    """The database was cut off while it answered the commit."""
+    add_product(world.database)
+    heartbeat = Heartbeat(world.database, "busy")
+    heartbeat.begin()
+    with world.database.writing() as connection:
+        claims.claim(connection, worker="busy", lease_seconds=60, limit=1)
+    run(world.database, "UPDATE fourseller_product_mappings SET claimed_until = '2000-01-01 00:00:00'")
+    assert world.incremental().created == 1
+    heartbeat.end()
 
 
 def test_what_a_dead_worker_had_claimed_is_free_at_once(world: World) -> None:
