@@ -115,6 +115,7 @@ def test_each_command_is_named_as_the_cause_of_what_it_did(do: Do, world: World,
         "edited": "ann@desk: midas orders retry",
         "erased": "ann@desk: midas orders erase",
     }
+    assert {cause for what, cause in done if what == "shipment"} == {"ann@desk: midas orders ship"}
     assert all(cause for _, cause in done)
 
 

@@ -63,7 +63,7 @@ def test_people_read_the_story_as_a_table(midas: Midas, settings: dict[str, str]
             ("ship", "{id}", "--carrier", "UPS", "--number", "2Z999AA10123456784"),
             "does not look like a UPS number",
         ),
-        (("ship", "{id}", "--carrier", "UPS", "--number", UPS, "--line", "9"), "--line 9"),
+        (("ship", "{id}", "--carrier", "UPS", "--number", UPS, "--line", "9"), "has no line 9"),
         (("ship", "{id}", "--carrier", "UPS", "--number", UPS, "--line", "1=7"), "2 left to ship"),
         (("map", "{id}", "--line", "2", "--sku", "NONE"), "No item of the shop has the SKU NONE"),
         (("retry", "nothing"), "No imported order"),

@@ -71,7 +71,7 @@ MISTAKES: dict[str, list[tuple[tuple[str, ...], str]]] = {
     ],
     "a line": [
         ((*SHIP, "--line", "²"), "--line ²: give a line of the order"),
-        ((*SHIP, "--line", "2"), "--line 2: give a line of the order"),
+        ((*SHIP, "--line", "2"), "has no line 2: `midas orders show` numbers them"),
         ((*SHIP, "--line", ""), "--line : give a line of the order"),
         ((*SHIP, "--line", NINES), "give a line of the order"),
         ((*SHIP, "--line", "1=²"), "--line 1=²: give a number of units"),

@@ -146,7 +146,17 @@ def test_the_same_parcel_again_is_the_same_answer(caller: Caller) -> None:
         told = caller.move(order_id, shipment={"carrier": "ups", "number": number})
         assert told == (200, {"status": "shipped", "pushed": True, "reason": None})
     assert value(caller.world.database, "SELECT count(*) FROM order_shipments") == 1
+    assert value(caller.world.database, "SELECT source FROM order_shipments").startswith("the operator: ")
     assert desk.at_4seller(caller.world, order_id) == ("shipped", desk.UPS)
+
+
+def test_a_parcel_is_on_record_though_4seller_refuses_the_key(caller: Caller) -> None:
+    order_id = desk.sold(caller.world, A=3)
+    with desk.refused(caller.world, 401, orders=[order_id]):
+        code, answer = caller.move(order_id, shipment=PARCEL)
+    assert (code, answer["status"], answer["pushed"]) == (200, "shipped", False)
+    assert "refused" in answer["reason"]
+    assert value(caller.world.database, "SELECT count(*) FROM order_shipments") == 1
 
 
 def test_an_order_leaves_in_parts_as_the_lines_say(caller: Caller) -> None:

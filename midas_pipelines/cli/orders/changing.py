@@ -14,17 +14,17 @@ from midas_pipelines.cli.opening import Changing, shop_database
 from midas_pipelines.cli.orders import reading
 from midas_pipelines.cli.orders.reading import by_hand, line_option, locked, opened, orders, parse_lines
 from midas_pipelines.cli.printing import answer, clean, wants_json
-from midas_pipelines.errors import ExpectedError, WrongInput
+from midas_pipelines.errors import WrongInput
 from midas_pipelines.fourseller import carriers
 from midas_pipelines.storefront.catalog import find_item
 from midas_pipelines.sync.context import SyncContext
-from midas_pipelines.sync.orders.changes import shipments
 from midas_pipelines.sync.orders.changes.exceptions import dismiss, resolve_conflict
+from midas_pipelines.sync.orders.changes.shipments import NewShipment, Shipped
 from midas_pipelines.sync.orders.lookup import retry_order
 from midas_pipelines.sync.orders.model.order_log import OrderContext
-from midas_pipelines.sync.orders.status.status_sync import push_order
+from midas_pipelines.sync.orders.status.status_sync import change_status
 from midas_pipelines.sync.orders.stock.pending_lines import map_line
-from midas_pipelines.sync.orders.stock.units import left_to_ship, restock_units, returnable
+from midas_pipelines.sync.orders.stock.units import restock_units
 from midas_pipelines.sync.privacy.erase import erase_order, hold_buyer, release_hold
 
 LINE_NUMBER = click.IntRange(1, reading.MOST_UNITS)
@@ -56,36 +56,33 @@ def ship(order_id: str, replaces: str | None, lines: Sequence[str], **label: Any
     """
     if replaces and lines:
         raise WrongInput("--replaces corrects a shipment as it is: it takes no --line.")
-    with locked(order_id, "ship") as order:
-        name, shipment = order.marketplace_order_id, carriers.tracking(**label)
-        named, unpushed, shipped = f"{shipment.carrier} {shipment.number}", None, shipments.Shipped(new=False)
-        if replaces:
-            unpushed = shipments.replace_shipment(order, replaces, shipment)
-            news = f"the shipment {replaces} is {named} now."
-        else:
-            whole = {line.line: left_to_ship(line) or line.quantity for line in order.lines()}
-            shipped = shipments.ship_locked(order, shipment, units=parse_lines(lines, whole))
-            news = "this shipment is on record already; nothing changed."
-    if shipped.new:
+    shipment = NewShipment(carriers.tracking(**label), parse_lines(lines), replaces)
+    with shop_database() as (settings, database):
+        context = SyncContext(settings, database, run_id=by_hand(settings, "ship"))
+        done = asyncio.run(change_status(context, order_id, shipment=shipment))
+    named, shipped = f"{shipment.tracking.carrier} {shipment.tracking.number}", done.shipment or Shipped(new=False)
+    if replaces:
+        news = f"the shipment {replaces} is {named} now."
+    elif shipped.new:
         rest = "everything has left" if shipped.complete else "the rest is still to ship"
         news = f"{shipped.units} units in {named}; {rest}."
-    elif not replaces and not shipped.complete:
-        news += " Record the rest as another shipment."
-    unpushed = unpushed or _why_unpushed(order_id)
-    known = "4Seller knows it." if unpushed is None else f"4Seller does not know it: {unpushed.rstrip('.')}."
-    page = [shipment.url or "No tracking page is known for this shipment."] if shipped.new else []
-    facts = asdict(shipped) | shipment.model_dump() | {"corrected": bool(replaces), "unpushed": unpushed}
-    answer({"order": name, **facts}, f"Order {name}: {news} {known}", *page)
-
-
-def _why_unpushed(order_id: str) -> str | None:
-    """Pushes the order as console and API do; why 4Seller does not know of it yet, None where it does."""
-    with opened(order_id) as (settings, database, _):
-        context = SyncContext(settings, database, run_id=by_hand(settings, "ship"))
-        try:
-            return asyncio.run(push_order(context, order_id)).reason
-        except ExpectedError as failed:  # it is recorded, and the next sync pushes it
-            return str(failed)
+    else:
+        news = "this shipment is on record already; nothing changed."
+        news += "" if shipped.complete else " Record the rest as another shipment."
+    known = (
+        "4Seller knows it."
+        if done.pushed
+        else f"4Seller does not know it: {(done.reason or '').rstrip('.')}."
+    )
+    page = [shipment.tracking.url or "No tracking page is known for this shipment."] if shipped.new else []
+    facts = (
+        asdict(shipped) | shipment.tracking.model_dump() | {"corrected": bool(replaces), "unpushed": done.reason}
+    )
+    answer(
+        {"order": done.marketplace_order_id, **facts},
+        f"Order {done.marketplace_order_id}: {news} {known}",
+        *page,
+    )
 
 
 @changing("map")
@@ -108,7 +105,7 @@ def return_(order_id: str, lines: Sequence[str]) -> None:
     A refund without a return needs no command: it puts nothing back.
     """
     with locked(order_id, "return") as order:
-        back = restock_units(order, units=parse_lines(lines, returnable(order)))
+        back = restock_units(order, units=parse_lines(lines))
     _done(order.marketplace_order_id, f"{back} units back in stock.", units=back)
 
 
@@ -147,7 +144,6 @@ def retry(order_id: str, mail: bool) -> None:
     Exits 1 when it is still quarantined.
     """
     with shop_database() as (settings, database):
-        settings.channel()
         context = SyncContext(settings, database, run_id=by_hand(settings, "retry"))
         done = asyncio.run(retry_order(context, order_id, mail=mail))
     news = "imported" if done.imported else "moved on" if done.updated else "nothing new from 4Seller"

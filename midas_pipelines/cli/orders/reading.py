@@ -61,16 +61,16 @@ def locked(order_id: str, command: str) -> Iterator[StoredOrder]:
         yield lock_order(connection, found.id, context)
 
 
-def parse_lines(lines: Sequence[str], whole: dict[int, int]) -> dict[int, int] | None:
-    """`2=3` is three units of line 2, `2` all that are in `whole`; None where no line is named. Raises WrongInput."""
-    units: dict[int, int] = {}
+def parse_lines(lines: Sequence[str]) -> dict[int, int | None] | None:
+    """`2=3` is three units of line 2, `2` all of it; None where no line is named. Raises WrongInput."""
+    units: dict[int, int | None] = {}
     for text in lines:
         number, equals, count = text.partition("=")
-        if not NUMBER.fullmatch(number) or int(number) not in whole:
+        if not NUMBER.fullmatch(number):
             raise WrongInput(f"--line {text[:40]}: give a line of the order, as in 2 or 2=1.")
         if equals and not (NUMBER.fullmatch(count) and 0 < int(count) <= MOST_UNITS):
             raise WrongInput(f"--line {text[:40]}: give a number of units from 1 on, as in 2=1.")
-        units[int(number)] = int(count) if equals else whole[int(number)]
+        units[int(number)] = int(count) if equals else None
     return units or None
 
 

@@ -26,6 +26,7 @@ from midas_pipelines.gateway.api.auth import PREFIX, GuardedRoute
 from midas_pipelines.gateway.api.readings import Before, Limit, PageOfRows, older
 from midas_pipelines.gateway.service import service_of
 from midas_pipelines.store.orders.listing import Filters, list_orders
+from midas_pipelines.sync.orders.changes.shipments import NewShipment
 from midas_pipelines.sync.orders.intake.pages import OrderReport
 from midas_pipelines.sync.orders.lookup import Timeline, find_order, read_timeline
 from midas_pipelines.sync.orders.status.status_sync import StatusChanged, change_status
@@ -173,12 +174,13 @@ def get_order(request: Request, order_id: OrderId) -> Timeline:
 @router.patch("/orders/{order_id}", summary="Update an order", response_model=StatusChanged)
 async def patch_order(request: Request, order_id: OrderId, body: OrderPatch) -> StatusChanged:
     """Updates the shop's order and pushes it to 4Seller. A transition that is not allowed changes nothing: 409."""
-    context = service_of(request).sync_context(request.state.request_id)
+    named = f"{request.state.caller.name[:30]}: {request.state.request_id}"  # as the timeline names who acted
+    context = service_of(request).sync_context(named)
     goal = OrderStatus(body.status) if body.status is not None else None
     if isinstance(body, StatusPatch):
         return await change_status(context, order_id, goal)
     sent, units = body.shipment, Counter[int]()
     for packed in sent.lines or []:
         units[packed.line] += packed.quantity
-    shipment = tracking(sent.carrier, sent.number, url=sent.url, force=sent.force)
-    return await change_status(context, order_id, goal, shipment, units or None)
+    label = tracking(sent.carrier, sent.number, url=sent.url, force=sent.force)
+    return await change_status(context, order_id, goal, NewShipment(label, units or None))

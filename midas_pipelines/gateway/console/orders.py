@@ -22,6 +22,7 @@ from midas_pipelines.storefront.catalog import find_item
 from midas_pipelines.storefront.schema import orders
 from midas_pipelines.sync.orders import lookup
 from midas_pipelines.sync.orders.changes import exceptions
+from midas_pipelines.sync.orders.changes.shipments import NewShipment
 from midas_pipelines.sync.orders.model.order_log import OrderContext, StoredOrder, lock_order
 from midas_pipelines.sync.orders.status.status_sync import change_status
 from midas_pipelines.sync.orders.stock import pending_lines
@@ -179,13 +180,9 @@ async def ship_order(
     force: Tick = "",
 ) -> Response:
     """Records a shipment of everything that is left, or of one line, whole or in part, and pushes it."""
-    label, contents = tracking(carrier, number, force=bool(force)), None
-    context = web.clicked(request, "ship")
-    if line:
-        with service_of(request).database.reading() as connection:
-            found = StoredOrder(connection, lookup.find_order(connection, order_id)).lines()
-        contents = {line: units or sum(left_to_ship(one) for one in found if one.line == line)}
-    result = await in_own_loop(lambda: change_status(context, order_id, None, label, contents))
+    label, context = tracking(carrier, number, force=bool(force)), web.clicked(request, "ship")
+    shipment = NewShipment(label, {line: units} if line else None)
+    result = await in_own_loop(lambda: change_status(context, order_id, shipment=shipment))
     news = "4Seller knows it" if result.pushed else f"it is pushed to 4Seller later: {result.reason}"
     return web.done(request, f"{label.carrier} {label.number} is on record for order {order_id}; {news}.")
 

@@ -114,9 +114,10 @@ TABLES: dict[str, TableEntry] = {
         {"marketplace_order_id": _SALE, "detail": _REASON},
         "MIDAS_KEEP_ORDER_LOGS_DAYS, but not what a person decided"),
     "order_shipments": TableEntry(
-        "id order_id carrier source shipped_at booked_at pushed_at attempts next_attempt_at contents", {
+        "id order_id carrier shipped_at booked_at pushed_at attempts next_attempt_at contents", {
             "tracking_number": Personal("a shipment's number", Purpose.DELIVER, End.STAYS),
             "tracking_url": Personal("its page at the carrier", Purpose.DELIVER, End.STAYS),
+            "source": Personal("who recorded it", Purpose.SUPPORT, End.STAYS),
             "reason": _REASON,
         }),
     "order_shipment_lines": TableEntry("id shipment_id order_item_id quantity"),

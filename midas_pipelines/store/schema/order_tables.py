@@ -17,7 +17,8 @@ order_shipments = numbered(
     sa.Column("carrier", sa.String(50)),
     sa.Column("tracking_number", sa.String(100)),
     sa.Column("tracking_url", sa.String(500)),
-    sa.Column("source", sa.String(20), nullable=False, server_default="shop"),  # shop|operator|gateway
+    # who recorded it, as the order log names them; `shop` is the shop's own code
+    sa.Column("source", sa.String(64), nullable=False, server_default="shop"),
     sa.Column("shipped_at", ReadableMoment, nullable=False, server_default=utc_now()),
     sa.Column("booked_at", ReadableMoment),  # when its units were booked on the order's lines
     sa.Column("pushed_at", ReadableMoment),  # when 4Seller confirmed it

@@ -53,6 +53,7 @@ def test_an_order_is_found_shipped_and_returned(operator: Visitor, sold: str) ->
     assert "1 units" in operator.click(f"/orders/{sold}/return", line=1, units=1)
     assert value(world.database, "SELECT stock_quantity FROM products") == 8
     assert "Alex Sample: console ship" in operator.see(f"/orders/{sold}")
+    assert value(world.database, "SELECT source FROM order_shipments") == "Alex Sample: console ship"
 
 
 def test_one_line_of_several_is_shipped(operator: Visitor, sold: str) -> None:

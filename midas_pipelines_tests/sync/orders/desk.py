@@ -16,7 +16,7 @@ from midas_pipelines.sandbox.state import Json, Refused, State
 from midas_pipelines.store.schema.order_tables import order_shipments
 from midas_pipelines.store.schema.tables import marketplace_order_lines, marketplace_orders
 from midas_pipelines.sync.orders.changes.exceptions import dismiss, resolve_conflict
-from midas_pipelines.sync.orders.changes.shipments import Shipped, replace_shipment, ship_locked
+from midas_pipelines.sync.orders.changes.shipments import NewShipment, Shipped, record_shipment
 from midas_pipelines.sync.orders.intake.batch import import_order_webhooks
 from midas_pipelines.sync.orders.lookup import Retried, retry_order
 from midas_pipelines.sync.orders.model.order_log import OrderContext, lock_order
@@ -125,9 +125,9 @@ def pack(
     order_context: OrderContext | None = None,
 ) -> Shipped:
     """An operator records a parcel."""
-    parcel, row = tracking(carrier, number), order(world, order_id).id
+    shipment, row = NewShipment(tracking(carrier, number), units), order(world, order_id).id
     with world.database.writing() as connection:
-        return ship_locked(lock_order(connection, row, order_context), parcel, units=units)
+        return record_shipment(lock_order(connection, row, order_context), shipment)
 
 
 def corrects(
@@ -136,7 +136,8 @@ def corrects(
     """An operator says what a parcel should have been: `--replaces`."""
     row = order(world, order_id).id
     with world.database.writing() as connection:
-        replace_shipment(lock_order(connection, row, context), number, tracking(carrier, new))
+        shipment = NewShipment(tracking(carrier, new), replaces=number)
+        record_shipment(lock_order(connection, row, context), shipment)
 
 
 def shop_packs(world: World, order_id: str, number: str | None, carrier: str | None = "UPS") -> int:

@@ -18,7 +18,6 @@ from midas_pipelines.sandbox.state import Refused
 from midas_pipelines.store.schema.tables import marketplace_order_lines, marketplace_orders
 from midas_pipelines.storefront.schema import product_variants, products
 from midas_pipelines.sync.orders.changes.exceptions import resolve_conflict
-from midas_pipelines.sync.orders.changes.shipments import CannotShip
 from midas_pipelines.sync.orders.intake.poll import import_orders
 from midas_pipelines.sync.orders.model.lines import read_exceptions
 from midas_pipelines.sync.orders.model.order_log import OrderContext, lock_order
@@ -113,7 +112,7 @@ class Walk:
         self.parcels += 1
         try:
             desk.pack(self.world, order_id, f"N{self.parcels}", "Bicycle", self.chance.choice([units, None]))
-        except CannotShip:
+        except WrongInput:
             self.did[-1] += " (refused)"
 
     def shop_packs(self, order_id: str) -> None:

@@ -21,13 +21,9 @@ from midas_pipelines.sync.orders.changes.exceptions import raise_conflict
 from midas_pipelines.sync.orders.customer_mail import queue_mail
 from midas_pipelines.sync.orders.model.lines import OrderException
 from midas_pipelines.sync.orders.model.order_log import OrderContext, StoredOrder, lock_order
-from midas_pipelines.sync.orders.stock.units import left_to_ship
+from midas_pipelines.sync.orders.stock.units import Asked, counted, counted_within, left_to_ship
 
 _SHIPMENTS, _HELD = order_shipments.c, order_shipment_lines.c
-
-
-class CannotShip(WrongInput):
-    """The shipment contradicts the order; the message says how."""
 
 
 @dataclass(frozen=True)
@@ -39,65 +35,70 @@ class Shipped:
     units: int = 0
 
 
-def ship_locked(
-    order: StoredOrder, tracking: Tracking, *, units: Mapping[int, int] | None, source: str = "operator"
-) -> Shipped:
-    """Records a shipment of a locked order, once however often it is reported: the `units` by line number, None for
-    everything left to ship. Raises CannotShip."""
+@dataclass(frozen=True)
+class NewShipment:
+    """A shipment to record: its tracking number, and its units, by default all that is left to ship; or those of the shipment on record
+    with the number that it `replaces`."""
+
+    tracking: Tracking
+    units: Asked = None
+    replaces: str | None = None
+
+
+def record_shipment(order: StoredOrder, shipment: NewShipment) -> Shipped:
+    """Records a shipment of a locked order, once however often it is reported. Raises WrongInput."""
+    tracking, units = shipment.tracking, shipment.units
+    if shipment.replaces:
+        return _replace_shipment(order, shipment.replaces, tracking)
     count_late_shipments(order)
     lines, name = order.lines(), f"Order {order.marketplace_order_id}"
     left = {line.line: left_to_ship(line) for line in lines}
     known = _find_shipment(order, tracking.number)
     if known is not None:
-        held = {line.line: (known.contents or {}).get(str(line.order_item_id), 0) for line in lines}
-        if units is not None and dict(units) != {line: count for line, count in held.items() if count}:
+        contents = known.contents or {}
+        held = {line.line: count for line in lines if (count := contents.get(str(line.order_item_id)))}
+        if counted(units, held) != held:
             why = f"the shipment {tracking.number} is on record with other units"
-            raise CannotShip(f"{name}: {why}: record what else ships as another shipment.")
+            raise WrongInput(f"{name}: {why}: record what else ships as another shipment.")
         return Shipped(new=False, complete=not any(left[line.line] or line.backordered for line in lines))
     ended = next((status for status in (order.status, order.shop_status()) if status in ENDED), None)
     in_conflict = order.has(OrderException.CONFLICT)
     for wrong, why in (
-        (order.outcome != "imported", " is quarantined, not imported yet: `midas orders retry` it."),
         (order.local_order_id is None, ": the shop has deleted its order; it cannot be shipped."),
         (in_conflict, " is in a conflict: resolve it first with `midas orders resolve`."),
         (ended, f" is {ended}: it cannot be shipped."),
     ):
         if wrong:
-            raise CannotShip(name + why)
-    wanted = {number: count for number, count in (left if units is None else units).items() if count}
-    for number, count in wanted.items():
-        if count > left.get(number, 0):
-            raise CannotShip(f"{name}: line {number} has {left.get(number, 0)} left to ship, not {count}.")
+            raise WrongInput(name + why)
+    wanted = counted_within(units, left, "left to ship")
     if not wanted and lines:
         why = "everything has shipped, or is backordered. `--replaces NUMBER` corrects a shipment."
-        raise CannotShip(f"{name} has nothing left to ship: {why}")
-    shipment_id = _insert(order, tracking, source=source)
+        raise WrongInput(f"{name} has nothing left to ship: {why}")
+    shipment_id = _insert(order, tracking)
     complete = _book(order, shipment_id, f"{tracking.carrier} {tracking.number}", lines, wanted)
     return Shipped(new=True, complete=complete, units=sum(wanted.values()))
 
 
-def replace_shipment(order: StoredOrder, number: str, tracking: Tracking) -> str | None:
+def _replace_shipment(order: StoredOrder, number: str, tracking: Tracking) -> Shipped:
     """Replaces the shipment of that number of a locked order by one with the same units, which is pushed and mailed like any
-    other; returns why it is not pushed to 4Seller, in words. Raises CannotShip."""
+    other, but not for an order that has ended. Raises WrongInput."""
     count_late_shipments(order)
     old, name = _find_shipment(order, number), order.marketplace_order_id
     if old is None:
-        raise CannotShip(f"Order {name} has no shipment {number} on record.")
+        raise WrongInput(f"Order {name} has no shipment {number} on record.")
     if _find_shipment(order, tracking.number, but=old.id) is not None:
-        raise CannotShip(f"Order {name} has another shipment {tracking.number}.")
+        raise WrongInput(f"Order {name} has another shipment {tracking.number}.")
     order.connection.execute(sa.delete(order_shipments).where(_SHIPMENTS.id == old.id))
     kept = {"booked_at": old.booked_at, "contents": old.contents}
     if old.shipped_at is not None:  # else a date of the shop's own code that cannot be read
         kept["shipped_at"] = old.shipped_at
-    shipment_id = _insert(order, tracking, source="operator", **kept)
+    shipment_id = _insert(order, tracking, **kept)
     now = f"{tracking.carrier} {tracking.number}"
     order.log("corrected", f"The shipment {number} is {now}: an operator corrected it.")
     order.set(push_after=None, push_attempts=0)
-    if order.status in ENDED:
-        return f"the order is {order.status} there"
-    queue_mail(order, "shipped", shipment_id=shipment_id)
-    waits = order.has(OrderException.CONFLICT)
-    return "it is pushed when the conflict is resolved" if waits else None
+    if order.status not in ENDED:
+        queue_mail(order, "shipped", shipment_id=shipment_id)
+    return Shipped(new=False)
 
 
 def count_shipments(database: Database, order_context: OrderContext) -> int:
@@ -167,9 +168,10 @@ def _find_shipment(order: StoredOrder, number: str | None, *, but: int = 0) -> s
     return next((row for row in rows if bare and bare_number(row.tracking_number or "") == bare), None)
 
 
-def _insert(order: StoredOrder, shipment: Tracking, **columns: Any) -> int:
-    label = {"carrier": shipment.carrier, "tracking_number": shipment.number, "tracking_url": shipment.url}
-    adding = sa.insert(order_shipments).values(order_id=order.local_order_id, **label, **columns)
+def _insert(order: StoredOrder, tracking: Tracking, **columns: Any) -> int:
+    columns |= {"carrier": tracking.carrier, "tracking_number": tracking.number, "tracking_url": tracking.url}
+    columns |= {"order_id": order.local_order_id, "source": order.context.run_id or "operator"}
+    adding = sa.insert(order_shipments).values(columns)
     return int(order.connection.execute(adding.returning(_SHIPMENTS.id)).scalar_one())
 
 

@@ -3,35 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
 
-from midas_pipelines.errors import WrongInput
+from midas_pipelines.errors import ExpectedError, WrongInput
 from midas_pipelines.fourseller import errors
 from midas_pipelines.fourseller import status as statuses
 from midas_pipelines.fourseller.client import FourSeller
-from midas_pipelines.fourseller.models import Tracking
-from midas_pipelines.fourseller.status import TABLE, OrderStatus, StatusDecision
+from midas_pipelines.fourseller.status import ENDED, TABLE, OrderStatus, StatusDecision
 from midas_pipelines.storefront.writing import blame, in_words, set_aside
 from midas_pipelines.sync.context import SyncContext
-from midas_pipelines.sync.orders.changes.shipments import count_shipments, ship_locked
+from midas_pipelines.sync.orders.changes.shipments import (
+    NewShipment,
+    Shipped,
+    count_shipments,
+    record_shipment,
+)
 from midas_pipelines.sync.orders.intake.poll import import_orders
 from midas_pipelines.sync.orders.lookup import NoSuchOrder, find_order
 from midas_pipelines.sync.orders.model.lines import OrderException, read_exceptions
-from midas_pipelines.sync.orders.model.order_log import lock_order
+from midas_pipelines.sync.orders.model.order_log import StoredOrder, lock_order
 from midas_pipelines.sync.orders.status import outbound
 from midas_pipelines.sync.orders.stock.units import has_shipped
 from midas_pipelines.sync.sync_log import logged_sync
 
 PREVIEW = 50
-Units = Mapping[int, int] | None
-"""The contents of a shipment by line number; None for everything left to ship."""
-Goal = OrderStatus | None
-"""The status to set; None where the shipment decides it."""
 IN_CONFLICT = "The order is in a conflict: resolve it first with `midas orders resolve`."
 
 
@@ -188,62 +188,80 @@ class StatusChanged:
     reason: str | None = None
 
 
-async def change_status(
-    context: SyncContext, order_id: str, goal: Goal, shipment: Tracking | None = None, units: Units = None
-) -> StatusChanged:
-    """Records the shipment, sets the status of the shop's order, and pushes both to 4Seller.
+@dataclass(frozen=True)
+class OrderChanged(StatusChanged):
+    """The same, with what was recorded of a shipment."""
 
-    Raises NoSuchOrder, CannotShip or WrongInput where nothing was changed, BadCredentials where the next sync pushes it.
+    shipment: Shipped | None = None
+
+
+async def change_status(
+    context: SyncContext, order_id: str, goal: OrderStatus | None = None, shipment: NewShipment | None = None
+) -> OrderChanged:
+    """Records the shipment, sets the status of the shop's order, and pushes both to 4Seller; what cannot be pushed now, the
+    next sync pushes. Without a `goal` the shipment decides the status.
+
+    Raises NoSuchOrder or WrongInput where nothing was changed.
     """
     row = await asyncio.to_thread(context.database.read, find_order, order_id)
     if row.outcome != "imported":
         raise NoSuchOrder("The order is quarantined, not imported yet: `midas orders retry` it.")
+    shipped = None
     if goal is OrderStatus.REFUNDED:
-        return await _changed(context, order_id, await _refund(context, row))
-    await asyncio.to_thread(_move, context, row.id, goal, shipment, units)
-    return await push_order(context, order_id)
-
-
-async def push_order(context: SyncContext, order_id: str) -> StatusChanged:
-    """Pushes the status and the shipments of one order at once. Raises NoSuchOrder, BadCredentials."""
-    row = await asyncio.to_thread(context.database.read, find_order, order_id)
-    report = await push_statuses(context, only=row.id)
-    return await _changed(context, order_id, report.problems[0]["outcome"] if report.problems else None)
-
-
-async def _changed(context: SyncContext, order_id: str, problem: str | None) -> StatusChanged:
+        problem = await _refund(context, row)
+    else:
+        shipped = await asyncio.to_thread(_move, context, row.id, goal, shipment)
+        problem = await _push_now(context, row.id)
+    if row.status in ENDED and shipment is not None:  # it corrects one
+        problem = f"the order is {row.status} there"
     now = await asyncio.to_thread(context.database.read, find_order, order_id)
     if OrderException.CONFLICT in read_exceptions(now.exception):
         problem = IN_CONFLICT
     reason = problem or await asyncio.to_thread(context.database.read, outbound.why_waiting, now)
-    return StatusChanged(now.marketplace_order_id, now.shop_status or now.status, reason is None, reason)
+    status = now.shop_status or now.status
+    return OrderChanged(now.marketplace_order_id, status, reason is None, reason, shipped)
 
 
-def _move(context: SyncContext, order_row: int, goal: Goal, shipment: Tracking | None, units: Units) -> None:
+async def _push_now(context: SyncContext, order_row: int) -> str | None:
+    """Pushes the status and the shipments of one order; what was not pushed, as a sentence."""
+    try:
+        report = await push_statuses(context, only=order_row)
+    except ExpectedError as failed:  # what was recorded stays
+        return str(failed)
+    return report.problems[0]["outcome"] if report.problems else None
+
+
+def _move(
+    context: SyncContext, order_row: int, goal: OrderStatus | None, shipment: NewShipment | None
+) -> Shipped | None:
     """Updates the shop's order, shipment and status in one transaction; the trigger on it marks it to be pushed."""
     with context.database.writing(asked=True) as connection:
         order = lock_order(connection, order_row, outbound.context_of(context))
-        if shipment is not None:
-            shipped = ship_locked(order, shipment, units=units, source="gateway")
-            if units is not None and goal is not None and not shipped.complete:
+        shipped = None if shipment is None else record_shipment(order, shipment)
+        if goal is not None:
+            if shipment is not None and shipment.units is not None and shipped and not shipped.complete:
                 why = "After this shipment there is more to ship"
                 raise WrongInput(f"{why}, so the order is not {goal.value}: omit the status.")
-        if goal is None:
-            return
-        if order.has(OrderException.CONFLICT):
-            raise WrongInput(IN_CONFLICT)
-        now, wanted, channel = order.shop_status(), statuses.local_status(goal), OrderStatus(order.status)
-        if now is None:
-            raise WrongInput("The shop has deleted its order: its status cannot be set.")
-        current = OrderStatus(now) if now in list(OrderStatus) else OrderStatus.PENDING
-        step = TABLE[current, goal]
-        if step in (StatusDecision.PUSH, StatusDecision.CONFLICT):
-            raise WrongInput(f"The order is {current.value}; no step leads from there to {goal.value}.")
-        decision = statuses.decide(wanted, channel, shipped=has_shipped(order, now), in_time=False)
-        if against := statuses.why_not_pushed(decision, wanted, channel):
-            raise WrongInput(f"The order cannot be {goal.value}: {against}.")
-        if step is StatusDecision.FOLLOW:
-            order.move(wanted, "Through the gateway")
+            _set_status(order, goal)
+    return shipped
+
+
+def _set_status(order: StoredOrder, goal: OrderStatus) -> None:
+    """Sets the status of the shop's order. Raises WrongInput where no step leads there."""
+    if order.has(OrderException.CONFLICT):
+        raise WrongInput(IN_CONFLICT)
+    now, wanted, channel = order.shop_status(), statuses.local_status(goal), OrderStatus(order.status)
+    if now is None:
+        raise WrongInput("The shop has deleted its order: its status cannot be set.")
+    current = OrderStatus(now) if now in list(OrderStatus) else OrderStatus.PENDING
+    step = TABLE[current, goal]
+    if step in (StatusDecision.PUSH, StatusDecision.CONFLICT):
+        raise WrongInput(f"The order is {current.value}; no step leads from there to {goal.value}.")
+    decision = statuses.decide(wanted, channel, shipped=has_shipped(order, now), in_time=False)
+    if against := statuses.why_not_pushed(decision, wanted, channel):
+        raise WrongInput(f"The order cannot be {goal.value}: {against}.")
+    if step is StatusDecision.FOLLOW:
+        order.move(wanted, "Through the gateway")
 
 
 async def _refund(context: SyncContext, row: sa.Row[Any]) -> str | None:

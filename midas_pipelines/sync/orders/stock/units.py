@@ -208,6 +208,29 @@ def release_units(order: StoredOrder, status: OrderStatus, *, all_shipped: bool)
         order.match_exceptions(OrderException.QUANTITY)
 
 
+Asked = Mapping[int, int | None] | None
+"""Units of lines that a person names, by line number: None for all of a line; None for all of the order."""
+
+
+def counted(asked: Asked, whole: Mapping[int, int]) -> dict[int, int]:
+    """The units by line number that were asked for; `whole` is what all of each line is."""
+    if asked is None:
+        return dict(whole)
+    return {line: whole.get(line, 0) if count is None else count for line, count in asked.items()}
+
+
+def counted_within(asked: Asked, most: Mapping[int, int], what: str) -> dict[int, int]:
+    """The same, of the units that there are: `what` they are, in words. Raises WrongInput where a line has fewer, or is not
+    there."""
+    wanted = counted(asked, most)
+    for line, count in wanted.items():
+        if line not in most:
+            raise WrongInput(f"The order has no line {line}: `midas orders show` numbers them.")
+        if count > most[line]:
+            raise WrongInput(f"Line {line} has {most[line]} {what}, not {count}. Nothing was changed.")
+    return {line: count for line, count in wanted.items() if count}
+
+
 def returnable(order: StoredOrder, *, all_shipped: bool | None = None) -> dict[int, int]:
     """The units of each line that have shipped and not been returned yet; `all_shipped` as in `on_shelf`, None where the
     order's statuses say whether."""
@@ -215,15 +238,10 @@ def returnable(order: StoredOrder, *, all_shipped: bool | None = None) -> dict[i
     return {line.line: away(line, all_shipped=whole) for line in order.lines()}
 
 
-def restock_units(order: StoredOrder, units: Mapping[int, int] | None = None) -> int:
-    """Restocks returned goods, by line number or all that is `returnable`; returns how many units. Raises WrongInput where fewer
-    units of a line are returnable."""
-    left = returnable(order)
-    for number, count in (units or {}).items():
-        if count > left.get(number, 0):
-            why = f"Line {number} has {left.get(number, 0)} units that have left and not come back."
-            raise WrongInput(f"{why} Nothing was changed.")
-    return give_back(order, left if units is None else units, "returned", "operator", had_shipped=True)
+def restock_units(order: StoredOrder, units: Asked = None) -> int:
+    """Restocks returned goods; returns how many units. Raises WrongInput where fewer units are `returnable`."""
+    back = counted_within(units, returnable(order), "units that have left and not come back")
+    return give_back(order, back, "returned", "operator", had_shipped=True)
 
 
 def give_back(

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from midas_pipelines.errors import WrongInput
 from midas_pipelines.store.database import Database
 from midas_pipelines.store.schema.order_tables import order_shipment_lines, order_shipments
-from midas_pipelines.sync.orders.changes.shipments import CannotShip
 from midas_pipelines.sync.orders.lookup import find_order, read_timeline
 from midas_pipelines_tests.shop import rows, run, value
 from midas_pipelines_tests.sync.orders import desk
@@ -278,9 +278,9 @@ def test_a_correction_names_a_parcel_of_the_order_and_takes_no_others_number(wor
     order_id = desk.sold(world, A=3)
     desk.pack(world, order_id, units={1: 1})
     desk.pack(world, order_id, desk.FEDEX, "fedex")
-    with pytest.raises(CannotShip, match="no shipment 3318810025"):
+    with pytest.raises(WrongInput, match="no shipment 3318810025"):
         desk.corrects(world, order_id, "3318810025", "ups", desk.UPS)
-    with pytest.raises(CannotShip, match="another shipment"):
+    with pytest.raises(WrongInput, match="another shipment"):
         desk.corrects(world, order_id, desk.FEDEX, "ups", desk.UPS)
     desk.corrects(world, order_id, desk.FEDEX, "fedex", desk.FEDEX)  # itself is no other
     numbers = rows(world.database, "SELECT tracking_number FROM order_shipments ORDER BY id")

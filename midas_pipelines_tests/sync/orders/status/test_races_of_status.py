@@ -8,11 +8,12 @@ from collections.abc import Callable
 
 import pytest
 
+from midas_pipelines.errors import WrongInput
 from midas_pipelines.fourseller.carriers import tracking
 from midas_pipelines.sandbox.state import Json, Refused, State
 from midas_pipelines.store.database import Database
 from midas_pipelines.sync.context import SyncContext
-from midas_pipelines.sync.orders.changes.shipments import CannotShip, Shipped, ship_locked
+from midas_pipelines.sync.orders.changes.shipments import NewShipment, Shipped, record_shipment
 from midas_pipelines.sync.orders.intake.poll import import_orders
 from midas_pipelines.sync.orders.model.order_log import lock_order
 from midas_pipelines.sync.orders.status.status_sync import StatusSyncReport, push_statuses
@@ -26,7 +27,7 @@ Work = Callable[[SyncContext], object]
 
 
 def at_once(world: World, *works: Work) -> list[object]:
-    """What each of them comes to, begun at the same moment with a database of its own; CannotShip is an end too."""
+    """What each of them comes to, begun at the same moment with a database of its own; WrongInput is an end too."""
     barrier = threading.Barrier(len(works), timeout=30)
     ends: list[object] = [None] * len(works)
 
@@ -43,7 +44,7 @@ def at_once(world: World, *works: Work) -> list[object]:
         thread.start()
     for thread in threads:
         thread.join()
-    strange = [end for end in ends if isinstance(end, Exception) and not isinstance(end, CannotShip)]
+    strange = [end for end in ends if isinstance(end, Exception) and not isinstance(end, WrongInput)]
     assert strange == []
     return ends
 
@@ -51,7 +52,7 @@ def at_once(world: World, *works: Work) -> list[object]:
 def shipping(row: int, number: str, carrier: str, units: dict[int, int] | None = None) -> Work:
     def work(context: SyncContext) -> object:
         with context.database.writing() as connection:
-            return ship_locked(lock_order(connection, row), tracking(carrier, number), units=units)
+            return record_shipment(lock_order(connection, row), NewShipment(tracking(carrier, number), units))
 
     return work
 
@@ -101,7 +102,7 @@ def test_two_parcels_for_the_same_units_one_is_refused(world: World, turn: int) 
     order_id = desk.sold(world, A=3)
     row = desk.order(world, order_id).id
     ends = at_once(world, shipping(row, desk.UPS, "ups", {1: 2}), shipping(row, desk.FEDEX, "fedex", {1: 2}))
-    assert {type(end) for end in ends} == {Shipped, CannotShip}
+    assert {type(end) for end in ends} == {Shipped, WrongInput}
     assert [line.shipped for line in desk.lines(world, order_id)] == [2]
 
 

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from midas_pipelines.cli import cli
 from midas_pipelines.errors import WrongInput
 from midas_pipelines.fourseller.carriers import BadTracking, tracking
-from midas_pipelines.sync.orders.changes.shipments import CannotShip
+from midas_pipelines.sync.orders.changes.shipments import NewShipment
 from midas_pipelines.sync.orders.status.status_sync import change_status
 from midas_pipelines_tests.shop import run, value
 from midas_pipelines_tests.sync.orders import desk
@@ -259,7 +259,9 @@ def test_during_a_conflict_the_gateway_tells_nothing_either(world: World) -> Non
     desk.sync(world)
     assert desk.order(world, order_id).exception == "conflict"
     with suppress(WrongInput):
-        asyncio.run(change_status(world.sync_context(), order_id, None, tracking("ups", desk.UPS)))
+        asyncio.run(
+            change_status(world.sync_context(), order_id, shipment=NewShipment(tracking("ups", desk.UPS)))
+        )
     assert desk.at_4seller(world, order_id) == ("pending", None)
 
 
@@ -267,7 +269,7 @@ def test_a_correction_to_the_number_of_a_new_row_of_the_shops_is_refused_in_word
     order_id = desk.sold(world, A=3)
     desk.pack(world, order_id, desk.FEDEX, "fedex", units={1: 1})
     desk.shop_packs(world, order_id, desk.UPS)
-    with pytest.raises(CannotShip, match="another shipment"):
+    with pytest.raises(WrongInput, match="another shipment"):
         desk.corrects(world, order_id, desk.FEDEX, "ups", desk.UPS)
 
 
