@@ -16,7 +16,7 @@ import pytest
 from midas_pipelines.lib.doctor.report import doctor_report
 from midas_pipelines.store.gateway import webhooks
 from midas_pipelines.store.gateway.webhooks import MOST_ATTEMPTS, RETRY_SECONDS, Webhook, retry_or_quarantine
-from midas_pipelines.sync.orders.intake.batch import import_order_webhooks
+from midas_pipelines.sync.orders.intake.write import write_batch
 from midas_pipelines_tests.gateway.conftest import Start
 from midas_pipelines_tests.gateway.running import HOOK, SECRET, Gateway, sale, signed
 from midas_pipelines_tests.shop import add_product, rows, value
@@ -233,25 +233,27 @@ def test_one_order_that_cannot_be_applied_costs_the_others_of_its_batch_next_to_
 ) -> None:
     sizes: list[int] = []
 
-    def fails_for_one(context: Any, events: list[dict[str, Any]], vault: Any, hurried: bool) -> Any:
-        sizes.append(len(events))
-        if any(event["id"] == "BAD" for event in events):
+    def fails_for_one(connection: Any, sales: Any, *context: Any) -> Any:
+        sizes.append(len(sales))
+        if any(sale.order_id == "BAD" for sale in sales):
             raise RuntimeError("no one foresaw this")
-        return import_order_webhooks(context, events, vault, hurried=hurried)
+        return write_batch(connection, sales, *context)
 
-    monkeypatch.setattr("midas_pipelines.gateway.worker.webhook_worker.import_order_webhooks", fails_for_one)
+    monkeypatch.setattr("midas_pipelines.sync.orders.intake.importer.write_batch", fails_for_one)
     door = start(with_worker=False)
     database = door.world.database
     product = add_product(database, sku="W-1", stock_quantity=99)
     for number in range(32):
         door.tell("order.created", sale("W-1", id="BAD" if number == 20 else f"A-{number}"))
     start()
-    door.wait(lambda: outcomes(door).count("applied") == 31, "the others")
+    door.wait(lambda: outcomes(door).count("applied") == 32, "all of them")
     assert value(database, STOCK, id=product) == 99 - 31 * 2
     assert sizes[0] == 32
-    assert len(sizes) <= 11 + 2  # two for each halving, and what is tried again meanwhile
-    waiting = rows(database, "SELECT attempts, reason FROM marketplace_webhooks WHERE outcome IS NULL")
-    assert [row.reason for row in waiting] == ["RuntimeError while it was applied."]
+    assert len(sizes) <= 1 + 11 + 3  # the whole, its parts, each of the part with the bad one
+    aside = rows(
+        database, "SELECT marketplace_order_id FROM marketplace_orders WHERE outcome = 'quarantined'"
+    )
+    assert [row.marketplace_order_id for row in aside] == ["BAD"]
 
 
 def test_a_change_made_on_the_channel_is_set_right_and_is_a_conflict(gateway: Gateway) -> None:

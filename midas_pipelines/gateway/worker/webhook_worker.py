@@ -205,23 +205,15 @@ class WebhookWorker:
 
     async def _import_orders(self, claimed: list[Webhook], *, hurried: bool) -> list[FinishedWebhook]:
         opened, finished = await in_thread(self._open, claimed)
-        return finished + await in_thread(self._import, opened, hurried)
-
-    def _import(self, ready: list[Opened], hurried: bool) -> list[FinishedWebhook]:
-        """Imports all at once; when that fails, each half, so that in the end only a bad one waits."""
-        if not ready:
-            return []
+        orders = [data for _, data in opened]
         try:
-            result = import_order_webhooks(
-                self.context, [data for _, data in ready], self.vault, hurried=hurried
+            results = await in_thread(
+                import_order_webhooks, self.context, orders, self.vault, hurried=hurried
             )
-            return [_finished(webhook, one) for (webhook, _), one in zip(ready, result, strict=True)]
         except Exception as failed:
-            if len(ready) == 1 or isinstance(failed, sa.exc.SQLAlchemyError):
-                log.warning("%d webhooks failed: %s", len(ready), in_short(failed))
-                return [_again(webhook, failed) for webhook, _ in ready]
-        middle = len(ready) // 2
-        return self._import(ready[:middle], hurried) + self._import(ready[middle:], hurried)
+            log.warning("%d webhooks failed: %s", len(opened), in_short(failed))
+            return finished + [_again(webhook, failed) for webhook, _ in opened]
+        return finished + [_finished(webhook, one) for (webhook, _), one in zip(opened, results, strict=True)]
 
     # products
 

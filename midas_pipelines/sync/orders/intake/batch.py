@@ -19,7 +19,6 @@ from midas_pipelines.store.orders.payload_vault import Vault, vault_of
 from midas_pipelines.store.schema.tables import marketplace_orders
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.orders.changes.exceptions import quarantine_order
-from midas_pipelines.sync.orders.intake import importer
 from midas_pipelines.sync.orders.intake.importer import FIRST, TOO_OLD, import_sales, is_older, quarantined
 from midas_pipelines.sync.orders.intake.write import ImportCounts
 from midas_pipelines.sync.orders.model.order_log import OrderContext
@@ -56,7 +55,7 @@ def read_orders(
         sale, reason = None, why_unreadable(order)
         try:
             sale = read_sale(order, read_at)
-        except (ArithmeticError, ValueError) as error:  # must not stop other orders
+        except Exception as error:  # must not stop other orders
             reason = f"It cannot be read: {type(error).__name__}."
         if sale is not None and reason is not None:
             sale = replace(sale, left_out=reason)
@@ -94,10 +93,15 @@ def import_orders_read(
 
 
 def import_batch(
-    context: SyncContext, batch: Iterable[Sale | Unreadable], vault: Vault, turn: Event = FIRST
+    context: SyncContext,
+    batch: Iterable[Sale | Unreadable],
+    vault: Vault,
+    turn: Event = FIRST,
+    *,
+    hurried: bool = False,
 ) -> ImportCounts:
-    """Imports the sales, and quarantines unreadable orders; one that is known is updated as far as it can be read. `turn` as
-    for `import_sales`."""
+    """Imports the sales, and quarantines unreadable orders; one that is known is updated as far as it can be read. `turn` and
+    `hurried` as for `import_sales`."""
     order_context = OrderContext(context.run_id, vault, context.settings)
     result, sales = ImportCounts(), []
     for one in batch:
@@ -107,9 +111,10 @@ def import_batch(
         turn.wait()
         if kept := quarantine_order(context.database, order_context, one.order_id, one.raw, one.reason):
             result.add(quarantined(one.order_id, kept))
+            result.unread.add(one.order_id)
         elif one.sale is not None:
             sales.append(one.sale)
-    result.add(import_sales(context.database, sales, order_context, turn=turn))
+    result.add(import_sales(context.database, sales, order_context, turn=turn, hurried=hurried))
     return result
 
 
@@ -126,45 +131,46 @@ def import_order_webhooks(
     context: SyncContext, orders: Sequence[dict[str, Any]], vault: Vault, *, hurried: bool = False
 ) -> list[WebhookResult]:
     """Imports orders from webhooks, in any order; returns the result of each. `hurried` as for `import_sales`."""
-    results: dict[int, WebhookResult] = {}
-    order_context = OrderContext(context.run_id, vault, context.settings)
-    sales: dict[int, Sale] = {}
-    for place, raw in enumerate(orders):
-        try:
-            read = read_orders(context, [read_order(raw)])
-        except ContractBroken as broken:
-            read = read_orders(context, [], rejected=[Rejected(broken.field, str(broken), raw)])
-        for one in read:
-            if isinstance(one, Sale):
-                sales[place] = one
-                continue
-            # One without an id is kept as a webhook only.
-            kept = not raw.get("id") or quarantine_order(
-                context.database, order_context, one.order_id, one.raw, one.reason
-            )
-            if one.sale is not None and not kept:
-                sales[place] = one.sale
-            elif kept == "busy":
-                results[place] = WebhookResult("postponed", importer.LOCKED)
-            else:
-                results[place] = WebhookResult("quarantined", one.reason)
-    newest = _newest_dates(context, sales.values())
-    seal_sales(context, sales.values(), vault)
-    result = import_sales(context.database, list(sales.values()), order_context, hurried=hurried)
-    for place, sale in sales.items():
-        if sale.order_id in result.refused:
-            ended = WebhookResult("refused", "The database refuses to write the order now.")
-        elif sale.order_id in result.postponed:
-            ended = WebhookResult("postponed", result.postponed[sale.order_id])
-        elif sale.updated_at is not None and sale.updated_at < newest[sale.order_id]:
-            ended = WebhookResult("superseded", "A newer state of the order is known.")
-        else:
-            ended = WebhookResult("applied", result.left_out.get(sale.order_id))
-        results[place] = ended
-    return [results.get(place) or WebhookResult("applied", TOO_OLD) for place in range(len(orders))]
+    read = [_read_event(context, raw) for raw in orders]
+    # one without an id is kept as a webhook only
+    named = [one for one, raw in zip(read, orders, strict=True) if one is not None and raw.get("id")]
+    newest = _newest_dates(context, [sale for one in named if (sale := _sale_of(one))])
+    seal_sales(context, named, vault)
+    done = import_batch(context, named, vault, hurried=hurried)
+    return [_result_of(one, done, newest) for one in read]
 
 
-def _newest_dates(context: SyncContext, sales: Iterable[Sale]) -> dict[str, datetime]:
+def _read_event(context: SyncContext, raw: dict[str, Any]) -> Sale | Unreadable | None:
+    """The order of an event; None where it was placed before the cut-off, and nothing of it can be read."""
+    try:
+        read = read_orders(context, [read_order(raw)])
+    except ContractBroken as broken:
+        read = read_orders(context, [], rejected=[Rejected(broken.field, str(broken), raw)])
+    return next(iter(read), None)
+
+
+def _sale_of(one: Sale | Unreadable) -> Sale | None:
+    return one if isinstance(one, Sale) else one.sale
+
+
+def _result_of(
+    one: Sale | Unreadable | None, done: ImportCounts, newest: dict[str, datetime]
+) -> WebhookResult:
+    if one is None:
+        return WebhookResult("applied", TOO_OLD)
+    sale, name = _sale_of(one), one.order_id
+    if name in done.refused:
+        return WebhookResult("refused", "The database refuses to write the order now.")
+    if name in done.postponed:
+        return WebhookResult("postponed", done.postponed[name])
+    if isinstance(one, Unreadable) and (sale is None or name in done.unread):
+        return WebhookResult("quarantined", one.reason)
+    if sale is not None and sale.updated_at is not None and sale.updated_at < newest[name]:
+        return WebhookResult("superseded", "A newer state of the order is known.")
+    return WebhookResult("applied", done.left_out.get(name))
+
+
+def _newest_dates(context: SyncContext, sales: Sequence[Sale]) -> dict[str, datetime]:
     """4Seller's newest `updated_at` of each order, on record or in the batch."""
     table = marketplace_orders.c
     query = sa.select(table.marketplace_order_id, table.source_updated_at).where(

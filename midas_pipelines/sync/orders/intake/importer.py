@@ -158,7 +158,7 @@ class _Importer:
                 self.overtaken.add(sale.order_id)
             return ImportCounts()
         self.doubtful.append((sale, error))
-        if not self.written and len(self.doubtful) >= writing.MANY_DOUBTFUL:
+        if isinstance(error, DBAPIError) and not self.written and len(self.doubtful) >= writing.MANY_DOUBTFUL:
             raise error
         return ImportCounts()
 

@@ -72,6 +72,7 @@ class ImportCounts(OrderCounts):
     left_out: dict[str, str] = field(default_factory=dict)  # unknown orders that are not imported, and why
     postponed: dict[str, str] = field(default_factory=dict)  # to try again, and why
     refused: set[str] = field(default_factory=set)  # of those, the ones that no lock explains: ever later
+    unread: set[str] = field(default_factory=set)  # quarantined, since they cannot be read
     new: list[str] = field(default_factory=list)  # the ids of the imported orders
 
     def add(self, other: ImportCounts) -> None:
@@ -79,6 +80,7 @@ class ImportCounts(OrderCounts):
         self.count(other)
         self.postponed |= other.postponed
         self.refused |= other.refused
+        self.unread |= other.unread
         self.left_out |= other.left_out
         self.new += other.new
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -14,7 +15,7 @@ from midas_pipelines.gateway.inbox import BadEvent, Inbox
 from midas_pipelines.sandbox.state import now_text
 from midas_pipelines.store.database import Database
 from midas_pipelines.sync.orders.intake.importer import import_sales
-from midas_pipelines.sync.orders.intake.write import ImportCounts
+from midas_pipelines.sync.orders.intake.write import ImportCounts, write_batch
 from midas_pipelines.sync.orders.model.order_log import OrderContext
 from midas_pipelines.sync.orders.model.sale import Sale, read_sale
 from midas_pipelines_tests.conftest import create_upgraded_shop
@@ -139,6 +140,21 @@ def test_a_bad_new_one_and_changes_of_known_ones_in_one_batch(world: World) -> N
     report = world.import_orders()
     assert (report.imported, report.failed, report.updated) == (9, 1, 5)
     assert desk.stock(world, product) == 100 - 10 + 5 - 9
+
+
+def test_many_that_fail_as_if_by_a_fault_of_ours_keep_no_later_one_waiting(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(connection: sa.Connection, sales: list[Sale], *context: Any) -> ImportCounts:
+        if any(sale.order_id < "X-022" for sale in sales):
+            raise RuntimeError("no one foresaw this")
+        return write_batch(connection, sales, *context)
+
+    monkeypatch.setattr("midas_pipelines.sync.orders.intake.importer.write_batch", fails)
+    add_product(world.database, sku="A", stock_quantity=40)
+    sales = [read_sale(read_order(raw)) for raw in batch(24)]
+    result, _ = counted_import(world, sales)
+    assert (sorted(result.new), result.failed) == (["X-022", "X-023"], 22)
 
 
 def test_once_the_number_is_free_the_order_is_imported(world: World) -> None:
