@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Decimal
@@ -158,27 +157,6 @@ class UtcDateTime(sa.types.TypeDecorator[datetime]):
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-
-
-class ReadableMoment(UtcDateTime):
-    """A time that the shop's own code may write; an invalid value, as SQLite lets into a date column, is read as None,
-    without an error."""
-
-    cache_ok = True
-
-    def load_dialect_impl(self, dialect: sa.Dialect) -> sa.types.TypeEngine[Any]:
-        return sa.Text() if dialect.name == "sqlite" else super().load_dialect_impl(dialect)
-
-    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> Any:
-        moment = super().process_bind_param(value, dialect)
-        return moment.isoformat(" ", "microseconds") if moment and dialect.name == "sqlite" else moment
-
-    def process_result_value(self, value: Any, dialect: sa.Dialect) -> datetime | None:
-        if value is None or isinstance(value, datetime):
-            return super().process_result_value(value, dialect)
-        with suppress(ValueError, TypeError):
-            return super().process_result_value(datetime.fromisoformat(value), dialect)
-        return None
 
 
 class utc_now(FunctionElement[datetime]):  # noqa: N801 - reads as the SQL function it is

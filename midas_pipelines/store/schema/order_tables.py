@@ -8,22 +8,31 @@ import sqlalchemy as sa
 
 from midas_pipelines.store.schema.gateway_tables import marketplace_webhooks
 from midas_pipelines.store.schema.tables import BigId, marketplace_orders, numbered, partial_index
-from midas_pipelines.storefront.types import Json, ReadableMoment, UtcDateTime, Words, utc_now
+from midas_pipelines.storefront.types import Json, UtcDateTime, Words, utc_now
+
+WHOLE_UNITS = "quantity > 0 AND quantity = CAST(quantity AS INTEGER)"
+"""SQLite would let words and parts of a unit in."""
+
+
+def _text(name: str, length: int) -> sa.Column[str]:
+    """A column that the shop's own code may write; SQLite would let bytes in."""
+    return sa.Column(name, sa.String(length), sa.CheckConstraint(f"{name} = CAST({name} AS TEXT)"))
+
 
 # One row per shipment. The shop's own code may insert here: the order, the carrier and the number are enough.
 order_shipments = numbered(
     "order_shipments",
     sa.Column("order_id", sa.Integer, nullable=False),  # the shop's order
-    sa.Column("carrier", sa.String(50)),
-    sa.Column("tracking_number", sa.String(100)),
-    sa.Column("tracking_url", sa.String(500)),
+    _text("carrier", 50),
+    _text("tracking_number", 100),
+    _text("tracking_url", 500),
     # who recorded it, as the order log names them; `shop` is the shop's own code
     sa.Column("source", sa.String(64), nullable=False, server_default="shop"),
-    sa.Column("shipped_at", ReadableMoment, nullable=False, server_default=utc_now()),
-    sa.Column("booked_at", ReadableMoment),  # when its units were booked on the order's lines
-    sa.Column("pushed_at", ReadableMoment),  # when 4Seller confirmed it
+    sa.Column("shipped_at", UtcDateTime, nullable=False, server_default=utc_now()),
+    sa.Column("booked_at", UtcDateTime),  # when its units were booked on the order's lines
+    sa.Column("pushed_at", UtcDateTime),  # when 4Seller confirmed it
     sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
-    sa.Column("next_attempt_at", ReadableMoment),
+    sa.Column("next_attempt_at", UtcDateTime),
     sa.Column("reason", sa.Text),  # why it waits or was refused, in words for the operator
     sa.Column("contents", Json),  # the units that were booked for it, by the shop's order line
 )
@@ -42,7 +51,7 @@ order_shipment_lines = numbered(
     "order_shipment_lines",
     sa.Column("shipment_id", BigId, sa.ForeignKey("order_shipments.id", ondelete="CASCADE"), nullable=False),
     sa.Column("order_item_id", sa.Integer, nullable=False),  # the shop's order line
-    sa.Column("quantity", sa.Integer, sa.CheckConstraint("quantity > 0"), nullable=False),
+    sa.Column("quantity", sa.Integer, sa.CheckConstraint(WHOLE_UNITS), nullable=False),
     sa.UniqueConstraint("shipment_id", "order_item_id", name="order_shipment_lines_once"),
 )
 

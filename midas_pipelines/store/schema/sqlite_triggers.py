@@ -68,6 +68,18 @@ def _guards(table: str) -> dict[str, tuple[str, ...]]:
     }
 
 
+_DATE = "strftime('%Y-%m-%d %H:%M:%f', NEW.shipped_at)"
+
+
+def _read_date(event: str) -> tuple[str, str]:
+    """A date that the shop's own code wrote in some form; one that none can read is that of its recording."""
+    read = f"CASE WHEN {_DATE} > '1' THEN {_DATE} ELSE {SQLITE_NOW} END"
+    return (
+        f"AFTER {event} ON {order_shipments.name} WHEN NEW.shipped_at IS NOT {_DATE}",
+        f"UPDATE {order_shipments.name} SET shipped_at = {read} WHERE id = NEW.id;",
+    )
+
+
 _PRODUCT, _VARIANT = ("NEW.id", "NULL"), (OWNER, "NEW.id")
 
 _TRIGGERS: dict[str, tuple[str, ...]] = {
@@ -149,6 +161,8 @@ _TRIGGERS: dict[str, tuple[str, ...]] = {
         f"WHEN {' OR '.join(f'OLD.{one} IS NOT NEW.{one}' for one in PUSHED)}",
         f"UPDATE {order_shipments.name} SET {', '.join(f'{column} = NULL' for column in CLEARED)} WHERE id = NEW.id;",
     ),
+    "midas_parcels_insert": _read_date("INSERT"),
+    "midas_parcels_date": _read_date("UPDATE OF shipped_at"),
     **{name: parts for table in GUARDED for name, parts in _guards(table).items()},
 }
 TRIGGERS = {name: f"{event} BEGIN {' '.join(actions)} END" for name, (event, *actions) in _TRIGGERS.items()}

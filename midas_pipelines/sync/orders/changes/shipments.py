@@ -89,9 +89,7 @@ def _replace_shipment(order: StoredOrder, number: str, tracking: Tracking) -> Sh
     if _find_shipment(order, tracking.number, but=old.id) is not None:
         raise WrongInput(f"Order {name} has another shipment {tracking.number}.")
     order.connection.execute(sa.delete(order_shipments).where(_SHIPMENTS.id == old.id))
-    kept = {"booked_at": old.booked_at, "contents": old.contents}
-    if old.shipped_at is not None:  # else a date of the shop's own code that cannot be read
-        kept["shipped_at"] = old.shipped_at
+    kept = {"shipped_at": old.shipped_at, "booked_at": old.booked_at, "contents": old.contents}
     shipment_id = _insert(order, tracking, **kept)
     now = f"{tracking.carrier} {tracking.number}"
     order.log("corrected", f"The shipment {number} is {now}: an operator corrected it.")
@@ -116,23 +114,12 @@ def count_shipments(database: Database, order_context: OrderContext) -> int:
 
 
 def count_late_shipments(order: StoredOrder) -> None:
-    """Books the unbooked shipments of a locked order, the oldest first. One that cannot be read waits until the shop fixes its
-    row, and the order is `refused` meanwhile."""
+    """Books the unbooked shipments of a locked order, the oldest first."""
     columns = (_SHIPMENTS.id, _SHIPMENTS.carrier, _SHIPMENTS.tracking_number)
     unbooked = (_SHIPMENTS.order_id == order.local_order_id, _SHIPMENTS.booked_at.is_(None))
     query = sa.select(*columns).where(*unbooked).order_by(_SHIPMENTS.id)
     for shipment in order.connection.execute(query).all():
-        try:
-            with order.connection.begin_nested():
-                _count_recorded(order, shipment)
-        except sa.exc.SQLAlchemyError:
-            raise
-        except Exception as unexpected:  # must not stop other orders
-            kind = type(unexpected).__name__
-            why = f"The shop's shipment {shipment.id} cannot be read ({kind}): fix its rows."
-            set_shipment(order, shipment.id, reason=why)
-            if order.log("tracking_refused", why, once=True):
-                order.set_exceptions(add=(OrderException.REFUSED,))
+        _count_recorded(order, shipment)
 
 
 def set_shipment(order: StoredOrder, shipment_id: int, **values: Any) -> None:
