@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -13,13 +13,14 @@ import sqlalchemy as sa
 
 from midas_pipelines.errors import WrongInput
 from midas_pipelines.fourseller.errors import NotFound
+from midas_pipelines.store.orders.payload_vault import vault_of
 from midas_pipelines.store.schema.order_tables import customer_mails, order_shipments
 from midas_pipelines.store.schema.tables import inventory_changes, marketplace_orders, order_processing_logs
 from midas_pipelines.storefront.schema import orders
 from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.orders.customer_mail import UNSENT, put_back
-from midas_pipelines.sync.orders.intake.batch import import_orders_read
+from midas_pipelines.sync.orders.intake.batch import import_batch, read_orders
 from midas_pipelines.sync.orders.model.lines import CHANNEL, OrderException
 from midas_pipelines.sync.orders.model.order_log import OrderContext, StoredOrder, lock_order
 from midas_pipelines.sync.orders.stock.pending_lines import allocate_pending_lines
@@ -120,13 +121,11 @@ def read_timeline(connection: sa.Connection, order: sa.Row[Any]) -> Timeline:
             found.append(TimelineEntry(row.created_at, f"stock: {row.cause}", detail, row.source, facts))
     for row in rows(order_shipments, order_shipments.c.order_id == order.local_order_id):
         label = f"{row.carrier or 'No carrier'} {row.tracking_number or ''} {row.tracking_url or ''}".strip()
-        label += "" if row.shipped_at else " (its date cannot be read)"
         pushed = f"pushed to 4Seller at {row.pushed_at:%Y-%m-%d %H:%M:%S} UTC" if row.pushed_at else ""
         why = f" ({row.reason})" if row.reason else ""
         detail = f"{label}: {pushed or 'not pushed to 4Seller yet'}{why}."
         facts = _fields(row, "id carrier tracking_number tracking_url booked_at pushed_at reason")
-        at = row.shipped_at or row.booked_at or order.imported_at
-        found.append(TimelineEntry(at, "shipment", detail, row.source, facts))
+        found.append(TimelineEntry(row.shipped_at, "shipment", detail, row.source, facts))
     for row in rows(customer_mails, customer_mails.c.order_id == order.id):
         detail = f"Queued; {row.state} now, {row.attempts} attempts{f': {row.reason}' if row.reason else '.'}"
         facts = _fields(row, "kind state attempts created_at sent_at next_attempt_at reason")
@@ -173,8 +172,9 @@ async def retry_order(context: SyncContext, text: str, *, mail: bool = False) ->
         if stored.outcome == "dismissed":
             stored.set(outcome="quarantined")  # so that it is imported
             stored.log("retried", "An operator retried it: it is no longer dismissed.")
-    any_date = context.settings.model_copy(update={"orders_since": None})  # a person asked for this order
-    result = import_orders_read(replace(context, settings=any_date), [order], read_at=read_at)
+    vault = vault_of(context.settings)
+    of_any_date = read_orders([order], vault, since=None, read_at=read_at)  # a person asked for it
+    result = import_batch(context, of_any_date, vault)
     mapped, allocated = allocate_pending_lines(database, context.run_id)
     shipments, mails = order_shipments.c, customer_mails.c
     with database.writing() as connection:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from threading import Event
 from typing import Any
@@ -15,14 +15,17 @@ import sqlalchemy as sa
 from midas_pipelines.fourseller.errors import ContractBroken
 from midas_pipelines.fourseller.models import Order, read_order
 from midas_pipelines.fourseller.pages import Rejected
-from midas_pipelines.store.orders.payload_vault import Vault, vault_of
+from midas_pipelines.store.orders.payload_vault import Vault
 from midas_pipelines.store.schema.tables import marketplace_orders
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.orders.changes.exceptions import quarantine_order
-from midas_pipelines.sync.orders.intake.importer import FIRST, TOO_OLD, import_sales, is_older, quarantined
+from midas_pipelines.sync.orders.intake.importer import FIRST, import_sales, quarantined
 from midas_pipelines.sync.orders.intake.write import ImportCounts
 from midas_pipelines.sync.orders.model.order_log import OrderContext
 from midas_pipelines.sync.orders.model.sale import LONGEST_ID, Sale, read_sale
+
+TOO_OLD = "It was placed before MIDAS_ORDERS_SINCE, so it is not imported."
+UNDATED = "It has no date, and MIDAS_ORDERS_SINCE is set: the next poll decides whether to import it."
 
 
 @dataclass(frozen=True)
@@ -35,44 +38,51 @@ class Unreadable:
     sale: Sale | None = None
 
 
+Read = Sale | Unreadable | None
+"""What was read of an order: None for one before the cut-off of which nothing can be read."""
+
+
 def read_orders(
-    context: SyncContext,
-    orders: Iterable[Order],
+    orders: Iterable[Order | Rejected],
+    vault: Vault,
     *,
-    rejected: Sequence[Rejected] = (),
+    since: datetime | None,
     read_at: datetime | None = None,
-) -> list[Sale | Unreadable]:
-    """Reads the orders into sales; writes nothing, so it can run while an earlier batch is imported. Those `rejected` have
-    no id, and get their digest as one. `read_at` is before 4Seller was asked, by the database's clock; None for events. Of
-    an unreadable order before the cut-off only the status is kept, in case it is known."""
-    found: list[Sale | Unreadable] = []
-    for row in rejected:
-        spelled = json.dumps(row.raw, sort_keys=True, default=str)
-        name = f"unreadable-{hashlib.sha256(spelled.encode()).hexdigest()[:16]}"
-        found.append(Unreadable(name, row.raw, row.reason))
-    for order in orders:
-        old = is_older(order.created_at, context.settings.orders_since)
-        sale, reason = None, why_unreadable(order)
-        try:
-            sale = read_sale(order, read_at)
-        except Exception as error:  # must not stop other orders
-            reason = f"It cannot be read: {type(error).__name__}."
-        if sale is not None and reason is not None:
-            sale = replace(sale, left_out=reason)
-        if reason is not None and not old:
-            found.append(Unreadable(order.id, order.raw, reason, sale))
-        elif sale is not None:
-            found.append(sale)
-    return found
-
-
-def seal_sales(context: SyncContext, read: Iterable[Sale | Unreadable], vault: Vault) -> None:
-    """Seals the payloads of these sales, which spares the transaction that work; not of those before the cut-off, which are
-    rarely written."""
-    since = context.settings.orders_since
-    sales = [one for one in read if isinstance(one, Sale) and not is_older(one.placed_at, since)]
+) -> list[Read]:
+    """Reads the orders into sales with sealed payloads; writes nothing, so it can run while an earlier batch is imported. Those
+    rejected have no id, and get their digest as one. An unknown order placed before `since` is not to be imported. `read_at`
+    is before 4Seller was asked, by the database's clock; None for events."""
+    read = [_read(one, since, read_at) for one in orders]
+    # sealed here, which spares the transaction that work; those left out are rarely written
+    sales = [one for one in read if isinstance(one, Sale) and one.left_out is None]
     for sale, sealed in zip(sales, vault.seal_all([sale.raw for sale in sales]), strict=True):
         sale.sealed = sealed
+    return read
+
+
+def _read(order: Order | Rejected, since: datetime | None, read_at: datetime | None) -> Read:
+    if isinstance(order, Rejected):
+        spelled = json.dumps(order.raw, sort_keys=True, default=str)
+        name = f"unreadable-{hashlib.sha256(spelled.encode()).hexdigest()[:16]}"
+        return Unreadable(name, order.raw, order.reason)
+    sale, reason = None, why_unreadable(order)
+    try:
+        sale = read_sale(order, read_at)
+        sale.left_out = reason or (why_left_out(sale, since) if since is not None else None)
+    except Exception as error:  # must not stop other orders
+        reason = f"It cannot be read: {type(error).__name__}."
+    if reason is None or (since and order.created_at and order.created_at < since):
+        return sale
+    return Unreadable(order.id, order.raw, reason, sale)
+
+
+def why_left_out(sale: Sale, since: datetime) -> str | None:
+    """Why an order is not imported, unless it is known, as a sentence; None when it is."""
+    moment = sale.placed_at or sale.updated_at
+    if moment is not None and moment < since:
+        return TOO_OLD
+    decided = sale.placed_at is not None or sale.read_at is not None
+    return None if decided or "created_at" in sale.unreadable else UNDATED  # a poll cannot read it either
 
 
 def why_unreadable(order: Order) -> str | None:
@@ -82,19 +92,9 @@ def why_unreadable(order: Order) -> str | None:
     return "Its lines cannot be read." if "items" in order.unreadable and not order.items else None
 
 
-def import_orders_read(
-    context: SyncContext, orders: Sequence[Order], *, read_at: datetime | None
-) -> ImportCounts:
-    """Imports orders as `read_orders` reads them."""
-    vault = vault_of(context.settings)
-    read = read_orders(context, orders, read_at=read_at)
-    seal_sales(context, read, vault)
-    return import_batch(context, read, vault)
-
-
 def import_batch(
     context: SyncContext,
-    batch: Iterable[Sale | Unreadable],
+    batch: Iterable[Read],
     vault: Vault,
     turn: Event = FIRST,
     *,
@@ -105,15 +105,15 @@ def import_batch(
     order_context = OrderContext(context.run_id, vault, context.settings)
     result, sales = ImportCounts(), []
     for one in batch:
-        if isinstance(one, Sale):
-            sales.append(one)
-            continue
-        turn.wait()
-        if kept := quarantine_order(context.database, order_context, one.order_id, one.raw, one.reason):
-            result.add(quarantined(one.order_id, kept))
-            result.unread.add(one.order_id)
-        elif one.sale is not None:
-            sales.append(one.sale)
+        sale = one.sale if isinstance(one, Unreadable) else one
+        if isinstance(one, Unreadable):
+            turn.wait()
+            if kept := quarantine_order(context.database, order_context, one.order_id, one.raw, one.reason):
+                result.add(quarantined(one.order_id, kept))
+                result.unread.add(one.order_id)
+                continue
+        if sale is not None:
+            sales.append(sale)
     result.add(import_sales(context.database, sales, order_context, turn=turn, hurried=hurried))
     return result
 
@@ -131,55 +131,39 @@ def import_order_webhooks(
     context: SyncContext, orders: Sequence[dict[str, Any]], vault: Vault, *, hurried: bool = False
 ) -> list[WebhookResult]:
     """Imports orders from webhooks, in any order; returns the result of each. `hurried` as for `import_sales`."""
-    read = [_read_event(context, raw) for raw in orders]
+    read = read_orders([_order_of(raw) for raw in orders], vault, since=context.settings.orders_since)
     # one without an id is kept as a webhook only
     named = [one for one, raw in zip(read, orders, strict=True) if one is not None and raw.get("id")]
-    newest = _newest_dates(context, [sale for one in named if (sale := _sale_of(one))])
-    seal_sales(context, named, vault)
     done = import_batch(context, named, vault, hurried=hurried)
+    newest = context.database.read(_newest_dates, [one.order_id for one in named])
     return [_result_of(one, done, newest) for one in read]
 
 
-def _read_event(context: SyncContext, raw: dict[str, Any]) -> Sale | Unreadable | None:
-    """The order of an event; None where it was placed before the cut-off, and nothing of it can be read."""
+def _order_of(raw: dict[str, Any]) -> Order | Rejected:
     try:
-        read = read_orders(context, [read_order(raw)])
+        return read_order(raw)
     except ContractBroken as broken:
-        read = read_orders(context, [], rejected=[Rejected(broken.field, str(broken), raw)])
-    return next(iter(read), None)
+        return Rejected(broken.field, str(broken), raw)
 
 
-def _sale_of(one: Sale | Unreadable) -> Sale | None:
-    return one if isinstance(one, Sale) else one.sale
-
-
-def _result_of(
-    one: Sale | Unreadable | None, done: ImportCounts, newest: dict[str, datetime]
-) -> WebhookResult:
+def _result_of(one: Read, done: ImportCounts, newest: dict[str, datetime]) -> WebhookResult:
     if one is None:
         return WebhookResult("applied", TOO_OLD)
-    sale, name = _sale_of(one), one.order_id
+    sale, name = one if isinstance(one, Sale) else one.sale, one.order_id
     if name in done.refused:
         return WebhookResult("refused", "The database refuses to write the order now.")
     if name in done.postponed:
         return WebhookResult("postponed", done.postponed[name])
     if isinstance(one, Unreadable) and (sale is None or name in done.unread):
         return WebhookResult("quarantined", one.reason)
-    if sale is not None and sale.updated_at is not None and sale.updated_at < newest[name]:
+    if sale and sale.updated_at and name in newest and sale.updated_at < newest[name]:
         return WebhookResult("superseded", "A newer state of the order is known.")
     return WebhookResult("applied", done.left_out.get(name))
 
 
-def _newest_dates(context: SyncContext, sales: Sequence[Sale]) -> dict[str, datetime]:
-    """4Seller's newest `updated_at` of each order, on record or in the batch."""
+def _newest_dates(connection: sa.Connection, order_ids: Sequence[str]) -> dict[str, datetime]:
+    """4Seller's newest `updated_at` of each of these orders that is on record."""
     table = marketplace_orders.c
-    query = sa.select(table.marketplace_order_id, table.source_updated_at).where(
-        table.marketplace_order_id.in_({sale.order_id for sale in sales}), table.outcome == "imported"
-    )
-    with context.database.reading() as connection:
-        dates = [tuple(row) for row in connection.execute(query)]
-    newest: dict[str, datetime] = {}
-    for order_id, date in [*dates, *((sale.order_id, sale.updated_at) for sale in sales)]:
-        if date is not None:
-            newest[order_id] = max(date, newest.get(order_id, date))
-    return newest
+    dated = (table.marketplace_order_id.in_(order_ids), table.source_updated_at.is_not(None))
+    query = sa.select(table.marketplace_order_id, table.source_updated_at).where(*dated)
+    return dict(connection.execute(query).tuples().all())

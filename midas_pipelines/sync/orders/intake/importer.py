@@ -39,10 +39,8 @@ PATIENT_SECONDS, HURRIED_SECONDS = 2.0, 0.2
 STATEMENT_SECONDS, SECONDS_EACH = 0.2, 0.001  # for a statement, and more of it for each sale
 HASTE, SHORTEST_SECONDS = 0.8, 0.05  # after each that took long the next gets so much of it, at least
 
-TOO_OLD = "It was placed before MIDAS_ORDERS_SINCE, so it is not imported."
 LOCKED = "The shop has locked an item or its order."
 SLOW = "The database takes long to write the order."
-UNDATED = "It has no date, and MIDAS_ORDERS_SINCE is set: the next poll decides whether to import it."
 
 FIRST = Event()
 """The turn of a batch that waits for no other one."""
@@ -62,20 +60,10 @@ def import_sales(
     """Imports new sales and updates known orders, in one transaction where it can; raises nothing for a bad sale.
 
     Sales whose rows are locked, for example by the shop's checkout, and with `hurried` those that the database takes long to
-    write, are named in `postponed`: import them again later. Orders placed before MIDAS_ORDERS_SINCE are not imported; known ones
-    are updated. `turn` is set once the batch before this one has ended, so that both allocate stock in their order.
+    write, are named in `postponed`: import them again later. `turn` is set once the batch before this one has ended, so that
+    both allocate stock in their order.
     """
-    if since := order_context.settings and order_context.settings.orders_since:
-        sales = [replace(sale, left_out=sale.left_out or _why_left_out(sale, since)) for sale in sales]
     return _Importer(database, order_context, turn, hurried).import_all(sales)
-
-
-def _why_left_out(sale: Sale, since: datetime) -> str | None:
-    """Why an unknown order is not imported, as a sentence; None when it is."""
-    if is_older(sale.placed_at or sale.updated_at, since):
-        return TOO_OLD
-    decided = sale.placed_at is not None or sale.read_at is not None
-    return None if decided or "created_at" in sale.unreadable else UNDATED  # a poll cannot read it either
 
 
 @dataclass
@@ -245,8 +233,3 @@ def quarantined(order_id: str, kept: str) -> ImportCounts:
         return ImportCounts(already_known=1)
     preview = {"order": order_id, "channel": "", "total": "", "lines": "", "exception": "quarantined"}
     return ImportCounts(failed=1, preview=[preview])
-
-
-def is_older(moment: datetime | None, since: datetime | None) -> bool:
-    """Whether the moment is before the cut-off; False where either is not known."""
-    return moment is not None and since is not None and moment < since

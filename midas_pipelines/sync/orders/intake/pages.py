@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from threading import Event
 
-from midas_pipelines.fourseller.pages import OrderLists, OrderPage
+from midas_pipelines.fourseller.models import Order
+from midas_pipelines.fourseller.pages import OrderLists, OrderPage, Rejected
 from midas_pipelines.store.orders.payload_vault import vault_of
 from midas_pipelines.sync.context import SyncContext
-from midas_pipelines.sync.orders.intake.batch import Unreadable, import_batch, read_orders, seal_sales
+from midas_pipelines.sync.orders.intake.batch import Read, import_batch, read_orders
 from midas_pipelines.sync.orders.intake.importer import FIRST
 from midas_pipelines.sync.orders.intake.write import ImportCounts, OrderCounts
-from midas_pipelines.sync.orders.model.sale import Sale
 from midas_pipelines.sync.threads import in_thread
 
 SOON = 1000
@@ -54,7 +54,7 @@ class OrderPages:
         self.lists = OrderLists()
         self._declared = 0  # by the listings before this one
         self._vault = vault_of(context.settings)
-        self._batch: list[Sale | Unreadable] = []
+        self._batch: list[Read] = []
         self._running: deque[asyncio.Task[ImportCounts]] = deque()
         self._last = FIRST  # set once the batch that was started last has ended
 
@@ -70,9 +70,9 @@ class OrderPages:
         fresh = self.lists.add(page)
         self.report.declared = self._declared + (page.total or 0)
         self.report.fetched += len(fresh) + len(page.rejected)
-        read = read_orders(self._context, fresh, rejected=page.rejected, read_at=self._read_at)
-        seal_sales(self._context, read, self._vault)
-        self._batch += read
+        rows: list[Order | Rejected] = [*page.rejected, *fresh]
+        since = self._context.settings.orders_since
+        self._batch += read_orders(rows, self._vault, since=since, read_at=self._read_at)
         dates = [self.newest, *(order.updated_at for order in page.data)]
         self.newest = max((date for date in dates if date and date <= self._read_at), default=None)
         busy, full = sum(not batch.done() for batch in self._running), self._context.settings.orders_batch
@@ -101,7 +101,7 @@ class OrderPages:
         self._last = ended
         await asyncio.sleep(0)  # it starts now, though pages that are there already never wait
 
-    def _import(self, batch: list[Sale | Unreadable], before: Event, ended: Event) -> ImportCounts:
+    def _import(self, batch: list[Read], before: Event, ended: Event) -> ImportCounts:
         try:
             return import_batch(self._context, batch, self._vault, before)
         finally:

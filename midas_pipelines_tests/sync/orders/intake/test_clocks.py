@@ -9,11 +9,12 @@ import pytest
 
 from midas_pipelines.fourseller.models import read_order
 from midas_pipelines.sandbox.state import now_text
-from midas_pipelines.sync.orders.intake.batch import import_orders_read
+from midas_pipelines.sync.orders.intake.batch import import_batch, read_orders
 from midas_pipelines_tests.shop import add_product
 from midas_pipelines_tests.sync.orders import desk, paper
 from midas_pipelines_tests.sync.orders.paper import Raw, order_json
 from midas_pipelines_tests.sync.world import World
+from midas_pipelines_tests.vaults import VAULT
 
 
 def at(hour: int | None, quantity: int = 2, **fields: Any) -> Raw:
@@ -32,6 +33,12 @@ def quantity(world: World) -> int:
     (line,) = desk.lines(world, "X-1")
     assert line.allocated - line.released == line.quantity
     return int(line.quantity)
+
+
+def poll(world: World, raw: Raw, asked: datetime) -> None:
+    """A poll that began then reads the order."""
+    context = world.sync_context()
+    import_batch(context, read_orders([read_order(raw)], VAULT, since=None, read_at=asked), VAULT)
 
 
 # events: only their dates tell
@@ -152,9 +159,9 @@ def test_a_poll_that_began_before_an_event_came_does_not_undo_it(world: World) -
     desk.told(world, at(4))
     asked = world.database.now() - timedelta(seconds=1)
     desk.told(world, at(5, 7))
-    import_orders_read(world.sync_context(), [read_order(at(4))], read_at=asked)
+    poll(world, at(4), asked)
     assert (quantity(world), desk.stock(world, product)) == (7, 43)
-    import_orders_read(world.sync_context(), [read_order(at(4))], read_at=world.database.now())
+    poll(world, at(4), world.database.now())
     assert (quantity(world), desk.stock(world, product)) == (2, 48)
 
 
