@@ -21,7 +21,7 @@ from midas_pipelines.sync.orders.changes.exceptions import raise_conflict
 from midas_pipelines.sync.orders.customer_mail import queue_mail
 from midas_pipelines.sync.orders.model.lines import OrderException
 from midas_pipelines.sync.orders.model.order_log import OrderContext, StoredOrder, lock_order
-from midas_pipelines.sync.orders.stock.units import Asked, counted, counted_within, left_to_ship
+from midas_pipelines.sync.orders.stock.units import Asked, asked_units, left_to_ship, units_within
 
 _SHIPMENTS, _HELD = order_shipments.c, order_shipment_lines.c
 
@@ -57,7 +57,7 @@ def record_shipment(order: StoredOrder, shipment: NewShipment) -> Shipped:
     if known is not None:
         contents = known.contents or {}
         held = {line.line: count for line in lines if (count := contents.get(str(line.order_item_id)))}
-        if counted(units, held) != held:
+        if asked_units(units, held) != held:
             why = f"the shipment {tracking.number} is on record with other units"
             raise WrongInput(f"{name}: {why}: record what else ships as another shipment.")
         return Shipped(new=False, complete=not any(left[line.line] or line.backordered for line in lines))
@@ -70,7 +70,7 @@ def record_shipment(order: StoredOrder, shipment: NewShipment) -> Shipped:
     ):
         if wrong:
             raise WrongInput(name + why)
-    wanted = counted_within(units, left, "left to ship")
+    wanted = units_within(units, left, "left to ship")
     if not wanted and lines:
         why = "everything has shipped, or is backordered. `--replaces NUMBER` corrects a shipment."
         raise WrongInput(f"{name} has nothing left to ship: {why}")

@@ -212,17 +212,17 @@ Asked = Mapping[int, int | None] | None
 """Units of lines that a person names, by line number: None for all of a line; None for all of the order."""
 
 
-def counted(asked: Asked, whole: Mapping[int, int]) -> dict[int, int]:
+def asked_units(asked: Asked, whole: Mapping[int, int]) -> dict[int, int]:
     """The units by line number that were asked for; `whole` is what all of each line is."""
     if asked is None:
         return dict(whole)
     return {line: whole.get(line, 0) if count is None else count for line, count in asked.items()}
 
 
-def counted_within(asked: Asked, most: Mapping[int, int], what: str) -> dict[int, int]:
+def units_within(asked: Asked, most: Mapping[int, int], what: str) -> dict[int, int]:
     """The same, of the units that there are: `what` they are, in words. Raises WrongInput where a line has fewer, or is not
     there."""
-    wanted = counted(asked, most)
+    wanted = asked_units(asked, most)
     for line, count in wanted.items():
         if line not in most:
             raise WrongInput(f"The order has no line {line}: `midas orders show` numbers them.")
@@ -240,7 +240,7 @@ def returnable(order: StoredOrder, *, all_shipped: bool | None = None) -> dict[i
 
 def restock_units(order: StoredOrder, units: Asked = None) -> int:
     """Restocks returned goods; returns how many units. Raises WrongInput where fewer units are `returnable`."""
-    back = counted_within(units, returnable(order), "units that have left and not come back")
+    back = units_within(units, returnable(order), "units that have left and not come back")
     return give_back(order, back, "returned", "operator", had_shipped=True)
 
 
