@@ -228,6 +228,8 @@ def test_a_correction_says_whether_4seller_is_told(
     desk.market(world, ids["sold"], status)
     world.import_orders()
     fedex = ("ship", ids["sold"], "--carrier", "fedex", "--number", desk.FEDEX)
+    ups = [part.format(**ids) for part in SHIP]
+    assert "on record already; nothing changed. 4Seller knows it." in " ".join(orders(*ups).output.split())
     assert sentence in " ".join(orders(*fedex, "--replaces", desk.UPS).output.split())
     desk.sync(world)
     assert (desk.at_4seller(world, ids["sold"])[1] == desk.FEDEX) is (status == "shipped")

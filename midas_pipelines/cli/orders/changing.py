@@ -56,11 +56,12 @@ def ship(order_id: str, replaces: str | None, lines: Sequence[str], **label: Any
     """
     if replaces and lines:
         raise WrongInput("--replaces corrects a shipment as it is: it takes no --line.")
-    shipment = NewShipment(carriers.tracking(**label), parse_lines(lines), replaces)
+    label_ = carriers.tracking(**label)
+    shipment = NewShipment(label_, parse_lines(lines), replaces)
     with shop_database() as (settings, database):
         context = SyncContext(settings, database, run_id=by_hand(settings, "ship"))
         done = asyncio.run(change_status(context, order_id, shipment=shipment))
-    named, shipped = f"{shipment.tracking.carrier} {shipment.tracking.number}", done.shipment or Shipped(new=False)
+    named, shipped = f"{label_.carrier} {label_.number}", done.shipment or Shipped(new=False)
     if replaces:
         news = f"the shipment {replaces} is {named} now."
     elif shipped.new:
@@ -69,20 +70,11 @@ def ship(order_id: str, replaces: str | None, lines: Sequence[str], **label: Any
     else:
         news = "this shipment is on record already; nothing changed."
         news += "" if shipped.complete else " Record the rest as another shipment."
-    known = (
-        "4Seller knows it."
-        if done.pushed
-        else f"4Seller does not know it: {(done.reason or '').rstrip('.')}."
-    )
-    page = [shipment.tracking.url or "No tracking page is known for this shipment."] if shipped.new else []
-    facts = (
-        asdict(shipped) | shipment.tracking.model_dump() | {"corrected": bool(replaces), "unpushed": done.reason}
-    )
-    answer(
-        {"order": done.marketplace_order_id, **facts},
-        f"Order {done.marketplace_order_id}: {news} {known}",
-        *page,
-    )
+    known = f"4Seller does not know it: {done.reason.rstrip('.')}." if done.reason else "4Seller knows it."
+    page = [label_.url or "No tracking page is known for this shipment."] if shipped.new else []
+    facts = asdict(shipped) | label_.model_dump() | {"corrected": bool(replaces), "unpushed": done.reason}
+    name = done.marketplace_order_id
+    answer({"order": name, **facts}, f"Order {name}: {news} {known}", *page)
 
 
 @changing("map")

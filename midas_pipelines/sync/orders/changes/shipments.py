@@ -48,9 +48,9 @@ class NewShipment:
 def record_shipment(order: StoredOrder, shipment: NewShipment) -> Shipped:
     """Records a shipment of a locked order, once however often it is reported. Raises WrongInput."""
     tracking, units = shipment.tracking, shipment.units
+    count_late_shipments(order)
     if shipment.replaces:
         return _replace_shipment(order, shipment.replaces, tracking)
-    count_late_shipments(order)
     lines, name = order.lines(), f"Order {order.marketplace_order_id}"
     left = {line.line: left_to_ship(line) for line in lines}
     known = _find_shipment(order, tracking.number)
@@ -82,7 +82,6 @@ def record_shipment(order: StoredOrder, shipment: NewShipment) -> Shipped:
 def _replace_shipment(order: StoredOrder, number: str, tracking: Tracking) -> Shipped:
     """Replaces the shipment of that number of a locked order by one with the same units, which is pushed and mailed like any
     other, but not for an order that has ended. Raises WrongInput."""
-    count_late_shipments(order)
     old, name = _find_shipment(order, number), order.marketplace_order_id
     if old is None:
         raise WrongInput(f"Order {name} has no shipment {number} on record.")

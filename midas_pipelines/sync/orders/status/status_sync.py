@@ -212,7 +212,7 @@ async def change_status(
     else:
         shipped = await asyncio.to_thread(_move, context, row.id, goal, shipment)
         problem = await _push_now(context, row.id)
-    if row.status in ENDED and shipment is not None:  # it corrects one
+    if shipment is not None and shipment.replaces and row.status in ENDED:
         problem = f"the order is {row.status} there"
     now = await asyncio.to_thread(context.database.read, find_order, order_id)
     if OrderException.CONFLICT in read_exceptions(now.exception):
