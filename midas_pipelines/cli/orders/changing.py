@@ -48,7 +48,7 @@ def _done(name: str, words: str, **facts: Any) -> None:
 @click.option("--force", is_flag=True, help="Accept a number that does not match the carrier's formats.")
 @click.option("--replaces", metavar="NUMBER", help="Correct the shipment on record under this number.")
 @line_option
-def ship(order_id: str, replaces: str | None, lines: Sequence[str], **label: Any) -> None:
+def ship(order_id: str, replaces: str | None, lines: Sequence[str], **said: Any) -> None:
     """Record a shipment: everything that is left to ship, or the given lines.
 
     The shop's order is updated, and status and tracking number are pushed to 4Seller; what it does not take now, the next
@@ -56,12 +56,12 @@ def ship(order_id: str, replaces: str | None, lines: Sequence[str], **label: Any
     """
     if replaces and lines:
         raise WrongInput("--replaces corrects a shipment as it is: it takes no --line.")
-    label_ = carriers.tracking(**label)
-    shipment = NewShipment(label_, parse_lines(lines), replaces)
+    label = carriers.tracking(**said)
+    shipment = NewShipment(label, parse_lines(lines), replaces)
     with shop_database() as (settings, database):
         context = SyncContext(settings, database, run_id=by_hand(settings, "ship"))
         done = asyncio.run(change_status(context, order_id, shipment=shipment))
-    named, shipped = f"{label_.carrier} {label_.number}", done.shipment or Shipped(new=False)
+    named, shipped = f"{label.carrier} {label.number}", done.shipment or Shipped(new=False)
     if replaces:
         news = f"the shipment {replaces} is {named} now."
     elif shipped.new:
@@ -71,8 +71,8 @@ def ship(order_id: str, replaces: str | None, lines: Sequence[str], **label: Any
         news = "this shipment is on record already; nothing changed."
         news += "" if shipped.complete else " Record the rest as another shipment."
     known = f"4Seller does not know it: {done.reason.rstrip('.')}." if done.reason else "4Seller knows it."
-    page = [label_.url or "No tracking page is known for this shipment."] if shipped.new else []
-    facts = asdict(shipped) | label_.model_dump() | {"corrected": bool(replaces), "unpushed": done.reason}
+    page = [label.url or "No tracking page is known for this shipment."] if shipped.new else []
+    facts = asdict(shipped) | label.model_dump() | {"corrected": bool(replaces), "unpushed": done.reason}
     name = done.marketplace_order_id
     answer({"order": name, **facts}, f"Order {name}: {news} {known}", *page)
 

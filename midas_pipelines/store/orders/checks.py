@@ -50,11 +50,11 @@ class _Looked:
         return sa.or_(order_row >= self.first, order_row.in_(older))
 
 
-def _looked_at(database: Database, days: int | None, margin: int = 0) -> _Looked:
-    """The orders of the last days; `margin` seconds more. Read before, so that the plan of the check knows how few."""
+def _looked_at(database: Database, days: int | None) -> _Looked:
+    """The orders of the last days. Read before, so that the plan of the check knows how few."""
     if days is None:
         return _Looked()
-    since = utc_now(-days * DAY - margin)
+    since = utc_now(-days * DAY)
     oldest = sa.select(_ORDERS.id, _ORDERS.local_order_id).where(_ORDERS.imported_at >= since)
     oldest = oldest.order_by(_ORDERS.imported_at, _ORDERS.id).limit(1)
     with database.reading() as connection:
@@ -73,8 +73,7 @@ def _looked_at(database: Database, days: int | None, margin: int = 0) -> _Looked
 
 def count_looked_at(database: Database, days: int, *, lines: bool) -> int:
     """How many orders the checks of the last days look at; with `lines` how many lines `unexplained_deductions` does."""
-    looked = _looked_at(database, days, margin=HOUR if lines else 0)
-    those = looked.at(_LINES.order_id if lines else _ORDERS.id)
+    those = _looked_at(database, days).at(_LINES.order_id if lines else _ORDERS.id)
     return database.scalar(sa.select(sa.func.count()).where(those)) or 0
 
 
@@ -160,8 +159,7 @@ _JOINED = marketplace_order_lines.join(marketplace_orders, _ORDERS.id == _LINES.
 def unexplained_deductions(database: Database, days: int | None = None) -> list[dict[str, Any]]:
     """Order lines that hold other units than the ledger says they took, than were sold, or than the shop's line says; and
     ledger rows of a line that is not there."""
-    # the order of each row of the ledger below is among them
-    looked = _looked_at(database, days, margin=HOUR)
+    looked = _looked_at(database, days)
     name = sa.literal("fourseller:") + _ORDERS.marketplace_order_id + ":" + sa.cast(_LINES.line, sa.Text)
     if database.is_postgresql:
         name = sa.collate(name, "C")  # as the column is
@@ -187,8 +185,8 @@ def unexplained_deductions(database: Database, days: int | None = None) -> list[
     strays = sa.select(line, sa.literal(0), *[nothing] * 4, why, nothing, line, units).group_by(line)
     strays = strays.having(units != 0).where(line.not_in(sa.select(its)))
     strays = strays.where(sa.func.substr(reference, 1, 11) == "fourseller:")  # the index has all days
-    if days is not None:
-        strays = strays.where(_LEDGER.created_at >= utc_now(-days * DAY))
+    if days is not None:  # an hour less, so that the order of each such row is among those looked at
+        strays = strays.where(_LEDGER.created_at >= utc_now(HOUR - days * DAY))
     found = database.rows(sa.select(held, booked.label("ledger_says")).where(uneven).union_all(strays))
     found.sort(key=lambda row: (-(row["id"] or 0), row["line"]))
     for row in found:
