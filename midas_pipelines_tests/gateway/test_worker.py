@@ -325,11 +325,11 @@ class History:
         self.events.append(asset_event)
 
 
-def summed(count: str, seconds: float = 0.04, times: int = 1) -> Sum:
+def summed(count: str, seconds: float = 0.04, times: int = 1) -> dict[str, int | float]:
     found = Sum()
     for _ in range(times):
         found.add(count, seconds)
-    return found
+    return found.metadata()
 
 
 @pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "Etc/GMT+12"])

@@ -54,6 +54,10 @@ LATENCIES = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 1
 log = logging.getLogger(__name__)
 
 
+Facts = dict[str, int | float]
+"""What the UI shows and plots of an event."""
+
+
 @dataclass
 class Sum:
     """Counts and latencies of one asset in a minute."""
@@ -66,19 +70,16 @@ class Sum:
         self.counts[count] += 1
         self.latencies.append(max(0.0, seconds))
 
-    def metadata(self) -> dict[str, int | float]:
+    def metadata(self) -> Facts:
         """Counts and latencies as the UI plots them."""
-        found: dict[str, int | float] = dict(self.counts)
-        if self.latencies:
-            ordered = sorted(self.latencies)
-            for name, share in (("p50_seconds", 0.5), ("p99_seconds", 0.99)):
-                found[name] = round(ordered[int(share * (len(ordered) - 1))], 4)
-            found["slowest_seconds"] = round(ordered[-1], 4)
-        return found
+        ordered = sorted(self.latencies)
+        shares = {"p50_seconds": 0.5, "p99_seconds": 0.99, "slowest_seconds": 1.0}
+        found = {name: round(ordered[int(share * (len(ordered) - 1))], 4) for name, share in shares.items()}
+        return {**self.counts, **found}
 
 
 class DagsterEvents:
-    """Reports sums from `start` to `stop`; `add` never blocks and never raises.
+    """Reports what was summed up, from `start` to `stop`; `add` never blocks and never raises.
 
     Args:
         settings: say where Dagster's home is, if there is one, and which day it is.
@@ -89,7 +90,7 @@ class DagsterEvents:
     def __init__(self, settings: Settings, history: Any = None, database: Database | None = None) -> None:
         self._home, self._settings, self._database = settings.dagster_home, settings, database
         self._history = history
-        self._unreported: deque[tuple[str, Sum]] = deque(maxlen=MOST_UNWRITTEN)
+        self._unreported: deque[tuple[str, Facts]] = deque(maxlen=MOST_UNWRITTEN)
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -105,10 +106,10 @@ class DagsterEvents:
         if self._thread is not None:
             self._thread.join(patience)
 
-    def add(self, asset: str, found: Sum) -> None:
+    def add(self, asset: str, facts: Facts) -> None:
         """Adds an event to those to be reported."""
         if self._thread is not None:
-            self._unreported.append((asset, found))
+            self._unreported.append((asset, facts))
 
     def _work(self) -> None:
         while not self._stopping.wait(REPORT_SECONDS):
@@ -117,20 +118,20 @@ class DagsterEvents:
 
     def _report_all(self) -> None:
         while self._unreported:
-            asset, found = self._unreported.popleft()
+            asset, facts = self._unreported.popleft()
             try:
-                self._report(asset, found)
+                self._report(asset, facts)
             except Exception as failed:
                 log.warning("The report of %s to Dagster failed: %s", asset, type(failed).__name__)
-                self._unreported.appendleft((asset, found))  # for the next try
+                self._unreported.appendleft((asset, facts))  # for the next try
                 return
 
-    def _report(self, asset: str, found: Sum) -> None:
+    def _report(self, asset: str, facts: Facts) -> None:
         import dagster as dg  # two seconds to import: here they delay no call
 
         if self._history is None:
             self._history = dg.DagsterInstance.from_config(str(self._home))
-        day, metadata = self._settings.today() if asset == ORDERS else None, found.metadata()
+        day, metadata = self._settings.today() if asset == ORDERS else None, dict(facts)
         if day is not None and self._database is not None:
             ends = (self._settings.midnight(one) for one in (day, day + timedelta(days=1)))
             sold = sales_between(self._database, *ends)
@@ -169,7 +170,7 @@ class WorkerStats:
         if sums.requests or self._tally.claimed:
             self._unwritten.append(self._row(sums.requests, sums.busy_seconds))
         for asset, found in self._sums.items():
-            self._events.add(asset, found)
+            self._events.add(asset, found.metadata())
         self._begin()
 
     def write(self) -> None:
