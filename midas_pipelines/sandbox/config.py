@@ -178,7 +178,7 @@ async def cut(scope: Scope) -> None:
         raise httpx.ReadError("the sandbox reset the connection")
     raw = connection.get_extra_info("socket")
     if raw is not None:
-        with suppress(OSError):  # lingering for no time makes the kernel send RST in place of FIN
+        with suppress(OSError, ValueError):  # lingering for no time makes the kernel send RST in place of FIN
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     connection.abort()
     for _ in range(TURNS):  # until the server has seen it; else it logs that no answer was given

@@ -99,6 +99,12 @@ def test_a_reset_is_no_line_in_the_log(capfd: pytest.CaptureFixture[str]) -> Non
             with pytest.raises((httpx.ReadError, httpx.RemoteProtocolError)):
                 client.get(f"{sandbox.url}/orders")
         assert client.get(f"{sandbox.url}/orders").status_code == 200
+        settings = {"next_faults": ["timeout"], "timeout_seconds": 0.3}
+        client.put(f"{sandbox.control_url}/settings", json=settings)
+        with pytest.raises(httpx.ReadTimeout):  # the client is gone when its connection is to be reset
+            client.get(f"{sandbox.url}/orders", timeout=0.1)
+        time.sleep(0.4)
+        assert client.get(f"{sandbox.url}/orders").status_code == 200
     assert capfd.readouterr().err == ""
 
 
