@@ -12,6 +12,7 @@ from pathlib import Path
 
 import click
 import sqlalchemy as sa
+import yaml
 
 import midas_pipelines
 from benchmarks import __main__ as benchmarks
@@ -122,6 +123,17 @@ def test_every_decision_is_in_the_index() -> None:
     numbers = [int(path.name[:4]) for path in sorted(folder.glob("[0-9]*.md"))]
     assert numbers == list(range(1, len(numbers) + 1))
     assert [path.name for path in folder.glob("[0-9]*.md") if f"({path.name})" not in index] == []
+
+
+def test_the_workflow_of_github_runs_ci_on_each_python_and_on_both_databases() -> None:
+    read = {path.name: yaml.safe_load(path.read_text()) for path in (ROOT / ".github").rglob("*.y*ml")}
+    job = read["ci.yaml"]["jobs"]["test"]
+    least, above = re.findall(
+        r'requires-python = ">=3\.(\d+),<3\.(\d+)"', (ROOT / "pyproject.toml").read_text()
+    )[0]
+    assert job["strategy"]["matrix"]["python"] == [f"3.{minor}" for minor in range(int(least), int(above))]
+    assert job["env"]["MIDAS_TEST_DATABASES"] == "both"
+    assert ({"run": ".ci/run"} in job["steps"], "postgres" in job["services"]) == (True, True)
 
 
 def test_no_test_module_imports_another() -> None:
