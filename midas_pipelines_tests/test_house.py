@@ -27,6 +27,7 @@ PACKAGE = Path(midas_pipelines.__file__).parent
 ROOT = PACKAGE.parent
 TESTS = Path(__file__).parent
 IMPORTED_TEST = re.compile(r"^[ \t]*(?:from|import) [^\n(]*(?:\([^)]*)?\btest_\w+", re.MULTILINE)
+RAISES = re.compile(r"\b(raise_alerts?|match_alerts)\b")
 NAMED_COMMAND = re.compile(r"`midas ([a-z][a-z-]*)(?: ([a-z][a-z-]*))?")
 NAMED_FILE = re.compile(r"`((?:[a-z_]+/)+[a-z_]+\.(?:py|yaml))`")
 
@@ -123,6 +124,26 @@ def test_every_decision_is_in_the_index() -> None:
     numbers = [int(path.name[:4]) for path in sorted(folder.glob("[0-9]*.md"))]
     assert numbers == list(range(1, len(numbers) + 1))
     assert [path.name for path in folder.glob("[0-9]*.md") if f"({path.name})" not in index] == []
+
+
+def alert_kinds(path: Path, tree: ast.Module) -> set[str]:
+    """The kinds of alerts that a module raises, but for one that is a parameter or put together."""
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    raising = [
+        call for call in calls if RAISES.search(" ".join(map(ast.unparse, (call.func, *call.args[:1]))))
+    ]
+    given = {ast.unparse(one.value) for call in raising for one in call.keywords if one.arg == "kind"} - {
+        "kind"
+    }
+    fixed = [text for text in given if not text.startswith("f'")]
+    module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    return {eval(text, vars(importlib.import_module(module))) for text in fixed}
+
+
+def test_every_kind_of_alert_is_in_the_documentation() -> None:
+    found = set().union(*(alert_kinds(path, tree) for path, tree in modules().items()))
+    section = (ROOT / "docs" / "console.md").read_text().split("## Alerts")[1]
+    assert set(re.findall(r"`([a-z_]+)`", section)) == found | {"dagster_gone", "gateway_gone"}
 
 
 def test_the_workflow_of_github_runs_ci_on_each_python_and_on_both_databases() -> None:
