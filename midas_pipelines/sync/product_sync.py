@@ -29,7 +29,6 @@ from midas_pipelines.sync.listings.scan import (
     still_holds,
 )
 from midas_pipelines.sync.reconcile.apply import ReadBack
-from midas_pipelines.sync.reconcile.conflicts import take_marketplace_quantities
 from midas_pipelines.sync.reconcile.report import ReconcileReport
 from midas_pipelines.sync.reconcile.run import ReadListing, close_resolved, read_back, read_listing
 from midas_pipelines.sync.safety.waves import push_waves
@@ -136,7 +135,6 @@ async def _compare(push: Push, listed: ReadListing | None) -> ReadBack:
         judging = await read_back(context, client, push.shards, ReconcileReport(), await reading)
     finally:
         reading.cancel()
-    await in_thread(take_marketplace_quantities, context)
     push.known = Known(judging.listing.products) if judging.listing.complete else None
     return judging
 

@@ -72,7 +72,6 @@ async def reconcile(
     with logged_sync(context, "reconcile", str(shards or "all")[:200], report) as clock:
         async with context.channel() as client:
             clock.client = client
-            await in_thread(take_marketplace_quantities, context)
             listed = listed or await read_listing(context, client, shards)
             judging = await read_back(context, client, shards, report, listed)
             clock.requests = report.sale_requests + listed.requests
@@ -99,6 +98,7 @@ async def read_back(
     Where sales cannot be imported, the quantities they may explain are left as they are. Raises BadCredentials.
     """
     read_at, listing, _ = listed
+    report.resolved = await in_thread(take_marketplace_quantities, context)  # of a run that died before
     if shards is not None:  # else each is met in its turn
         await in_thread(_tie_all, context, listing)
     judging = ReadBack(context, listing, read_at, shards=shards, report=report)
@@ -109,6 +109,7 @@ async def read_back(
             await judge_sold(client, judging)
         except errors.CallFailed as failed:
             judging.leave_sales(f"New sales could not be imported, so they were not weighed: {failed}")
+    report.resolved += await in_thread(take_marketplace_quantities, context)
     await judge_untied(client, judging)
     report.listed, report.complete = len(listing.products), listing.complete
     return judging
@@ -243,11 +244,11 @@ async def _still_shown(client: FourSeller, product: Product) -> bool:
 
 def close_resolved(context: SyncContext, judging: ReadBack) -> None:
     """Closes what is resolved by now, after a read-back and what it pushed, and counts what is not."""
-    report, moved = judging.report, take_marketplace_quantities(context)
+    report = judging.report
     with context.database.writing() as connection:
         closed = resolve_pushed(connection)
         if judging.listing.complete:
             closed += resolve_unseen(connection, judging.read_at, judging.busy, judging.shards)
         match_conflict_alerts(connection, looked=True)
         report.open_conflicts = connection.scalar(sa.select(sa.func.count()).where(OPEN)) or 0
-    report.resolved += closed + moved
+    report.resolved += closed
