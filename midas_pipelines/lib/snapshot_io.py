@@ -11,14 +11,14 @@ import dagster as dg
 from midas_pipelines.errors import WrongInput
 from midas_pipelines.installation import SETTINGS
 from midas_pipelines.lib import engine
-from midas_pipelines.lib.metadata import made
+from midas_pipelines.lib.metadata import columns, made
 from midas_pipelines.settings import VARIABLES, load_settings
+from midas_pipelines.sync.snapshots.files import COLUMNS, LISTING
 
 if TYPE_CHECKING:
     import pandas as pd
     from upath import UPath
 
-LISTING = "listing_snapshot"
 BACKFILL, TICK = "dagster/backfill", "midas/run_set"
 """The tags of runs that belong together: those of a backfill, and those that one tick of a schedule asked for."""
 ONE_SHOP = ("database_url", "fourseller_api_url", "fourseller_seller_id")
@@ -61,9 +61,9 @@ class SnapshotIO(dg.ConfigurableIOManagerFactory[SnapshotFiles]):
         return SnapshotFiles(UPath(load_settings().snapshots_place()))
 
 
-def kept_in(kind: str) -> dict[str, str]:
-    """The metadata that names the files of a snapshot."""
-    return {"dagster/uri": f"{SETTINGS.snapshots_place()}/{kind}"}
+def kept_in(kind: str) -> dict[str, Any]:
+    """The metadata that names the files of a snapshot and their columns."""
+    return {"dagster/uri": f"{SETTINGS.snapshots_place()}/{kind}", **columns(**COLUMNS[kind])}
 
 
 def shown_of(rows: int, facts: Mapping[str, Any], day: date, run_id: str | None) -> dict[str, Any]:

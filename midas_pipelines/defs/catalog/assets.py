@@ -55,29 +55,7 @@ def columns_as_expected(context: dg.AssetCheckExecutionContext, midas: MidasReso
     pool=pool_of("catalog_snapshot"),
     deps=[storefront_products, "inventory_levels"],
     io_manager_key="snapshots",
-    metadata=ui.columns(
-        sku="string: the shop's SKU; empty where the shop gave none",
-        title="string: as buyers see it",
-        category="string: the shop's",
-        brand="string: as buyers see it",
-        price="decimal: selling price in USD, after adjustment and discount",
-        on_hand="int: stock in the shop",
-        available="int: what channels may show",
-        state="string: new, listed, quarantined or removed",
-        reason="string: why it cannot be listed",
-        product_id="int: the shop's product",
-        variant_id="int: its variant, empty for a product without",
-        mapping_id="int: its row in fourseller_product_mappings; modulo MIDAS_SHARDS it is the shard",
-        fourseller_product_id="string: its product on 4Seller",
-        expected_price="decimal: what 4Seller should show, in USD, the shop's price while a conflict waits for a person; empty "
-        "where the item should not be listed",
-        expected_quantity="int: what 4Seller should show",
-        expected_content="string: hash of the text, images and dimensions that 4Seller should show",
-        accepted_content="string: hash of the form in which 4Seller keeps them",
-        is_waiting="bool: a change of it waits for its turn to be pushed; false where a push of it failed or is overdue",
-        acked_at="timestamp: when 4Seller last confirmed a push",
-    )
-    | kept_in("catalog_snapshot"),
+    metadata=kept_in("catalog_snapshot"),
 )
 def catalog_snapshot(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.MaterializeResult:
     """What the shop says of every sellable item, and what 4Seller should show of it: a Parquet file a day.

@@ -11,7 +11,8 @@ from midas_pipelines.lib import check_results as checks
 from midas_pipelines.lib import engine
 from midas_pipelines.lib import metadata as ui
 from midas_pipelines.lib.partitions import SHARDS, has_several, shard_counts, shard_metadata, shards_of
-from midas_pipelines.lib.snapshot_io import LISTING, kept_in, made_for_this_shop, read_once, shown_of
+from midas_pipelines.lib.snapshot_io import kept_in, made_for_this_shop, read_once, shown_of
+from midas_pipelines.sync.snapshots.files import LISTING
 from midas_pipelines.workflows import pool_of
 
 RECENT_DAYS = 7
@@ -83,19 +84,7 @@ RULES = {
     kinds={"fourseller", "parquet"},
     pool=pool_of("listing_snapshot"),
     io_manager_key="snapshots",
-    metadata=ui.columns(
-        fourseller_product_id="string: the product on 4Seller",
-        sku="string: as 4Seller spells it",
-        title="string: as buyers see it",
-        price="decimal: USD, as buyers see it; empty where it is not shown or beyond a million",
-        quantity="int: on sale",
-        status="string: 4Seller's own word",
-        content="string: hash of text, images and dimensions; empty where 4Seller does not show all of them",
-        updated_at="timestamp: when 4Seller says that it last changed",
-        answer="bytes: the product as 4Seller sent it, JSON",
-        stamp="bytes: digest of this answer without that date",
-    )
-    | kept_in("listing_snapshot"),
+    metadata=kept_in("listing_snapshot"),
 )
 def listing_snapshot(context: dg.AssetExecutionContext, midas: MidasResource) -> dg.MaterializeResult:
     """What 4Seller shows of every product: a Parquet file a day, the last read of a day is kept.

@@ -23,6 +23,44 @@ if TYPE_CHECKING:
     from upath import UPath
 
 CATALOG, LISTING = "catalog_snapshot", "listing_snapshot"
+COLUMNS = {
+    CATALOG: {
+        "sku": "string: the shop's SKU; empty where the shop gave none",
+        "title": "string: as buyers see it",
+        "category": "string: the shop's",
+        "brand": "string: as buyers see it",
+        "price": "decimal: selling price in USD, after adjustment and discount",
+        "on_hand": "int: stock in the shop",
+        "available": "int: what channels may show",
+        "state": "string: new, listed, quarantined or removed",
+        "reason": "string: why it cannot be listed",
+        "product_id": "int: the shop's product",
+        "variant_id": "int: its variant, empty for a product without",
+        "mapping_id": "int: its row in fourseller_product_mappings; modulo MIDAS_SHARDS it is the shard",
+        "fourseller_product_id": "string: its product on 4Seller",
+        "expected_price": "decimal: what 4Seller should show, in USD, the shop's price while a conflict waits for a person; empty "
+        "where the item should not be listed",
+        "expected_quantity": "int: what 4Seller should show",
+        "expected_content": "string: hash of the text, images and dimensions that 4Seller should show",
+        "accepted_content": "string: hash of the form in which 4Seller keeps them",
+        "is_waiting": "bool: a change of it waits for its turn to be pushed; false where a push of it failed or is overdue",
+        "acked_at": "timestamp: when 4Seller last confirmed a push",
+    },
+    LISTING: {
+        "fourseller_product_id": "string: the product on 4Seller",
+        "sku": "string: as 4Seller spells it",
+        "title": "string: as buyers see it",
+        "price": "decimal: USD, as buyers see it; empty where it is not shown or beyond a million",
+        "quantity": "int: on sale",
+        "status": "string: 4Seller's own word",
+        "content": "string: hash of text, images and dimensions; empty where 4Seller does not show all of them",
+        "updated_at": "timestamp: when 4Seller says that it last changed",
+        "answer": "bytes: the product as 4Seller sent it, JSON",
+        "stamp": "bytes: digest of this answer without that date",
+    },
+}
+"""The columns of the snapshots, each as "type: what it holds"; the pages of the two assets show the same."""
+
 SUFFIX = ".parquet"
 CHUNK = 1000  # rows of one row group: as many are in memory while a snapshot is written
 FACTS = b"midas"  # the key under which a file holds what is true of all its rows
@@ -43,12 +81,27 @@ class Spool:
     facts: Mapping[str, Any]
 
 
-def spool(schema: pa.Schema, rows: Iterable[Mapping[str, Any]], facts: Mapping[str, Any]) -> Spool:
-    """Writes the rows to a file of this machine, `CHUNK` at a time; `facts` are what is true of all of them."""
+def schema_of(kind: str) -> pa.Schema:
+    """The types of the columns of that kind."""
+    import pyarrow as pa
+
+    types = {
+        "string": pa.string(),
+        "decimal": pa.decimal128(18, 4),
+        "int": pa.int64(),
+        "bool": pa.bool_(),
+        "timestamp": pa.timestamp("us", tz="UTC"),
+        "bytes": pa.binary(),
+    }
+    return pa.schema([(name, types[text.partition(":")[0]]) for name, text in COLUMNS[kind].items()])
+
+
+def spool(kind: str, rows: Iterable[Mapping[str, Any]], facts: Mapping[str, Any]) -> Spool:
+    """Writes the rows of a snapshot to a file of this machine, `CHUNK` at a time; `facts` are what is true of all of them."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    path, written, left = _scratch(), 0, iter(rows)
+    path, schema, written, left = _scratch(), schema_of(kind), 0, iter(rows)
     try:
         with pq.ParquetWriter(path, schema, compression="zstd") as writer:
             while chunk := list(islice(left, CHUNK)):

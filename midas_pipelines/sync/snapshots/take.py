@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from midas_pipelines.fourseller.listed import ListedProducts, ListedRow, Listing, product_of
 from midas_pipelines.notify.alerts import hub_ahead
@@ -23,43 +23,10 @@ from midas_pipelines.sync.listings.plan import Planner, content_hash, title, unl
 from midas_pipelines.sync.listings.scan import planners
 from midas_pipelines.sync.reconcile.decide import expected, is_on_its_way
 from midas_pipelines.sync.reconcile.run import ReadListing, read_listing
-from midas_pipelines.sync.snapshots.files import LISTING, Snapshots, Spool, spool
+from midas_pipelines.sync.snapshots.files import CATALOG, LISTING, Snapshots, Spool, spool
 from midas_pipelines.sync.threads import in_thread
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
 PREVIEW = 10
-CATALOG_TYPES = {
-    "text": "sku title category brand state reason fourseller_product_id expected_content accepted_content",
-    "money": "price expected_price",
-    "whole": "on_hand available product_id variant_id mapping_id expected_quantity",
-    "truth": "is_waiting",
-    "moment": "acked_at",
-}
-LISTING_TYPES = {
-    "text": "fourseller_product_id sku title status content",
-    "money": "price",
-    "whole": "quantity",
-    "moment": "updated_at",
-    "bytes": "answer stamp",
-}
-"""The columns by type; the pages of the two assets say what they hold."""
-
-
-def schema(types: dict[str, str]) -> pa.Schema:
-    """The columns of a snapshot."""
-    import pyarrow as pa
-
-    known = {
-        "text": pa.string(),
-        "money": pa.decimal128(18, 4),
-        "whole": pa.int64(),
-        "truth": pa.bool_(),
-        "moment": pa.timestamp("us", tz="UTC"),
-        "bytes": pa.binary(),
-    }
-    return pa.schema([(name, known[one]) for one, names in types.items() for name in names.split()])
 
 
 def snapshot_catalog(context: SyncContext, run_set: str) -> tuple[Spool, dict[str, list[dict[str, Any]]]]:
@@ -89,7 +56,7 @@ def snapshot_catalog(context: SyncContext, run_set: str) -> tuple[Spool, dict[st
         "run_set": run_set,
         "counts": counts,  # complete once the rows are written
     }
-    return spool(schema(CATALOG_TYPES), counted(), facts), previews
+    return spool(CATALOG, counted(), facts), previews
 
 
 def _catalog_rows(context: SyncContext) -> Iterator[dict[str, Any]]:
@@ -142,7 +109,7 @@ async def snapshot_listing(context: SyncContext, run_set: str) -> Spool:
         "gone": sorted(listing.gone),
         "reason": listing.reason,
     }
-    return await in_thread(spool, schema(LISTING_TYPES), _listing_rows(listing.products), facts)
+    return await in_thread(spool, LISTING, _listing_rows(listing.products), facts)
 
 
 def _listing_rows(products: ListedProducts) -> Iterator[dict[str, Any]]:

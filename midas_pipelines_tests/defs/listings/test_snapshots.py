@@ -23,7 +23,7 @@ from midas_pipelines.lib.partitions import SHARDS
 from midas_pipelines.lib.snapshot_io import TICK, SnapshotIO
 from midas_pipelines.settings import VARIABLES, load_settings
 from midas_pipelines.sync.snapshots.files import CATALOG, LISTING, NoSnapshot, Snapshots, place, spool
-from midas_pipelines.sync.snapshots.take import LISTING_TYPES, schema, snapshot_catalog, snapshot_listing
+from midas_pipelines.sync.snapshots.take import snapshot_catalog, snapshot_listing
 from midas_pipelines_tests.defs.conftest import Execute, evaluation, failure, metadata
 from midas_pipelines_tests.shop import add_product, value
 from midas_pipelines_tests.sync.world import World
@@ -275,7 +275,7 @@ def test_a_read_that_ended_early_is_not_shared(environment: World, instance: dg.
     taken = asyncio.run(snapshot_listing(environment.sync_context(), run_set))
     facts = taken.facts | {"counts": {"requests": 1, "is_complete": False}, "run_id": "another"}
     taken.path.unlink()
-    place(spool(schema(LISTING_TYPES), [], facts).path, kept.path(LISTING, run_set))
+    place(spool(LISTING, [], facts).path, kept.path(LISTING, run_set))
     job.execute_in_process(
         instance=instance, run_config=dict(QUIET), partition_key="01", tags={TICK: "night"}
     )
