@@ -100,16 +100,16 @@ class SmtpConnection:
             raise _in_words(error) from None
 
     def _connect(self) -> smtplib.SMTP:
-        url, context, secure = self._url, ssl.create_default_context(), self._url.scheme == "smtps"
+        url, context, secure = self._url, ssl.create_default_context, self._url.scheme == "smtps"
         host, port = url.hostname or "", url.port or (465 if secure else 587)
         if secure:
-            smtp: smtplib.SMTP = smtplib.SMTP_SSL(host, port, timeout=SECONDS, context=context)
+            smtp: smtplib.SMTP = smtplib.SMTP_SSL(host, port, timeout=SECONDS, context=context())
         else:
             smtp = smtplib.SMTP(host, port, timeout=SECONDS)
         self._smtp = smtp
         smtp.ehlo_or_helo_if_needed()
         if not secure and (self._encrypted or url.username or smtp.has_extn("starttls")):
-            smtp.starttls(context=context)  # raises where it is not offered
+            smtp.starttls(context=context())  # raises where it is not offered
             smtp.ehlo()
         if url.username:
             smtp.login(unquote(url.username), unquote(url.password or ""))

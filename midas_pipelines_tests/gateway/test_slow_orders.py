@@ -24,7 +24,7 @@ from midas_pipelines_tests.sync.world import World
 
 pytestmark = pytest.mark.only_on("postgresql")
 
-OTHERS = 30
+OTHERS = 8
 FOREVER = DatabaseLimits(role="worker", lock_seconds=600, statement_seconds=600, idle_seconds=600)
 GATE = "SELECT pg_advisory_xact_lock(77)"
 """Held, it makes the triggers of `slow_trigger` take as long as the transaction that holds it."""

@@ -214,8 +214,8 @@ def items_for_sale(database: Database) -> list[tuple[tuple[int, int | None], str
     """(key, SKU, title, selling price, quantity) of each item that an active product sells."""
     with database.reading() as connection:
         columns = [c for c in products.c if c.name != "status" or has_product_status(connection)]
-        parents = {row.id: row for row in connection.execute(sa.select(*columns))}
-        variants = connection.execute(sa.select(product_variants)).all()
+        parents = {row.id: row for row in connection.execute(sa.select(*columns).order_by(products.c.id))}
+        variants = connection.execute(sa.select(product_variants).order_by(product_variants.c.id)).all()
     sold_by_variant = {row.product_id for row in variants}
     found = []
     for row in parents.values():

@@ -137,11 +137,12 @@ def _install(shop: Database, name: str, when: str, event: str, body: str) -> Non
 
 
 def _attack(shop: Database, seed: int) -> None:
-    """Random changes by the shop and by the engine."""
+    """Random changes by the shop and by the engine: each kind twice, and in `make soak` five times."""
     chance = random.Random(seed)
-    for step in range(30):
+    for step, kind in enumerate(
+        kind for _ in range(5 if seed else 2) for kind in chance.sample(KINDS, len(KINDS))
+    ):
         number, units = chance.randint(1, 4), chance.randint(0, 9)
-        kind = chance.choice(("sale", "sales", "products", "variants", "insert", "moved"))
         with shop.writing() as connection:
             for statement in BY_THE_SHOP.get(kind, ()):
                 connection.execute(
@@ -154,6 +155,7 @@ def _attack(shop: Database, seed: int) -> None:
         _check(shop, f"step {step}: {kind}")
 
 
+KINDS = ("sale", "sales", "products", "variants", "insert", "moved")
 BY_THE_SHOP = {
     "products": ("UPDATE products SET stock_quantity = :units WHERE id >= :number",),
     "variants": ("UPDATE product_variants SET stock_quantity = :units",),
