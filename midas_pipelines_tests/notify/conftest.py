@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import threading
 from collections.abc import Iterator
 from email import message_from_bytes
@@ -12,6 +11,8 @@ from typing import Any
 
 import pytest
 from aiosmtpd.controller import Controller
+
+from midas_pipelines_tests.ports import free_port
 
 
 class Inbox:
@@ -28,12 +29,6 @@ class Inbox:
         parts = [part.get_payload(decode=True) or b"" for part in mail.walk() if not part.is_multipart()]
         self.mails.append(f"{mail['Subject']}\n" + b"\n".join(parts).decode())
         return "250 OK"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class MailServer:

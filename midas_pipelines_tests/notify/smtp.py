@@ -6,7 +6,6 @@ import asyncio
 import email
 import email.policy
 import ipaddress
-import socket
 import ssl
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -19,6 +18,8 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+
+from midas_pipelines_tests.ports import free_port
 
 HANG, DROP = "hang", "drop"
 """What it may do instead of an answer: say nothing for ever, or be gone."""
@@ -44,7 +45,7 @@ class Mailbox:
         self.connections = 0
         self.passwords: list[str] = []  # as they were heard
         self._password = password
-        self._port = _free_port()
+        self._port = free_port()
         login: dict[str, Any] = {}
         if password is not None:
             login = {"authenticator": self._let_in, "auth_require_tls": False}
@@ -162,9 +163,3 @@ def self_signed(folder: Path) -> tuple[ssl.SSLContext, Path]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(path)
     return context, path
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -4,7 +4,7 @@
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
 
 import dagster as dg
@@ -169,15 +169,15 @@ def _run_in_words(instance: dg.DagsterInstance, name: str, run: dg.DagsterRun) -
 
 
 def failed_checks(
-    instance: dg.DagsterInstance, keys: Iterable[dg.AssetCheckKey]
+    instance: dg.DagsterInstance, keys: Collection[dg.AssetCheckKey]
 ) -> tuple[dict[str, str], set[str]]:
     """The ERROR checks whose latest result is a failure, each in words, and those with no result: their run failed,
     and has its own alert."""
     failed: dict[str, str] = {}
     unknown: set[str] = set()
+    latest = instance.event_log_storage.get_latest_asset_check_execution_by_key(list(keys))
     for key in keys:
-        subject = f"{key.asset_key.to_user_string()}:{key.name}"
-        record = instance.get_latest_asset_check_evaluation_record(key)
+        subject, record = f"{key.asset_key.to_user_string()}:{key.name}", latest.get(key)
         event = record.event.dagster_event if record is not None and record.event is not None else None
         if record is None or event is None or record.status.value == "PLANNED":
             unknown.add(subject)

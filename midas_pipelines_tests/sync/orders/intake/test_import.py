@@ -17,38 +17,17 @@ from midas_pipelines.store.database import Database
 from midas_pipelines.store.operations.cursors import read_cursor
 from midas_pipelines.store.orders.payload_vault import PayloadUnreadable, vault_of
 from midas_pipelines.store.privacy.keys import new_key
-from midas_pipelines.store.schema.tables import marketplace_order_lines, marketplace_orders, store
+from midas_pipelines.store.schema.tables import store
 from midas_pipelines.sync.orders.intake.importer import import_sales
 from midas_pipelines.sync.orders.intake.poll import WATERMARK, Window
 from midas_pipelines.sync.orders.model.order_log import OrderContext
 from midas_pipelines.sync.orders.model.sale import read_sale
 from midas_pipelines_tests.shop import add_product, add_variant, assert_ledger_explains, rows, run, value
+from midas_pipelines_tests.sync.orders import desk
 from midas_pipelines_tests.sync.orders.paper import order_json
 from midas_pipelines_tests.sync.world import World
 from midas_pipelines_tests.threads import at_once
 from midas_pipelines_tests.vaults import VAULT
-
-
-def stock_of(world: World, product: int) -> int:
-    """The stock on hand."""
-    found: int = value(world.database, "SELECT stock_quantity FROM products WHERE id = :id", id=product)
-    return found
-
-
-def order_of(world: World, order_id: str) -> sa.Row[Any]:
-    """Our row of an order."""
-    query = sa.select(marketplace_orders).where(marketplace_orders.c.marketplace_order_id == order_id)
-    with world.database.reading() as connection:
-        return connection.execute(query).one()
-
-
-def lines_of(world: World, order_id: str) -> list[sa.Row[Any]]:
-    """Our rows of its lines."""
-    query = sa.select(marketplace_order_lines).join(marketplace_orders)
-    query = query.where(marketplace_orders.c.marketplace_order_id == order_id)
-    with world.database.reading() as connection:
-        return list(connection.execute(query.order_by(marketplace_order_lines.c.line)))
-
 
 # once
 
@@ -58,8 +37,8 @@ def test_an_order_arrives_with_its_lines_its_stock_and_its_story(world: World) -
     order = world.place(("A", 3))
     report = world.import_orders()
     assert (report.fetched, report.imported, report.exceptions, report.failed) == (1, 1, 0, 0)
-    assert stock_of(world, product) == 7
-    assert [line.allocated for line in lines_of(world, order)] == [3]
+    assert desk.stock(world, product) == 7
+    assert [line.allocated for line in desk.lines(world, order)] == [3]
     local = rows(world.database, "SELECT total_amount, status, order_number FROM orders")[0]
     assert (Decimal(str(local[0])), local[1], local[2]) == (Decimal("34.99"), "pending", f"4S-{order}")
     steps = rows(world.database, "SELECT step FROM order_processing_logs ORDER BY id")
@@ -74,7 +53,7 @@ def test_the_same_order_again_changes_nothing(world: World) -> None:
     for _ in range(3):
         report = world.import_orders()
         assert (report.imported, report.already_known) == (0, 1)
-    assert stock_of(world, product) == 7
+    assert desk.stock(world, product) == 7
     assert value(world.database, "SELECT count(*) FROM order_processing_logs") == 2
 
 
@@ -85,7 +64,7 @@ def test_an_order_twice_in_one_page_counts_once_and_its_newest_word_holds(world:
     sales = [read_sale(read_order(one)) for one in (later, raw, raw)]
     imported = import_sales(world.database, sales, OrderContext(vault=VAULT))
     assert (imported.imported, imported.already_known) == (1, 2)
-    assert (stock_of(world, product), order_of(world, "X-1").status) == (10, "cancelled")
+    assert (desk.stock(world, product), desk.order(world, "X-1").status) == (10, "cancelled")
 
 
 @pytest.mark.both_databases
@@ -112,7 +91,7 @@ def test_eight_importers_of_the_same_orders_import_each_once(world: World) -> No
 
     at_once([importer(turn) for turn in range(8)])
     assert sum(counts) == 20
-    assert sum(100 - stock_of(world, product) for product in products) == 60
+    assert sum(100 - desk.stock(world, product) for product in products) == 60
     assert value(world.database, "SELECT count(*) FROM orders") == 20
     assert_ledger_explains(world.database)
 
@@ -141,7 +120,7 @@ def test_stock_never_falls_below_zero_under_eight_importers_and_the_shop_itself(
     taken = value(world.database, "SELECT sum(allocated) FROM marketplace_order_lines")
     changed = "SELECT coalesce(sum(delta), 0) FROM inventory_changes WHERE cause = 'changed'"
     sold = -value(world.database, changed)
-    assert sum(stock_of(world, product) for product in products) == 40 - taken - sold
+    assert sum(desk.stock(world, product) for product in products) == 40 - taken - sold
     backordered = value(world.database, "SELECT sum(quantity - allocated) FROM marketplace_order_lines")
     assert taken + backordered == 64
 
@@ -160,9 +139,9 @@ def test_dying_in_the_middle_of_an_import_leaves_nothing_half_done(
         patch.setattr("midas_pipelines.sync.orders.model.order_log.OrderContext.line_steps", die)
         with pytest.raises(KeyboardInterrupt):
             world.import_orders()
-    assert (stock_of(world, product), value(world.database, "SELECT count(*) FROM orders")) == (10, 0)
+    assert (desk.stock(world, product), value(world.database, "SELECT count(*) FROM orders")) == (10, 0)
     assert world.import_orders().imported == 1
-    assert stock_of(world, product) == 7
+    assert desk.stock(world, product) == 7
     assert_ledger_explains(world.database)
 
 
@@ -225,7 +204,7 @@ def test_a_status_that_moved_without_its_updated_at_is_found(world: World) -> No
     world.import_orders()
     world.sandbox.state.orders[order]["status"] = "cancelled"
     world.import_orders()
-    assert stock_of(world, product) == 4
+    assert desk.stock(world, product) == 4
 
 
 def test_a_backfill_moves_no_watermark(world: World) -> None:
@@ -251,9 +230,9 @@ def test_a_line_that_maps_to_nothing_is_imported_and_marked(world: World) -> Non
     product = add_product(world.database, sku="A", stock_quantity=5)
     order = world.place(("A", 1), ("NOPE", 2))
     assert world.import_orders().exceptions == 1
-    assert order_of(world, order).exception == "unmapped"
-    assert [line.exception for line in lines_of(world, order)] == [None, "unmapped"]
-    assert stock_of(world, product) == 4
+    assert desk.order(world, order).exception == "unmapped"
+    assert [line.exception for line in desk.lines(world, order)] == [None, "unmapped"]
+    assert desk.stock(world, product) == 4
 
 
 def test_shortage_goes_to_the_later_order(world: World) -> None:
@@ -262,10 +241,10 @@ def test_shortage_goes_to_the_later_order(world: World) -> None:
     second = world.place(("A", 4))
     first = world.place(("A", 3), created_at=early)
     world.import_orders()
-    assert [line.allocated for line in lines_of(world, first)] == [3]
-    assert [line.allocated for line in lines_of(world, second)] == [2]
-    assert (order_of(world, first).exception, order_of(world, second).exception) == (None, "oversold")
-    assert stock_of(world, product) == 0
+    assert [line.allocated for line in desk.lines(world, first)] == [3]
+    assert [line.allocated for line in desk.lines(world, second)] == [2]
+    assert (desk.order(world, first).exception, desk.order(world, second).exception) == (None, "oversold")
+    assert desk.stock(world, product) == 0
     assert_ledger_explains(world.database)
 
 
@@ -273,7 +252,7 @@ def test_one_item_on_two_lines_is_taken_line_by_line(world: World) -> None:
     add_product(world.database, sku="A", stock_quantity=5)
     order = world.place(("A", 3), ("A", 3))
     world.import_orders()
-    assert [line.allocated for line in lines_of(world, order)] == [3, 2]
+    assert [line.allocated for line in desk.lines(world, order)] == [3, 2]
     assert_ledger_explains(world.database)
 
 
@@ -281,7 +260,7 @@ def test_stock_that_is_negative_already_gives_nothing(world: World) -> None:
     product = add_product(world.database, sku="A", stock_quantity=-3)
     order = world.place(("A", 1))
     world.import_orders()
-    assert (stock_of(world, product), lines_of(world, order)[0].allocated) == (-3, 0)
+    assert (desk.stock(world, product), desk.lines(world, order)[0].allocated) == (-3, 0)
 
 
 QUANTITIES: dict[str, tuple[Any, int, int]] = {  # as given, kept, taken
@@ -299,10 +278,10 @@ def test_an_odd_quantity_is_imported_for_a_person_to_see(world: World) -> None:
         world.sandbox.state.orders[name] = order_json(order_id=name, items=items)
     assert world.import_orders().imported == len(QUANTITIES)
     for name, (_, kept, taken) in QUANTITIES.items():
-        line = lines_of(world, name)[0]
+        line = desk.lines(world, name)[0]
         assert (line.quantity, line.allocated) == (kept, taken)
-        assert "quantity" in order_of(world, name).exception
-    assert stock_of(world, product) == 4
+        assert "quantity" in desk.order(world, name).exception
+    assert desk.stock(world, product) == 4
 
 
 SPARSE: dict[str, dict[str, Any]] = {
@@ -336,7 +315,7 @@ def test_an_order_of_250_lines_is_imported_whole(world: World) -> None:
         )
     order = world.place(*((f"P{number:03}", 1) for number in range(250)))
     assert world.import_orders().imported == 1
-    assert sum(line.allocated for line in lines_of(world, order)) == 250
+    assert sum(line.allocated for line in desk.lines(world, order)) == 250
     assert_ledger_explains(world.database)
 
 
@@ -404,8 +383,8 @@ def test_an_amount_too_large_for_the_tables_is_missing_and_the_sale_is_taken(wor
         world.sandbox.state.orders[name] = order_json(order_id=name, **fields)
     report = world.import_orders()
     assert (report.imported, report.failed) == (len(HUGE), 0)
-    assert {order_of(world, name).outcome for name in HUGE} == {"imported"}
-    assert stock_of(world, product) == 0
+    assert {desk.order(world, name).outcome for name in HUGE} == {"imported"}
+    assert desk.stock(world, product) == 0
     assert world.import_orders().failed == 0
 
 
@@ -416,14 +395,14 @@ def test_an_order_that_cannot_be_read_is_set_aside_and_imported_once_it_can(worl
     world.sandbox.state.orders["X-2"] = order_json(order_id="X-2")
     report = world.import_orders()
     assert (report.imported, report.failed) == (1, 1)
-    assert "lines cannot be read" in order_of(world, "X-1").reason
+    assert "lines cannot be read" in desk.order(world, "X-1").reason
     mended = order_json(quantity=3, status="processing", updated_at=now_text())
     world.sandbox.state.orders["X-1"] = mended
     assert world.import_orders().imported == 1
-    order = order_of(world, "X-1")
+    order = desk.order(world, "X-1")
     assert (order.outcome, order.reason, order.status) == ("imported", None, "processing")
     assert (order.total, order.placed_at is None) == (Decimal("30.00"), False)
-    assert stock_of(world, product) == 1
+    assert desk.stock(world, product) == 1
 
 
 @pytest.mark.both_databases
@@ -451,7 +430,7 @@ def test_a_renamed_sku_is_found_by_the_4seller_product(world: World) -> None:
         order_json() | {"items": [{"sku": "OLD", "product_id": sold, "quantity": 1, "price": "10.00"}]}
     )
     world.import_orders()
-    assert stock_of(world, product) == 4
+    assert desk.stock(world, product) == 4
 
 
 def test_a_variant_gives_from_its_own_stock(world: World) -> None:
@@ -460,7 +439,7 @@ def test_a_variant_gives_from_its_own_stock(world: World) -> None:
     world.place(("V", 2), ("P", 1))
     world.import_orders()
     found = value(world.database, "SELECT stock_quantity FROM product_variants WHERE id = :id", id=variant)
-    assert (found, stock_of(world, parent)) == (3, 50)
+    assert (found, desk.stock(world, parent)) == (3, 50)
     assert_ledger_explains(world.database)
 
 
@@ -476,14 +455,14 @@ def test_a_sale_of_what_the_shop_has_just_removed_is_imported_unmapped(world: Wo
     run(world.database, "DELETE FROM product_variants WHERE id = :id", id=variant)
     report = world.import_orders()
     assert (report.imported, report.failed) == (1, 0)
-    assert order_of(world, order).exception == "unmapped"
+    assert desk.order(world, order).exception == "unmapped"
 
 
 def test_a_sale_of_an_archived_item_takes_its_stock(world: World) -> None:
     product = add_product(world.database, sku="A", status="archived", stock_quantity=5)
     world.place(("A", 1))
     world.import_orders()
-    assert stock_of(world, product) == 4
+    assert desk.stock(world, product) == 4
 
 
 # status
@@ -510,9 +489,9 @@ def test_the_status_at_first_sight_decides_whether_stock_is_taken(world: World) 
     world.import_orders()
     query = "SELECT status, payment_status FROM orders WHERE order_number = :number"
     for name, (_, taken, status, payment) in FIRST_SIGHT.items():
-        assert lines_of(world, name)[0].allocated == taken
+        assert desk.lines(world, name)[0].allocated == taken
         assert rows(world.database, query, number=f"4S-{name}") == [(status, payment)]
-    assert stock_of(world, product) == 9 - sum(taken for _, taken, *_ in FIRST_SIGHT.values())
+    assert desk.stock(world, product) == 9 - sum(taken for _, taken, *_ in FIRST_SIGHT.values())
 
 
 MOVES: dict[str, tuple[list[str], str, int, bool]] = {
@@ -543,9 +522,9 @@ def test_status_goes_forward_only_and_gives_back_once(world: World) -> None:
     logged = "SELECT step FROM order_processing_logs WHERE marketplace_order_id = :id"
     for name, (_, ends, taken, refused) in MOVES.items():
         steps = [step for (step,) in rows(world.database, logged, id=name)]
-        assert (name, order_of(world, name).status) == (name, ends)
+        assert (name, desk.order(world, name).status) == (name, ends)
         assert (steps.count("refused_transition"), steps.count("released")) == (refused, 1 - taken)
-    assert stock_of(world, product) == 15 - sum(taken for _, _, taken, _ in MOVES.values())
+    assert desk.stock(world, product) == 15 - sum(taken for _, _, taken, _ in MOVES.values())
     assert_ledger_explains(world.database)
 
 
@@ -556,7 +535,7 @@ def test_an_oversold_order_gives_back_only_what_it_took(world: World) -> None:
     world.set(product, stock_quantity=10)
     world.sandbox.state.move(order, "cancelled")
     world.import_orders()
-    assert stock_of(world, product) == 12
+    assert desk.stock(world, product) == 12
 
 
 @pytest.mark.both_databases
@@ -565,7 +544,7 @@ def test_a_cancellation_from_eight_sides_at_once_gives_back_once(world: World) -
     import_sales(world.database, [read_sale(read_order(order_json(quantity=3)))], OrderContext(vault=VAULT))
     gone = read_sale(read_order(order_json(quantity=3, status="cancelled", updated_at=now_text())))
     at_once([lambda: import_sales(world.database, [gone], OrderContext(vault=VAULT))] * 8)
-    assert stock_of(world, product) == 5
+    assert desk.stock(world, product) == 5
     assert_ledger_explains(world.database)
 
 
@@ -602,8 +581,8 @@ def test_an_order_that_the_shop_has_deleted_still_follows_4seller(world: World, 
     run(world.database, "DELETE FROM orders")
     world.sandbox.state.edit_order(order, {"status": status, "updated_at": now_text()})
     report = world.import_orders()
-    assert (report.failed, order_of(world, order).status) == (0, status)
-    assert stock_of(world, product) == (5 if status == "cancelled" else 4)
+    assert (report.failed, desk.order(world, order).status) == (0, status)
+    assert desk.stock(world, product) == (5 if status == "cancelled" else 4)
 
 
 # persons
@@ -635,7 +614,7 @@ def test_no_personal_data_is_readable_in_our_tables(world: World, broken: dict[s
     world.sandbox.state.orders["X-1"] = raw
     world.import_orders()
     assert "secret" not in read_all_of_ours(world.database).lower()
-    opened = vault_of(world.settings).open(order_of(world, "X-1").payload)
+    opened = vault_of(world.settings).open(desk.order(world, "X-1").payload)
     assert opened["items"][0]["sku"] == "A"
     assert opened == raw
 
@@ -645,7 +624,7 @@ def test_a_sealed_payload_opens_with_an_older_key_and_not_without(world: World) 
     world.sync_context(payload_key=old)
     world.sandbox.state.place(order_json())
     world.import_orders()
-    payload = order_of(world, "X-1").payload
+    payload = desk.order(world, "X-1").payload
     world.sync_context(payload_key=f"{new},{old}")
     assert vault_of(world.settings).open(payload)["id"] == "X-1"
     with pytest.raises(PayloadUnreadable, match="which is missing"):
