@@ -91,11 +91,12 @@ class Gateway:
 
 def wait_until(seen: Callable[[], Any], what: str) -> Any:
     """Calls `seen` until it gives something true, and gives that. Raises AssertionError when it does not in time."""
-    until = time.monotonic() + WAIT_SECONDS
+    until, pause = time.monotonic() + WAIT_SECONDS, 0.005
     while time.monotonic() < until:
         if found := seen():
             return found
-        time.sleep(0.02)
+        time.sleep(pause)
+        pause = min(pause * 1.3, 0.1)  # most looks ask the database, which others need too
     raise AssertionError(f"{what} did not come within {WAIT_SECONDS} s")
 
 

@@ -80,7 +80,7 @@ def test_a_backup_brings_back_every_row(
     assert content(lost, *KEPT) == before
     add_product(lost, sku="C")  # sequences and triggers work on
     assert value(lost, "SELECT count(*) FROM fourseller_product_mappings") == 3
-    assert broken_invariants(lost) == dict.fromkeys(broken_invariants(lost), 0)
+    assert set(broken_invariants(lost).values()) == {0}
     with pytest.raises(WrongInput):
         restore(safe, lost)
     restore(safe, lost, replace=True)
@@ -136,7 +136,7 @@ def test_after_the_loss_of_machine_and_payload_key_every_order_is_there_once_and
     orders = rows(lost, "SELECT marketplace_order_id, local_order_id FROM marketplace_orders ORDER BY 1")
     assert [row[0] for row in orders] == ["before", "meanwhile", "since-1", "since-2"]
     assert value(lost, "SELECT count(*) FROM orders") == 4
-    assert broken_invariants(lost) == dict.fromkeys(broken_invariants(lost), 0)
+    assert set(broken_invariants(lost).values()) == {0}
     assert overview(lost).pushes_stopped is None
     assert value(lost, "SELECT count(*) FROM alerts WHERE kind = 'incident' AND cleared_at IS NULL") == 0
     stock = {row.sku: row.stock_quantity for row in rows(lost, "SELECT sku, stock_quantity FROM products")}

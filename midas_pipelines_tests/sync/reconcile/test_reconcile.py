@@ -126,7 +126,6 @@ def test_manual_waits_and_no_sync_writes_over_it(each: World) -> None:
     assert sorted(field for (field,) in found) == sorted((*EDITS, "listing"))
 
 
-@pytest.mark.both_databases
 @pytest.mark.parametrize("end", ["archived", "deleted", "excluded"])
 def test_a_conflict_about_an_item_that_is_not_to_be_listed_any_more_closes(each: World, end: str) -> None:
     set_rule(each.database, {"policy": "manual"})
