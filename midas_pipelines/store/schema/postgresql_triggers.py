@@ -100,7 +100,8 @@ _ON_SHOP = {
     "midas_table_emptied": f"""
   UPDATE {MAPPINGS} SET {_DIRTY};""",
     "midas_order_status_changed": f"""
-  UPDATE marketplace_orders SET shop_status_since = coalesce(shop_status_since, clock_timestamp())
+  UPDATE marketplace_orders SET shop_status_since = coalesce(shop_status_since, clock_timestamp()),
+         push_after = NULL, push_attempts = 0
   WHERE local_order_id = NEW.id AND {NOT_PUSHED};""",
     "midas_order_deleted": """
   UPDATE marketplace_orders SET local_order_id = NULL, shop_status_since = NULL,

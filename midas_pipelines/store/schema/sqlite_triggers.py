@@ -44,8 +44,10 @@ def _ledger(table: str, cause: str) -> str:
 
 
 def _order_news(condition: str) -> str:
-    since = f"shop_status_since = coalesce(shop_status_since, {SQLITE_NOW})"
-    return f"UPDATE marketplace_orders SET {since} WHERE local_order_id = NEW.id AND {condition};"
+    now = (
+        f"shop_status_since = coalesce(shop_status_since, {SQLITE_NOW}), push_after = NULL, push_attempts = 0"
+    )
+    return f"UPDATE marketplace_orders SET {now} WHERE local_order_id = NEW.id AND {condition};"
 
 
 def _detach(condition: str) -> str:

@@ -181,9 +181,7 @@ async def retry_order(context: SyncContext, text: str, *, mail: bool = False) ->
         now = lock_order(connection, row.id)
         unpushed = sa.and_(shipments.order_id == now.local_order_id, shipments.pushed_at.is_(None))
         connection.execute(sa.update(order_shipments).where(unpushed).values(next_attempt_at=None))
-        now.set(push_after=None, push_attempts=0)
-        if now.has(OrderException.REFUSED) and now.shop_status_since is None:
-            now.set(shop_status_since=utc_now())
+        now.mark_for_push(now.shop_status_since or (utc_now() if now.has(OrderException.REFUSED) else None))
         messages = put_back(connection, given_up=mail, order_row=row.id)
         left = sa.select(sa.func.count()).where(mails.order_id == row.id, mails.state.in_(UNSENT))
         unsent = connection.scalar(left) or 0

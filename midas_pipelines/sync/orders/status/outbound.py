@@ -257,6 +257,7 @@ def record_problem(
     `untaken`, an answer without an error that did not show it, and `unanswered`, tried again with a backoff."""
     known = None if shipment is None else _unpushed(order, shipment)
     changed = kind in ("refused", "objection") and order.status != pending.current
+    changed |= kind == "refused" and order.shop_status() != pending.row.shop_status
     if known is None and (shipment is not None or changed):  # since it was read
         return
     if kind == "objection":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -242,6 +243,29 @@ def test_what_4seller_does_not_take_is_shown_and_tried_again_a_day_later(world: 
     desk.a_day_later(world)
     assert desk.sync(world).pushed == 1
     assert (desk.at_4seller(world, order_id)[0], desk.order(world, order_id).exception) == ("shipped", None)
+
+
+@pytest.mark.both_databases
+@pytest.mark.parametrize("meanwhile", [False, True], ids=["after the refusal", "while it is refused"])
+def test_another_status_of_the_shop_than_the_refused_one_is_pushed_at_once(
+    world: World, meanwhile: bool
+) -> None:
+    order_id, state = desk.sold(world, A=1), world.sandbox.state
+    desk.shop_sets(world, order_id, "processing")
+
+    def move(*told: Any) -> Any:
+        if meanwhile:
+            desk.shop_sets(world, order_id, "cancelled")
+        return refuse(*told)
+
+    with desk.refused(world, 422, orders=[order_id]):
+        refuse, state.move = state.move, move  # type: ignore[method-assign]
+        desk.sync(world)
+    assert desk.order(world, order_id).exception == (None if meanwhile else "refused")
+    desk.shop_sets(world, order_id, "cancelled")
+    desk.sync(world)
+    assert set(desk.sides(world, order_id)) == {"cancelled"}
+    assert desk.order(world, order_id).exception is None
 
 
 # late words
