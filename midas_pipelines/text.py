@@ -86,11 +86,8 @@ def escaped(text: str) -> str:
     return "  \n".join(_PUNCTUATION.sub(r"\\\1", line) for line in text.splitlines())
 
 
-OF_CALLS = (
-    "requests",
-    "sale_requests",
-    "declared",
-)  # whole numbers of a report that count no item and no order
+OF_CALLS = ("requests", "sale_requests", "declared")
+"""Whole numbers of a report that count no item and no order."""
 
 
 def counts_of(report: Mapping[str, Any]) -> dict[str, int]:

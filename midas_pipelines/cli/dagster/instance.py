@@ -61,7 +61,7 @@ def write_dagster_yaml(home: Path, settings: Settings) -> Path:
     home.mkdir(parents=True, exist_ok=True)
     with suppress(
         PermissionError
-    ):  # a folder of another user, such as a mounted volume, is that user's to guard
+    ):  # another user's folder, such as a mounted volume, is that user's to guard
         home.chmod(0o700)
     path = home / "dagster.yaml"
     path.write_text(dagster_yaml(settings))
