@@ -228,9 +228,9 @@ def test_the_machine_room_shows_the_switches_of_dagster_and_starts_runs(
     monkeypatch.setattr(DagsterLauncher, "_ask", ask)
     monkeypatch.setattr(DagsterGraphQLClient, "submit_job_execution", submit)
     page = operator.see("/machine-room")
-    row = re.search(r"<b>full sync</b>.*", page)
+    row = re.search(r"<b>full sync</b>.*?</tr>", page, re.S)
     assert row is not None
-    assert [word in row[0] for word in (">off<", ">failure<", "/runs/r1")] == [True, True, True]
+    assert [word in row[0] for word in (">off<", ">failed<", "/runs/r1")] == [True, True, True]
     assert operator.click("/machine-room/run", what="full_sync") == "Dagster runs it as r2."
     assert asked == ["full_sync"]
 
