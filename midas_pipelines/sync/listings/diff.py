@@ -23,7 +23,6 @@ from midas_pipelines.storefront.types import LARGEST_AMOUNT, to_cents
 from midas_pipelines.sync.listings.pins import CONTENT, followed, overlaid, pin
 from midas_pipelines.sync.listings.plan import (
     NOT_ON_SALE,
-    Action,
     Change,
     content,
     content_hash,
@@ -51,19 +50,6 @@ class Difference:
     fourseller: str
     edited: bool
     seen: bool = True  # False where 4Seller does not show the field
-
-
-def is_as_confirmed(change: Change, product: Product) -> bool:
-    """Whether 4Seller shows everything as it confirmed it, and that is what the shop wants: the common case, at once."""
-    mapping = change.mapping
-    return (
-        change.action is Action.NOTHING
-        and not mapping.pinned_fields
-        and product.price == mapping.acked_price
-        and shown_quantity(product) == mapping.acked_quantity
-        and not hidden(product)
-        and content_hash(product) == mapping.acked_hash
-    )
 
 
 def differences(change: Change, product: Product) -> list[Difference]:
@@ -105,7 +91,8 @@ def hidden(product: Product) -> frozenset[str]:
 
 def filled(product: Product, draft: ProductDraft) -> Product:
     """The product with the parts that 4Seller does not show as they should be."""
-    return product.model_copy(update={name: getattr(draft, name) for name in hidden(product)})
+    unseen = {name: getattr(draft, name) for name in hidden(product)}
+    return product.model_copy(update=unseen) if unseen else product
 
 
 def content_edited(mapping: Mapping, product: Product) -> bool:

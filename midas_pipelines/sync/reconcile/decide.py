@@ -26,7 +26,6 @@ from midas_pipelines.sync.listings.diff import (
     differences,
     form,
     hidden,
-    is_as_confirmed,
     is_confirmed,
     seen,
     shown_quantity,
@@ -122,13 +121,16 @@ def decide(
     decided = change.mapping
     if change.draft is None:
         return Decision(change, NO_ITEM)
-    if is_as_confirmed(change, product):
-        return Decision(change)
-    if mapping.observed_hash is None and is_confirmed(mapping, change.draft) and alike(change.draft, product):
+    found = differences(change, product)
+    is_new_form = mapping.observed_hash is None and any(one.field == "content" for one in found)
+    if is_new_form and is_confirmed(mapping, change.draft) and alike(change.draft, product):
         mapping = replace(mapping, observed_hash=form(product))  # what 4Seller made of our words
         decided = replace(decided, observed_hash=mapping.observed_hash)
         change = replace(change, mapping=decided)
-    found = differences(change, product)
+        found = differences(change, product)
+    confirmed = change.action is Action.NOTHING and product.price == mapping.acked_price
+    if confirmed and not found and not mapping.pinned_fields:  # the common case, at once
+        return Decision(change)
     if not free:
         return Decision(change, CHANGING if found else EQUAL, differences=tuple(found))
     if mapping.acked_at is not None and product.updated_at is not None:
