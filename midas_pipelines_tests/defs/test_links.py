@@ -6,7 +6,8 @@ import httpx
 import pytest
 
 from midas_pipelines.definitions import defs
-from midas_pipelines.gateway.worker.reports import ORDERS, PUSHED
+from midas_pipelines.gateway.worker import run
+from midas_pipelines.gateway.worker.reports import BY_DAY
 from midas_pipelines_tests.defs.conftest import Execute, metadata
 from midas_pipelines_tests.shop import add_product
 from midas_pipelines_tests.sync.world import World
@@ -76,4 +77,4 @@ def test_the_sandbox_shows_one_product_alone(environment: World) -> None:
 
 def test_the_gateway_tells_of_assets_that_dagster_knows() -> None:
     known = {spec.key.to_user_string() for spec in defs.resolve_all_asset_specs()}
-    assert {*PUSHED.values(), ORDERS} <= known
+    assert {*run.ASSETS.values(), *BY_DAY} <= known

@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -23,7 +22,7 @@ import sqlalchemy as sa
 
 from midas_pipelines.gateway.service import Service
 from midas_pipelines.gateway.worker import run as supervisor
-from midas_pipelines.gateway.worker.reports import DagsterEvents, Sum
+from midas_pipelines.gateway.worker.reports import APART_SECONDS, DagsterEvents, due
 from midas_pipelines.gateway.worker.run import Supervisor
 from midas_pipelines.settings import load_settings
 from midas_pipelines.store.database import Database
@@ -325,67 +324,76 @@ class History:
         self.events.append(asset_event)
 
 
-def summed(count: str, seconds: float = 0.04, times: int = 1) -> dict[str, int | float]:
-    found = Sum()
-    for _ in range(times):
-        found.add(count, seconds)
-    return found.metadata()
-
-
 @pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "Etc/GMT+12"])
-def test_dagster_hears_the_sums_of_the_shops_day(zone: str) -> None:
+def test_dagster_hears_one_sum_for_each_asset_of_the_shops_day(zone: str) -> None:
     history = History()
     lineage = DagsterEvents(load_settings(timezone=zone), history)
     lineage.start()
-    lineage.add("inventory_levels", summed("pushed", times=1000))
-    lineage.add("imported_orders", summed("applied"))
+    for _ in range(1000):
+        lineage.note("inventory_levels", "pushed", 0.04)
+    lineage.note("imported_orders", "applied")
     lineage.stop(patience=60)
-    stock, orders = history.events
-    assert (stock.asset_key.to_user_string(), stock.partition) == ("inventory_levels", None)
-    assert (stock.metadata["pushed"].value, stock.metadata["p99_seconds"].value) == (1000, 0.04)
-    assert orders.partition == f"{datetime.now(ZoneInfo(zone)):%Y-%m-%d}"
+    told = {event.asset_key.to_user_string(): event.metadata for event in history.events}
+    days = {event.asset_key.to_user_string(): event.partition for event in history.events}
+    assert days == {"inventory_levels": None, "imported_orders": f"{datetime.now(ZoneInfo(zone)):%Y-%m-%d}"}
+    assert len(history.events) == 2
+    assert set(told) == {"inventory_levels", "imported_orders"}
+    assert told["inventory_levels"]["pushed"].value == 1000
+    assert told["inventory_levels"]["p99_seconds"].value == 0.04
 
 
-def test_a_busy_minute_is_one_event_of_each_asset(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("pushed_at", "now", "expected"),
+    [
+        ({}, 0.5, ["inventory"]),
+        ({"orders": 100.0}, 100.5, ["inventory"]),
+        ({"inventory": 100.0}, 100.0 + APART_SECONDS - 1, []),
+        ({"inventory": 100.0}, 100.0 + APART_SECONDS, ["inventory"]),
+    ],
+)
+def test_an_asset_is_told_of_at_once_after_a_quiet_minute_and_once_a_minute_after_that(
+    pushed_at: dict[str, float], now: float, expected: list[str]
+) -> None:
+    assert due(pushed_at, {"inventory": object()}, now) == expected
+
+
+def test_a_busy_minute_is_one_event_and_its_rest_comes_with_the_end() -> None:
     history = History()
-    reported = partial(DagsterEvents, history=history)
-    monkeypatch.setattr("midas_pipelines.gateway.service.DagsterEvents", reported)
-    with running_gateway(world) as gateway:
-        for _ in range(5):
-            add_product(world.database, stock_quantity=5)
-        gateway.settled()
-        run(world.database, "UPDATE products SET stock_quantity = 4")
-        gateway.settled()
-        assert history.events == []
-    told = {event.asset_key.to_user_string(): event.metadata["pushed"].value for event in history.events}
-    assert (len(history.events), told) == (2, {"fourseller_listings": 5, "inventory_levels": 5})
+    lineage = DagsterEvents(load_settings(), history)
+    lineage.start()
+    lineage.note("inventory", "pushed")
+    wait_until(lambda: history.events, "the first event")
+    for _ in range(5):
+        lineage.note("inventory", "pushed")
+        time.sleep(0.02)
+    assert len(history.events) == 1
+    lineage.stop(patience=60)
+    assert [event.metadata["pushed"].value for event in history.events] == [1, 5]
 
 
-def test_what_dagster_could_not_hear_is_told_later_and_nobody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("midas_pipelines.gateway.worker.reports.REPORT_SECONDS", 0.05)
+def test_what_dagster_could_not_hear_is_told_later_and_nobody_waits() -> None:
     history = History()
     history.down = True
     lineage = DagsterEvents(load_settings(), history)
     lineage.start()
     started = time.monotonic()
-    lineage.add("inventory", summed("pushed"))
+    lineage.note("inventory", "pushed")
     assert time.monotonic() - started < 0.1
     wait_until(lambda: history.refused, "the failure")
     history.down = False
-    lineage.add("inventory", summed("pushed", times=2))
-    wait_until(lambda: len(history.events) == 2, "the events")
+    lineage.note("inventory", "pushed")
     lineage.stop(patience=60)
-    assert [event.metadata["pushed"].value for event in history.events] == [1, 2]
+    assert [event.metadata["pushed"].value for event in history.events] == [2]
 
 
 def test_a_day_keeps_its_sales_beside_what_the_gateway_did(shop: Database) -> None:
     history = History()
     lineage = DagsterEvents(load_settings(), history, shop)
     lineage.start()
-    lineage.add("imported_orders", summed("applied"))
+    lineage.note("imported_orders", "applied")
     lineage.stop(patience=60)
     (event,) = history.events
-    shown = {name: fact.value for name, fact in event.metadata.items() if not name.endswith("_seconds")}
+    shown = {name: fact.value for name, fact in event.metadata.items()}
     assert shown == {"applied": 1, "dagster/partition_row_count": 0}
 
 
@@ -395,7 +403,7 @@ def test_a_real_dagster_shows_it_in_the_assets_history(tmp_path: Any) -> None:
     (tmp_path / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
     lineage = DagsterEvents(load_settings(dagster_home=str(tmp_path)))
     lineage.start()
-    lineage.add("inventory_levels", summed("pushed"))
+    lineage.note("inventory_levels", "pushed", 0.05)
     lineage.stop(patience=30)
     with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
         event = instance.get_latest_materialization_event(dg.AssetKey("inventory_levels"))

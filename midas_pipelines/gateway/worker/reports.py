@@ -1,7 +1,8 @@
-"""What the gateway did: counted for Prometheus, and summed by the minute for Dagster and the sync log.
+"""What the gateway did: counted for Prometheus, and summed in memory for Dagster and the sync log, about once a minute.
 
-An asset has at most 1,440 events of a worker a day. A thread of its own reports to Dagster, so that a slow one delays nothing.
-A killed process loses a minute of sums; the shop's own tables still record each change.
+The first change of an asset after a quiet minute is reported to Dagster within a second, so that the UI's history is
+complete; an asset has at most 1,440 events a day. A thread of its own does it, so that a slow Dagster delays nothing.
+A killed process loses up to a minute of sums; the shop's own tables still record each change.
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import Counter, defaultdict, deque
-from collections.abc import Iterator
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -24,7 +25,7 @@ from prometheus_client.registry import Collector
 from midas_pipelines.fourseller.client import FourSeller
 from midas_pipelines.settings import Settings
 from midas_pipelines.store.database import Database
-from midas_pipelines.store.items.acknowledge import PushCounts, PushOutcome, PushResult
+from midas_pipelines.store.items.acknowledge import PushCounts, PushOutcome
 from midas_pipelines.store.operations.backlog import read_backlog
 from midas_pipelines.store.operations.sync_log import note_work
 from midas_pipelines.store.operations.sync_metrics import GATEWAY
@@ -32,54 +33,55 @@ from midas_pipelines.store.orders.listing import sales_between
 from midas_pipelines.sync.context import SyncContext
 from midas_pipelines.sync.sync_log import calls_of
 
-REPORT_SECONDS = 15.0  # between two looks for what is to be reported to Dagster
-ORDERS = "imported_orders"
-"""The asset that orders' webhooks are reported to, for today: it has a partition for each day."""
-PUSHED = {
-    PushResult.QUANTITY: "inventory_levels",
-    PushResult.LISTED: "fourseller_listings",
-    PushResult.REMOVED: "fourseller_listings",
-}
-"""The asset that a push is reported to. It is the one that the runs of Dagster write too."""
+EVERY_SECONDS = 1.0
+APART_SECONDS = 60.0  # the least time between two events of one asset
+KEPT_LATENCIES = 10_000
+MOST_PAUSE_SECONDS = 60.0
+BY_DAY = {"imported_orders"}
+"""Assets with a partition for each day: what the gateway did is reported for today."""
 
 MINUTE_SECONDS = 60.0  # what one row sums up
 
 BOUNDS = (0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 10, 30, 60, 300, 3600)
 """Seconds that a minute's deliveries are counted by, so that percentiles of a day are known."""
 
-MOST_UNWRITTEN = 1440  # rows kept while the database is away, a day of them, and events while Dagster is; older ones are lost
+MOST_UNWRITTEN = 1440  # rows kept while the database is away, a day of them; older ones are lost
 
 LATENCIES = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0)
 
 log = logging.getLogger(__name__)
 
 
-Facts = dict[str, int | float]
-"""What the UI shows and plots of an event."""
-
-
 @dataclass
 class Sum:
-    """Counts and latencies of one asset in a minute."""
+    """Counts and latencies of one asset since its last event."""
 
     counts: Counter[str] = field(default_factory=Counter)
     latencies: list[float] = field(default_factory=list)
 
-    def add(self, count: str, seconds: float) -> None:
-        """Adds one change."""
-        self.counts[count] += 1
-        self.latencies.append(max(0.0, seconds))
+    def add(self, other: Sum) -> None:
+        """Adds another sum."""
+        self.counts.update(other.counts)
+        self.latencies = (self.latencies + other.latencies)[-KEPT_LATENCIES:]
 
-    def metadata(self) -> Facts:
+    def metadata(self) -> dict[str, int | float]:
         """Counts and latencies as the UI plots them."""
-        ordered = sorted(self.latencies)
-        shares = {"p50_seconds": 0.5, "p99_seconds": 0.99, "slowest_seconds": 1.0}
-        found = {name: round(ordered[int(share * (len(ordered) - 1))], 4) for name, share in shares.items()}
-        return {**self.counts, **found}
+        found: dict[str, int | float] = dict(self.counts)
+        if self.latencies:
+            ordered = sorted(self.latencies)
+            for name, share in (("p50_seconds", 0.5), ("p99_seconds", 0.99)):
+                found[name] = round(ordered[int(share * (len(ordered) - 1))], 4)
+            found["slowest_seconds"] = round(ordered[-1], 4)
+        return found
+
+
+def due(reported_at: Mapping[str, float], waiting: Mapping[str, object], now: float) -> list[str]:
+    """The waiting assets without an event in the last minute. Times are in seconds of one clock."""
+    return [asset for asset in waiting if now - reported_at.get(asset, -APART_SECONDS) >= APART_SECONDS]
 
 
 class DagsterEvents:
-    """Reports what was summed up, from `start` to `stop`; `add` never blocks and never raises.
+    """Sums changes and reports them from `start` to `stop`; `note` never blocks and never raises.
 
     Args:
         settings: say where Dagster's home is, if there is one, and which day it is.
@@ -90,7 +92,9 @@ class DagsterEvents:
     def __init__(self, settings: Settings, history: Any = None, database: Database | None = None) -> None:
         self._home, self._settings, self._database = settings.dagster_home, settings, database
         self._history = history
-        self._unreported: deque[tuple[str, Facts]] = deque(maxlen=MOST_UNWRITTEN)
+        self._sums: dict[str, Sum] = {}
+        self._reported_at: dict[str, float] = {}
+        self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -106,32 +110,47 @@ class DagsterEvents:
         if self._thread is not None:
             self._thread.join(patience)
 
-    def add(self, asset: str, facts: Facts) -> None:
-        """Adds an event to those to be reported."""
-        if self._thread is not None:
-            self._unreported.append((asset, facts))
+    def note(self, asset: str, count: str, seconds: float | None = None) -> None:
+        """Adds one change to the sum of that asset."""
+        if self._thread is None:
+            return
+        with self._lock:
+            found = self._sums.setdefault(asset, Sum())
+            found.counts[count] += 1
+            if seconds is not None and len(found.latencies) < KEPT_LATENCIES:
+                found.latencies.append(seconds)
 
     def _work(self) -> None:
-        while not self._stopping.wait(REPORT_SECONDS):
-            self._report_all()
-        self._report_all()
-
-    def _report_all(self) -> None:
-        while self._unreported:
-            asset, facts = self._unreported.popleft()
-            try:
-                self._report(asset, facts)
-            except Exception as failed:
-                log.warning("The report of %s to Dagster failed: %s", asset, type(failed).__name__)
-                self._unreported.appendleft((asset, facts))  # for the next try
+        pause = EVERY_SECONDS
+        while True:
+            last = self._stopping.wait(pause)
+            pause = EVERY_SECONDS if self._report_due(all_of_it=last) else min(MOST_PAUSE_SECONDS, pause * 2)
+            if last:
                 return
 
-    def _report(self, asset: str, facts: Facts) -> None:
+    def _report_due(self, *, all_of_it: bool) -> bool:
+        """Reports what is due, or everything at the end; returns False when Dagster could not be reached."""
+        waiting = dict(self._sums)  # only here any is taken away
+        for asset in waiting if all_of_it else due(self._reported_at, waiting, time.monotonic()):
+            with self._lock:
+                found = self._sums.pop(asset)
+            try:
+                self._report(asset, found)
+                self._reported_at[asset] = time.monotonic()
+            except Exception as failed:
+                log.warning("The report of %s to Dagster failed: %s", asset, type(failed).__name__)
+                with self._lock:  # for the next try
+                    found.add(self._sums.get(asset, Sum()))
+                    self._sums[asset] = found
+                return False
+        return True
+
+    def _report(self, asset: str, found: Sum) -> None:
         import dagster as dg  # two seconds to import: here they delay no call
 
         if self._history is None:
             self._history = dg.DagsterInstance.from_config(str(self._home))
-        day, metadata = self._settings.today() if asset == ORDERS else None, dict(facts)
+        day, metadata = self._settings.today() if asset in BY_DAY else None, found.metadata()
         if day is not None and self._database is not None:
             ends = (self._settings.midnight(one) for one in (day, day + timedelta(days=1)))
             sold = sales_between(self._database, *ends)
@@ -145,32 +164,25 @@ class DagsterEvents:
 class WorkerStats:
     """Sums up what one worker does with one client. All but `write` is called in the worker's event loop."""
 
-    def __init__(self, context: SyncContext, client: FourSeller, events: DagsterEvents) -> None:
+    def __init__(self, context: SyncContext, client: FourSeller) -> None:
         self._context = context
         self._client = client
-        self._events = events
         self._unwritten: deque[dict[str, Any]] = deque(maxlen=MOST_UNWRITTEN)
         self._begin()
 
-    def note_push(self, outcome: PushOutcome, seconds: float) -> None:
-        """Counts the outcome of an item, and, if it was confirmed, the seconds since its change."""
+    def note(self, outcome: PushOutcome, delivered_after: float | None = None) -> None:
+        """Counts the outcome of an item, and the seconds from its change to its confirmation, if confirmed."""
         self._tally.count(outcome)
-        if (asset := PUSHED.get(outcome.result)) is not None:
-            self._sums[asset].add("pushed", seconds)
-
-    def note_order(self, outcome: str, seconds: float) -> None:
-        """Counts the outcome of an order's webhook, and the seconds since its arrival."""
-        self._sums[ORDERS].add(outcome, seconds)
+        if delivered_after is not None:
+            self._delivered.append(max(0.0, delivered_after))
 
     def close_minute(self, *, early: bool = False) -> None:
-        """Closes the sums once they are a minute old, or at once; empty ones are dropped."""
+        """Closes the sum once it is a minute old, or at once; an empty one is dropped."""
         if not early and time.monotonic() - self._began < MINUTE_SECONDS:
             return
         sums = self._client.sums.since(self._before)
         if sums.requests or self._tally.claimed:
             self._unwritten.append(self._row(sums.requests, sums.busy_seconds))
-        for asset, found in self._sums.items():
-            self._events.add(asset, found.metadata())
         self._begin()
 
     def write(self) -> None:
@@ -184,19 +196,18 @@ class WorkerStats:
         self._began_at = datetime.now(UTC)
         self._before = self._client.sums
         self._tally = PushCounts()
-        self._sums: defaultdict[str, Sum] = defaultdict(Sum)
+        self._delivered: list[float] = []
 
     def _row(self, requests: int, busy_seconds: float) -> dict[str, Any]:
         failed = self._tally.failed + self._tally.released
         counts = asdict(self._tally) | {"scanned": self._tally.claimed, "failed": failed}
-        delivered = [one for asset, found in self._sums.items() if asset != ORDERS for one in found.latencies]
         return {
             "kind": GATEWAY,
             "scope": "at once",
             "run_id": self._context.run_id,
             "started_at": self._began_at,
             "outcome": "partial" if failed else "done",
-            "counts": counts | _deliveries(delivered) | calls_of(self._client, self._before),
+            "counts": counts | _deliveries(self._delivered) | calls_of(self._client, self._before),
             "requests": requests,
             "seconds": round(busy_seconds, 3),
         }

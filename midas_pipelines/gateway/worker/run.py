@@ -17,13 +17,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from midas_pipelines.gateway.worker.reports import PUSHED, DagsterEvents, Metrics, WorkerStats
+from midas_pipelines.gateway.worker.reports import DagsterEvents, Metrics, WorkerStats
 from midas_pipelines.gateway.worker.webhook_worker import SLOW_ORDERS, WebhookWorker
 from midas_pipelines.notify.alerts import DAGSTER, GATEWAY, beat, note_clocks
 from midas_pipelines.store.gateway import webhooks
 from midas_pipelines.store.gateway.notifications import Notifications
 from midas_pipelines.store.gateway.webhooks import FinishedWebhook
-from midas_pipelines.store.items.acknowledge import PushOutcome
+from midas_pipelines.store.items.acknowledge import PushOutcome, PushResult
 from midas_pipelines.store.items.claims import free_dead_claims
 from midas_pipelines.store.operations.cursors import ErrorBook
 from midas_pipelines.store.orders.payload_vault import vault_of
@@ -42,6 +42,13 @@ END_SECONDS = 5.0  # extra time for the tasks to write and release what they hav
 
 PUSH_THREADS, ORDER_THREADS, WEBHOOK_THREADS = 4, 2 + SLOW_ORDERS, 4
 """Threads for database work; each part has its own, so that waiting for a lock delays no other."""
+
+ASSETS = {
+    PushResult.QUANTITY: "inventory_levels",
+    PushResult.LISTED: "fourseller_listings",
+    PushResult.REMOVED: "fourseller_listings",
+}
+"""The asset in Dagster that a push is reported to: the one that its runs write too."""
 
 RESTART = Backoff(first=0.5, longest=30.0)  # the waits before a task that failed is started again
 
@@ -176,7 +183,7 @@ class Worker:
         async with context.channel(book) as client:
             self._client = client
             client.open()  # before calls wait for this event loop
-            self._work_log = WorkerStats(context, client, self.lineage)
+            self._work_log = WorkerStats(context, client)
             express = self._express = PushLoop(context, client, self._pushed)
             vault = vault_of(context.settings)
             applier = self._applier = WebhookWorker(context, client, vault, self.import_sales, self._finished)
@@ -241,9 +248,11 @@ class Worker:
 
     def _pushed(self, outcome: PushOutcome, seconds: float) -> None:
         self.metrics.pushes.labels(outcome.result.value).inc()
-        self._work_log.note_push(outcome, seconds)
-        if outcome.result in PUSHED:
+        asset = ASSETS.get(outcome.result)
+        self._work_log.note(outcome, seconds if asset is not None else None)
+        if asset is not None:
             self.metrics.push_seconds.observe(max(0.0, seconds))
+            self.lineage.note(asset, "pushed", seconds)
 
     def _finished(self, finished: FinishedWebhook, seconds: float) -> None:
         if finished.outcome is None:
@@ -251,4 +260,4 @@ class Worker:
         self.metrics.finished.labels(finished.outcome.value).inc()
         self.metrics.webhook_seconds.observe(max(0.0, seconds))
         if finished.webhook.type.startswith("order."):
-            self._work_log.note_order(finished.outcome.value, seconds)
+            self.lineage.note("imported_orders", finished.outcome.value, seconds)
