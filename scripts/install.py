@@ -28,7 +28,7 @@ UV_SETTINGS = {  # pip's name of a setting: uv's variable for the same
 def main(lock: str) -> int:
     """Installs what `lock` names, then this project; returns the exit code of the installer."""
     count = len(re.findall(r"^[A-Za-z0-9]\S*==", Path(lock).read_text(), flags=re.M))
-    say(f"Installing the {count} packages of {lock} into {VENV.name}.")
+    say(f"Installing the packages of {lock} into {VENV.name}.")
     uv = find_uv()
     if uv is not None and install_with_uv(uv, lock):
         return 0
