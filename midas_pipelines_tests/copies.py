@@ -42,41 +42,22 @@ def _wait_for_no_disk(connection: Any, _: object) -> None:
     connection.execute("PRAGMA synchronous=OFF")
 
 
-RESTING: set[int] = set()
-"""The sessions on PostgreSQL that lie in the pool of an engine: a new one takes longer than most tests spend in it."""
-
-
-def _note_rest(session: Any, *_: object) -> None:
-    RESTING.add(session.info.backend_pid)
-
-
-def _note_work(session: Any, *_: object) -> None:
-    RESTING.discard(session.info.backend_pid)
-
-
 @contextmanager
 def engines_used_again() -> Iterator[None]:
     """A new database has the engine of one that was closed, at the same URL with the same limits: its statements are
-    compiled, which takes longest, and its sessions on PostgreSQL are warm."""
+    compiled, which takes longest."""
     make, close = databases._make_engine, Database.close
     idle, keys = defaultdict[Any, list[sa.Engine]](list), dict[sa.Engine, Any]()
-    known = set[sa.Engine]()
 
     def make_or_reuse(url: sa.URL, limits: DatabaseLimits = BULK) -> sa.Engine:
         key = url, limits
         engine = idle[key].pop() if idle[key] else make(url, limits)
-        if engine.dialect.name != "postgresql":
-            engine.dispose()  # of what a thread that outlived its database has opened
-        elif engine not in known:
-            known.add(engine)
-            for event, note in (("checkin", _note_rest), ("checkout", _note_work), ("close", _note_work)):
-                sa.event.listen(engine, event, note)
+        engine.dispose()  # of what a thread that outlived its database has opened
         keys[engine] = key
         return engine
 
     def keep(closed: Database) -> None:
-        if not closed.is_postgresql:
-            close(closed)
+        close(closed)
         if (key := keys.pop(closed.engine, None)) is not None:
             idle[key].append(closed.engine)
 
@@ -122,7 +103,6 @@ def _prepare(url: str, prepare: Prepare) -> None:
             with database.writing() as connection:
                 at = connection.exec_driver_sql("PRAGMA schema_version").scalar()
                 connection.exec_driver_sql(f"PRAGMA user_version = {at}")
-    database.engine.dispose()  # a template that a session rests in cannot be copied
 
 
 class Copies(Protocol):
@@ -224,15 +204,14 @@ class Cleaner:
                 self._clean += f"SELECT setval('{name}', {value}, {called});"
 
     def clean(self) -> bool:
-        """Whether it is as it was made; ends the sessions that are left in it, but for those that rest."""
+        """Whether it is as it was made; ends the sessions that are left in it."""
         with suppress(psycopg.OperationalError):  # a test has ended all sessions, this one too
             return self._cleaned()
         return False
 
     def _cleaned(self) -> bool:
         others = "pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-        ending = f"SELECT pg_terminate_backend(pid, 5000) FROM {others} AND pid <> ALL(%s)"
-        self._session.execute(ending, [list(RESTING)])
+        self._session.execute(f"SELECT pg_terminate_backend(pid, 5000) FROM {others}")
         shape, size = self._look()
         if shape != self._shape or size > self._bytes + SPARE_BYTES:
             return False
