@@ -239,4 +239,4 @@ def stale_orders(database: Database, days: int) -> list[dict[str, Any]]:
     late = placed(lambda moment: moment < utc_now(-days * DAY))
     query = sa.select(_ORDER, _ORDERS.status, _ORDERS.placed_at)
     query = query.where(ORDER_OPEN, _ORDERS.local_order_id.is_not(None), late)
-    return database.rows(query.order_by(sa.func.coalesce(_ORDERS.placed_at, _ORDERS.imported_at)))
+    return database.rows(query.order_by(sa.func.coalesce(_ORDERS.placed_at, _ORDERS.imported_at), _ORDERS.id))

@@ -128,7 +128,10 @@ def apply_edit(order: StoredOrder, sale: Sale, parts: Collection[str], *, shippe
     if both & parts:  # one of them may come from an earlier edit that was not applied
         parts |= both & sale.content.keys()
     first = not existing and "lines" not in order.content  # then it is no edit, even after shipping
-    moves_stock = first or (order.status in OPEN and not shipped)
+    over = (
+        order.resolution == "cancelled"
+    )  # by a person, whatever 4Seller still says: it takes no stock any more
+    moves_stock = first or (order.status in OPEN and not shipped and not over)
     if first:  # the order's status decides whether its lines take stock
         shipped_as = sale.shipped_as or (OrderStatus.SHIPPED if shipped else None)
         sale = replace(sale, status=OrderStatus(order.status), shipped_as=shipped_as)
@@ -141,7 +144,8 @@ def apply_edit(order: StoredOrder, sale: Sale, parts: Collection[str], *, shippe
     changes = changed_lines(pairs)
     applied = not changes or moves_stock
     if not applied:
-        what = f"to {len(sale.lines)} lines, {sale.priced}, after goods have left"
+        when = "an operator cancelled it" if over else "goods have left"
+        what = f"to {len(sale.lines)} lines, {sale.priced}, after {when}"
         raise_edit_conflict(order, f"The marketplace changed the order {what}.")
     else:
         _change_lines(order, pairs, changes, moves_stock=moves_stock)

@@ -151,7 +151,8 @@ def tie(order: StoredOrder, number: int, item: ItemKey, source: str, remember: b
         return False
     connection, sold = order.connection, max(0, line.quantity)
     gone = min(sold, units.units_shipped(order, order.shop_status())[number])
-    wanted, columns = gone if order.status in ENDED else sold, {"product_id": item[0], "variant_id": item[1]}
+    over = order.status in ENDED or order.resolution == "cancelled"
+    wanted, columns = gone if over else sold, {"product_id": item[0], "variant_id": item[1]}
     got, words = units.allocate_units(order, line, item, wanted, gone, source, unmapped=False, **columns)
     update_order_items(connection, order.local_order_id, [{"id": line.order_item_id, **columns}])
     if remember and line.sku:

@@ -7,6 +7,9 @@ from collections.abc import Callable
 import pytest
 
 from midas_pipelines.errors import WrongInput
+from midas_pipelines.sync.orders.model.order_log import OrderContext
+from midas_pipelines.sync.orders.stock import units as stock_units
+from midas_pipelines.sync.orders.stock.pending_lines import map_line
 from midas_pipelines_tests.shop import add_product, rows
 from midas_pipelines_tests.sync.orders import desk
 from midas_pipelines_tests.sync.world import World
@@ -294,6 +297,26 @@ def test_an_order_settled_as_cancelled_waits_for_no_stock(world: World) -> None:
     world.import_orders()
     assert (desk.order(world, order_id).exception, desk.on_shelf(world)) == (None, {"A": 5})
     assert [line.backordered for line in desk.lines(world, order_id)] == [0]
+
+
+def test_an_order_resolved_as_cancelled_takes_no_stock_for_what_is_still_reported(world: World) -> None:
+    add_product(world.database, sku="A", stock_quantity=10)
+    order_id = world.place(("A", 3), ("LATE", 2))
+    world.import_orders()
+    desk.market(world, order_id, "cancelled")
+    desk.sync(world)
+    desk.market(world, order_id, "pending")
+    world.import_orders()
+    desk.settle(world, order_id, "cancelled", restock=True)
+    desk.edit(world, order_id, ("A", 5), ("A", 20), ("LATE", 2))  # 4Seller has not heard of it yet
+    world.import_orders()
+    late = add_product(world.database, sku="LATE", stock_quantity=10), None
+    map_line(world.database, desk.order(world, order_id).id, 2, late, OrderContext())
+    assert (desk.on_shelf(world), desk.alerts(world)) == ({"A": 10, "LATE": 10}, [])
+    desk.sync(world)
+    assert set(desk.sides(world, order_id)) == {"cancelled"}
+    assert {stock_units.on_order(line) + line.backordered for line in desk.lines(world, order_id)} == {0}
+    assert desk.on_shelf(world) == {"A": 10, "LATE": 10}
 
 
 @pytest.mark.parametrize(("units", "ends"), [({1: 2}, "processing"), (None, "shipped")])
