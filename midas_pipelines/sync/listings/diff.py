@@ -131,7 +131,7 @@ def storable(price: Decimal | None) -> Decimal | None:
 
 
 def keep_edits(change: Change, product: Product) -> Change:
-    """The update with each `protected_fields` field as the product, just read, shows it; edits found are held for reconcile."""
+    """The update with each protected field as the product, just read, shows it; edits found are held for reconcile."""
     assert change.draft is not None
     mapping = change.mapping
     pins = followed(mapping.pinned_fields, product)

@@ -128,9 +128,7 @@ def apply_edit(order: StoredOrder, sale: Sale, parts: Collection[str], *, shippe
     if both & parts:  # one of them may come from an earlier edit that was not applied
         parts |= both & sale.content.keys()
     first = not existing and "lines" not in order.content  # then it is no edit, even after shipping
-    over = (
-        order.resolution == "cancelled"
-    )  # by a person, whatever 4Seller still says: it takes no stock any more
+    over = order.resolution == "cancelled"  # by a person, whatever 4Seller still says
     moves_stock = first or (order.status in OPEN and not shipped and not over)
     if first:  # the order's status decides whether its lines take stock
         shipped_as = sale.shipped_as or (OrderStatus.SHIPPED if shipped else None)
