@@ -80,10 +80,14 @@ def resolve_pushed(connection: sa.Connection) -> int:
 def resolve_unseen(connection: sa.Connection, since: datetime, busy: set[str], shards: Shards | None) -> int:
     """Closes conflicts that a complete read, which began at `since`, no longer found: both sides agree, or the product is gone.
 
-    Not those of `busy` subjects, which were being pushed, nor of items outside the `shards` that were judged.
+    Not those of `busy` subjects, which were being pushed, nor of items outside the `shards` that were judged, nor those that
+    the shop won and that wait for their push: what 4Seller shows counts as confirmed by then, so no read finds them again.
     """
+    dirty = sa.exists().where(
+        mappings.c.id == sync_conflicts.c.mapping_id, mappings.c.dirty_since.is_not(None)
+    )
     query = sa.select(sync_conflicts.c.id, sync_conflicts.c.subject).where(
-        OPEN, sync_conflicts.c.seen_at < since
+        OPEN, sync_conflicts.c.seen_at < since, ~sa.and_(sync_conflicts.c.policy == "source_wins", dirty)
     )
     if shards is not None:
         query = query.where(shards.holds(sync_conflicts.c.mapping_id))

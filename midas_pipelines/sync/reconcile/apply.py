@@ -6,7 +6,7 @@ A thousand items are judged and written in one transaction.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -132,10 +132,14 @@ class ReadBack:
             self.unscanned.append(row.id)
 
     def leave_sales(self, why: str) -> None:
-        """Leaves all of `need_sales` for the next read; its conflicts stay as they are."""
+        """Leaves all of `need_sales` for the next read."""
         self.report.note = why
-        self.busy |= {item_subject(row) for row in self.need_sales}
-        self.report.leave_open(len(self.need_sales))
+        self.leave(self.need_sales)
+
+    def leave(self, ids: Collection[int]) -> None:
+        """Leaves these of `need_sales` for the next read; their conflicts stay as they are."""
+        self.busy |= {item_subject(row) for row in ids}
+        self.report.leave_open(len(ids))
 
     def resume(self, ids: Sequence[int]) -> None:
         """Judges those of `need_sales` that no sale explains, now that every sale from before the read is imported."""

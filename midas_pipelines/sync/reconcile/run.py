@@ -229,7 +229,7 @@ async def judge_sold(client: FourSeller, judging: ReadBack) -> None:
     waiting = judging.need_sales
     still = await asyncio.gather(*(_still_shown(client, product) for product in waiting.values()))
     same = sorted(item for item, unchanged in zip(waiting, still, strict=True) if unchanged)
-    judging.report.leave_open(len(waiting) - len(same))
+    judging.leave(waiting.keys() - same)
     if same:
         await in_thread(judging.resume, same)
 

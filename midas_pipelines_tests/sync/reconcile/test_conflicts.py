@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
@@ -13,8 +14,13 @@ from midas_pipelines.notify.alerts import raise_alert
 from midas_pipelines.store.schema.rule_tables import sync_conflicts
 from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.store.stock.ledger import unexplained_stock
+from midas_pipelines.sync.context import SyncContext
+from midas_pipelines.sync.orders.intake.pages import OrderReport
 from midas_pipelines.sync.reconcile import conflicts
+from midas_pipelines.sync.reconcile import run as reconcile_run
 from midas_pipelines.sync.reconcile.conflicts import ALERT, NoSuchConflict, match_conflict_alerts, resolve
+from midas_pipelines.sync.reconcile.run import reconcile
+from midas_pipelines.sync.rules.edit import set_rule
 from midas_pipelines_tests.shop import add_product, rows, run, value
 from midas_pipelines_tests.sync.world import World
 
@@ -90,6 +96,48 @@ def test_to_match_many_alerts_takes_as_many_statements_as_to_match_a_few(world: 
     world.database.write(match_conflict_alerts, looked=True)
     sa.event.remove(world.database.engine, "before_cursor_execute", count)
     assert counted < 10
+
+
+@pytest.fixture(params=["reconcile", "full sync"])
+def read_back(world: World, request: pytest.FixtureRequest) -> Callable[[], object]:
+    """Both ways to read back what 4Seller shows."""
+    context = world.sync_context(read_back_grace_seconds=0)
+    return world.full if request.param == "full sync" else lambda: asyncio.run(reconcile(context))
+
+
+def test_what_the_shop_won_stays_open_until_its_push_is_confirmed(
+    world: World, read_back: Callable[[], object]
+) -> None:
+    add_product(world.database, sku="A-1")
+    world.full()
+    world.listed["A-1"]["price"] = "99.00"
+    world.refuse(503, "A-1")
+    for _ in range(2):
+        read_back()
+        assert rows(world.database, "SELECT field, resolution FROM sync_conflicts") == [("price", None)]
+    world.refused.clear()
+    read_back()
+    assert rows(world.database, "SELECT field, resolution FROM sync_conflicts") == [("price", "shop")]
+
+
+def test_a_conflict_stays_open_while_its_item_is_being_bought(
+    world: World, read_back: Callable[[], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_rule(world.database, {"quantity_policy": "manual"})
+    add_product(world.database, sku="A-1", stock_quantity=5)
+    world.full()
+    listed = world.listed["A-1"]
+    listed["inventory"]["quantity"] = 9
+    read_back()
+
+    async def meanwhile(context: SyncContext) -> OrderReport:
+        listed["inventory"]["quantity"] -= 1
+        return OrderReport()
+
+    listed["inventory"]["quantity"] = 8
+    monkeypatch.setattr(reconcile_run, "import_orders", meanwhile)
+    read_back()
+    assert rows(world.database, "SELECT delta, resolution FROM sync_conflicts") == [(4, None)]
 
 
 def waiting(world: World, count: int) -> list[int]:
