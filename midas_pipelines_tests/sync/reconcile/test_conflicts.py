@@ -11,6 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from midas_pipelines.notify.alerts import raise_alert
+from midas_pipelines.store.items.listing import retry_items
 from midas_pipelines.store.schema.rule_tables import sync_conflicts
 from midas_pipelines.store.schema.tables import mappings
 from midas_pipelines.store.stock.ledger import unexplained_stock
@@ -105,17 +106,19 @@ def read_back(world: World, request: pytest.FixtureRequest) -> Callable[[], obje
     return world.full if request.param == "full sync" else lambda: asyncio.run(reconcile(context))
 
 
+@pytest.mark.parametrize("status", [503, 422])
 def test_what_the_shop_won_stays_open_until_its_push_is_confirmed(
-    world: World, read_back: Callable[[], object]
+    world: World, read_back: Callable[[], object], status: int
 ) -> None:
     add_product(world.database, sku="A-1")
     world.full()
     world.listed["A-1"]["price"] = "99.00"
-    world.refuse(503, "A-1")
+    world.refuse(status, "A-1")
     for _ in range(2):
         read_back()
         assert rows(world.database, "SELECT field, resolution FROM sync_conflicts") == [("price", None)]
     world.refused.clear()
+    retry_items(world.database)
     read_back()
     assert rows(world.database, "SELECT field, resolution FROM sync_conflicts") == [("price", "shop")]
 
