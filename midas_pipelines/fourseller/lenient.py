@@ -118,7 +118,8 @@ def id_in(part: dict[str, Any], name: str) -> str | None:
 
 
 def _digits(value: Any) -> str:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    finite = math.isfinite(value) if isinstance(value, float) else isinstance(value, int)
+    if isinstance(value, bool) or not finite:
         raise ValueError("is no text")
     whole = int(value) if isinstance(value, float) and value.is_integer() else value
     return str(whole)  # raises ValueError beyond thousands of digits

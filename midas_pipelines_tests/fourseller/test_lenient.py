@@ -36,6 +36,7 @@ def given(read: Any, value: Any) -> Any:
 
 IDS = {
     "700001": ["700001", 700001, 700001.0],
+    "9" * 400: [int("9" * 400)],
     "12345678901234567890123": ["12345678901234567890123", 12345678901234567890123],
     None: ["", " ", "***", "N/A", "null", 0, None, False, []],
     UNREADABLE: [True, float("inf"), float("nan"), ["700001"], {"id": 1}],
@@ -286,7 +287,7 @@ def test_a_badly_spelled_text_hides_nothing_else(body: bytes, value: Any) -> Non
     assert read_json(body) == value
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"<html>", b'{"a":}', b"[" * 100_000])
+@pytest.mark.parametrize("body", [b"", b"{", b"<html>", b'{"a":}', b"[" * 100_000, b"[" * 900 + b"]" * 900])
 def test_what_is_no_json_is_none(body: bytes) -> None:
     with pytest.raises(ValueError, match=r"\w"):
         read_json(body)

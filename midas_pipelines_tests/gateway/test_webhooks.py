@@ -111,6 +111,8 @@ BODIES = {
     "with data that is text": (b'{"type": "order.created", "data": "x"}', 400),
     "half a surrogate pair": (b'{"type": "order.created", "data": {"id": "\\ud800"}}', 202),
     "nested without end": (b'{"type": "x", "data": ' + b'{"a":' * 50_000 + b"1" + b"}" * 50_001, 400),
+    "nested deep": (b'{"type": "x", "data": {"n": ' + b"[" * 900 + b"]" * 900 + b"}}", 400),
+    "a long id": (b'{"type": "order.created", "data": {"id": ' + b"9" * 400 + b"}}", 202),
     "an endless number": (b'{"type": "x", "data": {"n": ' + b"9" * 5000 + b"}}", 202),
     "not a number": (b'{"type": "x", "data": {"n": NaN}}', 202),
     "too large": (b'{"type": "x", "data": {"n": "' + b"x" * 1_000_000 + b'"}}', 413),

@@ -87,10 +87,9 @@ def read_json(body: bytes) -> Any:
     # a lone backslash, such as that of C:\parts, is meant as one
     text = ESCAPE.sub(lambda found: found[0] if found[1] else "\\\\", body.decode("utf-8-sig", "replace"))
     try:
-        value = json.loads(text, strict=False, parse_constant=lambda _: None, parse_int=_integer)
+        return writable_in(json.loads(text, strict=False, parse_constant=lambda _: None, parse_int=_integer))
     except RecursionError:
         raise ValueError("it is nested too deep") from None
-    return writable_in(value)
 
 
 def _integer(digits: str) -> int | None:

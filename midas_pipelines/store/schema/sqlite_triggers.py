@@ -70,7 +70,7 @@ def _guards(table: str) -> dict[str, tuple[str, ...]]:
     }
 
 
-_DATE = "strftime('%Y-%m-%d %H:%M:%f', NEW.shipped_at)"
+_DATE = "strftime('%Y-%m-%d %H:%M:%f', NEW.shipped_at, '+0 days')"  # which makes March 2 of February 30
 
 
 def _read_date(event: str) -> tuple[str, str]:
@@ -163,8 +163,8 @@ _TRIGGERS: dict[str, tuple[str, ...]] = {
         f"WHEN {' OR '.join(f'OLD.{one} IS NOT NEW.{one}' for one in PUSHED)}",
         f"UPDATE {order_shipments.name} SET {', '.join(f'{column} = NULL' for column in CLEARED)} WHERE id = NEW.id;",
     ),
-    "midas_parcels_insert": _read_date("INSERT"),
-    "midas_parcels_date": _read_date("UPDATE OF shipped_at"),
+    "midas_shipments_insert": _read_date("INSERT"),
+    "midas_shipments_date": _read_date("UPDATE OF shipped_at"),
     **{name: parts for table in GUARDED for name, parts in _guards(table).items()},
 }
 TRIGGERS = {name: f"{event} BEGIN {' '.join(actions)} END" for name, (event, *actions) in _TRIGGERS.items()}
