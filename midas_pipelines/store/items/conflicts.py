@@ -16,9 +16,7 @@ from midas_pipelines.storefront.types import utc_now
 from midas_pipelines.storefront.writing import any_of, insert, write_each
 
 OPEN = sync_conflicts.c.resolved_at.is_(None)
-_SHOP_WON = sync_conflicts.c.policy == "source_wins"
-_UNCONFIRMED = sa.or_(mappings.c.dirty_since.is_not(None), mappings.c.attempts > 0)
-"""Of an item: it waits for its push, or its last push failed and a person has to look."""
+
 
 _PRICE = sa.cast(products.c.price, sa.Float)
 _APART = sa.cast(sync_conflicts.c.fourseller_value, sa.Float) - sa.cast(sync_conflicts.c.shop_value, sa.Float)
@@ -72,21 +70,26 @@ def resolve_conflicts(
     return connection.execute(closing.values(values)).rowcount
 
 
+def renew_conflicts(connection: sa.Connection, field: str, subjects: Sequence[str]) -> None:
+    """Keeps open what is open about this field of the subjects: it differs still, though no read finds the edit again."""
+    which = sa.and_(sync_conflicts.c.field == field, any_of(connection, sync_conflicts.c.subject, subjects))
+    connection.execute(sa.update(sync_conflicts).where(OPEN, which).values(seen_at=utc_now()))
+
+
 def resolve_pushed(connection: sa.Connection) -> int:
     """Closes the conflicts that the shop won and whose item 4Seller has confirmed since."""
-    won = sa.and_(_SHOP_WON, sync_conflicts.c.mapping_id.in_(sa.select(mappings.c.id).where(~_UNCONFIRMED)))
+    confirmed = sa.select(mappings.c.id).where(mappings.c.dirty_since.is_(None), mappings.c.attempts == 0)
+    won = sa.and_(sync_conflicts.c.policy == "source_wins", sync_conflicts.c.mapping_id.in_(confirmed))
     return resolve_conflicts(connection, won, resolution="shop", by="policy")
 
 
 def resolve_unseen(connection: sa.Connection, since: datetime, busy: set[str], shards: Shards | None) -> int:
     """Closes conflicts that a complete read, which began at `since`, no longer found: both sides agree, or the product is gone.
 
-    Not those of `busy` subjects, which were being pushed, nor of items outside the `shards` that were judged, nor those that
-    the shop won and that wait for their push: what 4Seller shows counts as confirmed by then, so no read finds them again.
+    Not those of `busy` subjects, which were being pushed, nor of items outside the `shards` that were judged.
     """
-    waits = sa.exists().where(mappings.c.id == sync_conflicts.c.mapping_id, _UNCONFIRMED)
     query = sa.select(sync_conflicts.c.id, sync_conflicts.c.subject).where(
-        OPEN, sync_conflicts.c.seen_at < since, ~sa.and_(_SHOP_WON, waits)
+        OPEN, sync_conflicts.c.seen_at < since
     )
     if shards is not None:
         query = query.where(shards.holds(sync_conflicts.c.mapping_id))

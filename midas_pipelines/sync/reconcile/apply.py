@@ -16,7 +16,12 @@ import sqlalchemy as sa
 from midas_pipelines.fourseller.listed import Listing
 from midas_pipelines.fourseller.models import Product
 from midas_pipelines.notify.alerts import hub_ahead
-from midas_pipelines.store.items.conflicts import item_subject, record_conflicts, resolve_conflicts
+from midas_pipelines.store.items.conflicts import (
+    item_subject,
+    record_conflicts,
+    renew_conflicts,
+    resolve_conflicts,
+)
 from midas_pipelines.store.items.mappings import CHANGED, CHUNK, COLUMNS, UNCLAIMED, Mapping
 from midas_pipelines.store.items.shards import Shards
 from midas_pipelines.store.schema.rule_tables import sync_conflicts
@@ -226,6 +231,8 @@ class ReadBack:
         write_each(connection, observed, lambda part: connection.execute(_WRITE_OBSERVED, part))
         conflicts = [self._row(row, found, one) for row, found in decisions for one in found.conflicts]
         record_conflicts(connection, conflicts)
+        for name, subjects in _still_differing(decisions, free).items():
+            renew_conflicts(connection, name, subjects)
         self._asks_a_person |= any(row["policy"] == "manual" for row in conflicts)
         for row, decision in decisions:
             values = dict(decision.values)
@@ -276,3 +283,17 @@ class ReadBack:
             "delta": one.delta,
             "run_id": self.context.run_id,
         }
+
+
+def _still_differing(
+    decisions: list[tuple[Mapping, Decision]], free: Collection[int]
+) -> dict[str, list[str]]:
+    """The subjects by each field in which they differ, whether that counts as an edit in this read or not."""
+    found: dict[str, list[str]] = {}
+    for row, decision in decisions:
+        if row.fourseller_product_id is None or row.id not in free:  # the others are busy
+            continue
+        fields = {one.field for one in decision.differences}
+        for name in fields | {"quantity"} if decision.excused else fields:
+            found.setdefault(name, []).append(item_subject(row.id))
+    return found

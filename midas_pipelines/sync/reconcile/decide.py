@@ -62,6 +62,7 @@ class Decision:
     outcome: str = EQUAL
     conflicts: tuple[FoundConflict, ...] = ()
     differences: tuple[Difference, ...] = ()
+    excused: bool = False  # its quantity differs too, which says nothing yet
     push: bool = False
     values: Dict[str, Any] = field(default_factory=dict)  # for the mapping row, beside what was observed
     needs_sales: bool = False  # a sale that is not imported yet may explain its quantity
@@ -156,7 +157,7 @@ def decide(
         values.pop("acked_quantity", None)
         outcome = CHANGING if outcome == EQUAL else outcome
     needs_sales = excused and not recent
-    return Decision(change, outcome, tuple(conflicts), tuple(found), push, values, needs_sales)
+    return Decision(change, outcome, tuple(conflicts), tuple(found), excused, push, values, needs_sales)
 
 
 def _by_policy(

@@ -143,6 +143,35 @@ def test_a_conflict_stays_open_while_its_item_is_being_bought(
     assert rows(world.database, "SELECT delta, resolution FROM sync_conflicts") == [(4, None)]
 
 
+def test_a_quantity_that_may_be_an_old_copy_closes_no_conflict(
+    world: World, read_back: Callable[[], object]
+) -> None:
+    set_rule(world.database, {"quantity_policy": "manual"})
+    add_product(world.database, sku="A-1", stock_quantity=5)
+    world.full()
+    world.listed["A-1"]["inventory"]["quantity"] = 9
+    read_back()
+    run(world.database, "UPDATE products SET price = 8")
+    world.incremental()
+    asyncio.run(reconcile(world.sync_context(read_back_grace_seconds=60)))
+    world.sync_context(read_back_grace_seconds=0)
+    read_back()
+    assert rows(world.database, "SELECT delta, resolution FROM sync_conflicts") == [(4, None)]
+
+
+def test_an_edit_that_was_taken_back_is_closed_though_its_push_failed(
+    world: World, read_back: Callable[[], object]
+) -> None:
+    add_product(world.database, sku="A-1")
+    world.full()
+    before = world.listed["A-1"]["price"]
+    world.refuse(422, "A-1")
+    for price in ("99.00", before):
+        world.listed["A-1"]["price"] = price
+        read_back()
+    assert rows(world.database, "SELECT field, resolution FROM sync_conflicts") == [("price", "gone")]
+
+
 def waiting(world: World, count: int) -> list[int]:
     """So many conflicts that wait for a person, with their alerts; their ids."""
     with world.database.writing() as connection:
