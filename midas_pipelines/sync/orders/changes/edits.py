@@ -132,7 +132,8 @@ def apply_edit(order: StoredOrder, sale: Sale, parts: Collection[str], *, shippe
     moves_stock = first or (order.status in OPEN and not shipped and not over)
     if first:  # the order's status decides whether its lines take stock
         shipped_as = sale.shipped_as or (OrderStatus.SHIPPED if shipped else None)
-        sale = replace(sale, status=OrderStatus(order.status), shipped_as=shipped_as)
+        status = OrderStatus.CANCELLED if over else OrderStatus(order.status)
+        sale = replace(sale, status=status, shipped_as=shipped_as)
     pairs, goods = list[Pair](), order.lines_total or ZERO
     if "lines" in parts:
         pairs = pair(sale, lines.match_lines(order.connection, [sale]), existing)

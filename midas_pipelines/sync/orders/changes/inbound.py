@@ -142,7 +142,7 @@ def _follow_status(order: StoredOrder, sale: Sale, later: bool) -> bool:
     match TABLE[current, sale.status]:
         case Decision.FOLLOW:
             return _advance(order, current, sale)
-        case Decision.CONFLICT:
+        case Decision.CONFLICT if order.resolution != reported:  # else as a person decided
             detail = f"4Seller reports {reported}, but the order is {current.value}: a person has to decide."
             exceptions.find_conflict(order, sale, "refused_transition", detail)
         case Decision.PUSH if current is OrderStatus.CANCELLED and sale.status in OPEN and later:

@@ -319,6 +319,37 @@ def test_an_order_resolved_as_cancelled_takes_no_stock_for_what_is_still_reporte
     assert desk.on_shelf(world) == {"A": 10, "LATE": 10}
 
 
+def test_an_order_resolved_as_cancelled_takes_no_stock_for_its_first_lines(world: World) -> None:
+    add_product(world.database, sku="A", stock_quantity=10)
+    order_id = world.place()
+    lines = {"items": [{"sku": "A", "quantity": 3, "price": "10.00"}], "total": "34.99"}
+    del world.sandbox.state.orders[order_id]["items"]
+    world.import_orders()
+    desk.market(world, order_id, "cancelled")
+    desk.sync(world)
+    desk.market(world, order_id, "pending")
+    world.import_orders()
+    desk.settle(world, order_id, "cancelled")
+    desk.market(world, order_id, "pending", **lines)
+    world.import_orders()
+    desk.sync(world)
+    assert (desk.on_shelf(world), desk.sides(world, order_id)) == ({"A": 10}, ("cancelled",) * 3)
+
+
+def test_a_cancellation_that_a_person_has_agreed_to_is_no_conflict_when_it_is_reported_again(
+    world: World,
+) -> None:
+    order_id = desk.sold(world, A=12)
+    for status in ("shipped", "cancelled"):
+        desk.market(world, order_id, status)
+        world.import_orders()
+    desk.settle(world, order_id, "cancelled")
+    desk.market(world, order_id, "cancelled")
+    world.import_orders()
+    assert "conflict" not in (desk.order(world, order_id).exception or "")
+    desk.assert_whole(world)
+
+
 @pytest.mark.parametrize(("units", "ends"), [({1: 2}, "processing"), (None, "shipped")])
 def test_a_cancellation_of_the_shops_settled_as_shipped_is_taken_back(
     world: World, units: dict[int, int] | None, ends: str
