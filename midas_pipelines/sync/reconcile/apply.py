@@ -85,7 +85,7 @@ class ReadBack:
         self._shown: dict[str, Product] = {}  # of the items that are compared in full, of this chunk
         self._stamps: dict[str, bytes] = {}
         self._shared = self.listing.products.shared_skus()
-        self.busy: set[str] = set()  # subjects that could not be judged, for somebody was pushing them
+        self.busy: set[str] = set()  # subjects not judged: somebody was pushing them, or they were not seen
         self._after, self._most, self._asks_a_person = 0, CHUNK // 4, False
         self._hub_ahead = hub_ahead(self.context.database)
         self._recent = self.read_at - timedelta(seconds=self.context.settings.read_back_grace_seconds)
@@ -111,6 +111,8 @@ class ReadBack:
             for row in self._compare(connection, rows, free, planner):
                 decision = self._decide(row, row.id in free, planner)
                 product = self._product(row)
+                if self.listing.complete and product is None and not self._gone(row):
+                    self.busy.add(item_subject(row.id))
                 if self.ids is None:
                     self._scan(row, decision, row.id in free)
                 if decision.needs_sales:
@@ -231,7 +233,7 @@ class ReadBack:
         write_each(connection, observed, lambda part: connection.execute(_WRITE_OBSERVED, part))
         conflicts = [self._row(row, found, one) for row, found in decisions for one in found.conflicts]
         record_conflicts(connection, conflicts)
-        for name, subjects in _still_differing(decisions, free).items():
+        for name, subjects in _differing(decisions, free).items():
             renew_conflicts(connection, name, subjects)
         self._asks_a_person |= any(row["policy"] == "manual" for row in conflicts)
         for row, decision in decisions:
@@ -285,9 +287,7 @@ class ReadBack:
         }
 
 
-def _still_differing(
-    decisions: list[tuple[Mapping, Decision]], free: Collection[int]
-) -> dict[str, list[str]]:
+def _differing(decisions: list[tuple[Mapping, Decision]], free: Collection[int]) -> dict[str, list[str]]:
     """The subjects by each field in which they differ, whether that counts as an edit in this read or not."""
     found: dict[str, list[str]] = {}
     for row, decision in decisions:

@@ -10,6 +10,9 @@ from threading import Barrier
 import pytest
 import sqlalchemy as sa
 
+from midas_pipelines.fourseller.client import FourSeller
+from midas_pipelines.fourseller.errors import Ambiguous
+from midas_pipelines.fourseller.listed import Listing
 from midas_pipelines.notify.alerts import raise_alert
 from midas_pipelines.store.items.listing import retry_items
 from midas_pipelines.store.schema.rule_tables import sync_conflicts
@@ -170,6 +173,31 @@ def test_an_edit_that_was_taken_back_is_closed_though_its_push_failed(
         world.listed["A-1"]["price"] = price
         read_back()
     assert rows(world.database, "SELECT field, resolution FROM sync_conflicts") == [("price", "gone")]
+
+
+def test_a_product_that_was_not_seen_closes_no_conflict(
+    world: World, read_back: Callable[[], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_rule(world.database, {"price_policy": "manual"})
+    for sku in ("A-1", "A-2"):
+        add_product(world.database, sku=sku)
+    world.full()
+    world.listed["A-1"]["price"] = "99.00"
+    read_back()
+    whole, missed = FourSeller.listing, world.listed["A-1"]["id"]
+
+    async def without_it(client: FourSeller) -> Listing:
+        listing = await whole(client)
+        listing.products.remove(missed)
+        return listing
+
+    async def no_answer(*_: object) -> None:
+        raise Ambiguous("No answer.")
+
+    monkeypatch.setattr(FourSeller, "listing", without_it)
+    monkeypatch.setattr(FourSeller, "product_row", no_answer)
+    read_back()
+    assert rows(world.database, "SELECT field, resolution FROM sync_conflicts") == [("price", None)]
 
 
 def waiting(world: World, count: int) -> list[int]:
