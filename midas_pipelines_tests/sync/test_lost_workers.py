@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from multiprocessing import get_context
 from multiprocessing.context import ForkServerProcess
 
@@ -177,7 +178,8 @@ class Havoc:
 
 def _signal(process: ForkServerProcess, number: int) -> None:
     assert process.pid is not None
-    os.kill(process.pid, number)
+    with suppress(ProcessLookupError):  # its session was cut, so it has ended by itself
+        os.kill(process.pid, number)
 
 
 def havoc(world: World, seed: int, *, rounds: int, patient: bool) -> None:
